@@ -1,0 +1,95 @@
+"""Building blocks that the architectures share, written for static-shape converters."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+# Statistics of a small batch are noisy: a slower running mean than PyTorch's 0.1.
+BATCH_NORM_MOMENTUM = 0.03
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution, batch norm, activation: (N, I, H, W) to (N, O, ceil(H / stride), ceil(W / stride)).
+
+    The members are numbered 0, 1, 2 so that state dicts carry torchvision's key names.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        activation: type[nn.Module] | None = nn.ReLU,
+        eps: float = 1e-5,
+    ) -> None:
+        padding = dilation * (kernel - 1) // 2
+        layers: list[nn.Module] = [
+            nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False),
+            nn.BatchNorm2d(outputs, eps=eps, momentum=BATCH_NORM_MOMENTUM),
+        ]
+        if activation is not None:
+            layers.append(activation())
+        super().__init__(*layers)
+
+
+class DepthwiseSeparable(nn.Sequential):
+    """3x3 depthwise and 1x1 pointwise convolution with no non-linearity between them (Fast-SCNN, section 3.2.1)."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
+        super().__init__(
+            ConvNormAct(inputs, inputs, stride=stride, groups=inputs, activation=None),
+            ConvNormAct(inputs, outputs, kernel=1),
+        )
+
+
+class Resize(nn.Module):
+    """Bilinear resize by a constant factor, pixel centres half-way (align_corners=False)."""
+
+    def __init__(self, scale_height: float, scale_width: float) -> None:
+        super().__init__()
+        self.scale_factor = (float(scale_height), float(scale_width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, (N, C, h, w), at (N, C, h * scale_height, w * scale_width)."""
+        return nn.functional.interpolate(x, scale_factor=self.scale_factor, mode="bilinear", align_corners=False)
+
+
+class AuxHead(nn.Sequential):
+    """A small classifier on an inner feature map, for the training loss only: (N, I, h, w) to (N, classes, h, w)."""
+
+    def __init__(self, inputs: int, classes: int, *, hidden: int = 32) -> None:
+        super().__init__(ConvNormAct(inputs, hidden), nn.Dropout(0.1), nn.Conv2d(hidden, classes, 1))
+
+
+def initialise(net: nn.Module) -> None:
+    """Set every weight for training from scratch: Kaiming fan-out (He et al., ICCV 2015), per group.
+
+    A convolution with a bias that ends a head starts near zero, so that the first loss is log(classes).
+    """
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * math.prod(module.kernel_size) / module.groups
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out) if module.bias is None else 0.01)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def divisible(channels: float, *, by: int = 8) -> int:
+    """Return channels rounded to a multiple of `by`, never more than 10 % below it (MobileNet's rounding rule)."""
+    rounded = max(by, int(channels + by / 2) // by * by)
+    return rounded + by if rounded < 0.9 * channels else rounded
+
+
+def channels_last(net: nn.Module) -> nn.Module:
+    """Return net with its weights in channels-last memory order, the fast one for these nets on CPU."""
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
