@@ -1,0 +1,1 @@
+"""Calibration sets: which pictures the activation ranges are observed on, and what keeps them honest."""

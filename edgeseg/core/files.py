@@ -1,0 +1,138 @@
+"""Strict TOML and JSON files, checksums, and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from edgeseg.core.records import decode, encode
+from edgeseg.errors import InputError, RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+MARKER = ".edgeseg"
+"""Name of the empty file that marks a folder as made by edgeseg, hence one that it may replace."""
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """Return the SHA-256 of `data` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_toml(cls: type[T], path: Path) -> T:
+    """Return a `cls` from a strict TOML file.
+
+    Raises:
+        InputError: no such file.
+        RecipeError: not TOML, or not the schema of `cls`; the message names file and key.
+    """
+    text = _read_text(path)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}.") from error
+    return decode(cls, data, where=path.name)
+
+
+def read_json(cls: type[T], path: Path) -> T:
+    """Return a `cls` from a strict JSON file; raises as `read_toml` does."""
+    text = _read_text(path)
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecipeError(f"{path}: not valid JSON: {error}.") from error
+    return decode(cls, data, where=path.name)
+
+
+def write_json(value: object, path: Path) -> None:
+    """Write a dataclass as indented JSON, through a temporary file, so that a cut-off write leaves the old one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(encode(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; a file is needed.") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: is not a text file in UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def new_folder(destination: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `destination` that is renamed to it when the block succeeds.
+
+    A folder of ours (it holds the marker) is replaced; an empty folder is used; anything else is left alone.
+
+    Raises:
+        InputError: the destination is a file, or a folder that edgeseg did not make.
+    """
+    refuse_foreign(destination)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    except OSError as error:
+        raise InputError(f"{destination.parent}: cannot be written: {error.strerror}.") from None
+    try:
+        yield partial
+        (partial / MARKER).touch()
+        partial.chmod(0o777 & ~_umask())
+        _put_in_place(partial, destination)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_foreign(destination: Path) -> None:
+    """Raise `InputError` where `destination` exists and is not an empty folder or one that edgeseg made."""
+    if not destination.exists():
+        return
+    if not destination.is_dir():
+        raise InputError(f"{destination}: is a file; a folder is to be written there. Choose another --out.")
+    if any(destination.iterdir()) and not (destination / MARKER).exists():
+        raise InputError(
+            f"{destination}: this folder was not made by edgeseg and is not overwritten. Choose another --out."
+        )
+
+
+def _put_in_place(partial: Path, destination: Path) -> None:
+    if destination.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{destination.name}.old.", dir=destination.parent))
+        destination.replace(old / destination.name)
+        partial.replace(destination)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        partial.replace(destination)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

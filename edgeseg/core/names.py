@@ -1,0 +1,21 @@
+"""Unknown names, answered with the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from edgeseg.errors import UnknownName
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean "x"?' for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f' Did you mean "{near[0]}"?' if near else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """Return (not raise) the error for a `name` that is not among `known`; `kind` says what it should have been."""
+    names = sorted(known)
+    listed = ", ".join(names) if names else "none"
+    return UnknownName(f'Unknown {kind} "{name}".{suggestion(name, names)} Known: {listed}.')

@@ -1,0 +1,100 @@
+"""What a plug-in promises: `Converter`, `Engine`, `EngineSession`, `Camera`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from edgeseg.core.artifact import Artifact
+from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.quantization import Precision
+
+
+@runtime_checkable
+class Converter(Protocol):
+    """Produces a format. `check` is quick, imports nothing heavy and runs before any slow work."""
+
+    format: str
+    engine: str
+    extra: str
+    precisions: tuple[Precision, ...]
+
+    def check(self) -> None:
+        """Return if this machine can convert; raise `MissingDependency` or `UnsupportedError` otherwise."""
+
+    def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
+        """Write the format's files into `folder` and return what they are; raises `ConversionError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """Whether an engine runs here: its library's version, or the reason why not and the command that mends it."""
+
+    available: bool
+    version: str = ""
+    reason: str = ""
+    mend: str = ""
+
+
+@runtime_checkable
+class EngineSession(Protocol):
+    """One opened artifact.
+    `run` takes the exact input tensor (manifest's shape and dtype) and returns the output tensor.
+    """
+
+    def run(self, tensor: np.ndarray) -> np.ndarray: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs a format. `status` never raises; `open` raises `MissingDependency`,
+    `UnsupportedError` or `ArtifactError`.
+    """
+
+    name: str
+    formats: tuple[str, ...]
+    extra: str
+
+    def status(self) -> EngineStatus: ...
+    def options(self) -> dict[str, str]:
+        """Return the settings that change numbers or speed, for the Measurement."""
+
+    def open(self, artifact: Artifact, *, threads: int) -> EngineSession: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One picture of a source: (H, W, 3) BGR uint8, its number in the source, when it was taken (`time.monotonic`
+    seconds).
+
+    `labels` is the ground truth (H, W) uint8 where the source knows it.
+    """
+
+    index: int
+    image: np.ndarray
+    captured_s: float
+    labels: np.ndarray | None = None
+
+
+@runtime_checkable
+class Camera(Protocol):
+    """A context manager of frames. A live one gives the newest frame and counts what it skipped;
+    a file gives every frame.
+    """
+
+    live: bool
+    fps: float
+
+    @property
+    def skipped(self) -> int: ...
+    def __enter__(self) -> Camera: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def frames(self) -> Iterator[Frame]: ...

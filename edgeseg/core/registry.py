@@ -1,0 +1,57 @@
+"""Plug-ins by entry point: ours come through the same door as anyone's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from edgeseg.core.names import unknown
+from edgeseg.errors import MissingDependency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """A loaded plug-in, or the reason why it could not be loaded."""
+
+    name: str
+    value: object | None
+    fault: str = ""
+
+
+@cache
+def _points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"edgeseg.{group}")}
+
+
+def names(group: str) -> tuple[str, ...]:
+    """Return the sorted names registered under `edgeseg.<group>`, without importing any of them."""
+    return tuple(sorted(_points(group)))
+
+
+def load(group: str, name: str) -> object:
+    """Return the object registered as `name`.
+
+    Raises:
+        UnknownName: no such name, with the nearest one.
+        MissingDependency: the plug-in is there but cannot be imported, with its reason.
+    """
+    points = _points(group)
+    if name not in points:
+        raise unknown(group.rstrip("s"), name, points)
+    plugin = _try(points[name])
+    if plugin.fault:
+        raise MissingDependency(f'{group.rstrip("s").capitalize()} "{name}" cannot be loaded: {plugin.fault}')
+    return plugin.value
+
+
+def load_all(group: str) -> tuple[Plugin, ...]:
+    """Return every plug-in of a group; a broken one is listed with its reason and does not stop the others."""
+    return tuple(_try(point) for _, point in sorted(_points(group).items()))
+
+
+def _try(point: EntryPoint) -> Plugin:
+    try:
+        return Plugin(name=point.name, value=point.load())
+    except Exception as error:  # a third party's import may fail in any way; the others must go on
+        return Plugin(name=point.name, value=None, fault=f"{type(error).__name__}: {error}")

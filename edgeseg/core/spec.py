@@ -1,0 +1,81 @@
+"""What a model takes and gives: `TensorSpec`, `Preprocess`, `ModelSpec`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DType = Literal["uint8", "int8", "int32", "int64", "float16", "float32"]
+Layout = Literal["NCHW", "NHWC", "NHW"]
+Role = Literal["image", "logits", "labels"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model or of an artifact.
+
+    `scale` and `zero_point` are given for a quantized tensor only: real = scale * (stored - zero_point).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    layout: Layout
+    role: Role
+    scale: float | None = None
+    zero_point: int | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels or cells."""
+        if self.layout == "NCHW":
+            return self.shape[2], self.shape[3]
+        return self.shape[1], self.shape[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocess:
+    """How a picture becomes the input tensor; normalised = (pixel * scale - mean) / std, per channel in `color_order`.
+
+    `in_graph` is true where the artifact takes uint8 pixels and normalises by itself; the host then only resizes and
+    puts the channels in order.
+    """
+
+    color_order: Literal["rgb", "bgr"] = "rgb"
+    resize: Literal["stretch", "letterbox"] = "stretch"
+    interpolation: Literal["bilinear", "area"] = "bilinear"
+    scale: float = 1.0 / 255.0
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    in_graph: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A trained model without its code: what it recognises, what it takes, where its weights come from.
+
+    `inputs` and `outputs` describe the network itself (normalised float pixels to logits at `output_stride`); an
+    artifact's own tensors stand in its manifest. `notice` is what the licence asks to be shown with every use.
+    """
+
+    name: str
+    architecture: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_index: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocess: Preprocess
+    output_stride: int
+    weights_sha256: str
+    licence: str
+    notice: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.palette) != len(self.classes):
+            raise ValueError(f"{len(self.classes)} classes but {len(self.palette)} palette colours (RGB).")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the input in pixels."""
+        return self.inputs[0].size
