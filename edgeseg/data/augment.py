@@ -1,0 +1,139 @@
+"""Paired augmentation: the same geometry for a picture and its label map, colour for the picture alone.
+
+It stands on OpenCV's resize, warp, LUT and filters, which the package has already, on devices too. All chance comes
+from one numpy Generator that the caller derives from (seed, epoch, index): a sample then depends on nothing but these,
+so a run that resumes in the middle of an epoch, or with another number of workers, sees the same pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+
+from edgeseg.data.dataset import Sample
+from edgeseg.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augment:
+    """What may happen to a sample; all zeros and a scale of 1 is "nothing but crop and pad". The recipe's `[augment]`."""
+
+    scale_min: float = 0.5
+    """Smallest zoom, against the size at which the whole picture fits the crop's height and width best."""
+    scale_max: float = 2.0
+    """Largest zoom; drawn uniformly in the logarithm."""
+    aspect: float = 0.0
+    """Width is stretched by up to this share against the height (0.1 = +-10 %)."""
+    flip: float = 0.5
+    """Chance of a horizontal flip, 0..1."""
+    brightness: float = 0.25
+    """Brightness is multiplied by 1 +- this."""
+    contrast: float = 0.25
+    """Distance from the picture's mean grey is multiplied by 1 +- this."""
+    saturation: float = 0.3
+    """Distance from grey of the same luma is multiplied by 1 +- this."""
+    hue_degrees: float = 6.0
+    """Hue turns by up to this many degrees."""
+    gamma: float = 0.2
+    """Gamma is drawn between 1 / (1 + this) and 1 + this."""
+    blur_chance: float = 0.1
+    """Chance of a Gaussian blur, 0..1."""
+    blur_px: float = 1.2
+    """Largest standard deviation of that blur, pixels."""
+    noise: float = 4.0
+    """Largest standard deviation of added noise, grey levels of 255."""
+    ignore_index: int = 255
+    """Label of padded pixels."""
+    pad_bgr: tuple[int, int, int] = (114, 114, 114)
+    """Colour of padded pixels, 0..255."""
+
+    def __post_init__(self) -> None:
+        chances, shares = ("flip", "blur_chance"), ("brightness", "contrast", "saturation", "aspect")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in chances and not 0 <= value <= 1:
+                raise InputError(f"augment: {field.name} is {value}; give a chance from 0 to 1.")
+            if field.name in shares and not 0 <= value < 1:
+                raise InputError(f"augment: {field.name} is {value}; give a share from 0 to below 1.")
+            if field.name in ("hue_degrees", "gamma", "blur_px", "noise") and not 0 <= value < float("inf"):
+                raise InputError(f"augment: {field.name} is {value}; give 0 or more.")
+        if not 0 < self.scale_min <= self.scale_max < float("inf"):
+            raise InputError(
+                f"augment: scale_min {self.scale_min} to scale_max {self.scale_max} is no range; give 0 < min <= max."
+            )
+        if not 0 <= self.ignore_index <= 255:
+            raise InputError(f"augment: ignore_index is {self.ignore_index}; give 0 to 255.")
+        if len(self.pad_bgr) != 3 or not all(0 <= v <= 255 for v in self.pad_bgr):
+            raise InputError(f"augment: pad_bgr is {self.pad_bgr}; give three values from 0 to 255.")
+
+    def apply(self, sample: Sample, *, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
+        """Return a new sample of `size` (height, width): scaled, cropped or padded, flipped, coloured."""
+        image, labels = self._place(sample, rng=rng, size=size)
+        if rng.random() < self.flip:
+            image, labels = cv2.flip(image, 1), cv2.flip(labels, 1)
+        image = self._colour(image, rng=rng)
+        return Sample(id=sample.id, image=image, labels=labels)
+
+    def _place(
+        self, sample: Sample, *, rng: np.random.Generator, size: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return picture and labels cut from a random place at a random zoom, padded where they do not reach."""
+        high, width = sample.labels.shape
+        fit = min(size[0] / high, size[1] / width)
+        zoom = fit * float(np.exp(rng.uniform(np.log(self.scale_min), np.log(self.scale_max))))
+        stretch = 1.0 + float(rng.uniform(-self.aspect, self.aspect))
+        new_high, new_width = max(1, round(high * zoom)), max(1, round(width * zoom * stretch))
+        area = new_high < high and new_width < width
+        grown = (new_width, new_high)
+        image = cv2.resize(sample.image, grown, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
+        # INTER_NEAREST_EXACT samples pixel centres as the filters for the picture do; INTER_NEAREST is half a pixel off.
+        labels = cv2.resize(sample.labels, grown, interpolation=cv2.INTER_NEAREST_EXACT)
+        top, bottom, cut_y = _window(rng, length=new_high, wanted=size[0])
+        left, right, cut_x = _window(rng, length=new_width, wanted=size[1])
+        image, labels = image[cut_y, cut_x], labels[cut_y, cut_x]
+        image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.pad_bgr)
+        labels = cv2.copyMakeBorder(labels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.ignore_index)
+        return image, labels
+
+    def _colour(self, image: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+        """Return the picture in another light: one colour matrix, one tone curve, then blur and noise."""
+        bright, contrast, saturation = (
+            1.0 + float(rng.uniform(-v, v)) for v in (self.brightness, self.contrast, self.saturation)
+        )
+        turn = np.deg2rad(float(rng.uniform(-self.hue_degrees, self.hue_degrees)))
+        gamma = float(np.exp(rng.uniform(-1, 1) * np.log1p(self.gamma)))
+        blurred, deviation = rng.random() < self.blur_chance, float(rng.uniform(0, self.blur_px))
+        loud = float(rng.uniform(0, self.noise))
+        grain_seed = int(rng.integers(2**31 - 1))
+        if saturation != 1.0 or turn != 0.0:
+            image = cv2.transform(image, _hue_saturation(turn, saturation))
+        if (bright, contrast, gamma) != (1.0, 1.0, 1.0):
+            mean = float(image.mean())
+            x = np.arange(256, dtype=np.float64)
+            curve = np.clip(((x - mean) * contrast + mean) * bright, 0, 255) / 255
+            image = cv2.LUT(image, np.rint(255 * curve**gamma).astype(np.uint8))
+        if blurred and deviation > 0.2:
+            image = cv2.GaussianBlur(image, (0, 0), deviation)
+        if loud > 0.5:
+            noise = np.random.default_rng(grain_seed).standard_normal(image.shape, dtype=np.float32)
+            image = np.clip(image + noise * np.float32(loud), 0, 255).astype(np.uint8)
+        return image
+
+
+def _window(rng: np.random.Generator, *, length: int, wanted: int) -> tuple[int, int, slice]:
+    """Return padding before, padding after and the slice to keep, so that `length` becomes `wanted`."""
+    if length >= wanted:
+        start = int(rng.integers(0, length - wanted + 1))
+        return 0, 0, slice(start, start + wanted)
+    before = int(rng.integers(0, wanted - length + 1))
+    return before, wanted - length - before, slice(0, length)
+
+
+def _hue_saturation(turn: float, saturation: float) -> np.ndarray:
+    """Return a colour matrix on BGR, (3, 3): a turn and a scaling in the plane of constant luma (YIQ, NTSC 1953)."""
+    to_yiq = np.array([[0.114, 0.587, 0.299], [-0.3213, -0.2744, 0.5957], [0.3111, -0.5227, 0.2116]])
+    cos, sin = saturation * np.cos(turn), saturation * np.sin(turn)
+    plane = np.array([[1.0, 0.0, 0.0], [0.0, cos, -sin], [0.0, sin, cos]])
+    return np.asarray(np.linalg.inv(to_yiq) @ plane @ to_yiq)

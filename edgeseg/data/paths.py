@@ -1,0 +1,57 @@
+"""File names of a data set: which are pictures, and to which split a path belongs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeseg.errors import DatasetError
+
+PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SPLITS = ("train", "val", "test")
+_SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+                "testing": "test"}  # fmt: skip
+
+
+def split_of(path: Path | str) -> str | None:
+    """Return "train", "val" or "test" where one of the path's last two names says so, else None.
+
+    Only the last two names count: `camvid/images/val` and `val/images` do, `/home/test/streets/pictures` does not.
+    """
+    for part in reversed(Path(path).parts[-2:]):
+        if part.lower() in _SPLIT_WORDS:
+            return _SPLIT_WORDS[part.lower()]
+    return None
+
+
+def pictures_in(folder: Path) -> dict[str, Path]:
+    """Return the pictures of a folder by stem, in order of name; hidden files are passed over.
+
+    Raises `DatasetError` for a file of another type, and for two pictures of one stem.
+    """
+    found: dict[str, Path] = {}
+    problems: list[str] = []
+    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+        if path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini"):
+            continue
+        if path.is_dir():
+            problems.append(f"{path}: a folder, where only pictures belong. Move its pictures up or the folder away.")
+        elif path.suffix.lower() not in PICTURE_SUFFIXES:
+            kinds = ", ".join(PICTURE_SUFFIXES)
+            problems.append(f"{path}: file type {path.suffix or '(none)'} is not a picture ({kinds}). Convert or remove it.")
+        elif path.stem in found:
+            other = found[path.stem].name
+            problems.append(f"{path}: has the same stem as {other}. Rename or remove one of the two.")
+        else:
+            found[path.stem] = path
+    refuse(problems)
+    return found
+
+
+def refuse(problems: list[str]) -> None:
+    """Raise one `DatasetError` that lists the problems (the first ten in its text), if there are any."""
+    if not problems:
+        return
+    shown = problems[:10]
+    if len(problems) > len(shown):
+        shown = [*shown, f"... and {len(problems) - len(shown)} more."]
+    raise DatasetError("\n".join(shown), tuple(problems))

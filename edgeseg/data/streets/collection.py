@@ -1,0 +1,52 @@
+"""Synthetic streets as a data set."""
+
+from __future__ import annotations
+
+from edgeseg.core.names import unknown
+from edgeseg.data.dataset import Sample
+from edgeseg.data.streets.palette import CLASSES, IGNORE_INDEX
+from edgeseg.data.streets.video import Size, render_street
+from edgeseg.errors import InputError
+
+_SPLITS = ("train", "val", "test")
+_SEEDS_PER_SPLIT = 10_000_000
+
+
+class StreetsDataset:
+    """`count` pictures of one split; splits never share a seed. Pictures are rendered when they are asked for."""
+
+    classes = CLASSES
+    ignore_index = IGNORE_INDEX
+    name = "streets"
+    licence = "Apache-2.0"
+
+    def __init__(self, *, split: str, count: int, seed: int = 0, size: Size = (360, 480)) -> None:
+        if split not in _SPLITS:
+            raise unknown("split of streets", split, _SPLITS)
+        if not 1 <= count <= _SEEDS_PER_SPLIT:
+            raise InputError(f"streets: count is {count}; give a number from 1 to {_SEEDS_PER_SPLIT}.")
+        if seed < 0:
+            raise InputError(f"streets: seed is {seed}; give 0 or more.")
+        self.split = split
+        self.seed = seed
+        self.size = size
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def item_id(self, index: int) -> str:
+        """Return a picture's name, such as `streets-train-000123`; a seed other than 0 is part of it."""
+        tag = f"-s{self.seed}" if self.seed else ""
+        return f"streets-{self.split}{tag}-{self._inside(index):06d}"
+
+    def load(self, index: int) -> Sample:
+        """Return one rendered picture with its labels."""
+        block = self.seed * len(_SPLITS) + _SPLITS.index(self.split)
+        image, labels = render_street(block * _SEEDS_PER_SPLIT + self._inside(index), size=self.size)
+        return Sample(id=self.item_id(index), image=image, labels=labels)
+
+    def _inside(self, index: int) -> int:
+        if not 0 <= index < self._count:
+            raise IndexError(f"streets-{self.split} has {self._count} pictures; there is no number {index}")
+        return index

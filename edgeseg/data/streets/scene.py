@@ -1,0 +1,55 @@
+"""One frame of a town: sky, ground, then everything that stands, from far to near."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edgeseg.data.streets.backdrop import paint_sky, paint_skyline
+from edgeseg.data.streets.buildings import paint_building, paint_strip
+from edgeseg.data.streets.camera import Camera
+from edgeseg.data.streets.canvas import Canvas
+from edgeseg.data.streets.furniture import paint_item
+from edgeseg.data.streets.ground import Ground, cast_shadows, lay_street
+from edgeseg.data.streets.light import Light
+from edgeseg.data.streets.traffic import moving
+from edgeseg.data.streets.world import CHUNK_M, Chunk, Item, Town, chunk
+
+_CHUNKS_AHEAD = 12
+
+
+def paint_scene(town: Town, camera: Camera, *, time_s: float) -> Canvas:
+    """Return the painted canvas of what this camera sees at this time, before lens and sensor."""
+    canvas = Canvas(high=camera.high, width=camera.width)
+    light = Light(town=town)
+    first = int(np.floor(camera.z_m / CHUNK_M))
+    chunks = [chunk(town.seed, first + i) for i in range(_CHUNKS_AHEAD)]
+    movers = moving(town, time_s=time_s, camera_z_m=camera.z_m)
+    paint_sky(canvas, town=town, camera=camera)
+    paint_skyline(canvas, town=town, camera=camera, light=light)
+    plan = Ground(canvas=canvas, town=town, camera=camera)
+    lay_street(plan, chunks=chunks)
+    near = [item for part in chunks[:6] for item in part.back + part.items]
+    cast_shadows(plan, chunks=chunks[:7], things=near + [item for item in movers if item.z_m < camera.z_m + 70])
+    plan.paint(light=light)
+    for part in reversed(chunks):
+        here = [item for item in movers if part.index == int(np.floor(item.z_m / CHUNK_M))]
+        _paint_chunk(canvas, part, town=town, camera=camera, light=light, movers=here)
+    return canvas
+
+
+def _paint_chunk(canvas: Canvas, part: Chunk, *, town: Town, camera: Camera, light: Light, movers: list[Item]) -> None:
+    """Paint a chunk in layers away from the buildings: houses, gardens, fences, then street from far to near."""
+    for house in sorted(part.buildings, key=lambda h: -h.near_m):
+        paint_building(canvas, house, town=town, camera=camera, light=light)
+    for item in part.back:
+        paint_item(canvas, item, camera=camera, light=light)
+    for strip in part.strips:
+        paint_strip(canvas, strip, camera=camera, light=light)
+    for item in sorted([*part.items, *movers], key=lambda i: -i.z_m):
+        paint_item(canvas, item, camera=camera, light=light)
+
+
+def seen_twice(image: np.ndarray, *, share: float) -> np.ndarray:
+    """Return the picture with a faint mirror image over it, as a windscreen gives, (H, W, 3) uint8."""
+    return cv2.addWeighted(image, 1.0, cv2.GaussianBlur(image[::-1], (0, 0), 9), share, 0)
