@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from edgeseg.models.architecture import Architecture, architecture, architectures, build, without_aux
+from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from edgeseg.models.cost import Cost, cost
 from edgeseg.models.encoder import EncoderLoad, load_encoder
+from edgeseg.models.resolve import bundled, resolve_model
 
 __all__ = [
     "Architecture",
+    "Checkpoint",
+    "Cost",
     "EncoderLoad",
     "architecture",
     "architectures",
     "build",
+    "bundled",
+    "cost",
+    "load_checkpoint",
     "load_encoder",
+    "resolve_model",
+    "save_checkpoint",
     "without_aux",
 ]

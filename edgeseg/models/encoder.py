@@ -27,7 +27,7 @@ class EncoderLoad:
 
 
 def load_encoder(net: nn.Module, path: Path) -> EncoderLoad:
-    """Load a state dict (.pth or .safetensors, torchvision's key names) into `net.encoder.features` and say what fitted.
+    """Load a state dict (.pth or .safetensors, torchvision key names) into `net.encoder` and say what fitted.
 
     Keys are taken with or without the prefixes `features.`, `encoder.`, `backbone.`, `module.`. A classifier's keys
     come back as unexpected. Pickles are read with weights_only=True: no code in the file runs.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 # Statistics of a small batch are noisy: a slower running mean than PyTorch's 0.1.
@@ -88,8 +87,3 @@ def divisible(channels: float, *, by: int = 8) -> int:
     """Return channels rounded to a multiple of `by`, never more than 10 % below it (MobileNet's rounding rule)."""
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded
-
-
-def channels_last(net: nn.Module) -> nn.Module:
-    """Return net with its weights in channels-last memory order, the fast one for these nets on CPU."""
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

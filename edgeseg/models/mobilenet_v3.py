@@ -117,8 +117,8 @@ class InvertedResidual(nn.Module):
 class MobileNetV3(nn.Module):
     """The convolutional part of MobileNetV3 as segmentation uses it: the last stage dilated by 2 at stride 1.
 
-    Keys are torchvision's (`features.0.0.weight`, ...), so public weights load. `reduced_tail` halves the channels of the
-    last stage and of the last convolution (section 6.4, "RF2"); public weights need it off.
+    Keys are torchvision's (`features.0.0.weight`, ...), so public weights load. `reduced_tail` halves the channels of
+    the last stage and of the last convolution (section 6.4, "RF2"); public weights need it off.
     """
 
     def __init__(self, variant: str, *, width: float = 1.0, reduced_tail: bool = False) -> None:
@@ -133,7 +133,7 @@ class MobileNetV3(nn.Module):
         self.channels = LAST_CONV_EXPANSION * channels
         layers.append(ConvNormAct(channels, self.channels, kernel=1, activation=nn.Hardswish, eps=NORM_EPS))
         self.features = nn.Sequential(*layers)
-        # The skip is the first block at stride 8, as in torchvision; the auxiliary head sees the last one before dilation.
+        # The skip is the first block at stride 8, as in torchvision; the auxiliary head sees the last undilated one.
         self.low_index = strided[-3] + 1
         self.low_channels = rows[self.low_index - 1].outputs
         self.middle_index = strided[-1]
@@ -147,18 +147,24 @@ class MobileNetV3(nn.Module):
 
 
 def segmentation_rows(variant: str, *, width: float = 1.0, reduced_tail: bool = False) -> tuple[Row, ...]:
-    """Return the table's rows at a width multiplier, the last stage's channels halved where `reduced_tail` is on."""
+    """Return the table's rows at a width multiplier, the last stage's sizes halved where `reduced_tail` is on.
+
+    Expansion and output sizes of the whole stage are halved: this gives the parameter counts of the paper's
+    table 8 (torchvision keeps the expansion size of the stage's first row and has 16 % more).
+    """
     table = TABLES[variant]
     tail = max(index for index, row in enumerate(table) if row.stride == 2)
     return tuple(
-        _scaled(
-            row, width=width, halve_outputs=reduced_tail and index >= tail, halve_inner=reduced_tail and index > tail
-        )
-        for index, row in enumerate(table)
+        _scaled(row, factor=width / 2 if reduced_tail and index >= tail else width) for index, row in enumerate(table)
     )
 
 
-def _scaled(row: Row, *, width: float, halve_outputs: bool, halve_inner: bool) -> Row:
-    expanded = divisible(row.expanded // (2 if halve_inner else 1) * width)
-    outputs = divisible(row.outputs // (2 if halve_outputs else 1) * width)
-    return Row(row.kernel, expanded, outputs, row.squeeze, row.activation, row.stride)
+def _scaled(row: Row, *, factor: float) -> Row:
+    return Row(
+        row.kernel,
+        divisible(row.expanded * factor),
+        divisible(row.outputs * factor),
+        row.squeeze,
+        row.activation,
+        row.stride,
+    )

@@ -1,0 +1,168 @@
+"""Checkpoints: a folder with `weights.safetensors`, `spec.json` and, where known, `training.json` and `ranges.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.core.files import new_folder, read_json, sha256_of, write_json
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import CheckpointError, InputError, RecipeError
+from edgeseg.models.architecture import build, without_aux
+from edgeseg.models.resolve import SPEC_FILE, bundled, resolve_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = [
+    "Checkpoint",
+    "bundled",
+    "load_checkpoint",
+    "read_spec",
+    "read_training",
+    "resolve_model",
+    "save_checkpoint",
+]
+
+WEIGHTS_FILE = "weights.safetensors"
+TRAINING_FILE = "training.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A trained net in evaluation mode, without auxiliary heads, with its spec and the folder it came from."""
+
+    spec: ModelSpec
+    net: nn.Module
+    folder: Path
+
+
+def save_checkpoint(
+    folder: Path, *, net: nn.Module, spec: ModelSpec, training: Mapping[str, object] | None = None
+) -> ModelSpec:
+    """Write a checkpoint folder whole or not at all and return the spec with the weights' SHA-256 filled in.
+
+    Auxiliary heads are left out. `training` (command, seed, seconds, scores: JSON values) is stored beside the spec.
+
+    Raises:
+        InputError: a folder there that edgeseg did not make.
+    """
+    from safetensors.torch import save_file
+
+    state = {key: value.detach().cpu().contiguous() for key, value in without_aux(net).state_dict().items()}
+    with new_folder(folder) as partial:
+        save_file(state, partial / WEIGHTS_FILE)
+        complete = dataclasses.replace(spec, weights_sha256=sha256_of(partial / WEIGHTS_FILE))
+        write_json(complete, partial / SPEC_FILE)
+        if training is not None:
+            write_json(dict(training), partial / TRAINING_FILE)
+    return complete
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Return the spec of the checkpoint at `path` (its folder or its weights file), without reading the weights.
+
+    Raises:
+        InputError: no such checkpoint.
+        CheckpointError: a spec that does not follow its schema.
+    """
+    folder = _folder(path)
+    try:
+        return read_json(ModelSpec, folder / SPEC_FILE)
+    except RecipeError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+
+
+def read_training(path: Path) -> dict[str, object]:
+    """Return what the checkpoint says about its training, empty where it says nothing.
+
+    Raises:
+        CheckpointError: the file is there but is no JSON table.
+    """
+    file = _folder(path) / TRAINING_FILE
+    if not file.is_file():
+        return {}
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: not valid JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{file}: a table is needed.")
+    return data
+
+
+def load_checkpoint(path: Path, *, size: tuple[int, int] | None = None) -> Checkpoint:
+    """Return the checkpoint at `path`, its folder or its weights file, checked against its spec.
+
+    `size` (height, width) builds the net for another input size; the returned spec then says that size.
+
+    Raises:
+        InputError: no such checkpoint, or a size that the architecture does not take.
+        CheckpointError: weights that are missing, cut off, altered since they were saved, or of another net.
+        UnknownName: the spec names an architecture that is not registered.
+    """
+    folder, spec = _folder(path), read_spec(path)
+    weights = folder / WEIGHTS_FILE if path.is_dir() else path
+    state = _read_weights(weights, expected_sha256=spec.weights_sha256)
+    spec = spec if size is None else at_size(spec, size=size)
+    net = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    _load_state(net, state, weights)
+    return Checkpoint(spec=spec, net=net.eval(), folder=folder)
+
+
+def at_size(spec: ModelSpec, *, size: tuple[int, int]) -> ModelSpec:
+    """Return spec with its input at `size` (height, width) and its outputs at that size over the output stride."""
+    cells = (size[0] // spec.output_stride, size[1] // spec.output_stride)
+    inputs = tuple(dataclasses.replace(item, shape=(*item.shape[:2], *size)) for item in spec.inputs)
+    outputs = tuple(dataclasses.replace(item, shape=(*item.shape[:2], *cells)) for item in spec.outputs)
+    return dataclasses.replace(spec, inputs=inputs, outputs=outputs)
+
+
+def _folder(path: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"{path}: no such checkpoint folder or weights file.")
+    folder = path if path.is_dir() else path.parent
+    if not (folder / SPEC_FILE).is_file():
+        raise InputError(f"{folder}: no {SPEC_FILE} there. A checkpoint is a folder of {WEIGHTS_FILE} and {SPEC_FILE}.")
+    return folder
+
+
+def _read_weights(weights: Path, *, expected_sha256: str) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not weights.is_file():
+        raise CheckpointError(f"{weights}: the weights are missing. Copy the whole checkpoint folder again.")
+    try:
+        state = load_file(weights)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{weights}: cut off or not a safetensors file ({error}). Copy it again.") from error
+    found = sha256_of(weights)
+    if found != expected_sha256:
+        raise CheckpointError(
+            f"{weights}: SHA-256 is {found[:12]}..., {SPEC_FILE} says {expected_sha256[:12] or 'nothing'}...: the file "
+            "was altered or belongs to another checkpoint. Copy the whole folder again."
+        )
+    return state
+
+
+def _load_state(net: nn.Module, state: dict[str, Tensor], weights: Path) -> None:
+    own = net.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    wrong = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if not (missing or unexpected or wrong):
+        net.load_state_dict(state)
+        return
+    faults = []
+    for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong)):
+        if keys:
+            faults.append(f"{len(keys)} {what}, first {keys[0]}")
+    raise CheckpointError(
+        f"{weights}: does not fit {type(net).__name__}: {'; '.join(faults)}. "
+        f"Check architecture and classes in {SPEC_FILE}."
+    )

@@ -1,0 +1,37 @@
+"""What a net costs at a size: parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Parameters (auxiliary heads left out) and multiply-accumulates of one picture at `size` (height, width)."""
+
+    parameters: int
+    macs: int
+    size: tuple[int, int]
+
+
+def cost(net: nn.Module, *, size: tuple[int, int]) -> Cost:
+    """Return what net costs for one picture of `size`, the size that it was built for.
+
+    Counted by torch's own flop counter (convolutions and matrix products; a MAC is two of its operations) on
+    tensors without data, so that any size is quick and takes no memory. The net is not changed.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from edgeseg.models.architecture import without_aux
+
+    counted = without_aux(net).eval().to("meta")
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        counted(torch.empty(1, 3, *size, device="meta"))
+    parameters = sum(parameter.numel() for parameter in counted.parameters())
+    return Cost(parameters=parameters, macs=counter.get_total_flops() // 2, size=size)

@@ -1,0 +1,66 @@
+"""From what a user writes (`fast_scnn:camvid`, a path, nothing) to the checkpoint folder that is meant."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from edgeseg.core.names import suggestion
+from edgeseg.errors import InputError, UnknownName
+from edgeseg.models.architecture import architectures
+
+BUNDLED = Path(__file__).with_name("bundled")
+DEFAULT = "fast_scnn"
+SPEC_FILE = "spec.json"
+
+
+@cache
+def bundled() -> tuple[str, ...]:
+    """Return the names of the checkpoints that come with the package, sorted: `fast_scnn:camvid`, ..."""
+    return tuple(sorted(":".join(spec.parent.name.split("-", 1)) for spec in BUNDLED.glob(f"*-*/{SPEC_FILE}")))
+
+
+def resolve_model(text: str | None) -> Path:
+    """Return the checkpoint folder (or weights file) that `text` names; without text, the bundled default.
+
+    A bare architecture name means its checkpoint trained on synthetic streets, or its only one. A path wins where it
+    exists.
+
+    Raises:
+        InputError: a path that does not exist, or an architecture without a bundled checkpoint.
+        UnknownName: no such bundled checkpoint, with the nearest one.
+    """
+    name = text or DEFAULT
+    path = Path(name).expanduser()
+    if text and (path.is_file() or (path / SPEC_FILE).is_file()):
+        return path
+    known = bundled()
+    if name in known:
+        return _folder(name)
+    candidates = [item for item in known if item.split(":")[0] == name]
+    if f"{name}:streets" in candidates:
+        return _folder(f"{name}:streets")
+    if len(candidates) == 1:
+        return _folder(candidates[0])
+    raise _no_model(name, path, candidates)
+
+
+def _folder(name: str) -> Path:
+    return BUNDLED / name.replace(":", "-", 1)
+
+
+def _no_model(name: str, path: Path, candidates: list[str]) -> InputError:
+    if candidates:
+        return InputError(f'Model "{name}" has several checkpoints: {", ".join(candidates)}. Name one of them.')
+    if path.is_dir():
+        return InputError(f"{path}: this folder is no checkpoint, it has no {SPEC_FILE}.")
+    if path.suffix or "/" in name or "\\" in name:
+        return InputError(f"{path}: no such checkpoint folder or weights file.")
+    if name in architectures():
+        return InputError(f'Model "{name}" comes without trained weights. Train it, or use {_listed()}.')
+    near = suggestion(name, [*bundled(), *(item.split(":")[0] for item in bundled()), *architectures()])
+    return UnknownName(f'Unknown model "{name}".{near} Known: {_listed()}, or a path to a checkpoint.')
+
+
+def _listed() -> str:
+    return ", ".join(bundled()) or "none bundled"
