@@ -1,0 +1,9 @@
+"""Pictures to tensors and tensors to label maps: one implementation for training, calibration and every device."""
+
+from __future__ import annotations
+
+from edgeseg.pixels.decode import decode
+from edgeseg.pixels.geometry import Placement, place
+from edgeseg.pixels.prepare import check_picture, fit, prepare
+
+__all__ = ["Placement", "check_picture", "decode", "fit", "place", "prepare"]

@@ -1,0 +1,67 @@
+"""A picture to the exact input tensor."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edgeseg.core.spec import Preprocess, TensorSpec
+from edgeseg.errors import InputError
+from edgeseg.pixels.geometry import place
+
+PAD = 114
+"""Grey level around a letterboxed picture, near the mean of natural pictures."""
+
+
+def prepare(image: np.ndarray, *, preprocess: Preprocess, tensor: TensorSpec) -> np.ndarray:
+    """Return the input tensor, batch 1, in the layout and dtype of `tensor`, from a picture (H, W, 3) BGR uint8.
+
+    With `preprocess.in_graph` the tensor holds pixel values (0 to 255); otherwise normalised values, quantized where
+    the tensor is.
+
+    Raises:
+        InputError: the picture is not (H, W, 3) uint8.
+    """
+    pixels = fit(image, preprocess=preprocess, size=tensor.size)
+    if not preprocess.in_graph:
+        mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
+        pixels = (pixels.astype(np.float32) * np.float32(preprocess.scale) - mean) / std
+    if tensor.scale is not None and not preprocess.in_graph:
+        limits = np.iinfo(tensor.dtype)
+        pixels = np.clip(np.rint(pixels / tensor.scale) + (tensor.zero_point or 0), limits.min, limits.max)
+    if tensor.layout == "NCHW":
+        pixels = pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels[None], dtype=tensor.dtype)
+
+
+def fit(image: np.ndarray, *, preprocess: Preprocess, size: tuple[int, int]) -> np.ndarray:
+    """Return the picture at `size` (height, width), resized by the model's rule and in its colour order, uint8."""
+    check_picture(image)
+    where = place(image.shape[:2], input_size=size, preprocess=preprocess)
+    if image.shape[:2] != (where.height, where.width):
+        image = cv2.resize(
+            image, (where.width, where.height), interpolation=_interpolation(image, preprocess, where.height)
+        )
+    if (where.height, where.width) != size:
+        bottom, right = size[0] - where.top - where.height, size[1] - where.left - where.width
+        image = cv2.copyMakeBorder(
+            image, where.top, bottom, where.left, right, cv2.BORDER_CONSTANT, value=(PAD, PAD, PAD)
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if preprocess.color_order == "rgb" else image
+
+
+def check_picture(image: np.ndarray) -> None:
+    """Raise `InputError` unless `image` is a picture (H, W, 3) uint8 with at least one pixel."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"A picture must be a numpy array (H, W, 3) uint8; got {type(image).__name__}.")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise InputError(
+            f"A picture must be (H, W, 3) uint8 in BGR order; got {image.shape} {image.dtype}. "
+            "Read it with cv2.imread(path, cv2.IMREAD_COLOR)."
+        )
+
+
+def _interpolation(image: np.ndarray, preprocess: Preprocess, height: int) -> int:
+    # INTER_AREA only makes sense when shrinking; enlarging, OpenCV would fall back to nearest-like boxes.
+    shrinks = height < image.shape[0]
+    return cv2.INTER_AREA if preprocess.interpolation == "area" and shrinks else cv2.INTER_LINEAR

@@ -1,0 +1,21 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# One thread a library: tests run side by side, and threads that fight for two cores are slower than none.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real pictures beside the project's checkout; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("EDGESEG_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not (folder / "camvid" / "classes.txt").is_file():
+        pytest.skip("real pictures are not here: set EDGESEG_TEST_DATA to a folder that holds camvid/")
+    return folder
