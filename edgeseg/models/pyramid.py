@@ -18,7 +18,7 @@ def fixed_bins(cells: int, bins: int) -> tuple[int, int, int]:
 
     The stride is floor(cells / bins) and the kernel covers what is left, so that the windows are equal, reach both ends
     and number exactly `bins`. This is the adaptive pool itself where bins divides cells. Elsewhere equal windows
-    overlap, and a neighbouring bin count is used where it overlaps less (16 cells, 6 bins: 5 windows of 4 cells,
+    overlap, and a neighbouring bin count is used where it overlaps less (16 cells, 6 bins: 4 windows of 4 cells,
     not 6 windows of 6). An axis shorter than `bins` keeps its own cells.
     """
     wanted = min(cells, bins)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 from edgeseg.core.names import suggestion
@@ -14,7 +13,6 @@ DEFAULT = "fast_scnn"
 SPEC_FILE = "spec.json"
 
 
-@cache
 def bundled() -> tuple[str, ...]:
     """Return the names of the checkpoints that come with the package, sorted: `fast_scnn:camvid`, ..."""
     return tuple(sorted(":".join(spec.parent.name.split("-", 1)) for spec in BUNDLED.glob(f"*-*/{SPEC_FILE}")))

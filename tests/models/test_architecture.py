@@ -1,0 +1,44 @@
+"""Architectures by name, and what a wrong name or size is answered."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeseg.core import registry
+from edgeseg.errors import InputError, MissingDependency, UnknownName
+from edgeseg.models import architectures, build
+from edgeseg.models.architecture import check_size
+
+
+def test_ours_are_registered() -> None:
+    assert {"fast_scnn", "lraspp_mobilenet_v3_large", "lraspp_mobilenet_v3_small"} <= set(architectures())
+
+
+def test_a_typo_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(UnknownName, match='Did you mean "fast_scnn"'):
+        build("fast_scn", classes=5, size=(64, 64))
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((500, 512), "Use 480x512 or 512x512"),
+        ((0, 64), "Use 32x64"),
+        ((-5, 7), "Use 32x32"),
+        ((31, 33), "32x32 or 32x64"),
+    ],
+)
+def test_a_wrong_size_is_answered_with_the_nearest(size: tuple[int, int], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        check_size(size, multiple=32, name="fast_scnn")
+
+
+def test_no_classes_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        build("fast_scnn", classes=0, size=(64, 64))
+
+
+def test_a_plug_in_that_is_no_architecture_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "load", lambda group, name: object())
+    with pytest.raises(MissingDependency, match="not an Architecture"):
+        build("odd", classes=5, size=(64, 64))
