@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -31,31 +33,37 @@ def paint_sky(canvas: Canvas, *, town: Town, camera: Camera) -> None:
     canvas.labels[:] = SKY
 
 
+@lru_cache(maxsize=16)
+def _blocks(seed: int, width: int) -> tuple[tuple[int, float, float, float, bool, tuple[float, float, float], np.ndarray], ...]:
+    """Return the blocks of a town's skyline: row, left edge, width, height (m), tree or house, colour, raggedness."""
+    rng = np.random.default_rng([seed, 5])
+    tone = float(rng.uniform(0.7, 1.2))
+    found = []
+    for row in (0, 1):
+        edge = -width * 0.9
+        while edge < width * 1.9:
+            wide, high = float(rng.uniform(10, 60)), float(rng.uniform(2.0, 13.0))
+            tree = bool(rng.random() < (0.55 if row else 0.35))
+            b, g, r = (58.0, 74.0, 66.0) if tree else (float(v) for v in rng.uniform(70, 140) + rng.normal(0, 8, 3))
+            found.append((row, edge, wide, high, tree, (b * tone, g * tone, r * tone), rng.random(12)))
+            edge += wide * 0.8
+    return tuple(found)
+
+
 def paint_skyline(canvas: Canvas, *, town: Town, camera: Camera, light: Light) -> None:
     """Paint the roofs and trees that close the view, in two rows of blocks 150 m and more away."""
-    rng = np.random.default_rng([town.seed, 5])
-    tone = rng.uniform(0.7, 1.2)
-    for row, distance in enumerate((_FAR_M * 1.5, _FAR_M)):
-        offset = camera.focal_px * np.tan(camera.yaw)
-        edge = -canvas.width * 0.9
-        while edge < canvas.width * 1.9:
-            wide, high = rng.uniform(10, 60), rng.uniform(2.0, 13.0) * camera.focal_px / distance
-            tree = rng.random() < (0.55 if row else 0.35)
-            x = edge - offset
-            own = (58, 74, 66) if tree else tuple(float(v) for v in rng.uniform(70, 140) + rng.normal(0, 8, 3))
-            own = tuple(v * tone for v in own)
-            if -wide < x < canvas.width:
-                colour = light.seen(own, distance_m=distance * 0.7)
-                _block(canvas, rng, x=x, wide=wide, high=high, horizon=camera.horizon_px, tree=tree, colour=colour)
-            else:
-                rng.random(12)
-            edge += wide * 0.8
+    offset = camera.focal_px * np.tan(camera.yaw)
+    for row, edge, wide, high_m, tree, own, bumps in _blocks(town.seed, canvas.width):
+        x, distance = edge - offset, _FAR_M if row else 1.5 * _FAR_M
+        if -wide < x < canvas.width:
+            colour = light.seen(own, distance_m=distance * 0.7)
+            _block(canvas, bumps, x=x, wide=wide, high=high_m * camera.focal_px / distance,
+                   horizon=camera.horizon_px, tree=tree, colour=colour)  # fmt: skip
 
 
-def _block(canvas: Canvas, rng: np.random.Generator, *, x: float, wide: float, high: float, horizon: float, tree: bool,
+def _block(canvas: Canvas, bumps: np.ndarray, *, x: float, wide: float, high: float, horizon: float, tree: bool,
            colour: tuple[float, float, float]) -> None:  # fmt: skip
     """Paint one far block: a ragged mass of leaves or a house with a roof."""
-    bumps = rng.random(12)
     base = horizon + 6.0
     if tree:
         steps = np.linspace(0, 1, 12)

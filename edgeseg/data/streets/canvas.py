@@ -13,7 +13,8 @@ Colour = tuple[float, float, float]
 
 def fixed(points: np.ndarray) -> np.ndarray:
     """Return pixel positions (N, 2) as OpenCV's fixed-point integers."""
-    return np.rint(np.clip(points, -_REACH_PX, _REACH_PX) * (1 << _SHIFT)).astype(np.int32)
+    near = np.minimum(np.maximum(points, -_REACH_PX), _REACH_PX)
+    return np.rint(near * (1 << _SHIFT)).astype(np.int32)
 
 
 class Canvas:
@@ -27,8 +28,8 @@ class Canvas:
 
     def outside(self, pixels: np.ndarray) -> bool:
         """Return whether a shape's bounding box misses the picture."""
-        low, top = pixels.min(axis=0), pixels.max(axis=0)
-        return bool(top[0] < 0 or top[1] < 0 or low[0] >= self.width or low[1] >= self.high)
+        x, y = pixels[:, 0], pixels[:, 1]
+        return bool(x.max() < 0 or y.max() < 0 or x.min() >= self.width or y.min() >= self.high)
 
     def polygon(self, pixels: np.ndarray | None, *, colour: Colour, label: int) -> None:
         """Fill a polygon (N, 2) of any shape."""
@@ -46,9 +47,10 @@ class Canvas:
 
     def line(self, start: np.ndarray, end: np.ndarray, *, width_px: float, colour: Colour, label: int) -> None:
         """Draw a bar between two pixel positions; thinner than a pixel is drawn one pixel wide."""
-        ends = fixed(np.stack([start, end]))
-        if self.outside(np.stack([start, end])):
+        both = np.array((start, end))
+        if self.outside(both):
             return
+        ends = fixed(both)
         a, b = (int(ends[0, 0]), int(ends[0, 1])), (int(ends[1, 0]), int(ends[1, 1]))
         thick = max(1, round(width_px))
         cv2.line(self.image, a, b, colour, thick, cv2.LINE_8, _SHIFT)

@@ -27,6 +27,8 @@ class _Stand:
         if self.visible:
             self.foot = camera.to_pixels(view)[0]
             self.px_per_m = camera.focal_px / self.distance
+            reach = 0.8 * max(item.high_m, 2.5) * self.px_per_m
+            self.visible = bool(-reach < self.foot[0] < camera.width + reach)
 
     def at(self, across: float, up: float) -> np.ndarray:
         return self.foot + np.array((across, -up)) * self.px_per_m

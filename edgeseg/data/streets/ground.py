@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edgeseg.data.streets.camera import Camera
+from edgeseg.data.streets.camera import NEAR_M, Camera, clip_near
 from edgeseg.data.streets.canvas import Canvas, fixed
 from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.palette import PAVEMENT, ROAD, TREE
@@ -26,24 +26,42 @@ class Ground:
         self.camera = camera
         self.material = np.full((canvas.high, canvas.width), _ASPHALT, np.uint8)
         self.lit = np.full((canvas.high, canvas.width), 255, np.uint8)
+        self._waiting: list[tuple[np.ndarray, np.ndarray, int]] = []
 
     def fill(self, sheet: np.ndarray, points: np.ndarray, value: int) -> None:
-        """Fill a polygon on the ground, (N, 2) metres x and z, in `material` or `lit`."""
-        flat = np.zeros((len(points), 3))
-        flat[:, 0], flat[:, 2] = points[:, 0], points[:, 1]
-        pixels = self.camera.project(flat)
-        if pixels is not None and not self.canvas.outside(pixels):
-            cv2.fillPoly(sheet, [fixed(pixels)], value, cv2.LINE_8, 4)
+        """Fill a polygon on the ground, (N, 2) metres x and z, in `material` or `lit`, when `flush` comes."""
+        self._waiting.append((sheet, points, value))
+
+    def flush(self) -> None:
+        """Paint all polygons that wait, in their order; they are projected together, which is most of the work."""
+        flat = np.zeros((sum(len(points) for _, points, _ in self._waiting), 3))
+        flat[:, ::2] = np.concatenate([points for _, points, _ in self._waiting])
+        view = self.camera.to_view(flat)
+        ahead = view[:, 2] >= NEAR_M
+        safe = view.copy()
+        safe[:, 2] = np.maximum(view[:, 2], NEAR_M)
+        pixels = self.camera.to_pixels(safe)
+        shapes, end = fixed(pixels), 0
+        for sheet, points, value in self._waiting:
+            start, end = end, end + len(points)
+            if ahead[start:end].all():
+                cv2.fillPoly(sheet, [shapes[start:end]], value, cv2.LINE_8, 4)
+            elif ahead[start:end].any():
+                cut = self.camera.to_pixels(clip_near(view[start:end]))
+                cv2.fillPoly(sheet, [fixed(cut)], value, cv2.LINE_8, 4)
+        self._waiting.clear()
 
     def strip(self, *, x: tuple[float, float], z: tuple[float, float], material: int) -> None:
         """Fill a band along the road, following its bend."""
-        cuts = np.linspace(z[0], z[1], 4 if z[1] - z[0] > 5 else 2)
-        left = np.stack([np.full(len(cuts), x[0]), cuts], axis=1)
-        right = np.stack([np.full(len(cuts), x[1]), cuts[::-1]], axis=1)
-        self.fill(self.material, np.concatenate([left, right]), material)
+        if z[1] < self.camera.z_m - 2.0:
+            return
+        cuts = [z[0] + (z[1] - z[0]) * share for share in ((0, 1 / 3, 2 / 3, 1) if z[1] - z[0] > 5 else (0, 1))]
+        outline = [(x[0], cut) for cut in cuts] + [(x[1], cut) for cut in reversed(cuts)]
+        self.fill(self.material, np.array(outline), material)
 
     def paint(self, *, light: Light) -> None:
         """Put the materials' colours, texture and shadows, and their labels, into the canvas below the horizon."""
+        self.flush()
         top = max(0, int(self.camera.horizon_px - abs(self.camera.roll) * self.canvas.width / 2))
         x, z, deep = (m[top:] for m in self.camera.ground_maps())
         scale = np.float32(GROUND_PX_PER_M)
@@ -55,7 +73,7 @@ class Ground:
         for channel in (1, 2):
             np.copyto(relief, detail[:, :, channel], where=kind == channel)
         fade = np.minimum(np.float32(1.0), np.float32(14.0) / deep)
-        shine = (1.0 + (relief.astype(np.float32) - 128.0) * fade / 128.0) * self._wear(x, z)[..., :]
+        shine = (1.0 + (relief.astype(np.float32) - 128.0) * fade / 128.0) * self._wear(x)
         shadow = cv2.blur(self.lit[top:], (5, 3)).astype(np.float32) * np.float32(1 / 255)
         clear = np.exp(-np.float32(self.town.haze) * deep)
         gain = (shine * shadow * clear)[:, :, None]
@@ -65,7 +83,7 @@ class Ground:
         cv2.copyTo(np.minimum(colour, 255).astype(np.uint8), below.view(np.uint8), self.canvas.image[top:])
         np.copyto(self.canvas.labels[top:], _LABELS[material], where=below)
 
-    def _wear(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+    def _wear(self, x: np.ndarray) -> np.ndarray:
         """Return the darker lanes between wheel tracks, a factor around 1."""
         lane = self.town.road_half_m * 0.5
         off = np.abs(np.abs(x) - lane)
@@ -74,7 +92,7 @@ class Ground:
     def _colours(self, light: Light) -> np.ndarray:
         """Return the colour of each material in the light, (8, 3) float32."""
         road, paving = np.array(self.town.asphalt), np.array(self.town.paving)
-        grass = np.array((46.0, 92.0, 84.0))
+        grass = np.array((44.0, 84.0, 78.0)) * (0.7 + 0.05 * (self.town.seed % 9))
         own = np.stack([road, paving, grass, road * 0.35 + 140, road * 0.4 + (20, 110, 130), paving * 1.12 + 10,
                         road * 0.62, road * 0.86])  # fmt: skip
         return (own * np.array(light.town.light)).astype(np.float32)
@@ -111,6 +129,9 @@ def _lay_side(plan: Ground, *, part: Chunk, side: int, z: tuple[float, float]) -
 def _mark(plan: Ground, *, part: Chunk, z: tuple[float, float]) -> None:
     """Paint the centre line, now and then an arrow, zigzags, a stop line, a zebra crossing or a patched trench."""
     half = plan.town.road_half_m
+    if z[0] > plan.camera.z_m + 75.0:  # a marking is less than a pixel high there
+        plan.strip(x=(-0.06, 0.06), z=z, material=_WHITE)
+        return
     rng = np.random.default_rng([plan.town.seed, 6, part.index + (1 << 40)])
     if rng.random() < 0.3:
         x = float(rng.uniform(-half, half - 1.5))
@@ -152,7 +173,7 @@ def _zigzag(plan: Ground, *, x: float, z: tuple[float, float]) -> None:
 def _arrow(plan: Ground, *, x: float, z: float) -> None:
     """Paint a straight-on arrow."""
     shape = np.array([(-0.08, 0), (-0.08, 2.4), (-0.4, 2.4), (0, 4.2), (0.4, 2.4), (0.08, 2.4), (0.08, 0)])
-    plan.fill(plan.material, shape + (x, z), _WHITE)
+    plan.fill(plan.material, shape + np.array((x, z)), _WHITE)
 
 
 def cast_shadows(plan: Ground, *, chunks: list[Chunk], things: list[Item]) -> None:
@@ -166,7 +187,8 @@ def cast_shadows(plan: Ground, *, chunks: list[Chunk], things: list[Item]) -> No
                 if house.side == -away:
                     front = house.side * (town.road_half_m + town.pavement_m + house.setback_m)
                     reach = front + away * house.high_m * abs(town.sun_side) * 0.8
-                    quad = [(front, house.near_m), (front, house.far_m), (reach, house.far_m + 2), (reach, house.near_m + 2)]
+                    near, far = house.near_m, house.far_m
+                    quad = [(front, near), (front, far), (reach, far + 2), (reach, near + 2)]
                     plan.fill(plan.lit, np.array(quad), deep)
     for thing in things:
         _cast(plan, thing=thing, away=away, deep=deep)
@@ -185,6 +207,7 @@ def _cast(plan: Ground, *, thing: Item, away: float, deep: int) -> None:
         crown = thing.high_m * 0.3 if thing.kind == "tree" else half[0] * 0.6
         far = np.stack([thing.x_m + length + crown * np.cos(ring), thing.z_m + 0.5 + crown * np.sin(ring)], axis=1)
         plan.fill(plan.lit, far, deep)
-        plan.fill(plan.lit, np.array([(thing.x_m, thing.z_m - 0.12), (thing.x_m + length, thing.z_m + 0.4),
-                                      (thing.x_m + length, thing.z_m + 0.6), (thing.x_m, thing.z_m + 0.12)]), deep)  # fmt: skip
-    plan.fill(plan.lit, foot, 90 if thing.kind == "car" else 150)
+        x, z = thing.x_m, thing.z_m
+        post = [(x, z - 0.12), (x + length, z + 0.4), (x + length, z + 0.6), (x, z + 0.12)]
+        plan.fill(plan.lit, np.array(post), deep)
+    plan.fill(plan.lit, foot, 80 if thing.kind == "car" else 150)

@@ -22,6 +22,7 @@ class _Figure:
         if self.visible:
             self.foot = camera.to_pixels(view)[0]
             self.size = camera.focal_px / self.distance * item.high_m
+            self.visible = bool(-self.size < self.foot[0] < camera.width + self.size)
 
     def at(self, across: float, up: float) -> np.ndarray:
         return self.foot + np.array((across * self.size, -up * self.size))
@@ -71,7 +72,8 @@ def paint_person(canvas: Canvas, item: Item, *, camera: Camera, light: Light) ->
     figure.bar((0.04 + stride, 0.02), (0.075 + stride, 0.015), wide=0.045, own=(20, 20, 20))
     hem = 0.36 if item.pick % 0.2 > 0.12 else 0.45
     figure.bar((-wide * 0.95, 0.78), (-wide * 1.15 + stride * 0.8, 0.46), wide=0.06, own=tuple(0.85 * v for v in coat))  # type: ignore[arg-type]
-    figure.shape([(-wide, 0.8), (-0.045, 0.845), (0.045, 0.845), (wide, 0.8), (wide * 0.9, hem), (-wide * 0.9, hem)], coat)
+    neck, skirt = ((-0.045, 0.845), (0.045, 0.845)), ((wide * 0.9, hem), (-wide * 0.9, hem))
+    figure.shape([(-wide, 0.8), *neck, (wide, 0.8), *skirt], coat)
     figure.bar((wide * 0.95, 0.78), (wide * 1.15 - stride * 0.8, 0.46), wide=0.06, own=tuple(0.8 * v for v in coat))  # type: ignore[arg-type]
     if (item.pick * 11) % 1.0 < 0.3:
         bag = [(wide * 0.7, 0.6), (wide * 1.5, 0.6), (wide * 1.5, 0.43), (wide * 0.7, 0.43)]

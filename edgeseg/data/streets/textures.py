@@ -150,7 +150,7 @@ def _storeys(tile: np.ndarray, rng: np.random.Generator, *, shop: bool) -> None:
 def _shop_front(tile: np.ndarray, rng: np.random.Generator, *, top: int) -> None:
     """Paint a sign board with strokes like lettering, dark panes, and a door."""
     high, width = tile.shape[:2]
-    board = rng.uniform(10, 220, 3) * rng.uniform(0.4, 1.0)
+    board = np.clip(rng.uniform(15, 170) + rng.normal(0, 38, 3), 8, 230)
     tile[top : top + 16] = board
     ink = np.full(3, 235.0) if board.mean() < 110 else np.full(3, 25.0)
     x = int(rng.integers(8, 40))
@@ -161,7 +161,7 @@ def _shop_front(tile: np.ndarray, rng: np.random.Generator, *, top: int) -> None
     tile[top + 19 : high - 8] = np.linspace(20, 60, high - 27 - top)[:, None, None] * np.array((1.05, 1.0, 0.95))
     for _ in range(14):
         gx, gy = int(rng.integers(4, width - 16)), int(rng.integers(top + 26, high - 22))
-        tile[gy : gy + int(rng.integers(4, 16)), gx : gx + int(rng.integers(3, 14))] = rng.uniform(30, 210, 3)
+        tile[gy : gy + int(rng.integers(4, 16)), gx : gx + int(rng.integers(3, 14))] = np.clip(rng.uniform(30, 210) + rng.normal(0, 26, 3), 8, 235)
     for x in (0, width // 3, 2 * width // 3, width - 3):
         tile[top + 16 :, x : x + 3] = board * 0.8
     tile[high - 8 :] = board * 0.5
@@ -183,7 +183,7 @@ def _shed(tile: np.ndarray, rng: np.random.Generator) -> None:
     """Paint a low hall: ribbed cladding, a long window or a roller door."""
     high, width = tile.shape[:2]
     tile[:, ::7] *= 0.8
-    tile[: high // 6] = rng.uniform(40, 200, 3)
+    tile[: high // 6] = rng.uniform(50, 190) + rng.normal(0, 14, 3)
     if rng.random() < 0.6:
         tile[high // 2 :, width // 5 : 4 * width // 5] = rng.uniform(60, 170)
         tile[high // 2 :: 6, width // 5 : 4 * width // 5] *= 0.75
@@ -212,7 +212,7 @@ def _leafy_crown(rng: np.random.Generator, *, pointed: bool) -> np.ndarray:
     noise = fractal(rng, high=size, width=size, octaves=5, first=12)
     edge = cv2.GaussianBlur(shape, (0, 0), 4).astype(np.float32) + 55.0 * noise
     alpha = np.where((edge > 110) & (shape > 0), 255, 0).astype(np.uint8)
-    leaf = np.array((38, 74, 62), np.float32) + rng.normal(0, 9, 3)
+    leaf = np.array((44, 72, 64), np.float32) * rng.uniform(0.6, 1.1) + rng.normal(0, 6, 3)
     lit = np.linspace(1.25, 0.6, size, dtype=np.float32)[:, None] + 0.34 * noise
     lit += 0.2 * rng.standard_normal((size, size)).astype(np.float32)
     colour = np.clip(leaf * np.clip(lit, 0.15, 2.2)[:, :, None], 0, 255)

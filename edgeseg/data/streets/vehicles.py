@@ -52,7 +52,10 @@ def paint_car(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> No
     paint = _PAINTS[int(item.pick * 7919) % len(_PAINTS)]
     body = _Body(canvas=canvas, item=item, camera=camera, light=light, shape=shape, paint=paint)
     place = camera.to_view(np.array([(item.x_m, 0.6, item.z_m)]))[0]
-    if place[2] < -1.0 or place[2] > 170:
+    side, forward = item.x_m - camera.x_m, item.z_m - camera.z_m
+    if forward > 160 or forward < -3 or (abs(side) < 1.9 and forward < 5.0):  # never inside the camera's own car
+        return
+    if abs(place[0]) - 6.0 > max(place[2], 0.5) * camera.width / camera.focal_px:
         return
     body.paint_all(eye=place)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def town(seed: int) -> Town:
     warm = {"white": 0.0, "clear": 0.03, "dull": -0.05, "dusk": -0.08, "low_sun": 0.13}[mood] + rng.normal(0, 0.025)
     top, low = {
         "white": ((250, 246, 238), (255, 254, 252)), "clear": ((215, 165, 110), (250, 240, 222)),
-        "dull": ((205, 202, 196), (236, 234, 230)), "dusk": ((128, 116, 104), (196, 188, 170)),
+        "dull": ((205, 202, 196), (236, 234, 230)), "dusk": ((168, 156, 142), (232, 226, 208)),
         "low_sun": ((226, 196, 160), (214, 236, 252)),
     }[mood]  # fmt: skip
     strength = {"white": 0.35, "clear": 0.6, "dull": 0.08, "dusk": 0.1, "low_sun": 0.6}[mood]
@@ -119,14 +120,14 @@ def town(seed: int) -> Town:
         cloud=float(rng.uniform(2, 40) if mood != "white" else rng.uniform(0, 10)),
         haze=float(rng.uniform(0.0012, 0.0065)), sun_side=float(rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 1.5)),
         sun_strength=strength * rng.uniform(0.6, 1.1),
-        exposure=float(rng.uniform(0.3, 0.62) if mood == "dusk" else rng.uniform(0.62, 1.12)),
+        exposure=float(rng.uniform(0.5, 0.85) if mood == "dusk" else rng.uniform(0.75, 1.2)),
         contrast=float(rng.uniform(0.95, 1.4)), noise=float(rng.uniform(0.1, 0.55)),
         softness_px=float(rng.uniform(0.45, 0.95)), vignette=float(rng.uniform(0.0, 0.3)),
         road_half_m=float(rng.uniform(3.4, 6.2)), pavement_m=float(rng.uniform(1.5, 3.6)),
         camera_x_m=float(rng.uniform(-2.4, -1.1)), camera_height_m=float(rng.uniform(1.15, 1.7)),
         focal_share=float(rng.uniform(0.82, 1.2)), horizon_share=float(rng.uniform(0.46, 0.56)),
         asphalt=_tone(rng, grey, 5), paving=_tone(rng, grey * rng.uniform(0.85, 1.35), 7),
-        built=float(rng.beta(2.2, 0.8)), leafy=float(rng.beta(1.0, 1.6)), traffic=float(rng.uniform(0.3, 1.0)),
+        built=float(rng.beta(2.2, 0.8)), leafy=float(rng.beta(1.2, 1.2)), traffic=float(rng.uniform(0.3, 1.0)),
         people=float(rng.uniform(0.2, 1.0)), parking=float(rng.beta(0.9, 1.1)), bend=float(rng.normal(0, 0.0022)),
     )  # fmt: skip
 
@@ -181,9 +182,9 @@ def _row(rng: np.random.Generator, *, place: Town, side: int, start_m: float, hi
     cuts = (0.0, CHUNK_M) if rng.random() < 0.45 else (0.0, float(rng.uniform(5, 7)), CHUNK_M)
     gap = 0.0 if rng.random() < 0.7 else float(rng.uniform(0.8, 3.0))
     houses = []
-    for near, far in zip(cuts[:-1], cuts[1:], strict=True):
+    for near, far in pairwise(cuts):
         pitched = rng.random() < 0.65
-        tint = rng.uniform(0.62, 1.18) * (1 + rng.normal(0, 0.06, 3))
+        tint = rng.uniform(0.55, 1.15) * (1 + rng.normal(0, 0.035, 3))
         roof = np.array((58, 60, 72)) * rng.uniform(0.6, 1.5) + rng.normal(0, 8, 3)
         houses.append(Building(
             side=side, near_m=start_m + near, far_m=start_m + far - gap, high_m=max(3.2, high_m + rng.normal(0, 1.6)),
@@ -197,7 +198,7 @@ def _row(rng: np.random.Generator, *, place: Town, side: int, start_m: float, hi
 
 def _strips(rng: np.random.Generator, *, place: Town, side: int, start_m: float, gap: float, has: bool) -> list[Strip]:
     """Return what bounds the pavement: nothing, a fence, railings, a hedge or a wall."""
-    chance = 0.42 if has and gap > 1.2 else (0.75 if not has else 0.05)
+    chance = 0.5 if has and gap > 1.2 else (0.8 if not has else 0.09)
     if rng.random() > chance:
         return []
     kind = str(rng.choice(["panels", "railing", "hedge", "wall"], p=[0.22, 0.3, 0.33, 0.15]))
@@ -245,7 +246,7 @@ def _furniture(rng: np.random.Generator, *, place: Town, index: int, junction: t
         if near_junction and rng.random() < 0.65:
             put("lights", kerb, 2.6, 3.6)
         for kind, chance, low, high in (("sign", 0.34, 2.0, 3.4), ("post", 0.28, 2.5, 7.0), ("bollard", 0.22, 0.8, 1.2),
-                                        ("banner", 0.13, 2.8, 5.5), ("bin", 0.05, 1.0, 1.3)):  # fmt: skip
+                                        ("banner", 0.2, 2.8, 5.5), ("bin", 0.05, 1.0, 1.3)):  # fmt: skip
             if rng.random() < chance:
                 put(kind, kerb + side * rng.uniform(0, place.pavement_m * 0.8), low, high)
         if rng.random() < 0.3 * place.leafy:
