@@ -1,0 +1,8 @@
+"""From a checkpoint to the deployment graph: preprocessing in the graph, batch norms folded, int8 where asked for."""
+
+from __future__ import annotations
+
+from edgeseg.export.export import export
+from edgeseg.export.head import Output
+
+__all__ = ["Output", "export"]

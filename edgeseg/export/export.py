@@ -1,0 +1,103 @@
+"""A checkpoint to the deployment graph that every converter starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.core.exported import ExportedModel
+from edgeseg.core.quantization import SCHEMES, Precision, QuantizationScheme, Ranges
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import InputError, UnsupportedError
+from edgeseg.export.folding import fold_batch_norms, plain_global_pools
+from edgeseg.export.golden import float_answer, golden_picture
+from edgeseg.export.head import Deployed, Output, answer_spec, check_preprocess, picture_spec
+from edgeseg.export.onnx_file import write_onnx
+from edgeseg.models import build
+from edgeseg.models.checkpoint import Checkpoint, at_size
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+def export(
+    checkpoint: Checkpoint,
+    *,
+    size: tuple[int, int] | None = None,
+    precision: Precision,
+    output: Output = "logits",
+    ranges: Ranges | None = None,
+    workdir: Path,
+    onnx: bool = True,
+) -> ExportedModel:
+    """Return the deployment graph of a checkpoint at `size` (height, width), the checkpoint's own where left out.
+
+    fp16 gives the float graph: storing halves is the converter's work. int8 needs `ranges` and gives the graph with
+    quantize and dequantize pairs. The ONNX file is written into `workdir`; `onnx=False` saves its time where no
+    converter reads it.
+
+    Raises:
+        InputError: a size that the architecture does not take, or int8 without ranges.
+        CheckpointError: ranges that were observed with other weights.
+        UnsupportedError: the host is to normalise, or the graph has no op that could be quantized.
+    """
+    check_preprocess(checkpoint.spec.preprocess)
+    if precision == "int8" and ranges is None:
+        raise InputError(
+            "int8 needs activation ranges and this checkpoint carries none. Give --calibration DIR (training pictures), "
+            "or run edgeseg calibrate once."
+        )
+    spec = checkpoint.spec if size is None else at_size(checkpoint.spec, size=size)
+    deployed = deploy(checkpoint, spec=spec, output=output)
+    picture = golden_picture(spec)
+    float_program = export_program(deployed, spec=spec)
+    programs = _Programs(program=float_program, folded=float_program, quantizer=None, scheme=SCHEMES[precision])
+    if precision == "int8" and ranges is not None:
+        programs = _quantized(float_program, spec=spec, ranges=ranges)
+    workdir.mkdir(parents=True, exist_ok=True)
+    exported = ExportedModel(
+        spec=spec,
+        scheme=programs.scheme,
+        input=picture_spec(spec),
+        output=answer_spec(spec, output=output),
+        program=programs.program,
+        folded_program=programs.folded,
+        quantizer=programs.quantizer,
+        onnx=workdir / f"{spec.architecture}-{precision}.onnx",
+        golden_picture=picture,
+        golden_output=float_answer(deployed, picture),
+    )
+    if onnx:
+        write_onnx(programs.folded, exported.onnx, picture=exported.input, answer=exported.output)
+    return exported
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Programs:
+    program: ExportedProgram
+    folded: ExportedProgram
+    quantizer: object | None
+    scheme: QuantizationScheme
+
+
+def deploy(checkpoint: Checkpoint, *, spec: ModelSpec, output: Output) -> Deployed:
+    """Return the float deployment module of the checkpoint's weights at the size of `spec`, batch norms folded."""
+    net = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    net.load_state_dict(checkpoint.net.state_dict())
+    plain = plain_global_pools(fold_batch_norms(net))
+    deployed = Deployed(plain, preprocess=spec.preprocess, width=spec.size[1], output=output)
+    return deployed.eval()
+
+
+def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
+    """Return the static graph of a deployment module, from (1, H, W, 3) uint8."""
+    import torch
+
+    example = torch.zeros((1, *spec.size, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        return torch.export.export(deployed, (example,))
+
+
+def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> _Programs:
+    raise UnsupportedError("int8 is not reachable in this build.")

@@ -1,0 +1,31 @@
+"""The golden sample: a rendered street, so that it is free of anyone's rights, and the float net's answer to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeseg.core.spec import ModelSpec
+from edgeseg.data.streets import render_street
+from edgeseg.pixels import fit
+
+if TYPE_CHECKING:
+    from torch import nn
+
+STREET_SEED = 2_026
+
+
+def golden_picture(spec: ModelSpec) -> np.ndarray:
+    """Return the sample picture at the model's input size, (H, W, 3) uint8 in its colour order."""
+    image, _ = render_street(STREET_SEED)
+    return np.ascontiguousarray(fit(image, preprocess=spec.preprocess, size=spec.size))
+
+
+def float_answer(deployed: nn.Module, picture: np.ndarray) -> np.ndarray:
+    """Return what the float deployment graph gives for a picture (H, W, 3), with its batch dimension."""
+    import torch
+
+    with torch.no_grad():
+        answer = deployed(torch.from_numpy(picture)[None])
+    return np.ascontiguousarray(answer.numpy())

@@ -1,0 +1,68 @@
+"""The ONNX file of an exported program."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.core.spec import TensorSpec
+from edgeseg.errors import ConversionError, MissingDependency
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+OPSET = 20
+
+
+def write_onnx(program: ExportedProgram, path: Path, *, picture: TensorSpec, answer: TensorSpec) -> None:
+    """Write the program as one ONNX file, opset 20, weights inside, its input and output named as the specs say.
+
+    Raises:
+        MissingDependency: onnx or onnxscript is not installed.
+        ConversionError: torch's exporter failed, in its own words.
+    """
+    import torch
+
+    _check()
+    with _quiet():
+        try:
+            torch.onnx.export(
+                program,
+                f=str(path),
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=[picture.name],
+                output_names=[answer.name],
+                verbose=False,
+            )
+        except Exception as error:  # the exporter raises its own, torch's and Python's errors alike
+            raise ConversionError(f"ONNX export failed: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # Each export logs once per torchvision operator that torchvision is missing; nothing here uses it.
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # The exporter trips over its own deprecated torch calls; a user can do nothing about them.
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch|onnxscript|copyreg")
+            warnings.filterwarnings("ignore", category=FutureWarning, module="torch|onnxscript|copyreg")
+            yield
+    finally:
+        registration.setLevel(level)
+
+
+def _check() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise MissingDependency(f'{" and ".join(missing)} not installed: pip install "edgeseg[convert-onnx]".')
