@@ -83,12 +83,10 @@ class SqueezeExcite(nn.Module):
 class InvertedResidual(nn.Module):
     """One row of the table: expand, depthwise, squeeze and excite, linear projection; a residual where shapes agree."""
 
-    def __init__(self, inputs: int, row: Row, *, dilation: int = 1) -> None:
+    def __init__(self, inputs: int, row: Row, *, stride: int, dilation: int = 1) -> None:
         super().__init__()
         act = ACTIVATIONS[row.activation]
-        # A dilated row gives up its stride: the grid stays at stride 16 and the kernel sees the same context.
-        stride = 1 if dilation > 1 else row.stride
-        self.residual = stride == 1 and row.stride == 1 and inputs == row.outputs
+        self.residual = row.stride == 1 and inputs == row.outputs
         layers: list[nn.Module] = []
         if row.expanded != inputs:
             layers.append(ConvNormAct(inputs, row.expanded, kernel=1, activation=act, eps=NORM_EPS))
@@ -115,7 +113,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """The convolutional part of MobileNetV3 as segmentation uses it: the last stage dilated by 2 at stride 1.
+    """MobileNetV3 without its classifier, as segmentation uses it: stride 16, the last stage dilated after its first row.
 
     Keys are torchvision's (`features.0.0.weight`, ...), so public weights load. `reduced_tail` halves the channels of
     the last stage and of the last convolution (section 6.4, "RF2"); public weights need it off.
@@ -128,7 +126,10 @@ class MobileNetV3(nn.Module):
         channels = divisible(STEM_CHANNELS * width)
         layers: list[nn.Module] = [ConvNormAct(3, channels, stride=2, activation=nn.Hardswish, eps=NORM_EPS)]
         for index, row in enumerate(rows):
-            layers.append(InvertedResidual(channels, row, dilation=2 if index >= strided[-1] else 1))
+            # The row that gives up its stride still reads its input's own grid; only what follows sees a finer one and
+            # dilates. So each weight meets the neighbours it was trained on (Chen et al., DeepLab, TPAMI 2018).
+            stride, dilation = (1 if index == strided[-1] else row.stride), (2 if index > strided[-1] else 1)
+            layers.append(InvertedResidual(channels, row, stride=stride, dilation=dilation))
             channels = row.outputs
         self.channels = LAST_CONV_EXPANSION * channels
         layers.append(ConvNormAct(channels, self.channels, kernel=1, activation=nn.Hardswish, eps=NORM_EPS))

@@ -41,10 +41,10 @@ def _published(variant: str) -> list[list[str]]:
     return [row.split() for line in TABLES[variant].strip().splitlines() for row in line.split("|")]
 
 
-def _as_published(block: InvertedResidual, *, dilated_stride: int) -> list[str]:
+def _as_published(block: InvertedResidual, *, given_up: bool) -> list[str]:
     convs = [module for module in block.block if isinstance(module, nn.Sequential)]
     depthwise, activation = convs[-2][0], convs[-2][2]
-    stride = dilated_stride if depthwise.dilation[0] > 1 else depthwise.stride[0]
+    stride = 2 if given_up else depthwise.stride[0]
     squeezed = any(isinstance(module, SqueezeExcite) for module in block.block)
     return [
         str(depthwise.kernel_size[0]),
@@ -60,14 +60,41 @@ def _as_published(block: InvertedResidual, *, dilated_stride: int) -> list[str]:
 def test_bottlenecks_are_those_of_the_tables(variant: str) -> None:
     blocks = [block for block in MobileNetV3(variant).features if isinstance(block, InvertedResidual)]
     strided = max(index for index, row in enumerate(_published(variant)) if row[-1] == "2")
-    built = [_as_published(block, dilated_stride=2 if i == strided else 1) for i, block in enumerate(blocks)]
+    built = [_as_published(block, given_up=i == strided) for i, block in enumerate(blocks)]
     assert built == _published(variant)
-    # Segmentation: the last stage keeps the grid at stride 16 and dilates instead.
-    assert [i for i, block in enumerate(blocks) if _dilation(block) == 2] == list(range(strided, len(blocks)))
+    # Segmentation: the last stage keeps the grid at stride 16, and what follows its first row dilates instead.
+    assert [i for i, block in enumerate(blocks) if _dilation(block) == 2] == list(range(strided + 1, len(blocks)))
 
 
 def _dilation(block: nn.Module) -> int:
     return max(module.dilation[0] for module in block.modules() if isinstance(module, nn.Conv2d))
+
+
+@pytest.mark.parametrize("variant", ["large", "small"])
+def test_giving_up_the_last_stride_keeps_what_the_weights_compute(variant: str) -> None:
+    torch.manual_seed(0)
+    encoder = MobileNetV3(variant).eval()
+    squeezes = [module for module in encoder.modules() if isinstance(module, SqueezeExcite)]
+    for squeeze in squeezes:
+        # A gate is a mean over the whole grid, which a finer grid changes a little; held open, the rest is exact.
+        squeeze.fc2.bias.data.fill_(10.0)
+    x = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        dense = encoder(x)[2]
+        first = next(block for block in encoder.features if isinstance(block, InvertedResidual) and _gives_up(block))
+        _depthwise(first).stride = (2, 2)
+        for block in encoder.features:
+            if isinstance(block, InvertedResidual) and _dilation(block) == 2:
+                _depthwise(block).dilation, _depthwise(block).padding = (1, 1), (2, 2)
+        torch.testing.assert_close(dense[..., ::2, ::2], encoder(x)[2], rtol=1e-4, atol=1e-5)
+
+
+def _depthwise(block: nn.Module) -> nn.Conv2d:
+    return next(module for module in block.modules() if isinstance(module, nn.Conv2d) and module.groups > 1)
+
+
+def _gives_up(block: InvertedResidual) -> bool:
+    return not block.residual and block.block[-1][0].out_channels in (160, 96)
 
 
 @pytest.mark.parametrize(("variant", "channels"), [("large", (40, 112, 960)), ("small", (24, 48, 576))])
