@@ -113,7 +113,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """MobileNetV3 without its classifier, as segmentation uses it: stride 16, the last stage dilated after its first row.
+    """MobileNetV3 without its classifier at output stride 16: the last stage is dilated after its first row.
 
     Keys are torchvision's (`features.0.0.weight`, ...), so public weights load. `reduced_tail` halves the channels of
     the last stage and of the last convolution (section 6.4, "RF2"); public weights need it off.
