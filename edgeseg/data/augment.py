@@ -18,7 +18,7 @@ from edgeseg.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augment:
-    """What may happen to a sample; all zeros and a scale of 1 is "nothing but crop and pad". The recipe's `[augment]`."""
+    """What may happen to a sample; zeros and scales of 1 leave crop and padding only. The recipe's `[augment]`."""
 
     scale_min: float = 0.5
     """Smallest zoom, against the size at which the whole picture fits the crop's height and width best."""
@@ -88,7 +88,7 @@ class Augment:
         area = new_high < high and new_width < width
         grown = (new_width, new_high)
         image = cv2.resize(sample.image, grown, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
-        # INTER_NEAREST_EXACT samples pixel centres as the filters for the picture do; INTER_NEAREST is half a pixel off.
+        # INTER_NEAREST_EXACT samples pixel centres as the picture's filters do; plain NEAREST is half a pixel off.
         labels = cv2.resize(sample.labels, grown, interpolation=cv2.INTER_NEAREST_EXACT)
         top, bottom, cut_y = _window(rng, length=new_high, wanted=size[0])
         left, right, cut_x = _window(rng, length=new_width, wanted=size[1])

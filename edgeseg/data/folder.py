@@ -41,15 +41,30 @@ class FolderDataset:
         if not label_folder.is_dir():
             raise DatasetError(f"{label_folder}: no such folder, but {folder} has pictures. A data set is {_LAYOUT}.")
         labels = pictures_in(label_folder)
-        problems = [f"{p}: label map is {p.suffix}, PNG is needed (lossy types change class indices). Save it as PNG."
-                    for p in labels.values() if p.suffix.lower() != ".png"]  # fmt: skip
-        problems += [f"{pictures[s]}: no label map {label_folder / s}.png. Add it or remove the picture."
-                     for s in pictures if s not in labels]  # fmt: skip
-        problems += [f"{labels[s]}: no picture {s}.* in {folder}. Add it or remove the label map."
-                     for s in labels if s not in pictures]  # fmt: skip
+        problems = [
+            f"{p}: label map is {p.suffix}, PNG is needed (lossy types change class indices). Save it as PNG."
+            for p in labels.values()
+            if p.suffix.lower() != ".png"
+        ]
+        problems += [
+            f"{pictures[s]}: no label map {label_folder / s}.png. Add it or remove the picture."
+            for s in pictures
+            if s not in labels
+        ]
+        problems += [
+            f"{labels[s]}: no picture {s}.* in {folder}. Add it or remove the label map."
+            for s in labels
+            if s not in pictures
+        ]
         refuse(problems)
-        return cls(root=root, split=split, classes=classes, licence=_read_licence(root),
-                   pictures=tuple(pictures.values()), labels=tuple(labels[s] for s in pictures))  # fmt: skip
+        return cls(
+            root=root,
+            split=split,
+            classes=classes,
+            licence=_read_licence(root),
+            pictures=tuple(pictures.values()),
+            labels=tuple(labels[s] for s in pictures),
+        )
 
     @property
     def name(self) -> str:

@@ -13,7 +13,8 @@ _DEFAULT_COUNT = {"train": 4000, "val": 200, "test": 200}
 def open_dataset(text: str, *, split: str) -> Dataset:
     """Return the data set that `text` names: a folder, or `streets[:count[:seed]]`.
 
-    A folder that is itself called `streets` is reached as `./streets`. Raises `DatasetError`, `InputError` or `UnknownName`.
+    A folder that is itself called `streets` is reached as `./streets`.
+    Raises `DatasetError`, `InputError` or `UnknownName`.
     """
     words = text.split(":")
     if words[0] != "streets":

@@ -8,8 +8,15 @@ from edgeseg.errors import DatasetError
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val", "test")
-_SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-                "testing": "test"}  # fmt: skip
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 def split_of(path: Path | str) -> str | None:
@@ -37,7 +44,9 @@ def pictures_in(folder: Path) -> dict[str, Path]:
             problems.append(f"{path}: a folder, where only pictures belong. Move its pictures up or the folder away.")
         elif path.suffix.lower() not in PICTURE_SUFFIXES:
             kinds = ", ".join(PICTURE_SUFFIXES)
-            problems.append(f"{path}: file type {path.suffix or '(none)'} is not a picture ({kinds}). Convert or remove it.")
+            problems.append(
+                f"{path}: file type {path.suffix or '(none)'} is not a picture ({kinds}). Convert or remove it."
+            )
         elif path.stem in found:
             other = found[path.stem].name
             problems.append(f"{path}: has the same stem as {other}. Rename or remove one of the two.")

@@ -24,7 +24,9 @@ def _whole(path: Path) -> np.ndarray:
     if content[:2] in _ENDS:
         end, kind = _ENDS[content[:2]]
         if end not in content[-4096:]:
-            raise DatasetError(f"{path}: truncated {kind} ({len(content)} bytes, no end marker). Copy it again or remove it.")
+            raise DatasetError(
+                f"{path}: truncated {kind} ({len(content)} bytes, no end marker). Copy it again or remove it."
+            )
     return np.frombuffer(content, np.uint8)
 
 
@@ -45,11 +47,11 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def read_labels(path: Path, *, classes: tuple[str, ...], ignore_index: int) -> np.ndarray:
-    """Return a label map, (H, W) uint8; raises `DatasetError` where it is not one channel of 8 bit or an index is wrong."""
+    """Return a label map, (H, W) uint8; raises `DatasetError` unless it is one channel of 8 bit with known indices."""
     labels = _decode(path, cv2.IMREAD_UNCHANGED)
     if labels.ndim != 2:
         raise DatasetError(
-            f"{path}: label map has {labels.shape[2]} channels, 1 is needed (is it a colour picture or a palette PNG?). "
+            f"{path}: label map has {labels.shape[2]} channels, 1 is needed (a colour picture or palette PNG?). "
             "Save the class index of each pixel as 8-bit greyscale."
         )
     if labels.dtype != np.uint8:

@@ -34,7 +34,9 @@ def paint_sky(canvas: Canvas, *, town: Town, camera: Camera) -> None:
 
 
 @lru_cache(maxsize=16)
-def _blocks(seed: int, width: int) -> tuple[tuple[int, float, float, float, bool, tuple[float, float, float], np.ndarray], ...]:
+def _blocks(
+    seed: int, width: int
+) -> tuple[tuple[int, float, float, float, bool, tuple[float, float, float], np.ndarray], ...]:
     """Return the blocks of a town's skyline: row, left edge, width, height (m), tree or house, colour, raggedness."""
     rng = np.random.default_rng([seed, 5])
     tone = float(rng.uniform(0.7, 1.2))
@@ -57,12 +59,29 @@ def paint_skyline(canvas: Canvas, *, town: Town, camera: Camera, light: Light) -
         x, distance = edge - offset, _FAR_M if row else 1.5 * _FAR_M
         if -wide < x < canvas.width:
             colour = light.seen(own, distance_m=distance * 0.7)
-            _block(canvas, bumps, x=x, wide=wide, high=high_m * camera.focal_px / distance,
-                   horizon=camera.horizon_px, tree=tree, colour=colour)  # fmt: skip
+            _block(
+                canvas,
+                bumps,
+                x=x,
+                wide=wide,
+                high=high_m * camera.focal_px / distance,
+                horizon=camera.horizon_px,
+                tree=tree,
+                colour=colour,
+            )
 
 
-def _block(canvas: Canvas, bumps: np.ndarray, *, x: float, wide: float, high: float, horizon: float, tree: bool,
-           colour: tuple[float, float, float]) -> None:  # fmt: skip
+def _block(
+    canvas: Canvas,
+    bumps: np.ndarray,
+    *,
+    x: float,
+    wide: float,
+    high: float,
+    horizon: float,
+    tree: bool,
+    colour: tuple[float, float, float],
+) -> None:
     """Paint one far block: a ragged mass of leaves or a house with a roof."""
     base = horizon + 6.0
     if tree:
@@ -72,6 +91,14 @@ def _block(canvas: Canvas, bumps: np.ndarray, *, x: float, wide: float, high: fl
     else:
         ridge = horizon - high * (1.0 + 0.3 * bumps[0])
         left, right = x, x + wide
-        shape = np.array([[left, base], [left, horizon - high], [left + wide * 0.2, ridge],
-                          [right - wide * 0.2, ridge], [right, horizon - high], [right, base]])  # fmt: skip
+        shape = np.array(
+            [
+                [left, base],
+                [left, horizon - high],
+                [left + wide * 0.2, ridge],
+                [right - wide * 0.2, ridge],
+                [right, horizon - high],
+                [right, base],
+            ]
+        )
     canvas.polygon(shape, colour=colour, label=TREE if tree else BUILDING)

@@ -7,14 +7,14 @@ import numpy as np
 from edgeseg.data.streets.camera import NEAR_M, Camera
 from edgeseg.data.streets.canvas import Canvas
 from edgeseg.data.streets.light import Light
-from edgeseg.data.streets.palette import BUILDING, FENCE, TREE
+from edgeseg.data.streets.palette import BUILDING, FENCE, TREE, scaled
 from edgeseg.data.streets.textures import FACADE_WIDTH_M, facade, strip_texture
 from edgeseg.data.streets.world import Building, Strip, Town
 
 
-def wall_corners(camera: Camera, start: np.ndarray, end: np.ndarray, *, low_m: float, high_m: float) -> (
-    tuple[np.ndarray, float, float, float] | None
-):  # fmt: skip
+def wall_corners(
+    camera: Camera, start: np.ndarray, end: np.ndarray, *, low_m: float, high_m: float
+) -> tuple[np.ndarray, float, float, float] | None:
     """Return a wall's corners in pixels, the shares of its length that are in view, and its distance.
 
     `start` and `end` are (x, z) on the ground; the near plane cuts the wall. None where it is behind.
@@ -34,9 +34,21 @@ def wall_corners(camera: Camera, start: np.ndarray, end: np.ndarray, *, low_m: f
     return corners, float(cut0), float(cut1), float(0.5 * (a[2] + b[2]))
 
 
-def paint_wall(canvas: Canvas, *, camera: Camera, light: Light, start: tuple[float, float], end: tuple[float, float],
-               low_m: float, high_m: float, levels: tuple[np.ndarray, ...], span: tuple[float, float], facing: float,
-               tint: tuple[float, float, float], label: int) -> None:  # fmt: skip
+def paint_wall(
+    canvas: Canvas,
+    *,
+    camera: Camera,
+    light: Light,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    low_m: float,
+    high_m: float,
+    levels: tuple[np.ndarray, ...],
+    span: tuple[float, float],
+    facing: float,
+    tint: tuple[float, float, float],
+    label: int,
+) -> None:
     """Paint a textured wall; `span` is the part of the texture's width (0..1) between start and end."""
     found = wall_corners(camera, np.array(start), np.array(end), low_m=low_m, high_m=high_m)
     if found is None or canvas.outside(found[0]):
@@ -66,17 +78,48 @@ def paint_building(canvas: Canvas, house: Building, *, town: Town, camera: Camer
     wide = min(1.0, (house.far_m - house.near_m) / (2 * FACADE_WIDTH_M))
     start = house.slice * (1.0 - wide)
     if house.near_m > camera.z_m:
-        paint_wall(canvas, camera=camera, light=light, start=(front, house.near_m), end=(back, house.near_m), low_m=-0.3,
-                   high_m=house.high_m, levels=levels, span=(0.0, 0.06), facing=0.55, tint=house.tint,
-                   label=BUILDING)  # fmt: skip
+        paint_wall(
+            canvas,
+            camera=camera,
+            light=light,
+            start=(front, house.near_m),
+            end=(back, house.near_m),
+            low_m=-0.3,
+            high_m=house.high_m,
+            levels=levels,
+            span=(0.0, 0.06),
+            facing=0.55,
+            tint=house.tint,
+            label=BUILDING,
+        )
         _gable(canvas, house, front=front, back=back, camera=camera, light=light, distance=distance)
-    paint_wall(canvas, camera=camera, light=light, start=(front, house.near_m), end=(front, house.far_m), low_m=-0.3,
-               high_m=house.high_m, levels=levels, span=(start, start + wide), facing=facing, tint=house.tint,
-               label=BUILDING)  # fmt: skip
+    paint_wall(
+        canvas,
+        camera=camera,
+        light=light,
+        start=(front, house.near_m),
+        end=(front, house.far_m),
+        low_m=-0.3,
+        high_m=house.high_m,
+        levels=levels,
+        span=(start, start + wide),
+        facing=facing,
+        tint=house.tint,
+        label=BUILDING,
+    )
 
 
-def _roof(canvas: Canvas, house: Building, *, front: float, back: float, camera: Camera, light: Light, distance: float,
-          facing: float) -> None:  # fmt: skip
+def _roof(
+    canvas: Canvas,
+    house: Building,
+    *,
+    front: float,
+    back: float,
+    camera: Camera,
+    light: Light,
+    distance: float,
+    facing: float,
+) -> None:
     """Paint the roof's street side and the chimneys on its ridge."""
     if house.roof_m <= 0:
         return
@@ -86,27 +129,47 @@ def _roof(canvas: Canvas, house: Building, *, front: float, back: float, camera:
     if house.chimney:
         z = house.near_m + 0.25 * (house.far_m - house.near_m)
         for dx, dz in ((0.0, 0.0), (0.0, 0.5 * (house.far_m - house.near_m))):
-            stack = np.array([(ridge_x + dx - 0.5, top - 1.2, z + dz), (ridge_x + dx - 0.5, top + 1.3, z + dz),
-                              (ridge_x + dx + 0.5, top + 1.3, z + dz), (ridge_x + dx + 0.5, top - 1.2, z + dz)])  # fmt: skip
+            stack = np.array(
+                [
+                    (ridge_x + dx - 0.5, top - 1.2, z + dz),
+                    (ridge_x + dx - 0.5, top + 1.3, z + dz),
+                    (ridge_x + dx + 0.5, top + 1.3, z + dz),
+                    (ridge_x + dx + 0.5, top - 1.2, z + dz),
+                ]
+            )
             brick = light.seen((60, 78, 118), distance_m=distance, facing=0.6)
             canvas.polygon(camera.project(stack), colour=brick, label=BUILDING)
-    slope = np.array([(eaves, house.high_m, house.near_m), (eaves, house.high_m, house.far_m),
-                      (ridge_x, top, house.far_m), (ridge_x, top, house.near_m)])  # fmt: skip
+    slope = np.array(
+        [
+            (eaves, house.high_m, house.near_m),
+            (eaves, house.high_m, house.far_m),
+            (ridge_x, top, house.far_m),
+            (ridge_x, top, house.near_m),
+        ]
+    )
     canvas.polygon(camera.project(slope), colour=colour, label=BUILDING)
-    dark = light.seen(tuple(0.72 * v for v in house.roof), distance_m=distance, facing=facing)  # type: ignore[arg-type]
+    dark = light.seen(scaled(house.roof, 0.72), distance_m=distance, facing=facing)
     for share in (0.2, 0.45, 0.7):
         x, y = eaves + share * (ridge_x - eaves), house.high_m + share * (top - house.high_m)
-        row = np.array([(x, y, house.near_m), (x, y, house.far_m), (x, y + 0.12, house.far_m), (x, y + 0.12, house.near_m)])
+        row = np.array(
+            [(x, y, house.near_m), (x, y, house.far_m), (x, y + 0.12, house.far_m), (x, y + 0.12, house.near_m)]
+        )
         canvas.tint(camera.project(row), colour=dark)
 
 
-def _gable(canvas: Canvas, house: Building, *, front: float, back: float, camera: Camera, light: Light,
-           distance: float) -> None:  # fmt: skip
+def _gable(
+    canvas: Canvas, house: Building, *, front: float, back: float, camera: Camera, light: Light, distance: float
+) -> None:
     """Paint the triangle of wall under a pitched roof."""
     if house.roof_m <= 0:
         return
-    peak = np.array([(front, house.high_m - 0.1, house.near_m), (back, house.high_m - 0.1, house.near_m),
-                     (0.5 * (front + back), house.high_m + house.roof_m, house.near_m)])  # fmt: skip
+    peak = np.array(
+        [
+            (front, house.high_m - 0.1, house.near_m),
+            (back, house.high_m - 0.1, house.near_m),
+            (0.5 * (front + back), house.high_m + house.roof_m, house.near_m),
+        ]
+    )
     wall = facade(house.facade)[-1].reshape(-1, 3).mean(axis=0) * np.array(house.tint)
     b, g, r = (float(v) for v in wall)
     canvas.polygon(camera.project(peak), colour=light.seen((b, g, r), distance_m=distance, facing=0.5), label=BUILDING)
@@ -119,8 +182,31 @@ def paint_strip(canvas: Canvas, strip: Strip, *, camera: Camera, light: Light) -
     facing = light.side(strip.side)
     if strip.kind in ("hedge", "wall") and strip.near_m > camera.z_m:
         deep = strip.side * (1.2 if strip.kind == "hedge" else 0.3)
-        paint_wall(canvas, camera=camera, light=light, start=(strip.x_m, strip.near_m), end=(strip.x_m + deep, strip.near_m),
-                   low_m=0.0, high_m=strip.high_m, levels=levels, span=(0.0, 0.1), facing=0.5, tint=(1.0, 1.0, 1.0),
-                   label=label)  # fmt: skip
-    paint_wall(canvas, camera=camera, light=light, start=(strip.x_m, strip.near_m), end=(strip.x_m, strip.far_m), low_m=0.0,
-               high_m=strip.high_m, levels=levels, span=(0.0, 1.0), facing=facing, tint=(1.0, 1.0, 1.0), label=label)  # fmt: skip
+        paint_wall(
+            canvas,
+            camera=camera,
+            light=light,
+            start=(strip.x_m, strip.near_m),
+            end=(strip.x_m + deep, strip.near_m),
+            low_m=0.0,
+            high_m=strip.high_m,
+            levels=levels,
+            span=(0.0, 0.1),
+            facing=0.5,
+            tint=(1.0, 1.0, 1.0),
+            label=label,
+        )
+    paint_wall(
+        canvas,
+        camera=camera,
+        light=light,
+        start=(strip.x_m, strip.near_m),
+        end=(strip.x_m, strip.far_m),
+        low_m=0.0,
+        high_m=strip.high_m,
+        levels=levels,
+        span=(0.0, 1.0),
+        facing=facing,
+        tint=(1.0, 1.0, 1.0),
+        label=label,
+    )

@@ -5,16 +5,23 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from edgeseg.data.streets.palette import Colour
+
 _SHIFT = 4  # fractional bits of a coordinate, so that a moving camera does not make edges jump
 _REACH_PX = 20000.0  # beyond this OpenCV's fixed-point coordinates overflow
-
-Colour = tuple[float, float, float]
 
 
 def fixed(points: np.ndarray) -> np.ndarray:
     """Return pixel positions (N, 2) as OpenCV's fixed-point integers."""
     near = np.minimum(np.maximum(points, -_REACH_PX), _REACH_PX)
     return np.rint(near * (1 << _SHIFT)).astype(np.int32)
+
+
+def lit(patch: np.ndarray, *, gain: Colour, haze: Colour) -> np.ndarray:
+    """Return patch * gain + haze, (h, w, 3) uint8."""
+    # OpenCV takes four numbers as one pixel for the whole picture; its type stubs know of arrays only.
+    own = cv2.multiply(patch, np.array((*gain, 0.0)))
+    return np.asarray(cv2.add(own, np.array((*haze, 0.0))))
 
 
 class Canvas:
@@ -84,14 +91,15 @@ class Canvas:
         local = np.clip(corners, -_REACH_PX, _REACH_PX) - (x0, y0)
         matrix = cv2.getPerspectiveTransform(source, local.astype(np.float32))
         patch = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        patch = cv2.add(cv2.multiply(patch, (*gain, 0.0)), (*haze, 0.0))
+        patch = lit(patch, gain=gain, haze=haze)
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
         cv2.fillConvexPoly(mask, fixed(local), 1, cv2.LINE_8, _SHIFT)
         cv2.copyTo(patch, mask, self.image[y0:y1, x0:x1])
         np.copyto(self.labels[y0:y1, x0:x1], np.uint8(label), where=mask.view(bool))
 
-    def sprite(self, sprite: np.ndarray, *, foot: np.ndarray, size: tuple[float, float], gain: Colour, haze: Colour,
-               label: int) -> None:  # fmt: skip
+    def sprite(
+        self, sprite: np.ndarray, *, foot: np.ndarray, size: tuple[float, float], gain: Colour, haze: Colour, label: int
+    ) -> None:
         """Stand a BGRA sprite (h, w, 4) on a pixel, (width, height) pixels large; labelled wherever alpha > 0."""
         wide, tall = max(2, round(size[0])), max(2, round(size[1]))
         left, top = round(foot[0] - 0.5 * size[0]), round(foot[1] - size[1])
@@ -99,11 +107,15 @@ class Canvas:
         x1, y1 = min(self.width, left + wide), min(self.high, top + tall)
         if x1 <= x0 or y1 <= y0:
             return
-        scale = np.array([[sprite.shape[1] / wide, 0.0, (x0 - left + 0.5) * sprite.shape[1] / wide - 0.5],
-                          [0.0, sprite.shape[0] / tall, (y0 - top + 0.5) * sprite.shape[0] / tall - 0.5]])  # fmt: skip
+        scale = np.array(
+            [
+                [sprite.shape[1] / wide, 0.0, (x0 - left + 0.5) * sprite.shape[1] / wide - 0.5],
+                [0.0, sprite.shape[0] / tall, (y0 - top + 0.5) * sprite.shape[0] / tall - 0.5],
+            ]
+        )
         patch = cv2.warpAffine(sprite, scale, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         alpha = patch[:, :, 3]
-        colour = cv2.add(cv2.multiply(patch[:, :, :3], (*gain, 0.0)), (*haze, 0.0))
+        colour = lit(patch[:, :, :3], gain=gain, haze=haze)
         under = self.image[y0:y1, x0:x1]
         blend = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR)
         kept = cv2.multiply(under, 255 - blend, scale=1 / 255)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from edgeseg.data.streets.camera import NEAR_M, Camera
-from edgeseg.data.streets.canvas import Canvas, Colour
+from edgeseg.data.streets.canvas import Canvas
 from edgeseg.data.streets.light import Light
-from edgeseg.data.streets.palette import POLE, SIGN, TREE
+from edgeseg.data.streets.palette import POLE, SIGN, TREE, Colour, scaled
 from edgeseg.data.streets.people import paint_cycle, paint_cyclist, paint_person
 from edgeseg.data.streets.textures import CROWN_COUNT, crown
 from edgeseg.data.streets.vehicles import paint_car
@@ -60,8 +60,13 @@ def _lamp(stand: _Stand, item: Item) -> None:
     if item.pick < 0.7:
         reach = inward * (0.8 + item.pick)
         stand.bar((0, item.high_m), (reach, item.high_m + 0.25), wide=0.08, own=own, label=POLE)
-        stand.bar((reach, item.high_m + 0.25), (reach + inward * 0.5, item.high_m + 0.25), wide=0.18, own=(150, 155, 155),
-                  label=POLE)  # fmt: skip
+        stand.bar(
+            (reach, item.high_m + 0.25),
+            (reach + inward * 0.5, item.high_m + 0.25),
+            wide=0.18,
+            own=(150, 155, 155),
+            label=POLE,
+        )
     else:
         top = item.high_m
         stand.shape([(-0.22, top + 0.5), (0.22, top + 0.5), (0.14, top), (-0.14, top)], (70, 72, 70), label=POLE)
@@ -109,9 +114,9 @@ def _lights(stand: _Stand, item: Item) -> None:
     stand.board((-0.24, top - 1.0), (0.24, top + 0.05), (22, 22, 22), label=SIGN)
     lit = int(item.pick * 3)
     for row, colour in enumerate(((50.0, 50.0, 240.0), (40.0, 180.0, 240.0), (170.0, 230.0, 70.0))):
-        own = colour if row == lit else tuple(0.2 * v for v in colour)
+        own = colour if row == lit else scaled(colour, 0.2)
         y = top - 0.15 - 0.32 * row
-        stand.shape([(-0.1, y), (0, y + 0.11), (0.1, y), (0, y - 0.11)], own, label=SIGN)  # type: ignore[arg-type]
+        stand.shape([(-0.1, y), (0, y + 0.11), (0.1, y), (0, y - 0.11)], own, label=SIGN)
 
 
 def _banner(stand: _Stand, item: Item) -> None:
@@ -137,7 +142,9 @@ def _tree(stand: _Stand, item: Item) -> None:
     bare = int(item.pick * CROWN_COUNT) % 3 == 2
     trunk = item.high_m * (0.16 if bare else 0.3)
     wide = 0.03 * item.high_m + 0.06
-    stand.shape([(-wide * 0.6, trunk + 0.3), (wide * 0.6, trunk + 0.3), (wide, 0), (-wide, 0)], (38, 48, 56), label=TREE)
+    stand.shape(
+        [(-wide * 0.6, trunk + 0.3), (wide * 0.6, trunk + 0.3), (wide, 0), (-wide, 0)], (38, 48, 56), label=TREE
+    )
     _crown(stand, sprite=sprite, up_m=trunk * 0.75, high_m=item.high_m - trunk * 0.75, wide_share=0.7 + 0.4 * item.pick)
 
 
@@ -151,15 +158,30 @@ def _crown(stand: _Stand, *, sprite: np.ndarray, up_m: float, high_m: float, wid
     tall = high_m * stand.px_per_m
     gain, haze = stand.light.factors(distance_m=stand.distance)
     haze_cut = (haze[0], haze[1], haze[2])
-    stand.canvas.sprite(sprite, foot=stand.at(0, up_m), size=(tall * wide_share, tall), gain=gain, haze=haze_cut, label=TREE)
+    stand.canvas.sprite(
+        sprite, foot=stand.at(0, up_m), size=(tall * wide_share, tall), gain=gain, haze=haze_cut, label=TREE
+    )
 
 
 _STANDS: dict[str, Callable[[_Stand, Item], None]] = {
-    "lamp": _lamp, "post": _post, "bollard": _bollard, "sign": _sign, "lights": _lights, "banner": _banner, "bin": _bin,
-    "tree": _tree, "bush": _bush,
-}  # fmt: skip
-_OTHERS = {"car": paint_car, "walker": paint_person, "stander": paint_person, "cyclist": paint_cyclist,
-           "cyclist_side": paint_cyclist, "cycle": paint_cycle}  # fmt: skip
+    "lamp": _lamp,
+    "post": _post,
+    "bollard": _bollard,
+    "sign": _sign,
+    "lights": _lights,
+    "banner": _banner,
+    "bin": _bin,
+    "tree": _tree,
+    "bush": _bush,
+}
+_OTHERS = {
+    "car": paint_car,
+    "walker": paint_person,
+    "stander": paint_person,
+    "cyclist": paint_cyclist,
+    "cyclist_side": paint_cyclist,
+    "cycle": paint_cycle,
+}
 
 
 def paint_item(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> None:

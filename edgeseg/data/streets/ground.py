@@ -93,8 +93,18 @@ class Ground:
         """Return the colour of each material in the light, (8, 3) float32."""
         road, paving = np.array(self.town.asphalt), np.array(self.town.paving)
         grass = np.array((44.0, 84.0, 78.0)) * (0.7 + 0.05 * (self.town.seed % 9))
-        own = np.stack([road, paving, grass, road * 0.35 + 140, road * 0.4 + (20, 110, 130), paving * 1.12 + 10,
-                        road * 0.62, road * 0.86])  # fmt: skip
+        own = np.stack(
+            [
+                road,
+                paving,
+                grass,
+                road * 0.35 + 140,
+                road * 0.4 + (20, 110, 130),
+                paving * 1.12 + 10,
+                road * 0.62,
+                road * 0.86,
+            ]
+        )
         return (own * np.array(light.town.light)).astype(np.float32)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeseg.data.streets.world import Colour, Town
+from edgeseg.data.streets.palette import Colour
+from edgeseg.data.streets.world import Town
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from edgeseg.data.streets.camera import NEAR_M, Camera
-from edgeseg.data.streets.canvas import Canvas, Colour
+from edgeseg.data.streets.canvas import Canvas
 from edgeseg.data.streets.light import Light
-from edgeseg.data.streets.palette import BICYCLIST, PEDESTRIAN
+from edgeseg.data.streets.palette import BICYCLIST, PEDESTRIAN, Colour, scaled
 from edgeseg.data.streets.world import Item
 
 
@@ -71,10 +71,10 @@ def paint_person(canvas: Canvas, item: Item, *, camera: Camera, light: Light) ->
     figure.bar((-0.05 - stride, 0.02), (-0.02 - stride, 0.015), wide=0.045, own=(20, 20, 20))
     figure.bar((0.04 + stride, 0.02), (0.075 + stride, 0.015), wide=0.045, own=(20, 20, 20))
     hem = 0.36 if item.pick % 0.2 > 0.12 else 0.45
-    figure.bar((-wide * 0.95, 0.78), (-wide * 1.15 + stride * 0.8, 0.46), wide=0.06, own=tuple(0.85 * v for v in coat))  # type: ignore[arg-type]
+    figure.bar((-wide * 0.95, 0.78), (-wide * 1.15 + stride * 0.8, 0.46), wide=0.06, own=scaled(coat, 0.85))
     neck, skirt = ((-0.045, 0.845), (0.045, 0.845)), ((wide * 0.9, hem), (-wide * 0.9, hem))
     figure.shape([(-wide, 0.8), *neck, (wide, 0.8), *skirt], coat)
-    figure.bar((wide * 0.95, 0.78), (wide * 1.15 - stride * 0.8, 0.46), wide=0.06, own=tuple(0.8 * v for v in coat))  # type: ignore[arg-type]
+    figure.bar((wide * 0.95, 0.78), (wide * 1.15 - stride * 0.8, 0.46), wide=0.06, own=scaled(coat, 0.8))
     if (item.pick * 11) % 1.0 < 0.3:
         bag = [(wide * 0.7, 0.6), (wide * 1.5, 0.6), (wide * 1.5, 0.43), (wide * 0.7, 0.43)]
         figure.shape(bag, _clothes(item.pick, 3))
@@ -126,8 +126,14 @@ def _cycle(figure: _Figure, *, reach: float) -> None:
         figure.disc(centre, radius=(flat, radius), own=(24, 24, 24))
         figure.disc(centre, radius=(flat * 0.82, radius * 0.86), own=grey)
     crank, saddle, bar = (0.0, 0.2), (-reach * 0.4, 0.5), (reach * 0.75, 0.56)
-    for a, b in ((crank, saddle), (crank, (reach * 0.6, 0.44)), (saddle, (reach * 0.6, 0.44)), ((-reach, radius), saddle),
-                 ((-reach, radius), crank), ((reach, radius), bar)):  # fmt: skip
+    for a, b in (
+        (crank, saddle),
+        (crank, (reach * 0.6, 0.44)),
+        (saddle, (reach * 0.6, 0.44)),
+        ((-reach, radius), saddle),
+        ((-reach, radius), crank),
+        ((reach, radius), bar),
+    ):
         figure.bar(a, b, wide=0.022, own=frame)
     figure.bar((saddle[0] - 0.04, saddle[1]), (saddle[0] + 0.05, saddle[1]), wide=0.03, own=(20, 20, 20))
     figure.bar((bar[0] - 0.1, bar[1]), (bar[0] + 0.1, bar[1]), wide=0.022, own=(20, 20, 20))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from edgeseg.data.streets.backdrop import paint_sky, paint_skyline
@@ -24,18 +23,23 @@ def paint_scene(town: Town, camera: Camera, *, time_s: float) -> Canvas:
     light = Light(town=town)
     first = int(np.floor(camera.z_m / CHUNK_M))
     chunks = [chunk(town.seed, first + i) for i in range(_CHUNKS_AHEAD)]
-    movers = moving(town, time_s=time_s, camera_z_m=camera.z_m)
+    movers = [item for item in moving(town, time_s=time_s, camera_z_m=camera.z_m) if _clear_of(camera, item)]
     paint_sky(canvas, town=town, camera=camera)
     paint_skyline(canvas, town=town, camera=camera, light=light)
     plan = Ground(canvas=canvas, town=town, camera=camera)
     lay_street(plan, chunks=chunks)
-    near = [item for part in chunks[:6] for item in part.back + part.items]
+    near = [item for part in chunks[:6] for item in part.back + part.items if _clear_of(camera, item)]
     cast_shadows(plan, chunks=chunks[:7], things=near + [item for item in movers if item.z_m < camera.z_m + 70])
     plan.paint(light=light)
     for part in reversed(chunks):
         here = [item for item in movers if part.index == int(np.floor(item.z_m / CHUNK_M))]
         _paint_chunk(canvas, part, town=town, camera=camera, light=light, movers=here)
     return canvas
+
+
+def _clear_of(camera: Camera, item: Item) -> bool:
+    """Return whether a thing leaves room for the camera's own car."""
+    return item.kind != "car" or abs(item.x_m - camera.x_m) > 1.9 or item.z_m - camera.z_m > 5.0
 
 
 def _paint_chunk(canvas: Canvas, part: Chunk, *, town: Town, camera: Camera, light: Light, movers: list[Item]) -> None:
@@ -46,10 +50,6 @@ def _paint_chunk(canvas: Canvas, part: Chunk, *, town: Town, camera: Camera, lig
         paint_item(canvas, item, camera=camera, light=light)
     for strip in part.strips:
         paint_strip(canvas, strip, camera=camera, light=light)
-    for item in sorted([*part.items, *movers], key=lambda i: -i.z_m):
+    standing = [item for item in part.items if _clear_of(camera, item)]
+    for item in sorted([*standing, *movers], key=lambda i: -i.z_m):
         paint_item(canvas, item, camera=camera, light=light)
-
-
-def seen_twice(image: np.ndarray, *, share: float) -> np.ndarray:
-    """Return the picture with a faint mirror image over it, as a windscreen gives, (H, W, 3) uint8."""
-    return cv2.addWeighted(image, 1.0, cv2.GaussianBlur(image[::-1], (0, 0), 9), share, 0)

@@ -80,18 +80,30 @@ def facade(index: int) -> tuple[np.ndarray, ...]:
     stain = fractal(rng, high=high, width=width, octaves=4)
     weather = 1.0 + 0.05 * stain[:, :, None] - 0.12 * np.linspace(0, 1, high, dtype=np.float32)[:, None, None] ** 4
     tile = np.clip(tile * weather, 0, 255).astype(np.uint8)
-    level = np.concatenate([tile, tile], axis=1)
+    return _pyramid(np.concatenate([tile, tile], axis=1))
+
+
+def _pyramid(level: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return a texture at five sizes, each half the one before, so that far walls do not flicker."""
     levels = [level]
     for _ in range(4):
-        level = cv2.resize(level, (level.shape[1] // 2, level.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        levels.append(level)
+        half = (levels[-1].shape[1] // 2, levels[-1].shape[0] // 2)
+        levels.append(np.asarray(cv2.resize(levels[-1], half, interpolation=cv2.INTER_AREA)))
     return tuple(levels)
 
 
 def _wall(rng: np.random.Generator, *, style: int, high: int, width: int) -> np.ndarray:
     """Return a bare wall (high, width, 3) float32: brick, stone, render or panels."""
-    bases = {0: (62, 84, 142), 1: (96, 128, 158), 2: (188, 200, 206), 3: (70, 92, 128), 4: (120, 158, 178),
-             5: (170, 184, 196), 6: (128, 128, 124), 7: (120, 116, 112)}  # fmt: skip
+    bases = {
+        0: (62, 84, 142),
+        1: (96, 128, 158),
+        2: (188, 200, 206),
+        3: (70, 92, 128),
+        4: (120, 158, 178),
+        5: (170, 184, 196),
+        6: (128, 128, 124),
+        7: (120, 116, 112),
+    }
     base = np.array(bases[style], np.float32) * rng.uniform(0.75, 1.15) + rng.normal(0, 9, 3)
     wall = np.ones((high, width, 3), np.float32) * base.astype(np.float32)
     wall += rng.normal(0, 5, (high, width, 1)).astype(np.float32)
@@ -161,7 +173,9 @@ def _shop_front(tile: np.ndarray, rng: np.random.Generator, *, top: int) -> None
     tile[top + 19 : high - 8] = np.linspace(20, 60, high - 27 - top)[:, None, None] * np.array((1.05, 1.0, 0.95))
     for _ in range(14):
         gx, gy = int(rng.integers(4, width - 16)), int(rng.integers(top + 26, high - 22))
-        tile[gy : gy + int(rng.integers(4, 16)), gx : gx + int(rng.integers(3, 14))] = np.clip(rng.uniform(30, 210) + rng.normal(0, 26, 3), 8, 235)
+        tile[gy : gy + int(rng.integers(4, 16)), gx : gx + int(rng.integers(3, 14))] = np.clip(
+            rng.uniform(30, 210) + rng.normal(0, 26, 3), 8, 235
+        )
     for x in (0, width // 3, 2 * width // 3, width - 3):
         tile[top + 16 :, x : x + 3] = board * 0.8
     tile[high - 8 :] = board * 0.5
@@ -203,14 +217,14 @@ def _leafy_crown(rng: np.random.Generator, *, pointed: bool) -> np.ndarray:
     """Return clumps of leaves, lit from above; the outline is ragged and a few holes show what is behind."""
     size = 160
     shape = np.zeros((size, size), np.uint8)
-    for _ in range(46):
+    for _ in range(80):
         down = rng.uniform(0.1, 0.9)
         reach = 0.42 * down if pointed else 0.36 * np.sqrt(max(0.0, 1 - (2 * down - 1) ** 2))
         x = 0.5 + rng.uniform(-1, 1) * reach
-        radius = int(size * rng.uniform(0.05, 0.12))
+        radius = int(size * rng.uniform(0.035, 0.1))
         cv2.circle(shape, (int(x * size), int(down * size)), radius, 255, -1)
     noise = fractal(rng, high=size, width=size, octaves=5, first=12)
-    edge = cv2.GaussianBlur(shape, (0, 0), 4).astype(np.float32) + 55.0 * noise
+    edge = cv2.GaussianBlur(shape, (0, 0), 5).astype(np.float32) + 75.0 * noise
     alpha = np.where((edge > 110) & (shape > 0), 255, 0).astype(np.uint8)
     leaf = np.array((44, 72, 64), np.float32) * rng.uniform(0.6, 1.1) + rng.normal(0, 6, 3)
     lit = np.linspace(1.25, 0.6, size, dtype=np.float32)[:, None] + 0.34 * noise
@@ -234,8 +248,9 @@ def _bare_crown(rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.dstack([colour, alpha]), 0, 255).astype(np.uint8)
 
 
-def _branch(wood: np.ndarray, rng: np.random.Generator, *, start: tuple[float, float], angle: float, length: float,
-            depth: int) -> None:  # fmt: skip
+def _branch(
+    wood: np.ndarray, rng: np.random.Generator, *, start: tuple[float, float], angle: float, length: float, depth: int
+) -> None:
     """Draw one branch and the branches it splits into."""
     end = (start[0] + length * np.cos(angle), start[1] + length * np.sin(angle))
     points = [tuple(int(v) for v in p) for p in (start, end)]
@@ -277,9 +292,4 @@ def strip_texture(kind: str, variant: int) -> tuple[np.ndarray, ...]:
             tile[row : row + 5] += np.repeat(rng.normal(0, 9, width // 12 + 1), 12)[None, :width, None]
             tile[row] += 20
         tile[:5] = 120
-    level = np.clip(tile * (1 + 0.04 * noise[:, :, None]), 0, 255).astype(np.uint8)
-    levels = [level]
-    for _ in range(4):
-        level = cv2.resize(level, (level.shape[1] // 2, level.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        levels.append(level)
-    return tuple(levels)
+    return _pyramid(np.clip(tile * (1 + 0.04 * noise[:, :, None]), 0, 255).astype(np.uint8))

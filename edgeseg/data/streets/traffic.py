@@ -33,7 +33,11 @@ def moving(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
         elif kind in ("walker", "cyclist", "cyclist_side"):
             turn = float(time_s * 5.5 + track)
         items.append(Item(kind=kind, x_m=x, z_m=z, high_m=tall, pick=pick, heading=turn))
-    return items + _leader(town, time_s=time_s, camera_z_m=camera_z_m) + _crossing(town, camera_z_m=camera_z_m, time_s=time_s)
+    return (
+        items
+        + _leader(town, time_s=time_s, camera_z_m=camera_z_m)
+        + _crossing(town, camera_z_m=camera_z_m, time_s=time_s)
+    )
 
 
 def _lanes(town: Town, rng: np.random.Generator) -> list[tuple[str, float, float, float, int, float]]:
@@ -41,19 +45,21 @@ def _lanes(town: Town, rng: np.random.Generator) -> list[tuple[str, float, float
     lanes: list[tuple[str, float, float, float, int, float]] = []
     half = town.road_half_m
     inner = half - (2.2 if half > 4.2 else 0.0)
-    for _ in range(int(rng.integers(0, 2 + 5 * town.traffic))):
+    for _ in range(int(rng.integers(0, int(2 + 5 * town.traffic)))):
         x = max(1.2, inner * rng.uniform(0.4, 0.6)) + (0.0 if half < 5.4 else rng.choice([0.0, 1.4]))
         lanes.append(("car", float(x), -float(rng.uniform(6, 11)), float(rng.uniform(0, _SPAN_M)), len(lanes), 1.0))
-    for _ in range(int(rng.integers(0, 2 + 12 * town.people))):
+    for _ in range(int(rng.integers(0, int(2 + 12 * town.people)))):
         side = float(rng.choice([-1, 1]))
         x = side * (half + 0.4 + rng.uniform(0, town.pavement_m - 0.5))
         speed = float(rng.choice([-1, 1]) * rng.uniform(0.8, 1.7))
         lanes.append(("walker", float(x), speed, float(rng.uniform(0, _SPAN_M)), len(lanes), 1.7))
-    for _ in range(int(rng.integers(0, 1 + 3 * town.people))):
+    for _ in range(int(rng.integers(0, int(1 + 3 * town.people)))):
         side = float(rng.choice([-1, 1], p=[0.65, 0.35]))
         x = side * (inner - 0.5)
         kind = "cyclist" if rng.random() < 0.75 else "cyclist_side"
-        lanes.append((kind, float(x), -side * float(rng.uniform(3, 6)), float(rng.uniform(0, _SPAN_M)), len(lanes), 1.72))
+        lanes.append(
+            (kind, float(x), -side * float(rng.uniform(3, 6)), float(rng.uniform(0, _SPAN_M)), len(lanes), 1.72)
+        )
     return lanes
 
 
@@ -63,8 +69,15 @@ def _leader(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
     if rng.random() > 0.6 * town.traffic:
         return []
     gap = float(rng.uniform(9, 32)) + 2.5 * float(np.sin(0.31 * time_s + rng.uniform(0, 6)))
-    return [Item(kind="car", x_m=town.camera_x_m + float(rng.normal(0, 0.2)), z_m=camera_z_m + gap, high_m=1.0,
-                 pick=float(rng.random()))]  # fmt: skip
+    return [
+        Item(
+            kind="car",
+            x_m=town.camera_x_m + float(rng.normal(0, 0.2)),
+            z_m=camera_z_m + gap,
+            high_m=1.0,
+            pick=float(rng.random()),
+        )
+    ]
 
 
 def _crossing(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
@@ -78,12 +91,28 @@ def _crossing(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
         rng = np.random.default_rng([town.seed, 10, index + (1 << 40)])
         side = float(part.junction[0])
         if rng.random() < 0.6:
-            items.append(Item(kind="car", x_m=side * (town.road_half_m + rng.uniform(2, 9)), z_m=index * 12.0 + 4.0, high_m=1.0,
-                              pick=float(rng.random()), heading=-side * np.pi / 2))  # fmt: skip
+            items.append(
+                Item(
+                    kind="car",
+                    x_m=side * (town.road_half_m + rng.uniform(2, 9)),
+                    z_m=index * 12.0 + 4.0,
+                    high_m=1.0,
+                    pick=float(rng.random()),
+                    heading=-side * np.pi / 2,
+                )
+            )
         speed, phase = float(rng.uniform(0.9, 1.5)), float(rng.uniform(0, 30))
         x = side * (town.road_half_m + 0.5) + ((time_s * speed + phase) % 30.0 - 15.0)
         if rng.random() < town.people and abs(x) > town.road_half_m * 0.4:
             kind = "walker" if rng.random() < 0.75 else "cyclist_side"
-            items.append(Item(kind=kind, x_m=float(x), z_m=index * 12.0 + 1.0, high_m=1.7, pick=float(rng.random()),
-                              heading=float(time_s * 5.5)))  # fmt: skip
+            items.append(
+                Item(
+                    kind=kind,
+                    x_m=float(x),
+                    z_m=index * 12.0 + 1.0,
+                    high_m=1.7,
+                    pick=float(rng.random()),
+                    heading=float(time_s * 5.5),
+                )
+            )
     return items

@@ -12,8 +12,22 @@ from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.palette import CAR
 from edgeseg.data.streets.world import Item
 
-_PAINTS = ((28, 26, 24), (46, 44, 42), (120, 118, 116), (172, 172, 172), (215, 215, 215), (40, 36, 120), (30, 30, 150),
-           (110, 62, 30), (84, 50, 36), (60, 84, 44), (96, 112, 128), (150, 130, 100), (34, 40, 60), (70, 70, 74))  # fmt: skip
+_PAINTS = (
+    (28, 26, 24),
+    (46, 44, 42),
+    (120, 118, 116),
+    (172, 172, 172),
+    (215, 215, 215),
+    (40, 36, 120),
+    (30, 30, 150),
+    (110, 62, 30),
+    (84, 50, 36),
+    (60, 84, 44),
+    (96, 112, 128),
+    (150, 130, 100),
+    (34, 40, 60),
+    (70, 70, 74),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,20 +42,81 @@ class Shape:
 
 
 _SHAPES = (
-    Shape(profile=((-1.9, 0.32), (-1.95, 0.85), (-1.55, 1.38), (-0.9, 1.45), (0.15, 1.42), (0.95, 0.95), (1.8, 0.82),
-                   (1.95, 0.6), (1.95, 0.32)), glass=(1, 4), wide_m=1.66, wheel_m=0.31,
-          cabin=((-1.6, 0.92), (-1.4, 1.32), (-0.85, 1.38), (0.1, 1.36), (0.75, 0.95))),
-    Shape(profile=((-2.2, 0.32), (-2.25, 0.9), (-1.5, 1.0), (-0.95, 1.42), (0.1, 1.43), (0.95, 0.95), (2.1, 0.8),
-                   (2.2, 0.55), (2.2, 0.32)), glass=(2, 4), wide_m=1.75, wheel_m=0.32,
-          cabin=((-1.35, 0.98), (-0.85, 1.34), (0.05, 1.36), (0.75, 0.96))),
-    Shape(profile=((-2.2, 0.32), (-2.25, 0.95), (-2.1, 1.5), (-1.4, 1.62), (0.3, 1.58), (1.05, 1.05), (2.05, 0.95),
-                   (2.2, 0.65), (2.2, 0.32)), glass=(1, 4), wide_m=1.8, wheel_m=0.36,
-          cabin=((-2.0, 1.02), (-1.9, 1.46), (0.25, 1.5), (0.85, 1.05))),
-    Shape(profile=((-2.5, 0.35), (-2.55, 1.1), (-2.5, 2.2), (1.0, 2.25), (1.75, 1.3), (2.4, 1.1), (2.5, 0.7), (2.5, 0.35)),
-          glass=(3,), wide_m=1.95, wheel_m=0.36, cabin=((0.3, 1.3), (0.3, 1.95), (1.0, 1.95), (1.5, 1.3))),
-    Shape(profile=((-5.2, 0.4), (-5.25, 1.3), (-5.2, 3.1), (5.0, 3.1), (5.2, 1.2), (5.2, 0.4)), glass=(1, 3), wide_m=2.5,
-          wheel_m=0.5, cabin=((-5.0, 1.3), (-5.0, 2.3), (4.9, 2.3), (4.9, 1.3))),
-)  # fmt: skip
+    Shape(
+        profile=(
+            (-1.9, 0.32),
+            (-1.95, 0.85),
+            (-1.55, 1.38),
+            (-0.9, 1.45),
+            (0.15, 1.42),
+            (0.95, 0.95),
+            (1.8, 0.82),
+            (1.95, 0.6),
+            (1.95, 0.32),
+        ),
+        glass=(1, 4),
+        wide_m=1.66,
+        wheel_m=0.31,
+        cabin=((-1.6, 0.92), (-1.4, 1.32), (-0.85, 1.38), (0.1, 1.36), (0.75, 0.95)),
+    ),
+    Shape(
+        profile=(
+            (-2.2, 0.32),
+            (-2.25, 0.9),
+            (-1.5, 1.0),
+            (-0.95, 1.42),
+            (0.1, 1.43),
+            (0.95, 0.95),
+            (2.1, 0.8),
+            (2.2, 0.55),
+            (2.2, 0.32),
+        ),
+        glass=(2, 4),
+        wide_m=1.75,
+        wheel_m=0.32,
+        cabin=((-1.35, 0.98), (-0.85, 1.34), (0.05, 1.36), (0.75, 0.96)),
+    ),
+    Shape(
+        profile=(
+            (-2.2, 0.32),
+            (-2.25, 0.95),
+            (-2.1, 1.5),
+            (-1.4, 1.62),
+            (0.3, 1.58),
+            (1.05, 1.05),
+            (2.05, 0.95),
+            (2.2, 0.65),
+            (2.2, 0.32),
+        ),
+        glass=(1, 4),
+        wide_m=1.8,
+        wheel_m=0.36,
+        cabin=((-2.0, 1.02), (-1.9, 1.46), (0.25, 1.5), (0.85, 1.05)),
+    ),
+    Shape(
+        profile=(
+            (-2.5, 0.35),
+            (-2.55, 1.1),
+            (-2.5, 2.2),
+            (1.0, 2.25),
+            (1.75, 1.3),
+            (2.4, 1.1),
+            (2.5, 0.7),
+            (2.5, 0.35),
+        ),
+        glass=(3,),
+        wide_m=1.95,
+        wheel_m=0.36,
+        cabin=((0.3, 1.3), (0.3, 1.95), (1.0, 1.95), (1.5, 1.3)),
+    ),
+    Shape(
+        profile=((-5.2, 0.4), (-5.25, 1.3), (-5.2, 3.1), (5.0, 3.1), (5.2, 1.2), (5.2, 0.4)),
+        glass=(1, 3),
+        wide_m=2.5,
+        wheel_m=0.5,
+        cabin=((-5.0, 1.3), (-5.0, 2.3), (4.9, 2.3), (4.9, 1.3)),
+    ),
+)
 _SHARES = (0.4, 0.64, 0.84, 0.95, 1.0)
 _RING = np.linspace(0, 2 * np.pi, 14, endpoint=False)
 
@@ -52,8 +127,7 @@ def paint_car(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> No
     paint = _PAINTS[int(item.pick * 7919) % len(_PAINTS)]
     body = _Body(canvas=canvas, item=item, camera=camera, light=light, shape=shape, paint=paint)
     place = camera.to_view(np.array([(item.x_m, 0.6, item.z_m)]))[0]
-    side, forward = item.x_m - camera.x_m, item.z_m - camera.z_m
-    if forward > 160 or forward < -3 or (abs(side) < 1.9 and forward < 5.0):  # never inside the camera's own car
+    if not -3 < item.z_m - camera.z_m < 160:
         return
     if abs(place[0]) - 6.0 > max(place[2], 0.5) * camera.width / camera.focal_px:
         return
@@ -63,8 +137,9 @@ def paint_car(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> No
 class _Body:
     """One vehicle being painted."""
 
-    def __init__(self, *, canvas: Canvas, item: Item, camera: Camera, light: Light, shape: Shape,
-                 paint: tuple[int, int, int]) -> None:  # fmt: skip
+    def __init__(
+        self, *, canvas: Canvas, item: Item, camera: Camera, light: Light, shape: Shape, paint: tuple[int, int, int]
+    ) -> None:
         self.canvas, self.item, self.camera, self.light, self.shape = canvas, item, camera, light, shape
         self.own = np.array(paint, float)
         self.distance = max(0.0, item.z_m - camera.z_m)
@@ -116,7 +191,8 @@ class _Body:
     def _face(self, index: int, start: tuple[float, float], end: tuple[float, float], half: float) -> None:
         """Paint one strip across the body: metal, or glass in a metal frame."""
         up = 1.15 if abs(end[1] - start[1]) < abs(end[0] - start[0]) else 0.8
-        quad = [(-half, start[1], start[0]), (half, start[1], start[0]), (half, end[1], end[0]), (-half, end[1], end[0])]
+        (a0, u0), (a1, u1) = start, end
+        quad = [(-half, u0, a0), (half, u0, a0), (half, u1, a1), (-half, u1, a1)]
         self.fill(quad, self.own * up + (18 if up > 1 else 0))
         if index in self.shape.glass:
             inner = half * 0.84
@@ -169,7 +245,8 @@ class _Body:
         self.fill([(-half, 0.32, z), (half, 0.32, z), (half, 0.46, z), (-half, 0.46, z)], self.own * 0.55 + 8)
         for side in (-1.0, 1.0):
             inner, outer = side * half * 0.66, side * half * 0.98
-            self.fill([(inner, height - 0.17, z), (outer, height - 0.17, z), (outer, height, z), (inner, height, z)], lamp)
+            low = height - 0.17
+            self.fill([(inner, low, z), (outer, low, z), (outer, height, z), (inner, height, z)], lamp)
         plate = np.array((60.0, 190.0, 205.0)) if rear else np.array((215.0, 215.0, 215.0))
         self.fill([(-0.26, 0.48, z), (0.26, 0.48, z), (0.26, 0.59, z), (-0.26, 0.59, z)], plate)
         if not rear:

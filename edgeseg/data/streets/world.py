@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from edgeseg.data.streets.palette import Colour, colour_of
 from edgeseg.data.streets.textures import FACADE_COUNT
 
 CHUNK_M = 12.0
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,28 +108,43 @@ def town(seed: int) -> Town:
     mood = rng.choice(["white", "clear", "dull", "dusk", "low_sun"], p=[0.36, 0.2, 0.18, 0.16, 0.10])
     warm = {"white": 0.0, "clear": 0.03, "dull": -0.05, "dusk": -0.08, "low_sun": 0.13}[mood] + rng.normal(0, 0.025)
     top, low = {
-        "white": ((250, 246, 238), (255, 254, 252)), "clear": ((215, 165, 110), (250, 240, 222)),
-        "dull": ((205, 202, 196), (236, 234, 230)), "dusk": ((168, 156, 142), (232, 226, 208)),
+        "white": ((250, 246, 238), (255, 254, 252)),
+        "clear": ((215, 165, 110), (250, 240, 222)),
+        "dull": ((205, 202, 196), (236, 234, 230)),
+        "dusk": ((168, 156, 142), (232, 226, 208)),
         "low_sun": ((226, 196, 160), (214, 236, 252)),
-    }[mood]  # fmt: skip
+    }[mood]
     strength = {"white": 0.35, "clear": 0.6, "dull": 0.08, "dusk": 0.1, "low_sun": 0.6}[mood]
     grey = rng.uniform(84, 142)
     return Town(
-        seed=seed, light=(1.0 - warm, 1.0, 1.0 + warm),
-        sky_top=tuple(float(v) for v in top), sky_low=tuple(float(v) for v in low),
+        seed=seed,
+        light=(1.0 - warm, 1.0, 1.0 + warm),
+        sky_top=colour_of(np.array(top)),
+        sky_low=colour_of(np.array(low)),
         cloud=float(rng.uniform(2, 40) if mood != "white" else rng.uniform(0, 10)),
-        haze=float(rng.uniform(0.0012, 0.0065)), sun_side=float(rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 1.5)),
+        haze=float(rng.uniform(0.0012, 0.0065)),
+        sun_side=float(rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 1.5)),
         sun_strength=strength * rng.uniform(0.6, 1.1),
         exposure=float(rng.uniform(0.5, 0.85) if mood == "dusk" else rng.uniform(0.75, 1.2)),
-        contrast=float(rng.uniform(0.95, 1.4)), noise=float(rng.uniform(0.1, 0.55)),
-        softness_px=float(rng.uniform(0.45, 0.95)), vignette=float(rng.uniform(0.0, 0.3)),
-        road_half_m=float(rng.uniform(3.4, 6.2)), pavement_m=float(rng.uniform(1.5, 3.6)),
-        camera_x_m=float(rng.uniform(-2.4, -1.1)), camera_height_m=float(rng.uniform(1.15, 1.7)),
-        focal_share=float(rng.uniform(0.82, 1.2)), horizon_share=float(rng.uniform(0.46, 0.56)),
-        asphalt=_tone(rng, grey, 5), paving=_tone(rng, grey * rng.uniform(0.85, 1.35), 7),
-        built=float(rng.beta(2.2, 0.8)), leafy=float(rng.beta(1.2, 1.2)), traffic=float(rng.uniform(0.3, 1.0)),
-        people=float(rng.uniform(0.2, 1.0)), parking=float(rng.beta(0.9, 1.1)), bend=float(rng.normal(0, 0.0022)),
-    )  # fmt: skip
+        contrast=float(rng.uniform(0.95, 1.4)),
+        noise=float(rng.uniform(0.1, 0.55)),
+        softness_px=float(rng.uniform(0.45, 0.95)),
+        vignette=float(rng.uniform(0.0, 0.3)),
+        road_half_m=float(rng.uniform(3.4, 6.2)),
+        pavement_m=float(rng.uniform(1.5, 3.6)),
+        camera_x_m=float(rng.uniform(-2.4, -1.1)),
+        camera_height_m=float(rng.uniform(1.15, 1.7)),
+        focal_share=float(rng.uniform(0.82, 1.2)),
+        horizon_share=float(rng.uniform(0.46, 0.56)),
+        asphalt=_tone(rng, grey, 5),
+        paving=_tone(rng, grey * rng.uniform(0.85, 1.35), 7),
+        built=float(rng.beta(2.2, 0.8)),
+        leafy=float(rng.beta(1.2, 1.2)),
+        traffic=float(rng.uniform(0.3, 1.0)),
+        people=float(rng.uniform(0.2, 1.0)),
+        parking=float(rng.beta(0.9, 1.1)),
+        bend=float(rng.normal(0, 0.0022)),
+    )
 
 
 def _tone(rng: np.random.Generator, grey: float, spread: float) -> Colour:
@@ -159,15 +174,29 @@ def chunk(seed: int, index: int) -> Chunk:
         has = rng.random() < built
         verge[(side + 1) // 2] = verge_kind if has else str(rng.choice(["grass", verge_kind]))
         if has:
-            buildings += _row(rng, place=place, side=side, start_m=index * CHUNK_M, high_m=base_high, setback_m=setback,
-                              facades=facades)  # fmt: skip
+            buildings += _row(
+                rng,
+                place=place,
+                side=side,
+                start_m=index * CHUNK_M,
+                high_m=base_high,
+                setback_m=setback,
+                facades=facades,
+            )
         strips += _strips(rng, place=place, side=side, start_m=index * CHUNK_M, gap=setback, has=has)
         back += _garden(rng, place=place, side=side, start_m=index * CHUNK_M, has=has, setback_m=setback)
-    return Chunk(index=index, junction=junction, verge=(verge[0], verge[1]), buildings=tuple(buildings),
-                 strips=tuple(strips), back=tuple(back), items=_furniture(rng, place=place, index=index,
-                                                                          junction=junction))  # fmt: skip
+    return Chunk(
+        index=index,
+        junction=junction,
+        verge=(verge[0], verge[1]),
+        buildings=tuple(buildings),
+        strips=tuple(strips),
+        back=tuple(back),
+        items=_furniture(rng, place=place, index=index, junction=junction),
+    )
 
 
+@lru_cache(maxsize=1024)
 def _junction(seed: int, index: int) -> tuple[int, ...]:
     """Return the sides on which another road joins; at most one chunk in a block of seven."""
     rng = np.random.default_rng([seed, 4, index // 7 + (1 << 40)])
@@ -176,8 +205,16 @@ def _junction(seed: int, index: int) -> tuple[int, ...]:
     return ((-1,), (1,), (-1, 1))[int(rng.integers(3))]
 
 
-def _row(rng: np.random.Generator, *, place: Town, side: int, start_m: float, high_m: float, setback_m: float,
-         facades: tuple[int, ...]) -> list[Building]:  # fmt: skip
+def _row(
+    rng: np.random.Generator,
+    *,
+    place: Town,
+    side: int,
+    start_m: float,
+    high_m: float,
+    setback_m: float,
+    facades: tuple[int, ...],
+) -> list[Building]:
     """Return one or two houses that fill a chunk's frontage, now and then with an alley."""
     cuts = (0.0, CHUNK_M) if rng.random() < 0.45 else (0.0, float(rng.uniform(5, 7)), CHUNK_M)
     gap = 0.0 if rng.random() < 0.7 else float(rng.uniform(0.8, 3.0))
@@ -186,13 +223,22 @@ def _row(rng: np.random.Generator, *, place: Town, side: int, start_m: float, hi
         pitched = rng.random() < 0.65
         tint = rng.uniform(0.55, 1.15) * (1 + rng.normal(0, 0.035, 3))
         roof = np.array((58, 60, 72)) * rng.uniform(0.6, 1.5) + rng.normal(0, 8, 3)
-        houses.append(Building(
-            side=side, near_m=start_m + near, far_m=start_m + far - gap, high_m=max(3.2, high_m + rng.normal(0, 1.6)),
-            setback_m=max(0.0, setback_m + rng.normal(0, 0.5)), depth_m=float(rng.uniform(7, 12)),
-            roof_m=float(rng.uniform(1.5, 3.6)) if pitched else 0.0, facade=int(rng.choice(facades)),
-            tint=tuple(float(v) for v in tint), roof=tuple(float(v) for v in np.clip(roof, 15, 160)),
-            slice=float(rng.random()), chimney=bool(pitched and rng.random() < 0.6),
-        ))  # fmt: skip
+        houses.append(
+            Building(
+                side=side,
+                near_m=start_m + near,
+                far_m=start_m + far - gap,
+                high_m=max(3.2, high_m + rng.normal(0, 1.6)),
+                setback_m=max(0.0, setback_m + rng.normal(0, 0.5)),
+                depth_m=float(rng.uniform(7, 12)),
+                roof_m=float(rng.uniform(1.5, 3.6)) if pitched else 0.0,
+                facade=int(rng.choice(facades)),
+                tint=colour_of(tint),
+                roof=colour_of(np.clip(roof, 15, 160)),
+                slice=float(rng.random()),
+                chimney=bool(pitched and rng.random() < 0.6),
+            )
+        )
     return houses
 
 
@@ -204,12 +250,22 @@ def _strips(rng: np.random.Generator, *, place: Town, side: int, start_m: float,
     kind = str(rng.choice(["panels", "railing", "hedge", "wall"], p=[0.22, 0.3, 0.33, 0.15]))
     tall = {"panels": (1.3, 2.2), "railing": (0.9, 1.5), "hedge": (0.9, 2.6), "wall": (0.6, 2.0)}[kind]
     x = side * (place.road_half_m + place.pavement_m + 0.15)
-    return [Strip(kind=kind, side=side, x_m=x, near_m=start_m, far_m=start_m + CHUNK_M,
-                  high_m=float(rng.uniform(*tall)), pick=float(rng.random()))]  # fmt: skip
+    return [
+        Strip(
+            kind=kind,
+            side=side,
+            x_m=x,
+            near_m=start_m,
+            far_m=start_m + CHUNK_M,
+            high_m=float(rng.uniform(*tall)),
+            pick=float(rng.random()),
+        )
+    ]
 
 
-def _garden(rng: np.random.Generator, *, place: Town, side: int, start_m: float, has: bool,
-            setback_m: float) -> list[Item]:  # fmt: skip
+def _garden(
+    rng: np.random.Generator, *, place: Town, side: int, start_m: float, has: bool, setback_m: float
+) -> list[Item]:
     """Return trees and bushes behind the pavement; thick where nothing is built."""
     items = []
     edge = place.road_half_m + place.pavement_m
@@ -220,9 +276,16 @@ def _garden(rng: np.random.Generator, *, place: Town, side: int, start_m: float,
         bush = rng.random() < 0.35 or (has and setback_m < 1.5)
         if has and setback_m < 0.8:
             continue
-        high = rng.uniform(0.8, 2.4) if bush else rng.uniform(4.0, 12.0)
-        items.append(Item(kind="bush" if bush else "tree", x_m=x, z_m=start_m + rng.uniform(0, CHUNK_M),
-                          high_m=float(high), pick=float(rng.random())))  # fmt: skip
+        high = rng.uniform(0.8, 2.4) if bush else rng.uniform(4.5, 14.0)
+        items.append(
+            Item(
+                kind="bush" if bush else "tree",
+                x_m=x,
+                z_m=start_m + rng.uniform(0, CHUNK_M),
+                high_m=float(high),
+                pick=float(rng.random()),
+            )
+        )
     return sorted(items, key=lambda item: -item.z_m)
 
 
@@ -233,8 +296,16 @@ def _furniture(rng: np.random.Generator, *, place: Town, index: int, junction: t
 
     def put(kind: str, x: float, low: float, high: float, *, at: float | None = None, heading: float = 0.0) -> None:
         z = start + (rng.uniform(0.5, CHUNK_M - 0.5) if at is None else at)
-        items.append(Item(kind=kind, x_m=x, z_m=float(z), high_m=float(rng.uniform(low, high)),
-                          pick=float(rng.random()), heading=heading))  # fmt: skip
+        items.append(
+            Item(
+                kind=kind,
+                x_m=x,
+                z_m=float(z),
+                high_m=float(rng.uniform(low, high)),
+                pick=float(rng.random()),
+                heading=heading,
+            )
+        )
 
     if index % 2 == 0:
         put("lamp", (-1 if index % 4 else 1) * (half + rng.uniform(0.4, place.pavement_m)), 5.0, 9.0)
@@ -245,8 +316,13 @@ def _furniture(rng: np.random.Generator, *, place: Town, index: int, junction: t
         near_junction = bool(_junction(place.seed, index - 1) or _junction(place.seed, index + 1))
         if near_junction and rng.random() < 0.65:
             put("lights", kerb, 2.6, 3.6)
-        for kind, chance, low, high in (("sign", 0.34, 2.0, 3.4), ("post", 0.28, 2.5, 7.0), ("bollard", 0.22, 0.8, 1.2),
-                                        ("banner", 0.2, 2.8, 5.5), ("bin", 0.05, 1.0, 1.3)):  # fmt: skip
+        for kind, chance, low, high in (
+            ("sign", 0.34, 2.0, 3.4),
+            ("post", 0.28, 2.5, 7.0),
+            ("bollard", 0.22, 0.8, 1.2),
+            ("banner", 0.2, 2.8, 5.5),
+            ("bin", 0.05, 1.0, 1.3),
+        ):
             if rng.random() < chance:
                 put(kind, kerb + side * rng.uniform(0, place.pavement_m * 0.8), low, high)
         if rng.random() < 0.3 * place.leafy:
