@@ -52,7 +52,7 @@ def _clothes(pick: float, salt: int) -> Colour:
         grey = rng.uniform(16, 75)
         b, g, r = np.clip(grey + rng.normal(0, 9, 3), 8, 120)
     else:
-        b, g, r = rng.uniform(30, 215, 3)
+        b, g, r = np.clip(rng.uniform(40, 210) + rng.normal(0, 38, 3), 10, 235)
     return float(b), float(g), float(r)
 
 

@@ -104,7 +104,7 @@ def _wall(rng: np.random.Generator, *, style: int, high: int, width: int) -> np.
         6: (128, 128, 124),
         7: (120, 116, 112),
     }
-    base = np.array(bases[style], np.float32) * rng.uniform(0.75, 1.15) + rng.normal(0, 9, 3)
+    base = np.array(bases[style], np.float32) * rng.uniform(0.75, 1.15) + rng.normal(0, 6, 3)
     wall = np.ones((high, width, 3), np.float32) * base.astype(np.float32)
     wall += rng.normal(0, 5, (high, width, 1)).astype(np.float32)
     if style in (0, 1, 3, 4):
@@ -226,7 +226,7 @@ def _leafy_crown(rng: np.random.Generator, *, pointed: bool) -> np.ndarray:
     noise = fractal(rng, high=size, width=size, octaves=5, first=12)
     edge = cv2.GaussianBlur(shape, (0, 0), 5).astype(np.float32) + 75.0 * noise
     alpha = np.where((edge > 110) & (shape > 0), 255, 0).astype(np.uint8)
-    leaf = np.array((44, 72, 64), np.float32) * rng.uniform(0.6, 1.1) + rng.normal(0, 6, 3)
+    leaf = np.array((44, 72, 64), np.float32) * rng.uniform(0.75, 1.25) + rng.normal(0, 5, 3)
     lit = np.linspace(1.25, 0.6, size, dtype=np.float32)[:, None] + 0.34 * noise
     lit += 0.2 * rng.standard_normal((size, size)).astype(np.float32)
     colour = np.clip(leaf * np.clip(lit, 0.15, 2.2)[:, :, None], 0, 255)

@@ -106,7 +106,7 @@ def town(seed: int) -> Town:
     """Return the town of a seed."""
     rng = np.random.default_rng([seed, 1])
     mood = rng.choice(["white", "clear", "dull", "dusk", "low_sun"], p=[0.36, 0.2, 0.18, 0.16, 0.10])
-    warm = {"white": 0.0, "clear": 0.03, "dull": -0.05, "dusk": -0.08, "low_sun": 0.13}[mood] + rng.normal(0, 0.025)
+    warm = {"white": 0.0, "clear": 0.03, "dull": -0.05, "dusk": -0.06, "low_sun": 0.13}[mood] + rng.normal(0, 0.025)
     top, low = {
         "white": ((250, 246, 238), (255, 254, 252)),
         "clear": ((215, 165, 110), (250, 240, 222)),
@@ -121,7 +121,7 @@ def town(seed: int) -> Town:
         light=(1.0 - warm, 1.0, 1.0 + warm),
         sky_top=colour_of(np.array(top)),
         sky_low=colour_of(np.array(low)),
-        cloud=float(rng.uniform(2, 40) if mood != "white" else rng.uniform(0, 10)),
+        cloud=float(rng.uniform(2, 26) if mood != "white" else rng.uniform(0, 10)),
         haze=float(rng.uniform(0.0012, 0.0065)),
         sun_side=float(rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 1.5)),
         sun_strength=strength * rng.uniform(0.6, 1.1),
