@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import SCHEMES, Precision, QuantizationScheme, Ranges
 from edgeseg.core.spec import ModelSpec
-from edgeseg.errors import InputError, UnsupportedError
-from edgeseg.export.folding import fold_batch_norms, plain_global_pools
+from edgeseg.errors import CheckpointError, InputError
+from edgeseg.export.folding import fold_batch_norms, simplify
 from edgeseg.export.golden import float_answer, golden_picture
 from edgeseg.export.head import Deployed, Output, answer_spec, check_preprocess, picture_spec
 from edgeseg.export.onnx_file import write_onnx
@@ -40,19 +40,19 @@ def export(
     Raises:
         InputError: a size that the architecture does not take, or int8 without ranges.
         CheckpointError: ranges that were observed with other weights.
-        UnsupportedError: the host is to normalise, or the graph has no op that could be quantized.
+        UnsupportedError: the spec says that the host normalises.
     """
     check_preprocess(checkpoint.spec.preprocess)
     if precision == "int8" and ranges is None:
         raise InputError(
-            "int8 needs activation ranges and this checkpoint carries none. Give --calibration DIR (training pictures), "
+            "int8 needs activation ranges and this checkpoint carries none. Give --calibration DIR (training pictures) "
             "or run edgeseg calibrate once."
         )
     spec = checkpoint.spec if size is None else at_size(checkpoint.spec, size=size)
     deployed = deploy(checkpoint, spec=spec, output=output)
     picture = golden_picture(spec)
     float_program = export_program(deployed, spec=spec)
-    programs = _Programs(program=float_program, folded=float_program, quantizer=None, scheme=SCHEMES[precision])
+    programs = _Programs(program=float_program, folded=float_program, scheme=SCHEMES[precision])
     if precision == "int8" and ranges is not None:
         programs = _quantized(float_program, spec=spec, ranges=ranges)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,6 @@ def export(
         output=answer_spec(spec, output=output),
         program=programs.program,
         folded_program=programs.folded,
-        quantizer=programs.quantizer,
         onnx=workdir / f"{spec.architecture}-{precision}.onnx",
         golden_picture=picture,
         golden_output=float_answer(deployed, picture),
@@ -77,7 +76,6 @@ def export(
 class _Programs:
     program: ExportedProgram
     folded: ExportedProgram
-    quantizer: object | None
     scheme: QuantizationScheme
 
 
@@ -85,7 +83,7 @@ def deploy(checkpoint: Checkpoint, *, spec: ModelSpec, output: Output) -> Deploy
     """Return the float deployment module of the checkpoint's weights at the size of `spec`, batch norms folded."""
     net = build(spec.architecture, classes=len(spec.classes), size=spec.size)
     net.load_state_dict(checkpoint.net.state_dict())
-    plain = plain_global_pools(fold_batch_norms(net))
+    plain = simplify(fold_batch_norms(net))
     deployed = Deployed(plain, preprocess=spec.preprocess, width=spec.size[1], output=output)
     return deployed.eval()
 
@@ -100,4 +98,13 @@ def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
 
 
 def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> _Programs:
-    raise UnsupportedError("int8 is not reachable in this build.")
+    from edgeseg.export.quantizing import quantize
+
+    if ranges.weights_sha256 != spec.weights_sha256:
+        raise CheckpointError(
+            f"The ranges were observed on weights {ranges.weights_sha256[:12]}..., this checkpoint's are "
+            f"{spec.weights_sha256[:12]}... Run edgeseg calibrate again."
+        )
+    done = quantize(program, ranges=ranges.ranges)
+    scheme = dataclasses.replace(SCHEMES["int8"], float_layers=done.plan.in_float)
+    return _Programs(program=done.program, folded=done.folded_program, scheme=scheme)
