@@ -1,0 +1,57 @@
+"""`edgeseg demo`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "the whole way once on this machine: convert, prove, run the camera loop, measure, report"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from edgeseg.cli.options import positive
+
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="default: the bundled one, trained on synthetic streets"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", default="streets:24", help="data set for the mIoU (default: streets:24)"
+    )
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("edgeseg-demo"), help="default: ./edgeseg-demo")
+    parser.add_argument("--threads", metavar="N", type=positive, help="engine threads")
+    parser.add_argument(
+        "--runs", metavar="N", type=positive, default=60, help="timed runs of each engine (default: 60)"
+    )
+    parser.add_argument("--frames", metavar="N", type=positive, default=120, help="frames of the video (default: 120)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo, and print the comparison and where everything lies."""
+    from edgeseg.cli import render
+    from edgeseg.cli.compare import show_comparison
+    from edgeseg.verbs.demo import demo
+
+    with render.progress(quiet=options.json) as advance:
+        done = demo(
+            options.model,
+            out=options.out,
+            data=options.data,
+            split=options.split,
+            threads=options.threads,
+            runs=options.runs,
+            frames=options.frames,
+            on_progress=advance,
+            on_note=(lambda _text: None) if options.json else render.say,
+        )
+    if options.json:
+        render.result_json(done)
+        return 0
+    show_comparison(done.comparison)
+    loop = done.loop
+    score = "" if loop.miou is None else f", live mIoU {render.percent(loop.miou)} %"
+    render.result(f"Camera loop: {loop.frames} frames at {loop.fps:.1f} FPS with overlay and video{score}")
+    render.result(f"Video:     {done.video}\nReport:    {done.report}\nArtifacts: {done.artifacts_folder}")
+    render.result(f"Took {done.seconds:.0f} s.")
+    return 0

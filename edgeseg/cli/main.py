@@ -1,0 +1,110 @@
+"""`edgeseg VERB ...`: finds the verb, runs it, and turns errors into one line and an exit status.
+
+0 done, 1 an EdgesegError, 2 usage, 3 a proof or gate that failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from edgeseg import __version__
+from edgeseg.core.names import suggestion
+from edgeseg.errors import EdgesegError
+
+VERBS = (
+    "demo",
+    "convert",
+    "verify",
+    "validate",
+    "run",
+    "bench",
+    "compare",
+    "train",
+    "calibrate",
+    "models",
+    "targets",
+    "doctor",
+)
+
+EPILOG = """\
+examples:
+  edgeseg demo                                       the whole way once, on this machine
+  edgeseg convert --target tflite --precision int8   the bundled model as an int8 TFLite artifact
+  edgeseg run ARTIFACT --source synthetic --save out.mp4
+  edgeseg VERB --help                                what a verb takes
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with the nearest verb or option named when one is misspelt."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message with a suggestion and leave with status 2."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"edgeseg: {message}{self._hint(message)}\n")
+
+    def _hint(self, message: str) -> str:
+        options = [option for action in self._actions for option in action.option_strings]
+        for word in message.split():
+            bare = word.strip("'\",:")
+            if message.startswith("unrecognized") and bare.startswith("--"):
+                return suggestion(bare.split("=")[0], options)
+            if "invalid choice" in message and f"'{bare}'" in message:
+                return suggestion(bare, [str(c) for action in self._actions for c in action.choices or ()])
+        return ""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the whole command line's parser; imports nothing heavy."""
+    top = Parser(
+        prog="edgeseg",
+        description="Semantic segmentation from a PyTorch checkpoint to every edge device, with proof.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"edgeseg {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    for name in VERBS:
+        module = import_module(f"edgeseg.cli.{name}")
+        # A percent sign in a help text would be a format to argparse.
+        verb = verbs.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
+        module.configure(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
+        verb.add_argument("-v", "--verbose", action="store_true", help="show the log on stderr")
+        verb.set_defaults(run=module.run)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        status = options.run(options)
+        sys.stdout.flush()
+    except EdgesegError as error:
+        print(f"edgeseg: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("edgeseg: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        _close_stdout()
+        return 1
+    return status or 0
+
+
+def _close_stdout() -> None:
+    # The reader has gone (`edgeseg models | head -1`): nothing may be flushed into the closed pipe at exit.
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,71 @@
+"""`edgeseg train RECIPE`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+HELP = "train a net by a TOML recipe into a checkpoint; resumes exactly where a run was cut off"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from edgeseg.cli.options import positive
+
+    parser.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder of the run (default: runs/<recipe's name>)")
+    parser.add_argument("--data", metavar="DIR|SET", help="data set instead of the recipe's, for train and val")
+    parser.add_argument("--init", metavar="MODEL", help="checkpoint to start from instead of the recipe's")
+    parser.add_argument("--encoder", metavar="FILE", help="public encoder weights instead of the recipe's")
+    parser.add_argument("--epochs", metavar="N", type=positive)
+    parser.add_argument("--seed", metavar="N", type=int)
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, and print the best score and where the checkpoint is."""
+    from edgeseg.cli import render
+    from edgeseg.train import override, read_recipe, train
+
+    recipe = override(
+        read_recipe(options.recipe),
+        data=options.data,
+        init=options.init,
+        encoder=options.encoder,
+        epochs=options.epochs,
+        seed=options.seed,
+    )
+    if options.dry_run:
+        render.result_json(recipe)
+        return 0
+    out = options.out or Path("runs") / recipe.name
+    with render.progress(quiet=options.json) as advance:
+        result = train(recipe, out=out, resume=options.resume, on_event=_watch(advance, quiet=options.json))
+    if options.json:
+        render.result_json(result)
+        return 0
+    render.result(f"{result.checkpoint}: val mIoU {render.percent(result.best_miou)} %, epoch {result.best_epoch}")
+    render.result(f"Next: edgeseg convert {result.checkpoint} --target tflite")
+    return 0
+
+
+def _watch(advance: Callable[[str, int, int], None], *, quiet: bool) -> Callable[[object], None]:
+    from edgeseg.cli import render
+    from edgeseg.train.events import EpochDone, Loading, StepDone
+
+    def watch(event: object) -> None:
+        if isinstance(event, Loading):
+            advance(f"read {event.data}", event.done, event.total)
+        elif isinstance(event, StepDone):
+            advance(f"train, epoch {event.epoch} of {event.epochs}", event.step, event.steps)
+        elif isinstance(event, EpochDone) and event.miou is not None and not quiet:
+            render.say(
+                f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}  mIoU {render.percent(event.miou)} %"
+                f"  best {render.percent(event.best_miou)} %"
+            )
+            sys.stderr.flush()
+
+    return watch

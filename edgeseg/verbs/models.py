@@ -1,0 +1,72 @@
+"""What there is to convert: bundled checkpoints with their scores, and architectures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeseg.core import registry
+from edgeseg.models import Architecture, bundled, resolve_model
+from edgeseg.models.checkpoint import read_spec, read_training
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointListing:
+    """One bundled checkpoint; `val_miou` is a fraction, measured as `training.json` says."""
+
+    name: str
+    architecture: str
+    size: tuple[int, int]
+    classes: int
+    val_miou: float | None
+    data: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchitectureListing:
+    """One architecture that can be trained and converted."""
+
+    name: str
+    output_stride: int
+    description: str
+    paper: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelListing:
+    """Everything that MODEL can name; `faults` are plug-ins that cannot be imported here, with the reason."""
+
+    checkpoints: tuple[CheckpointListing, ...]
+    architectures: tuple[ArchitectureListing, ...]
+    faults: tuple[str, ...]
+
+
+def list_models() -> ModelListing:
+    """Return the bundled checkpoints and the registered architectures; a broken plug-in is listed with its reason."""
+    plugins = registry.load_all("models")
+    found = [plugin.value for plugin in plugins if isinstance(plugin.value, Architecture)]
+    return ModelListing(
+        checkpoints=tuple(_checkpoint(name) for name in bundled()),
+        architectures=tuple(
+            ArchitectureListing(
+                name=item.name, output_stride=item.output_stride, description=item.description, paper=item.paper
+            )
+            for item in found
+        ),
+        faults=tuple(f"{plugin.name}: {plugin.fault}" for plugin in plugins if plugin.fault),
+    )
+
+
+def _checkpoint(name: str) -> CheckpointListing:
+    folder = resolve_model(name)
+    spec, training = read_spec(folder), read_training(folder)
+    miou, data = training.get("val_miou"), training.get("data")
+    return CheckpointListing(
+        name=name,
+        architecture=spec.architecture,
+        size=spec.size,
+        classes=len(spec.classes),
+        val_miou=miou if isinstance(miou, float) else None,
+        data=data if isinstance(data, str) else "not stated",
+        licence=spec.licence,
+    )

@@ -1,0 +1,64 @@
+"""Accuracy of an artifact on its engine, or of a checkpoint in PyTorch, on one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.bench import validate as validate_session
+from edgeseg.core.artifact import MANIFEST
+from edgeseg.core.measurement import Accuracy
+from edgeseg.data import open_dataset
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What was validated, on which engine, with which result; `notice` is what the licence asks to be shown."""
+
+    subject: str
+    engine: str
+    accuracy: Accuracy
+    notice: str
+
+
+def validate(
+    subject: str,
+    *,
+    data: str,
+    split: str = "val",
+    limit: int | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> Validation:
+    """Return the accuracy of `subject`, an artifact folder or a model, at the pictures' own size.
+
+    Raises:
+        UnknownName, InputError, ArtifactError, CheckpointError: a subject that cannot be opened.
+        DatasetError: a data set that does not hold together, or other classes than the model's.
+    """
+    dataset = open_dataset(data, split=split)
+    on_image = None if on_progress is None else lambda done, total: on_progress("validate", done, total)
+    if _is_artifact(subject):
+        from edgeseg.runtime import load
+
+        with load(Path(subject), engine=engine, threads=threads) as session:
+            accuracy = validate_session(session, dataset, limit=limit, on_image=on_image)
+            manifest = session.artifact.manifest
+            return Validation(subject=manifest.name, engine=session.engine, accuracy=accuracy, notice=manifest.notice)
+    from edgeseg.export.reference import TorchReference
+    from edgeseg.models import load_checkpoint, resolve_model
+
+    checkpoint = load_checkpoint(resolve_model(subject))
+    reference = TorchReference(checkpoint)
+    accuracy = validate_session(reference, dataset, limit=limit, on_image=on_image)
+    return Validation(subject=checkpoint.spec.name, engine="pytorch", accuracy=accuracy, notice=checkpoint.spec.notice)
+
+
+def _is_artifact(subject: str) -> bool:
+    folder = Path(subject)
+    # A folder that is meant to be an artifact but lost its manifest must be answered by the artifact reader.
+    return (folder / MANIFEST).exists() or (folder.is_dir() and not (folder / "spec.json").exists())
