@@ -1,0 +1,1 @@
+"""One file an engine: a library that runs a format."""

@@ -1,0 +1,34 @@
+"""Whether an engine's library is installed and imports."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+
+from edgeseg.core.protocols import EngineStatus
+from edgeseg.errors import MissingDependency
+
+
+def library_status(module: str, *, title: str, distribution: str, mend: str) -> EngineStatus:
+    """Return the version of an importable library, or why it is not to be had; never raises.
+
+    The import is tried, for a wheel of another CPU or numpy is found by nothing less.
+    """
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError:
+        return EngineStatus(available=False, reason=f"{title} is not installed:", mend=mend)
+    except Exception as error:  # a native library may fail in any way
+        words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return EngineStatus(available=False, reason=f"{title} is installed but does not import ({words}):", mend=mend)
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        version = str(getattr(importlib.import_module(module), "__version__", "unknown"))
+    return EngineStatus(available=True, version=version)
+
+
+def require(status: EngineStatus) -> None:
+    """Raise `MissingDependency` with the command that mends it where a library is not available."""
+    if not status.available:
+        raise MissingDependency(f"{status.reason} {status.mend}")

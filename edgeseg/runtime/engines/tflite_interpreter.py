@@ -1,0 +1,78 @@
+"""The `Interpreter` that LiteRT and tflite-runtime share."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgeseg.core.artifact import Artifact
+from edgeseg.core.protocols import EngineSession
+from edgeseg.errors import ArtifactError
+from edgeseg.runtime.chatter import silenced_stderr
+
+IDENTIFIER = b"TFL3"
+"""Bytes 4 to 8 of every TFLite file (its FlatBuffers file identifier)."""
+
+
+class Interpreter(Protocol):
+    """What we use of the vendors' class."""
+
+    def allocate_tensors(self) -> None: ...
+    def get_input_details(self) -> list[dict]: ...
+    def get_output_details(self) -> list[dict]: ...
+    def set_tensor(self, tensor_index: int, value: np.ndarray) -> None: ...
+    def get_tensor(self, tensor_index: int) -> np.ndarray: ...
+    def invoke(self) -> None: ...
+
+
+class InterpreterSession:
+    """A TFLite file in an interpreter, its buffers allocated once; XNNPACK is the default delegate of both wheels."""
+
+    def __init__(self, interpreter: Interpreter, *, input_index: int, output_index: int) -> None:
+        self._interpreter: Interpreter | None = interpreter
+        self._input_index = input_index
+        self._output_index = output_index
+
+    def run(self, tensor: np.ndarray) -> np.ndarray:
+        """Return the output, the caller's own copy; the interpreter reuses its buffers."""
+        interpreter = self._interpreter
+        assert interpreter is not None, "the session was closed"
+        interpreter.set_tensor(self._input_index, tensor)
+        interpreter.invoke()
+        return interpreter.get_tensor(self._output_index)
+
+    def close(self) -> None:
+        self._interpreter = None
+
+
+def open_interpreter(artifact: Artifact, *, module: str, threads: int) -> EngineSession:
+    """Return a session of the artifact's TFLite file in the `Interpreter` of `module`.
+
+    Raises:
+        ArtifactError: the file is no TFLite model, or the library refuses it.
+    """
+    path = artifact.entry
+    _refuse_foreign_file(path)
+    library = importlib.import_module(module)
+    try:
+        with silenced_stderr():
+            interpreter: Interpreter = library.Interpreter(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ArtifactError(f"{path}: {module.split('.')[0]} cannot open it: {reason[:300]}") from None
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ArtifactError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed.")
+    return InterpreterSession(interpreter, input_index=inputs[0]["index"], output_index=outputs[0]["index"])
+
+
+def _refuse_foreign_file(path: Path) -> None:
+    # The interpreter does not check a file before it follows the offsets in it; a foreign one may end the process.
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if head[4:8] != IDENTIFIER:
+        raise ArtifactError(f"{path}: is no TFLite file. Copy or convert the artifact again.")

@@ -1,0 +1,116 @@
+"""An opened artifact: picture in, labels out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edgeseg.core.artifact import Artifact, open_artifact
+from edgeseg.core.protocols import Engine, EngineSession
+from edgeseg.core.spec import TensorSpec
+from edgeseg.errors import InputError
+from edgeseg.runtime.choice import choose_engine, choose_threads
+
+
+def load(folder: Path | str, *, engine: str | None = None, threads: int | None = None) -> Session:
+    """Return a session on the artifact in `folder`, every checksum verified.
+
+    Without `engine`, the manifest's own engine runs it, or the first other one installed here that knows the format.
+    Without `threads`, those of the artifact's target, or the cores of this machine up to four.
+
+    Raises:
+        ArtifactError: not an artifact, or an altered, truncated or missing file.
+        UnknownName: no engine of that name.
+        UnsupportedError: the engine does not run this format.
+        MissingDependency: the engine's library is not installed.
+    """
+    artifact = open_artifact(folder)
+    chosen = choose_engine(artifact.manifest, name=engine)
+    count = choose_threads(artifact.manifest, engine=chosen.name, threads=threads)
+    return Session(artifact, engine=chosen, runner=chosen.open(artifact, threads=count), threads=count)
+
+
+class Session:
+    """One artifact on one engine; a context manager. Not for two threads at once in the same step."""
+
+    def __init__(self, artifact: Artifact, *, engine: Engine, runner: EngineSession, threads: int) -> None:
+        self.artifact = artifact
+        self.threads = threads
+        self._engine = engine
+        self._runner: EngineSession | None = runner
+        self._input = artifact.manifest.inputs[0]
+        self._output = artifact.manifest.outputs[0]
+        self._preprocess = artifact.manifest.spec.preprocess
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that runs the artifact."""
+        return self._engine.name
+
+    @property
+    def engine_version(self) -> str:
+        """Version of the engine's library."""
+        return self._engine.status().version
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The engine's settings that change numbers or speed, as they are for this artifact."""
+        return {**self._engine.options(), **getattr(self._runner, "settings", {})}
+
+    @property
+    def input(self) -> TensorSpec:
+        """What `infer` takes."""
+        return self._input
+
+    @property
+    def output(self) -> TensorSpec:
+        """What `infer` returns."""
+        return self._output
+
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
+        """Return the exact input tensor of a picture (H, W, 3) BGR uint8; raises `InputError` for anything else."""
+        from edgeseg.pixels import prepare
+
+        return prepare(image, preprocess=self._preprocess, tensor=self._input)
+
+    def infer(self, tensor: np.ndarray) -> np.ndarray:
+        """Return the engine's output for an input tensor of the manifest's shape and dtype.
+
+        Raises:
+            InputError: another shape or dtype, or a session that was closed.
+        """
+        if self._runner is None:
+            raise InputError(f"{self.artifact.folder}: this session was closed. Load the artifact again.")
+        if tensor.shape != self._input.shape or tensor.dtype != self._input.dtype:
+            raise InputError(
+                f"The tensor is {tensor.shape} {tensor.dtype}; {self.artifact.manifest.name} takes "
+                f"{self._input.shape} {self._input.dtype}. Make it with session.preprocess(image)."
+            )
+        return self._runner.run(tensor)
+
+    def decode(self, output: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+        """Return class ids, (H, W) uint8 at `size`, the picture's (height, width), from what `infer` returned."""
+        from edgeseg.pixels import decode
+
+        return decode(output, tensor=self._output, preprocess=self._preprocess, input_size=self._input.size, size=size)
+
+    def segment(self, image: np.ndarray) -> np.ndarray:
+        """Return class ids, (H, W) uint8, of a picture (H, W, 3) BGR uint8, at the picture's own size."""
+        tensor = self.preprocess(image)
+        return self.decode(self.infer(tensor), size=(image.shape[0], image.shape[1]))
+
+    def close(self) -> None:
+        """Give back the engine's memory; a second call does nothing."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
