@@ -1,0 +1,135 @@
+"""The deployment graph as Core ML wants it: a float picture with channels first in, channels first out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgeseg.core.exported import ExportedModel
+from edgeseg.core.spec import TensorSpec
+from edgeseg.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import Graph, Node
+
+TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """The rewritten program, and the tensors of the package: a uint8 picture (1, 3, H, W), logits (1, C, h, w)
+    or labels (1, h, w) int32.
+    """
+
+    program: ExportedProgram
+    input: TensorSpec
+    output: TensorSpec
+
+
+def lower(exported: ExportedModel) -> Lowered:
+    """Return the program from a float32 picture (1, 3, H, W) of values 0 to 255; `exported` is left as it is.
+
+    Core ML has no 8-bit tensors as inputs; an image is what its apps hand over, and it arrives as float, channels
+    first. coremltools itself then moves the permutation through the normalisation and cancels it.
+
+    Raises:
+        UnsupportedError: the input is not an 8-bit picture.
+    """
+    if exported.input.dtype != "uint8" or exported.input.layout not in ("NHWC", "NCHW"):
+        raise UnsupportedError(
+            f"Core ML takes an 8-bit picture here; the graph wants {exported.input.dtype} {exported.input.layout}. "
+            "Set preprocess.in_graph = true in the spec."
+        )
+    program = _decomposed(exported.folded_program)
+    graph = program.graph_module.graph
+    _feed_image(_placeholder(program), graph=graph, layout=exported.input.layout)
+    output = exported.output
+    if output.layout == "NHWC" and _drop_last_permutation(graph):
+        output = replace(output, layout="NCHW", shape=tuple(output.shape[axis] for axis in TO_FIRST))
+    if output.role == "labels":
+        _drop_last_cast(graph)
+        output = replace(output, dtype="int32")
+    graph.eliminate_dead_code()
+    graph.lint()
+    program.graph_module.recompile()
+    height, width = exported.input.size
+    image = replace(exported.input, shape=(1, 3, height, width), layout="NCHW", name="image")
+    return Lowered(program=program, input=image, output=output)
+
+
+def _decomposed(program: object) -> ExportedProgram:
+    import warnings
+
+    from torch.export import ExportedProgram
+
+    if not isinstance(program, ExportedProgram):
+        raise UnsupportedError(f"Core ML converts a torch.export program, not a {type(program).__name__}.")
+    with warnings.catch_warnings():
+        # torch copies its own deprecated tree specs here; a user can do nothing about it.
+        warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
+        return program.run_decompositions({})
+
+
+def _placeholder(program: ExportedProgram) -> Node:
+    name = program.graph_signature.user_inputs[0]
+    return next(node for node in program.graph_module.graph.nodes if node.op == "placeholder" and node.name == name)
+
+
+def _feed_image(picture: Node, *, graph: Graph, layout: str) -> None:
+    import torch
+
+    aten = torch.ops.aten
+    value = picture.meta["val"]
+    users = [user for user in picture.users if user.target is not aten._assert_tensor_metadata.default]
+    for user in [user for user in picture.users if user not in users]:
+        graph.erase_node(user)
+    first = value.permute(TO_FIRST) if layout == "NHWC" else value
+    picture.meta["val"] = first.to(torch.float32).contiguous()
+    source = picture
+    if layout == "NHWC":
+        with graph.inserting_after(picture):
+            source = graph.call_function(aten.permute.default, (picture, list(TO_LAST)))
+        source.meta["val"] = picture.meta["val"].permute(TO_LAST)
+        for user in users:
+            user.replace_input_with(picture, source)
+    # A cast of what is float already: taken out, because coremltools knows no uint8 tensors to cast from.
+    for node in list(graph.nodes):
+        if node.target is aten._to_copy.default and _comes_from(node.args[0], source):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+        elif node.target is aten._assert_tensor_metadata.default:
+            graph.erase_node(node)
+
+
+def _comes_from(node: object, source: Node) -> bool:
+    """Return whether only permutations lie between `source` and `node`."""
+    import torch
+
+    while node is not source and getattr(node, "target", None) is torch.ops.aten.permute.default:
+        node = node.args[0]  # type: ignore[attr-defined]
+    return node is source
+
+
+def _drop_last_permutation(graph: Graph) -> bool:
+    import torch
+
+    result, last = _last(graph)
+    if last.target is not torch.ops.aten.permute.default or tuple(last.args[1]) != TO_LAST:  # type: ignore[arg-type]
+        return False
+    result.replace_input_with(last, last.args[0])  # type: ignore[arg-type]
+    return True
+
+
+def _drop_last_cast(graph: Graph) -> None:
+    """Core ML's argmax gives int32 whatever torch's was cast to."""
+    import torch
+
+    result, last = _last(graph)
+    if last.target is torch.ops.aten._to_copy.default:
+        result.replace_input_with(last, last.args[0])  # type: ignore[arg-type]
+
+
+def _last(graph: Graph) -> tuple[Node, Node]:
+    result = graph.output_node()
+    return result, result.args[0][0]  # type: ignore[index, return-value]

@@ -1,0 +1,90 @@
+"""The package: coremltools' conversion, kept quiet, with the model's own description written into it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgeseg.converters.coreml.lowering import Lowered
+from edgeseg.core.exported import ExportedModel
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import ConversionError
+
+logger = logging.getLogger(__name__)
+
+
+def write_package(lowered: Lowered, *, exported: ExportedModel, path: Path) -> Any:
+    """Write the `.mlpackage` at `path` and return its protobuf specification; raises `ConversionError`."""
+    with quiet():
+        try:
+            model = _convert(lowered, exported=exported)
+            _describe(model, spec=exported.spec, precision=exported.scheme.name)
+            model.save(str(path))
+        except Exception as error:  # coremltools raises Python's own errors of every kind
+            raise ConversionError(f"Core ML conversion failed: {type(error).__name__}: {error}") from error
+        return model.get_spec()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep coremltools' progress bars, its version notices and torch's deprecations off the terminal."""
+    names = ("coremltools", "torchao", "torch.utils._pytree")
+    levels = {name: logging.getLogger(name).level for name in names}
+    said = io.StringIO()
+    try:
+        for name in names:
+            # "Torch has not been tested with coremltools": our tests and the parity proof are that test.
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            # Deprecated calls inside torch, torchao and coremltools; a user can do nothing about them.
+            for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+                warnings.filterwarnings("ignore", category=category)
+            # numpy 2.4 warns where coremltools' constant folding overflows or takes ndim-1 arrays as scalars.
+            warnings.filterwarnings("ignore", category=RuntimeWarning, module="coremltools")
+            warnings.filterwarnings("ignore", category=UserWarning, module="coremltools|torchao")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        if said.getvalue():
+            logger.debug("coremltools: %s", said.getvalue())
+
+
+def _convert(lowered: Lowered, *, exported: ExportedModel) -> Any:
+    import coremltools as ct
+    import numpy as np
+
+    bgr = exported.spec.preprocess.color_order == "bgr"
+    layout = ct.colorlayout.BGR if bgr else ct.colorlayout.RGB
+    image = ct.ImageType(name=lowered.input.name, shape=lowered.input.shape, color_layout=layout)
+    dtype = np.int32 if lowered.output.role == "labels" else np.float32
+    return ct.convert(
+        lowered.program,
+        convert_to="mlprogram",
+        inputs=[image],
+        outputs=[ct.TensorType(name=lowered.output.name, dtype=dtype)],
+        # Around the int8 pairs of a quantized net the rest is fp16, as the Neural Engine computes it.
+        compute_precision=ct.precision.FLOAT32 if exported.scheme.name == "fp32" else ct.precision.FLOAT16,
+        minimum_deployment_target=ct.target.iOS17,
+        skip_model_load=True,
+    )
+
+
+def _describe(model: Any, *, spec: ModelSpec, precision: str) -> None:
+    import edgeseg
+
+    model.author = "edgeseg"
+    model.license = spec.licence
+    model.version = edgeseg.__version__
+    model.short_description = f"{spec.name}: semantic segmentation into {len(spec.classes)} classes, {precision}."
+    model.user_defined_metadata["classes"] = ",".join(spec.classes)
+    model.user_defined_metadata["palette"] = ";".join(",".join(map(str, colour)) for colour in spec.palette)
+    model.user_defined_metadata["architecture"] = spec.architecture
+    model.user_defined_metadata["weights_sha256"] = spec.weights_sha256
+    if spec.notice:
+        model.user_defined_metadata["notice"] = spec.notice

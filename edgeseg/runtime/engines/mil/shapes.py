@@ -1,0 +1,101 @@
+"""Ops that move, join, reduce, multiply and resize whole tensors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edgeseg.runtime.engines.mil.arguments import Arguments
+
+CASTS = {"fp16": "float32", "fp32": "float32", "int32": "int32", "bool": "bool", "int8": "int8", "uint8": "uint8"}
+
+
+def cast(given: Arguments) -> np.ndarray:
+    """Return x as another type; halves stay float32 here and are rounded afterwards."""
+    kind = given.text("dtype", "fp32")
+    return given.tensor("x").astype(CASTS.get(kind, kind))
+
+
+def transpose(given: Arguments) -> np.ndarray:
+    """Return x with its axes in the order of perm."""
+    return np.ascontiguousarray(given.tensor("x").transpose(given.integers("perm", ())))
+
+
+def reshape(given: Arguments) -> np.ndarray:
+    """Return x in another shape; 0 keeps an axis, -1 takes what is left."""
+    x = given.tensor("x")
+    shape = [x.shape[axis] if side == 0 else side for axis, side in enumerate(given.integers("shape", ()))]
+    return x.reshape(shape)
+
+
+def expand_dims(given: Arguments) -> np.ndarray:
+    """Return x with axes of length 1 put in."""
+    return np.expand_dims(given.tensor("x"), given.integers("axes", ()))
+
+
+def squeeze(given: Arguments) -> np.ndarray:
+    """Return x without its axes of length 1, or without the ones given."""
+    return np.squeeze(given.tensor("x"), given.integers("axes", ()) if given.has("axes") else None)
+
+
+def concatenate(given: Arguments) -> np.ndarray:
+    """Return the tensors joined along one axis."""
+    return np.concatenate(given.tensors("values"), axis=given.integer("axis", 0))
+
+
+def reduce_mean(given: Arguments) -> np.ndarray:
+    """Return the mean over axes, all of them where none is named."""
+    axes = given.integers("axes", ()) or None
+    mean = np.mean(given.tensor("x"), axis=axes, keepdims=given.flag("keep_dims", False), dtype=np.float32)
+    return np.asarray(mean)
+
+
+def reduce_argmax(given: Arguments) -> np.ndarray:
+    """Return where x is largest along an axis, int32; the first of equals."""
+    x = given.tensor("x")
+    where = np.argmax(x, axis=given.integer("axis", -1), keepdims=given.flag("keep_dims", True))
+    return where.astype(np.int32)
+
+
+def linear(given: Arguments) -> np.ndarray:
+    """Return x @ weight.T + bias, weight (O, I)."""
+    y = given.tensor("x") @ given.tensor("weight").T
+    return y + given.tensor("bias") if given.has("bias") else y
+
+
+def matrix_product(given: Arguments) -> np.ndarray:
+    """Return x @ y, the last two axes of either swapped where asked for."""
+    x, y = given.tensor("x"), given.tensor("y")
+    x = np.swapaxes(x, -1, -2) if given.flag("transpose_x", False) else x
+    y = np.swapaxes(y, -1, -2) if given.flag("transpose_y", False) else y
+    return np.matmul(x, y)
+
+
+def upsample_bilinear(given: Arguments) -> np.ndarray:
+    """Return x (..., H, W) resized by constant factors, rows and columns each by one matrix product."""
+    x = given.tensor("x")
+    corners = given.flag("align_corners", False)
+    centres = given.flag("half_pixel_centers", not corners)
+    rows = _bilinear(x.shape[-2], given.number("scale_factor_height", 1.0), corners=corners, centres=centres)
+    columns = _bilinear(x.shape[-1], given.number("scale_factor_width", 1.0), corners=corners, centres=centres)
+    return np.matmul(rows, np.matmul(x, columns.T))
+
+
+def _bilinear(side: int, factor: float, *, corners: bool, centres: bool) -> np.ndarray:
+    """Return the interpolation matrix (floor(side * factor), side)."""
+    # Factors are stored as float32: 11/3 comes back a little small, and 11 cells would become 10.
+    count = math.floor(side * factor + 1e-4)
+    places = np.arange(count, dtype=np.float64)
+    if corners:
+        places *= (side - 1) / max(1, count - 1)
+    elif centres:
+        places = (places + 0.5) / factor - 0.5
+    else:
+        places /= factor
+    places = np.clip(places, 0, side - 1)
+    low = np.minimum(places.astype(int), max(0, side - 2))
+    matrix = np.zeros((count, side), np.float32)
+    matrix[np.arange(count), low] = 1.0 - (places - low)
+    matrix[np.arange(count), np.minimum(low + 1, side - 1)] += places - low
+    return matrix

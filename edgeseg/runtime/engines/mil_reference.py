@@ -1,0 +1,67 @@
+"""The reference evaluator: what a Core ML package computes, on any machine, in numpy."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from importlib.util import find_spec
+
+import numpy as np
+
+from edgeseg.core.artifact import Artifact
+from edgeseg.core.protocols import EngineSession, EngineStatus
+from edgeseg.runtime.engines.library import require
+
+HARDWARE = "reference evaluator, not Apple hardware"
+
+
+class MilSession:
+    """A package's program in numpy; constants are decoded once, when it is opened."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        from edgeseg.runtime.engines.mil.package import open_package
+        from edgeseg.runtime.engines.mil.program import Program, read_program
+
+        self._program: Program | None = read_program(open_package(artifact.entry))
+
+    def run(self, tensor: np.ndarray) -> np.ndarray:
+        """Return the output for a picture (1, 3, H, W) uint8 in the package's colour order."""
+        assert self._program is not None, "the session was closed"
+        return self._program.evaluate(tensor)
+
+    def close(self) -> None:
+        self._program = None
+
+
+class MilReference:
+    """Evaluates ML programs op by op, with half-precision rounding where the program stores halves.
+
+    It answers what the package means, and so proves a conversion and gives its mIoU anywhere. How long it takes says
+    nothing about any device, and `threads` is left to numpy's own library.
+    """
+
+    name = "mil-reference"
+    formats = ("coreml",)
+    extra = "coreml"
+
+    def status(self) -> EngineStatus:
+        """Return the version of coremltools, whose protobuf classes read the package; never raises."""
+        mend = 'pip install "coremltools>=9.0"'
+        try:
+            if find_spec("coremltools") is None or find_spec("google.protobuf") is None:
+                return EngineStatus(available=False, reason="coremltools is not installed:", mend=mend)
+            version = f"numpy {np.__version__}, coremltools {metadata.version('coremltools')}"
+        except (ImportError, metadata.PackageNotFoundError) as error:
+            return EngineStatus(available=False, reason=f"coremltools is not usable ({error}):", mend=mend)
+        return EngineStatus(available=True, version=version, reason=HARDWARE)
+
+    def options(self) -> dict[str, str]:
+        """Return what sets this engine apart: its numbers count, its latency does not."""
+        return {"hardware": HARDWARE, "latency": "meaningless"}
+
+    def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
+        """Return a session; raises `MissingDependency`, `ArtifactError`, or `UnsupportedError` naming unknown ops."""
+        require(self.status())
+        return MilSession(artifact)
+
+
+ENGINE = MilReference()
