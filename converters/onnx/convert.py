@@ -1,0 +1,108 @@
+"""The converter: the exported ONNX file, cleaned and made fit for ONNX Runtime in the wanted precision."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.core.artifact import ConversionReport
+from edgeseg.core.effort import peak_memory_mb
+from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.quantization import Precision, QuantizationScheme
+from edgeseg.core.requirements import require_modules, versions
+from edgeseg.errors import ConversionError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgeseg.converters.onnx.executed import Executed
+
+ENTRY = "model.onnx"
+MODULES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxConverter:
+    """Produces `model.onnx`, one file with its weights inside."""
+
+    format: str = "onnx"
+    engine: str = "onnxruntime"
+    extra: str = "convert-onnx"
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+    def check(self) -> None:
+        """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
+        require_modules(MODULES, what="Converting to ONNX", extra=self.extra)
+
+    def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
+        """Write `model.onnx` into `folder`.
+
+        fp16 stores the weights as float16 and widens them when the session opens: ONNX Runtime has no float16
+        convolution on x86 and would cast around every op. int8 takes the quantize/dequantize pairs of the exported
+        program, see `qdq`.
+
+        Raises:
+            ConversionError: the result is not valid ONNX, or ONNX Runtime does not load it.
+        """
+        from edgeseg.converters.onnx.executed import executed_graph
+
+        started = time.perf_counter()
+        model = _model(exported)
+        path = folder / ENTRY
+        _save(model, path)
+        executed = executed_graph(path)
+        return Conversion(
+            entry=ENTRY,
+            input=dataclasses.replace(exported.input, name=model.graph.input[0].name),
+            output=dataclasses.replace(exported.output, name=model.graph.output[0].name),
+            scheme=_scheme(exported.scheme),
+            report=_report(exported.scheme, executed, seconds=time.perf_counter() - started),
+        )
+
+
+def _model(exported: ExportedModel) -> onnx.ModelProto:
+    import onnx
+
+    from edgeseg.converters.onnx.clean import clean
+    from edgeseg.converters.onnx.half import halve_weights
+    from edgeseg.converters.onnx.qdq import fit_for_onnxruntime
+
+    model = onnx.load(exported.onnx)
+    clean(model, input_name="image", output_name=exported.output.role)
+    if exported.scheme.name == "fp16":
+        halve_weights(model)
+    if exported.scheme.name == "int8":
+        fit_for_onnxruntime(model)
+    return model
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"{path.name}: the graph is not valid ONNX: {error}") from error
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _scheme(scheme: QuantizationScheme) -> QuantizationScheme:
+    if scheme.name == "fp16":
+        return dataclasses.replace(scheme, activations="float32")
+    if scheme.name == "int8":
+        return dataclasses.replace(scheme, activations="uint8 affine per-tensor")
+    return scheme
+
+
+def _report(scheme: QuantizationScheme, executed: Executed, *, seconds: float) -> ConversionReport:
+    quantized = scheme.name == "int8"
+    return ConversionReport(
+        ops_total=executed.ops_total,
+        ops_quantized=executed.ops_quantized if quantized else 0,
+        fallbacks=executed.fallbacks if quantized else (),
+        tool_versions=versions("torch", "torchao", "onnx", "onnxscript", "onnxruntime"),
+        seconds=round(seconds, 3),
+        peak_memory_mb=peak_memory_mb(),
+    )

@@ -1,0 +1,87 @@
+"""What ONNX Runtime really runs: its own optimized graph, op by op."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.core.artifact import Fallback
+from edgeseg.errors import ConversionError
+
+if TYPE_CHECKING:
+    import onnx
+
+BORDERS = ("QuantizeLinear", "DequantizeLinear")
+NORMALISATION = "normalises the picture's pixels in float before they are quantized"
+NO_KERNEL = "ONNX Runtime has no int8 kernel for it on the CPU"
+REASONS = {
+    "HardSigmoid": f"{NO_KERNEL}; part of hard-swish or of a gate",
+    "Mul": "part of a float hard-swish, or normalises the picture's pixels",
+    "Add": NORMALISATION,
+    "ReduceMean": NO_KERNEL,
+    "ArgMax": "reads the dequantized logits",
+    "Cast": NORMALISATION,
+    "FusedConv": "its ReLU does not fuse: the output shares a scale whose zero point is not zero",
+    "Resize": "ONNX Runtime resizes bilinearly in float",
+}
+OTHER = "ONNX Runtime did not fuse it with its quantize/dequantize pairs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """The optimized graph in numbers: nodes that run, those that compute on 8-bit integers, and the float rest."""
+
+    ops_total: int
+    ops_quantized: int
+    fallbacks: tuple[Fallback, ...]
+
+
+def executed_graph(path: Path) -> Executed:
+    """Return what ONNX Runtime makes of the file on this machine's CPU.
+
+    Quantize and dequantize steps count as ops, neither as quantized nor as fallbacks: they are the borders.
+
+    Raises:
+        ConversionError: ONNX Runtime does not load the file, with its own words.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        _optimize(path, optimized)
+        graph = onnx.load(optimized).graph
+    integer = _integer_nodes(graph)
+    floating = [node for node in graph.node if node.name not in integer and node.op_type not in BORDERS]
+    fallbacks = (Fallback(op=n.op_type, node=n.name, reason=REASONS.get(n.op_type, OTHER)) for n in floating)
+    return Executed(ops_total=len(graph.node), ops_quantized=len(integer), fallbacks=tuple(fallbacks))
+
+
+def _optimize(path: Path, destination: Path) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(destination)
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # it warns that an optimized file is for this machine only, which is the purpose
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        raise ConversionError(f"{path.name}: ONNX Runtime does not load it: {error}") from error
+
+
+def _integer_nodes(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of the nodes that compute on 8-bit integers: QLinear..., and whatever moves such tensors."""
+    constants = {tensor.name for tensor in graph.initializer}
+    integer_values: set[str] = set()
+    names: set[str] = set()
+    for node in graph.node:
+        data = [value for value in node.input if value and value not in constants]
+        moves = bool(data) and data[0] in integer_values and node.op_type not in ("DequantizeLinear", "Cast")
+        if node.op_type == "QuantizeLinear":
+            integer_values.update(node.output)
+        elif moves or node.op_type.startswith(("QLinear", "QGemm")):
+            names.add(node.name)
+            integer_values.update(node.output)
+    return names

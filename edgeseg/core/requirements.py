@@ -1,0 +1,33 @@
+"""Which libraries are there, found out without importing them, and the extra that brings the missing ones."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from edgeseg.errors import MissingDependency
+
+
+def missing_modules(modules: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the top-level `modules` that are not installed."""
+    return tuple(module for module in modules if importlib.util.find_spec(module) is None)
+
+
+def require_modules(modules: Iterable[str], *, what: str, extra: str) -> None:
+    """Raise `MissingDependency` naming the libraries that `what` lacks and the extra that installs them."""
+    missing = missing_modules(modules)
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise MissingDependency(f'{what}: {", ".join(missing)} {verb} not installed: pip install "edgeseg[{extra}]".')
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Return the installed versions of `distributions`, those that are not installed left out."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
