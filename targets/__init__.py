@@ -1,1 +1,89 @@
-"""One TOML file a device: data, no code."""
+"""One TOML file a device: data, no code. Third parties add theirs through the entry-point group `edgeseg.targets`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from edgeseg.core.files import read_toml
+from edgeseg.core.names import unknown
+from edgeseg.core.target import Target
+from edgeseg.errors import EdgesegError, InputError, RecipeError
+
+__all__ = ["BrokenTarget", "broken_targets", "find_target", "load_targets"]
+
+GROUP = "edgeseg.targets"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenTarget:
+    """A target file or a package of targets that cannot be read, and why; the others are not concerned."""
+
+    name: str
+    reason: str
+
+
+def load_targets() -> tuple[Target, ...]:
+    """Return every target that can be read, ours and third parties', sorted by name."""
+    return _load()[0]
+
+
+def broken_targets() -> tuple[BrokenTarget, ...]:
+    """Return what is registered as a target but cannot be read, with reasons."""
+    return _load()[1]
+
+
+def find_target(text: str) -> Target:
+    """Return the target called `text`, or the one in the file `text` if it ends in .toml.
+
+    Raises:
+        UnknownName: no such target, with the nearest one.
+        InputError: no such file.
+        RecipeError: a file that does not follow the schema.
+    """
+    if text.endswith(".toml"):
+        return read_toml(Target, Path(text).expanduser())
+    targets, broken = _load()
+    for target in targets:
+        if target.name == text:
+            return target
+    for fault in broken:
+        if fault.name == text:
+            raise RecipeError(f'Target "{text}" cannot be read: {fault.reason}')
+    raise unknown("target", text, (target.name for target in targets))
+
+
+def _load() -> tuple[tuple[Target, ...], tuple[BrokenTarget, ...]]:
+    targets: dict[str, Target] = {}
+    broken: list[BrokenTarget] = []
+    # Ours first: a third party's file may add a device but not replace one of ours.
+    points = sorted(entry_points(group=GROUP), key=lambda point: (point.value != __name__, point.name))
+    for point in points:
+        for path in _files(point, broken):
+            _take(path, targets, broken)
+    return tuple(targets[name] for name in sorted(targets)), tuple(broken)
+
+
+def _files(point: EntryPoint, broken: list[BrokenTarget]) -> list[Path]:
+    try:
+        package = import_module(point.value)
+        folders = [Path(folder) for folder in package.__path__]
+    except Exception as error:  # a third party's import may fail in any way; the others must go on
+        broken.append(BrokenTarget(name=point.name, reason=f"{type(error).__name__}: {error}"))
+        return []
+    return sorted(path for folder in folders for path in folder.glob("*.toml"))
+
+
+def _take(path: Path, targets: dict[str, Target], broken: list[BrokenTarget]) -> None:
+    try:
+        target = read_toml(Target, path)
+        if target.name != path.stem:
+            raise InputError(f'{path.name}: its name is "{target.name}"; it must be that of the file, "{path.stem}".')
+        if target.name in targets:
+            raise InputError(f"{path}: another file describes this device already.")
+    except EdgesegError as error:
+        broken.append(BrokenTarget(name=path.stem, reason=str(error)))
+        return
+    targets[target.name] = target
