@@ -1,0 +1,77 @@
+"""Scores on the validation split, through the same pixels as on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgeseg.core.spec import ModelSpec
+from edgeseg.data import Dataset, Sample
+from edgeseg.pixels import decode, prepare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Fractions over a split; a class that neither occurs nor is predicted has None and does not count in the mean."""
+
+    miou: float
+    pixel_accuracy: float
+    per_class_iou: dict[str, float | None]
+    images: int
+
+
+def evaluate(
+    net: nn.Module, data: Dataset | Sequence[Sample], *, spec: ModelSpec, device: torch.device | None = None
+) -> Score:
+    """Return the score of a net in evaluation mode on labelled pictures, at each label map's own size."""
+    classes = len(spec.classes)
+    confusion = np.zeros((classes, classes), np.int64)
+    for index in range(len(data)):
+        sample = data[index] if isinstance(data, Sequence) else data.load(index)
+        confusion += _confusion(predict(net, sample.image, spec=spec, device=device), sample.labels, spec=spec)
+    return score(confusion, classes=spec.classes, images=len(data))
+
+
+@torch.inference_mode()
+def predict(net: nn.Module, image: np.ndarray, *, spec: ModelSpec, device: torch.device | None = None) -> np.ndarray:
+    """Return class ids (H, W) uint8 of a picture (H, W, 3) BGR uint8."""
+    rule, tensor = spec.preprocess, spec.inputs[0]
+    x = torch.from_numpy(prepare(image, preprocess=rule, tensor=tensor)).to(device)
+    if rule.in_graph:
+        x = normalise(x, spec=spec)
+    logits = net(x.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+    return decode(logits, tensor=spec.outputs[0], preprocess=rule, input_size=spec.size, size=image.shape[:2])
+
+
+def normalise(pixels: torch.Tensor, *, spec: ModelSpec) -> torch.Tensor:
+    """Return (pixel * scale - mean) / std, (N, 3, H, W) float32, from pixels (N, 3, H, W) 0 to 255."""
+    rule = spec.preprocess
+    mean = torch.tensor(rule.mean, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(rule.std, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels.float() * rule.scale - mean) / std
+
+
+def _confusion(predicted: np.ndarray, labels: np.ndarray, *, spec: ModelSpec) -> np.ndarray:
+    """Return pixel counts, (true class, predicted class) int64."""
+    classes = len(spec.classes)
+    valid = labels != spec.ignore_index
+    pairs = labels[valid].astype(np.int64) * classes + predicted[valid]
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def score(confusion: np.ndarray, *, classes: tuple[str, ...], images: int) -> Score:
+    """Return mIoU, pixel accuracy and per-class IoU from pixel counts (true class, predicted class)."""
+    hits = np.diag(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - hits
+    ious = [float(hit / area) if area else None for hit, area in zip(hits, union, strict=True)]
+    known = [iou for iou in ious if iou is not None]
+    return Score(
+        miou=float(np.mean(known)) if known else 0.0,
+        pixel_accuracy=float(hits.sum() / max(1, confusion.sum())),
+        per_class_iou=dict(zip(classes, ious, strict=True)),
+        images=images,
+    )

@@ -1,0 +1,234 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from edgeseg.errors import TrainingError
+from edgeseg.train.evaluate import Score, evaluate, normalise
+from edgeseg.train.events import EpochDone, OnEvent, StepDone
+from edgeseg.train.output import Output
+from edgeseg.train.recipe import Recipe
+from edgeseg.train.samples import Batch
+from edgeseg.train.schedule import rate_factor
+from edgeseg.train.setup import Setup
+from edgeseg.train.state import Progress, RunState
+
+log = logging.getLogger(__name__)
+
+
+class Loop:
+    """One run in one process: epochs of steps, each with its state saved and its score taken."""
+
+    def __init__(
+        self, recipe: Recipe, *, fabric: Fabric, parts: Setup, output: Output, on_event: OnEvent | None
+    ) -> None:
+        self.recipe, self.fabric, self.parts, self.output = recipe, fabric, parts, output
+        self.on_event = on_event if on_event is not None and fabric.is_global_zero else _nobody
+        self.progress = Progress()
+        self.steps_per_epoch = math.ceil(len(parts.batches) / recipe.run.accumulate)
+        self.steps = self.steps_per_epoch * recipe.schedule.epochs
+        self._sitting = time.monotonic()
+
+    def run(self) -> None:
+        """Train from where `progress` stands to the last epoch; an interrupt leaves a state to resume from.
+
+        Raises:
+            TrainingError: the loss is not a number, or memory is short.
+        """
+        while self.progress.epoch < self.recipe.schedule.epochs:
+            try:
+                self._epoch()
+            except KeyboardInterrupt:
+                self._save()
+                raise
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                raise self._out_of_memory() from error
+            except RuntimeError as error:
+                if "can't allocate memory" not in str(error):
+                    raise
+                raise self._out_of_memory() from error
+
+    def _epoch(self) -> None:
+        progress, batches = self.progress, self.parts.batches
+        started = time.monotonic()
+        _train_mode(self.parts.module, freeze_norm=self.recipe.run.freeze_norm)
+        for batch in batches.epoch(progress.epoch, start=progress.batch):
+            self._batch(batch)
+            every = self.recipe.run.save_every_steps
+            if every and self._at_step_end() and progress.step % every == 0 and progress.batch < len(batches):
+                self._save()
+        loss = progress.loss_sum / len(batches)
+        score = self._score()
+        epoch = progress.epoch
+        progress.epoch, progress.batch, progress.loss_sum = epoch + 1, 0, 0.0
+        self._save()
+        seconds = time.monotonic() - started
+        if self.fabric.is_global_zero:
+            rate = float(self.parts.optimizer.param_groups[0]["lr"])
+            self.output.epoch(epoch + 1, step=progress.step, loss=loss, rate=rate, score=score, seconds=seconds)
+        best = progress.best_miou if progress.best_epoch >= 0 else None
+        self.on_event(
+            EpochDone(
+                epoch=epoch + 1,
+                epochs=self.recipe.schedule.epochs,
+                loss=loss,
+                miou=None if score is None else score.miou,
+                best_miou=best,
+                seconds=seconds,
+            )
+        )
+
+    def _batch(self, batch: Batch) -> None:
+        """One forward and backward pass, and the step that it may complete."""
+        progress, run = self.progress, self.recipe.run
+        first = progress.batch // run.accumulate * run.accumulate
+        together = min(run.accumulate, len(self.parts.batches) - first)
+        completes = progress.batch - first + 1 == together
+        self._seed()
+        with self.fabric.no_backward_sync(self.parts.module, enabled=not completes):
+            loss = self._loss(batch)
+            self.fabric.backward(loss / together)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._not_finite(value)
+        progress.loss_sum += value
+        progress.batch += 1
+        if completes:
+            self._step(value)
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        device, channels_last = self.fabric.device, self.recipe.run.channels_last
+        pictures, labels = (item.to(device, non_blocking=True) for item in batch)
+        x = normalise(pictures, spec=self.parts.spec)
+        x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        outputs = self.parts.module(x)
+        if isinstance(outputs, torch.Tensor):
+            outputs = (outputs,)
+        # Each step looks at other rows and columns; the golden ratio's multiples visit all offsets evenly.
+        position = self.progress.epoch * len(self.parts.batches) + self.progress.batch
+        return self.parts.objective(outputs, labels, offset=(position, int(position * 0.6180339887 * 64)))
+
+    def _step(self, loss: float) -> None:
+        progress, optimizer = self.progress, self.parts.optimizer
+        factor = rate_factor(
+            progress.step, steps=self.steps, steps_per_epoch=self.steps_per_epoch, recipe=self.recipe.schedule
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * factor
+        if self.recipe.optimizer.clip:
+            self.fabric.clip_gradients(
+                self.parts.module, optimizer, max_norm=self.recipe.optimizer.clip, error_if_nonfinite=False
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.parts.average.update(self.parts.net, step=progress.step)
+        progress.step += 1
+        self.on_event(
+            StepDone(
+                epoch=progress.epoch + 1,
+                epochs=self.recipe.schedule.epochs,
+                step=progress.step,
+                steps=self.steps,
+                loss=loss,
+                rate=self.recipe.optimizer.rate * factor,
+            )
+        )
+
+    def _score(self) -> Score | None:
+        """Return the average's score where this epoch is evaluated, and keep the weights if they are the best."""
+        progress, schedule = self.progress, self.recipe.schedule
+        number = progress.epoch + 1
+        if number % self.recipe.run.evaluate_every and number != schedule.epochs:
+            return None
+        score = None
+        if self.parts.validation is not None:
+            score = evaluate(
+                self.parts.average.net, self.parts.validation, spec=self.parts.spec, device=self.fabric.device
+            )
+            if score.miou > progress.best_miou:
+                progress.best_miou, progress.best_epoch = score.miou, number
+                self.output.best(
+                    self.parts.average.net,
+                    spec=self.parts.spec,
+                    score=score,
+                    epoch=number,
+                    seconds=self.seconds(),
+                    start=self.parts.start,
+                    images=self.parts.batches.count,
+                )
+        self.fabric.barrier()
+        return score
+
+    def _seed(self) -> None:
+        """Dropout's chance is a function of seed, position and process, so a resumed run repeats it."""
+        position = self.progress.epoch * len(self.parts.batches) + self.progress.batch
+        torch.manual_seed((self.recipe.run.seed * 1_000_003 + position) * 4096 + self.fabric.global_rank)
+
+    def _at_step_end(self) -> bool:
+        return self.progress.batch % self.recipe.run.accumulate == 0
+
+    def seconds(self) -> float:
+        """Return the wall time of the whole run, all sittings together."""
+        return self.progress.seconds + time.monotonic() - self._sitting
+
+    def _save(self) -> None:
+        progress = self.progress
+        progress.seconds, self._sitting = self.seconds(), time.monotonic()
+        if self.fabric.is_global_zero:
+            self.output.save(self.state())
+
+    def state(self) -> RunState:
+        """Return everything that changes during the run."""
+        parts = self.parts
+        return RunState(
+            progress=self.progress,
+            net=parts.net.state_dict(),
+            average=parts.average.net.state_dict(),
+            optimizer=parts.optimizer.state_dict(),
+            scaler=self.fabric._precision.state_dict(),
+            fingerprint=self.output.fingerprint,
+        )
+
+    def restore(self, state: RunState) -> None:
+        """Go back to a saved state."""
+        self.progress = state.progress
+        self.parts.net.load_state_dict(state.net)
+        self.parts.average.net.load_state_dict(state.average)
+        self.parts.optimizer.load_state_dict(state.optimizer)
+        if state.scaler:
+            self.fabric._precision.load_state_dict(state.scaler)
+
+    def _not_finite(self, value: float) -> TrainingError:
+        return TrainingError(
+            f"Step {self.progress.step + 1} (epoch {self.progress.epoch + 1}): the loss is {value}. The state before it "
+            "is kept. Try a lower optimizer.rate, a longer schedule.warmup_epochs, optimizer.clip = 1.0 or "
+            'run.precision = "fp32".'
+        )
+
+    def _out_of_memory(self) -> TrainingError:
+        run = self.recipe.run
+        return TrainingError(
+            f"Step {self.progress.step + 1}: out of memory with run.batch = {run.batch} at "
+            f"{'x'.join(map(str, self.recipe.model.size))}. Halve run.batch and double run.accumulate, lower model.size, "
+            "raise loss.stride, or set data.cache = false."
+        )
+
+
+def _nobody(event: object) -> None:
+    """Hears every event and does nothing."""
+
+
+def _train_mode(net: nn.Module, *, freeze_norm: bool) -> None:
+    net.train()
+    if freeze_norm:
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()

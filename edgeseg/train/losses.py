@@ -1,0 +1,116 @@
+"""Losses on logits (N, C, H, W) float and labels (N, H, W) int64; pixels of `ignore_index` never count."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    ignore_index: int,
+    weights: Tensor | None = None,
+    smoothing: float = 0.0,
+    ohem_share: float = 1.0,
+    ohem_threshold: float = 0.0,
+) -> Tensor:
+    """Return sum(w_y * -log p_y) / sum(w_y) over the pixels that count; `weights` (C,) are the classes' w.
+
+    With `ohem_share` below 1 only the hardest pixels count (online hard example mining, Shrivastava, Gupta, Girshick,
+    CVPR 2016, section 4, for pixels): that share of the valid ones with the highest loss, and every pixel
+    whose -log p_y is above -log(ohem_threshold).
+    """
+    losses = F.cross_entropy(
+        logits, labels, weight=weights, ignore_index=ignore_index, reduction="none", label_smoothing=smoothing
+    )
+    valid = labels != ignore_index
+    losses, kept = losses[valid], labels[valid]
+    if not len(losses):
+        return logits.sum() * 0.0
+    shares = torch.ones_like(losses) if weights is None else weights[kept]
+    if ohem_share < 1.0:
+        hard = _hardest(losses, logits, labels, valid, share=ohem_share, threshold=ohem_threshold)
+        losses, shares = losses[hard], shares[hard]
+    return losses.sum() / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)
+
+
+@torch.no_grad()
+def _hardest(
+    losses: Tensor, logits: Tensor, labels: Tensor, valid: Tensor, *, share: float, threshold: float
+) -> Tensor:
+    """Return a mask over the valid pixels: the `share` of highest loss, and those less probable than `threshold`."""
+    count = max(1, round(share * len(losses)))
+    hard = torch.zeros_like(losses, dtype=torch.bool)
+    hard[losses.topk(count).indices] = True
+    if threshold > 0:
+        index = torch.where(valid, labels, 0)[:, None]
+        hard |= logits.softmax(1).gather(1, index)[:, 0][valid] < threshold
+    return hard
+
+
+def focal(
+    logits: Tensor, labels: Tensor, *, ignore_index: int, gamma: float = 2.0, weights: Tensor | None = None
+) -> Tensor:
+    """Return mean((1 - p_y) ** gamma * -log p_y), weighted by class as the cross-entropy is.
+
+    Lin, Goyal, Girshick, He, Dollár: Focal Loss for Dense Object Detection, ICCV 2017, equation 5 (alpha = `weights`).
+    """
+    valid = labels != ignore_index
+    if not valid.any():
+        return logits.sum() * 0.0
+    index = torch.where(valid, labels, 0)
+    log_p = logits.log_softmax(1).gather(1, index[:, None])[:, 0][valid]
+    shares = torch.ones_like(log_p) if weights is None else weights[labels[valid]]
+    losses = (1 - log_p.exp()) ** gamma * -log_p * shares
+    return losses.sum() / shares.sum()
+
+
+def dice(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
+    """Return 1 - mean over the classes present of 2 * sum(p * y) / (sum(p ** 2) + sum(y ** 2)), over the whole batch.
+
+    Milletari, Navab, Ahmadi: V-Net, 3DV 2016, section 3 (squares in the denominator), one term a class.
+    """
+    valid = labels != ignore_index
+    probabilities = logits.softmax(1) * valid[:, None]
+    truth = _one_hot(labels, valid, classes=logits.shape[1]).to(probabilities.dtype)
+    both = (probabilities * truth).sum((0, 2, 3))
+    area = truth.sum((0, 2, 3))
+    total = probabilities.square().sum((0, 2, 3)) + area
+    present = area > 0
+    if not present.any():
+        return logits.sum() * 0.0
+    return 1 - (2 * both[present] / total[present]).mean()
+
+
+def lovasz(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
+    """Return the Lovász-softmax loss over the batch: a convex surrogate of 1 - mean IoU of the classes present.
+
+    Berman, Rannen Triki, Blaschko, CVPR 2018, equation 11: for each class the errors |y - p| in falling order, times
+    the discrete gradient of the Jaccard loss along that order (algorithm 1).
+    """
+    valid = labels != ignore_index
+    probabilities = logits.softmax(1).movedim(1, -1)[valid]
+    truth = labels[valid]
+    terms = []
+    for index in torch.unique(truth).tolist():
+        own = (truth == index).to(probabilities.dtype)
+        errors, order = (own - probabilities[:, index]).abs().sort(descending=True)
+        terms.append(torch.dot(errors, _jaccard_gradient(own[order])))
+    return torch.stack(terms).mean() if terms else logits.sum() * 0.0
+
+
+def _jaccard_gradient(truth: Tensor) -> Tensor:
+    """Return the steps of the Jaccard loss as sorted pixels (n,) of 0 and 1 become errors one after another."""
+    hits = truth.sum()
+    intersection = hits - truth.cumsum(0)
+    union = hits + (1 - truth).cumsum(0)
+    jaccard = 1 - intersection / union
+    jaccard[1:] = jaccard[1:] - jaccard[:-1].clone()
+    return jaccard
+
+
+def _one_hot(labels: Tensor, valid: Tensor, *, classes: int) -> Tensor:
+    return F.one_hot(torch.where(valid, labels, 0), classes).movedim(-1, 1) * valid[:, None]

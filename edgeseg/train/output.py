@@ -1,0 +1,120 @@
+"""What a run leaves in its folder: recipe, metrics, state, and the best checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from edgeseg.core.files import MARKER, refuse_foreign, write_json
+from edgeseg.core.records import encode
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import InputError
+from edgeseg.models import save_checkpoint
+from edgeseg.train.describe import versions
+from edgeseg.train.evaluate import Score
+from edgeseg.train.recipe import Recipe
+from edgeseg.train.state import STATE_FILE, RunState, save_state
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT, METRICS, RECIPE = "checkpoint", "metrics.jsonl", "recipe.json"
+
+
+class Output:
+    """The folder of one run. Only the first process writes; nothing is written before `open`."""
+
+    def __init__(self, folder: Path, *, recipe: Recipe, command: str) -> None:
+        self.folder, self.recipe, self.command = folder, recipe, command
+        text = json.dumps(encode(recipe), sort_keys=True)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        self._plot: Callable[[str, float, int], None] = _nowhere
+        self.close: Callable[[], None] = _nothing
+
+    def check(self, *, resume: bool) -> None:
+        """Raise `InputError` where the folder is not ours, or holds another run that would be lost."""
+        refuse_foreign(self.folder)
+        if not resume and (self.folder / STATE_FILE).exists():
+            raise InputError(f"{self.folder}: holds a run already. Give --resume to go on, or another --out.")
+
+    def open(self, *, epochs_done: int) -> None:
+        """Make the folder, write the resolved recipe, and drop metrics of epochs that will be made again."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / MARKER).touch()
+        write_json(self.recipe, self.folder / RECIPE)
+        metrics = self.folder / METRICS
+        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] <= epochs_done]
+        metrics.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        if self.recipe.run.tensorboard:
+            self._open_tensorboard(purge_step=epochs_done + 1)
+
+    def _open_tensorboard(self, *, purge_step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            log.info("no TensorBoard logs: tensorboard is not installed")
+            return
+        writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge_step)
+        self._plot = lambda name, value, step: writer.add_scalar(name, value, step)
+        self.close = writer.close
+
+    def epoch(
+        self, epoch: int, *, step: int, loss: float, rate: float, score: Score | None, seconds: float
+    ) -> None:
+        """Add an epoch's line to metrics.jsonl and its points to TensorBoard."""
+        line: dict[str, object] = {
+            "epoch": epoch, "step": step, "loss": round(loss, 6), "rate": rate, "seconds": round(seconds, 2)
+        }  # fmt: skip
+        self._plot("train/loss", loss, epoch)
+        self._plot("train/rate", rate, epoch)
+        if score is not None:
+            line.update(
+                miou=score.miou, pixel_accuracy=score.pixel_accuracy, per_class_iou=score.per_class_iou
+            )
+            self._plot("val/miou", score.miou, epoch)
+            self._plot("val/pixel_accuracy", score.pixel_accuracy, epoch)
+        with (self.folder / METRICS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def best(
+        self,
+        net: nn.Module,
+        *,
+        spec: ModelSpec,
+        score: Score,
+        epoch: int,
+        seconds: float,
+        start: dict[str, str],
+        images: int,
+    ) -> None:
+        """Write the checkpoint folder of the best weights so far, with the account of how they came about."""
+        account = {
+            "command": self.command,
+            "recipe": self.recipe.name,
+            "seed": self.recipe.run.seed,
+            "best_epoch": epoch,
+            "epochs": self.recipe.schedule.epochs,
+            "seconds": round(seconds, 1),
+            "train_images": images,
+            "start": start,
+            "val": encode(score),
+            "versions": versions(),
+        }
+        save_checkpoint(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
+
+    def save(self, state: RunState) -> None:
+        """Write the state to resume from."""
+        save_state(state, self.folder)
+
+
+def _nowhere(name: str, value: float, step: int) -> None:
+    """Take a point and plot it nowhere."""
+
+
+def _nothing() -> None:
+    """Close nothing."""

@@ -1,0 +1,72 @@
+"""`train`: a recipe in, a checkpoint folder out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.train.events import OnEvent
+from edgeseg.train.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """The checkpoint folder of the best epoch, its mIoU (a fraction) on the validation split, and what it took."""
+
+    checkpoint: Path
+    miou: float
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: Path,
+    resume: bool = False,
+    on_event: OnEvent | None = None,
+    command: str = "",
+    accelerator: str = "auto",
+) -> TrainingResult:
+    """Return the result of training `recipe`, with everything written into the folder `out`.
+
+    `out/checkpoint` is the best epoch's net by mIoU on the validation split, `out/state.pt` what `resume` goes on
+    from, bit for bit on the same machine. Under torchrun or `fabric run` every process calls this, and the first
+    writes. `command` is kept beside the weights as the way to make them again.
+
+    Raises:
+        InputError: a folder that is not a run's, or one that holds a run and `resume` is off.
+        DatasetError, RecipeError, CheckpointError: what the recipe names cannot be used.
+        TrainingError: no state to resume from, a loss that is no number, or memory that is short.
+    """
+    from edgeseg.train.loop import Loop
+    from edgeseg.train.output import CHECKPOINT, Output
+    from edgeseg.train.setup import open_fabric, set_up
+    from edgeseg.train.state import load_state
+
+    output = Output(out, recipe=recipe, command=command or f"edgeseg train {recipe.name}")
+    output.check(resume=resume)
+    state = load_state(out, fingerprint=output.fingerprint) if resume else None
+    fabric = open_fabric(recipe, accelerator=accelerator)
+    fabric.launch()
+    parts = set_up(recipe, fabric=fabric, on_event=on_event if fabric.is_global_zero else None)
+    loop = Loop(recipe, fabric=fabric, parts=parts, output=output, on_event=on_event)
+    if state is not None:
+        loop.restore(state)
+    if fabric.is_global_zero:
+        output.open(epochs_done=loop.progress.epoch)
+    try:
+        loop.run()
+    finally:
+        output.close()
+    progress = loop.progress
+    return TrainingResult(
+        checkpoint=out / CHECKPOINT,
+        miou=progress.best_miou,
+        best_epoch=progress.best_epoch,
+        epochs=progress.epoch,
+        steps=progress.step,
+        seconds=loop.seconds(),
+    )

@@ -1,0 +1,100 @@
+"""Training samples: cached pictures, and augmentation that depends on (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from edgeseg.core.spec import Preprocess
+from edgeseg.data import Augment, Dataset, Sample
+from edgeseg.errors import InputError
+from edgeseg.train.events import Loading, OnEvent
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+def load_samples(data: Dataset, *, on_event: OnEvent | None = None) -> list[Sample]:
+    """Return all samples of a data set, in its order; raises `DatasetError` where one cannot be used."""
+    samples = []
+    for index in range(len(data)):
+        samples.append(data.load(index))
+        if on_event is not None and (index % 10 == 9 or index + 1 == len(data)):
+            on_event(Loading(data=f"{data.name} {data.split}", done=index + 1, total=len(data)))
+    return samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSet:
+    """A map from (epoch, index) to an augmented picture (3, H, W) uint8 in the model's colour order, and its labels.
+
+    A picture whose shape is not the input's is first stretched as the model's resize rule will do, along one side.
+    """
+
+    data: Dataset
+    samples: list[Sample] | None
+    augment: Augment
+    preprocess: Preprocess
+    size: tuple[int, int]
+    seed: int
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, index = key
+        sample = self.data.load(index) if self.samples is None else self.samples[index]
+        if self.preprocess.resize == "stretch":
+            sample = stretched(sample, size=self.size)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        sample = self.augment.apply(sample, rng=rng, size=self.size)
+        image = cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB) if self.preprocess.color_order == "rgb" else sample.image
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(sample.labels)
+
+
+def stretched(sample: Sample, *, size: tuple[int, int]) -> Sample:
+    """Return the sample enlarged along one side to the aspect ratio of `size` (height, width)."""
+    high, width = sample.labels.shape
+    wanted = (max(high, round(width * size[0] / size[1])), max(width, round(high * size[1] / size[0])))
+    if wanted == (high, width):
+        return sample
+    image = cv2.resize(sample.image, wanted[::-1], interpolation=cv2.INTER_LINEAR)
+    labels = cv2.resize(sample.labels, wanted[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return Sample(id=sample.id, image=image, labels=labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batches:
+    """The batches of an epoch for one of `world` processes; a pure function of (seed, epoch).
+
+    The last, incomplete batch is left out; `batch` is the size over all processes.
+    """
+
+    training: TrainingSet
+    count: int
+    batch: int
+    workers: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch % self.world:
+            raise InputError(f"run.batch is {self.batch}, which {self.world} processes cannot share evenly.")
+        if self.count < self.batch:
+            raise InputError(f"run.batch is {self.batch}, but there are only {self.count} training pictures.")
+
+    def __len__(self) -> int:
+        return self.count // self.batch
+
+    def indices(self, epoch: int) -> np.ndarray:
+        """Return the sample numbers of an epoch, (batches, batch) int64."""
+        order = np.random.default_rng((self.training.seed, epoch)).permutation(self.count)
+        return order[: len(self) * self.batch].reshape(len(self), self.batch)
+
+    def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        """Yield (pictures (n, 3, H, W) uint8, labels (n, H, W) uint8) from batch `start` on."""
+        share = self.batch // self.world
+        own = self.indices(epoch)[start:, self.rank * share : (self.rank + 1) * share]
+        keys = [[(epoch, int(index)) for index in row] for row in own]
+        yield from DataLoader(self.training, batch_sampler=keys, num_workers=self.workers)  # type: ignore[arg-type]

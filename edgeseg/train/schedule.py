@@ -1,0 +1,17 @@
+"""The learning rate, step by step."""
+
+from __future__ import annotations
+
+from edgeseg.train.recipe import ScheduleRecipe
+
+
+def rate_factor(step: int, *, steps: int, steps_per_epoch: int, recipe: ScheduleRecipe) -> float:
+    """Return the factor on the base rate at `step` (from 0) of `steps`.
+
+    Rises linearly to 1 over the warm-up, then falls as (1 - progress) ** power over the rest ("poly", Chen et al.,
+    DeepLab, TPAMI 2018, section 4). A pure function of the step, so that a resumed run has nothing to restore.
+    """
+    warmup = round(recipe.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return float((1 - (step - warmup) / max(1, steps - warmup)) ** recipe.power)
