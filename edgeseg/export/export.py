@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg.core.chatter import hushed
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import SCHEMES, Precision, QuantizationScheme, Ranges
 from edgeseg.core.spec import ModelSpec
@@ -98,7 +99,8 @@ def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
 
 
 def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> _Programs:
-    from edgeseg.export.quantizing import quantize
+    with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
+        from edgeseg.export.quantizing import quantize
 
     if ranges.weights_sha256 != spec.weights_sha256:
         raise CheckpointError(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg.core.chatter import hushed
+from edgeseg.core.requirements import require_modules
 from edgeseg.core.spec import TensorSpec
-from edgeseg.errors import ConversionError, MissingDependency
+from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -47,22 +48,12 @@ def write_onnx(program: ExportedProgram, path: Path, *, picture: TensorSpec, ans
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     # Each export logs once per torchvision operator that torchvision is missing; nothing here uses it.
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # The exporter trips over its own deprecated torch calls; a user can do nothing about them.
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch|onnxscript|copyreg")
-            warnings.filterwarnings("ignore", category=FutureWarning, module="torch|onnxscript|copyreg")
-            yield
-    finally:
-        registration.setLevel(level)
+    with hushed("torch.onnx._internal.exporter._registration"), warnings.catch_warnings():
+        # The exporter trips over its own deprecated torch calls; a user can do nothing about them.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch|onnxscript|copyreg")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch|onnxscript|copyreg")
+        yield
 
 
 def _check() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise MissingDependency(f'{" and ".join(missing)} not installed: pip install "edgeseg[convert-onnx]".')
+    require_modules(("onnx", "onnxscript"), what="Writing ONNX", extra="convert-onnx")

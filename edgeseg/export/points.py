@@ -33,6 +33,14 @@ SAME_SCALE: tuple[OpOverload, ...] = (
     aten.cat.default,
 )
 
+# Neither float nor int8: they move numbers, convert types or check.
+MOVING = (
+    aten.permute.default,
+    aten.to.dtype,
+    aten._to_copy.default,
+    aten._assert_tensor_metadata.default,
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
@@ -104,7 +112,7 @@ def _fused_into(node: Node) -> Node | None:
     if node.target not in ACTIVATIONS or not isinstance(node.args[0], Node):
         return None
     source = node.args[0]
-    fuses = source.target in CONVOLUTIONS + (aten.add.Tensor,) and len(source.users) == 1
+    fuses = source.target in (*CONVOLUTIONS, aten.add.Tensor) and len(source.users) == 1
     return source if fuses else None
 
 
@@ -122,7 +130,7 @@ def _tensor_inputs(node: Node) -> list[Node]:
 
 
 def _stays_in_float(node: Node, computing: list[Node]) -> bool:
-    return node not in computing and _fused_into(node) is None
+    return node not in computing and _fused_into(node) is None and node.target not in MOVING
 
 
 def _groups(points: list[Node]) -> list[list[Node]]:

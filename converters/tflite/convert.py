@@ -1,0 +1,99 @@
+"""The converter: the exported program through litert-torch, then made fit for LiteRT in the wanted precision."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.core.artifact import ConversionReport
+from edgeseg.core.effort import peak_memory_mb
+from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.quantization import Precision, QuantizationScheme
+from edgeseg.core.requirements import require_modules, versions
+from edgeseg.core.spec import TensorSpec
+
+if TYPE_CHECKING:
+    from edgeseg.converters.tflite.census import Census
+    from edgeseg.converters.tflite.flatbuffer import Model, StoredTensor
+
+ENTRY = "model.tflite"
+MODULES = ("torch", "torchao", "litert_torch", "ai_edge_litert", "flatbuffers")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TFLiteConverter:
+    """Produces `model.tflite`."""
+
+    format: str = "tflite"
+    engine: str = "litert"
+    extra: str = "convert-tflite"
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+    def check(self) -> None:
+        """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
+        require_modules(MODULES, what="Converting to TFLite", extra=self.extra)
+
+    def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
+        """Write `model.tflite` into `folder`.
+
+        fp16 stores weights as float16 behind DEQUANTIZE ops that LiteRT runs once, when the model opens. int8 gives
+        the logits as int8 with their scale: nothing is lost by it, and a quarter of the bytes leaves the engine.
+
+        Raises:
+            ConversionError: litert-torch failed, in its own words.
+        """
+        from edgeseg.converters.tflite.census import census
+        from edgeseg.converters.tflite.flatbuffer import read_model, write_model
+        from edgeseg.converters.tflite.lowering import lower
+
+        started = time.perf_counter()
+        int8 = exported.scheme.name == "int8"
+        model = read_model(lower(exported.program, shape=exported.input.shape, int8=int8))
+        _fit(model, exported)
+        (folder / ENTRY).write_bytes(write_model(model))
+        picture, answer = model.io()
+        counted = census(model, int8=int8)
+        return Conversion(
+            entry=ENTRY,
+            input=_with_scale(exported.input, picture),
+            output=_with_scale(exported.output, answer),
+            scheme=_scheme(exported.scheme, counted, io_dtype=answer.dtype),
+            report=_report(counted, seconds=time.perf_counter() - started),
+        )
+
+
+def _fit(model: Model, exported: ExportedModel) -> None:
+    from edgeseg.converters.tflite.float_islands import keep_in_float
+    from edgeseg.converters.tflite.half import halve_weights
+
+    if exported.scheme.name == "fp16":
+        halve_weights(model)
+    if exported.scheme.name == "int8":
+        keep_in_float(model)
+    model.name_io(picture=exported.input.name, answer=exported.output.name)
+
+
+def _with_scale(tensor: TensorSpec, stored: StoredTensor) -> TensorSpec:
+    return dataclasses.replace(tensor, dtype=stored.dtype, scale=stored.scale, zero_point=stored.zero_point)
+
+
+def _scheme(scheme: QuantizationScheme, counted: Census, *, io_dtype: str) -> QuantizationScheme:
+    if scheme.name == "fp16":
+        return dataclasses.replace(scheme, activations="float32")
+    if scheme.name == "int8":
+        kept = tuple(sorted({fallback.op for fallback in counted.fallbacks}))
+        return dataclasses.replace(scheme, io_dtype=io_dtype, float_layers=kept)
+    return scheme
+
+
+def _report(counted: Census, *, seconds: float) -> ConversionReport:
+    return ConversionReport(
+        ops_total=counted.total,
+        ops_quantized=counted.quantized,
+        fallbacks=counted.fallbacks,
+        tool_versions=versions("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert"),
+        seconds=round(seconds, 3),
+        peak_memory_mb=peak_memory_mb(),
+    )

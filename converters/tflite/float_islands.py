@@ -1,0 +1,44 @@
+"""Ops that are slower in int8 than in float, taken out of int8 again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from edgeseg.converters.tflite.flatbuffer import Model
+
+SLOW_IN_INT8 = {"HARD_SWISH": "LiteRT's int8 kernel for it is several times slower than its float one"}
+
+
+def keep_in_float(model: Model) -> None:
+    """Put a DEQUANTIZE before and a QUANTIZE behind every int8 op of `SLOW_IN_INT8`, in place.
+
+    The converter folds dequantize, op, quantize into one int8 op wherever it knows one; the scales stay as they are.
+    """
+    operators = []
+    for operator in model.operators:
+        slow = model.op_name(operator) in SLOW_IN_INT8
+        if slow and model.tensor(operator.inputs[0]).type == schema.TensorType.INT8:
+            operators.extend(_island(model, operator))
+        else:
+            operators.append(operator)
+    model.graph.operators = operators
+
+
+def _island(model: Model, operator: Any) -> list[Any]:
+    source, target = int(operator.inputs[0]), int(operator.outputs[0])
+    before = _float_copy(model, source, suffix=f"float/{target}")
+    behind = _float_copy(model, target, suffix="float")
+    operator.inputs, operator.outputs = [before], [behind]
+    return [
+        model.new_operator("DEQUANTIZE", source=source, target=before),
+        operator,
+        model.new_operator("QUANTIZE", source=behind, target=target),
+    ]
+
+
+def _float_copy(model: Model, index: int, *, suffix: str) -> int:
+    tensor = model.tensor(index)
+    name = tensor.name.decode() if isinstance(tensor.name, bytes) else tensor.name
+    return model.add_tensor(tensor, name=f"{name}/{suffix}", dtype=schema.TensorType.FLOAT32)

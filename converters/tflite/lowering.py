@@ -1,0 +1,71 @@
+"""The exported program to a TFLite flatbuffer, by litert-torch, without its chatter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from edgeseg.core.chatter import hushed, native_output
+from edgeseg.errors import ConversionError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+log = logging.getLogger(__name__)
+
+# torchao looks for kernels of other machines; torch's pytree announces deprecations.
+TALKATIVE = ("torchao", "torch.utils._pytree")
+
+
+def lower(program: object, *, shape: tuple[int, ...], int8: bool) -> bytes:
+    """Return the flatbuffer of a program that takes uint8 of `shape`, channels last throughout.
+
+    Raises:
+        ConversionError: litert-torch failed, in its own words.
+    """
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
+        import litert_torch
+        import torch
+        from litert_torch._config import config as settings
+        from litert_torch.quantize.quant_config import QuantConfig
+
+        # All that the converter asks of a PT2E quantizer is whether activations are dynamic: the graph has the pairs.
+        static = SimpleNamespace(global_config=SimpleNamespace(is_dynamic=False))
+        settings.show_progress = False  # it prints to stdout
+        config = QuantConfig(pt2e_quantizer=static) if int8 else None
+        path = Path(folder) / "model.tflite"
+        try:
+            module = cast("ExportedProgram", program).module()
+            for part in module.modules():
+                part.training = False  # an exported graph has no other mode, but its flag says so
+            example = (torch.zeros(shape, dtype=torch.uint8),)
+            litert_torch.convert(module, example, quant_config=config).export(str(path))
+        except Exception as error:  # torch, MLIR and the converter each raise their own kinds
+            raise ConversionError(f"litert-torch failed: {type(error).__name__}: {error}") from error
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    said = io.StringIO()
+    try:
+        with (
+            warnings.catch_warnings(),
+            native_output(log),
+            contextlib.redirect_stdout(said),
+            hushed(*TALKATIVE),
+        ):
+            # torch's and jax's deprecations inside litert-torch: nothing that a user could mend.
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        if said.getvalue():
+            log.debug("litert-torch: %s", said.getvalue().strip())
