@@ -1,1 +1,12 @@
-"""Calibration sets: which pictures the activation ranges are observed on, and what keeps them honest."""
+"""Calibration sets: which pictures a model's int8 ranges are observed on, chosen, checked and fingerprinted.
+
+Needs no torch: what the float model sees in a picture comes in as a callable.
+"""
+
+from __future__ import annotations
+
+from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
+from edgeseg.calibration.selecting import Selection, select
+from edgeseg.calibration.sources import Source, open_source
+
+__all__ = ["Selection", "Source", "open_source", "preprocess_sha256", "select", "tensors_sha256"]

@@ -96,7 +96,7 @@ class Model:
         return StoredTensor(
             name=_text(tensor.name),
             dtype=DTYPES[tensor.type],
-            scale=float(scales[0]) if single else None,
+            scale=float(scales[0]) if scales is not None and single else None,
             zero_point=int(tensor.quantization.zeroPoint[0]) if single else None,
         )
 

@@ -18,7 +18,7 @@ def halve_weights(model: Model) -> None:
     LiteRT widens such constants once, so that float32 kernels run at their usual speed; delegates that compute in half
     precision take them as they are.
     """
-    operators = []
+    operators: list[Any] = []
     for operator in model.operators:
         if model.op_name(operator) in WEIGHTED:
             # Right before its reader: a block of them in front would be cut off from the readers by the first op that

@@ -61,7 +61,7 @@ class FolderDataset:
             root=root,
             split=split,
             classes=classes,
-            licence=_read_licence(root),
+            licence=read_licence(root),
             pictures=tuple(pictures.values()),
             labels=tuple(labels[s] for s in pictures),
         )
@@ -190,7 +190,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _read_licence(root: Path) -> str:
+def read_licence(root: Path) -> str:
     """Return the licence that LICENSE.txt tells: its SPDX or Creative Commons name, else its first line."""
     path = root / "LICENSE.txt"
     if not path.is_file():

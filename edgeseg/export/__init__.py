@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from edgeseg.export.calibrating import Calibrated, calibrate
 from edgeseg.export.export import export
 from edgeseg.export.head import Output
 
-__all__ = ["Output", "export"]
+__all__ = ["Calibrated", "Output", "calibrate", "export"]

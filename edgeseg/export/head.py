@@ -26,6 +26,8 @@ class Deployed(nn.Module):
         self.output = output
         std = torch.tensor(preprocess.std, dtype=torch.float64)
         mean = torch.tensor(preprocess.mean, dtype=torch.float64)
+        self.factor: Tensor
+        self.offset: Tensor
         self.register_buffer("factor", _row(preprocess.scale / std, width=width))
         self.register_buffer("offset", _row(-mean / std, width=width))
 

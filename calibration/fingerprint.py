@@ -1,0 +1,34 @@
+"""Hashes by which two calibrations are told apart or proved equal, and by which near-duplicates are found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+from edgeseg.core.files import sha256_of_bytes
+from edgeseg.core.records import encode
+from edgeseg.core.spec import Preprocess
+
+
+def preprocess_sha256(preprocess: Preprocess) -> str:
+    """Return the hash of everything that decides how a picture becomes a tensor."""
+    return sha256_of_bytes(json.dumps(encode(preprocess), sort_keys=True).encode())
+
+
+def tensors_sha256(tensors: Iterable[np.ndarray]) -> str:
+    """Return the hash of the exact input tensors, shapes and types included, in order."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tensor.shape}".encode())
+        digest.update(np.ascontiguousarray(tensor).data)
+    return digest.hexdigest()
+
+
+def difference_hash(image: np.ndarray) -> np.ndarray:
+    """Return 240 bits, (240,) bool: whether grey rises between neighbours of a 16 x 16 thumbnail (Krawetz's dHash)."""
+    grey = cv2.cvtColor(cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+    return np.asarray(grey[:, 1:] > grey[:, :-1]).reshape(-1)

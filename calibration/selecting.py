@@ -1,0 +1,129 @@
+"""The choice of pictures: half at random, half for the classes that the model sees least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeseg.calibration.doctor import Screening, check_classes, check_count, check_sizes
+from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
+from edgeseg.calibration.sources import Source
+from edgeseg.core.quantization import CalibrationSet
+from edgeseg.core.spec import ModelSpec, TensorSpec
+from edgeseg.errors import InputError
+from edgeseg.pixels import prepare
+
+See = Callable[[np.ndarray], np.ndarray]
+"""From an input tensor to the pixels of each class, (classes,) integers, that the float model sees in it."""
+
+Progress = Callable[[int, int], None]
+CANDIDATES_PER_PICTURE = 3
+SELECTION = "random-half-rare-class-half"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The chosen input tensors in order, what they are, and what is to be said about them."""
+
+    tensors: tuple[np.ndarray, ...]
+    calibration: CalibrationSet
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    index: int
+    size: tuple[int, int]
+    class_pixels: np.ndarray
+
+
+def select(
+    source: Source,
+    *,
+    spec: ModelSpec,
+    tensor: TensorSpec,
+    see: See,
+    count: int = 64,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Selection:
+    """Return `count` pictures of the source (fewer where it has fewer) as input tensors of `tensor`.
+
+    Up to three candidates a picture are drawn by `seed`; constant pictures and near-duplicates are passed over. The
+    first half is taken as drawn; each further picture is the candidate that adds most to the sum over classes of
+    log(1 + pixels), a greedy cover of rare classes.
+
+    Raises:
+        InputError: a count below 1, or no picture is usable.
+        DatasetError: a picture that cannot be read.
+    """
+    if count < 1:
+        raise InputError(f"Calibration on {count} pictures is not possible; give 1 or more (64 is usual).")
+    screening = Screening()
+    candidates = _candidates(
+        source, spec=spec, tensor=tensor, see=see, count=count, seed=seed, screening=screening, on_progress=on_progress
+    )
+    if not candidates:
+        raise InputError(f"{source.name}: no usable picture. {' '.join(screening.findings())}")
+    chosen = _cover(candidates, count=count)
+    tensors = tuple(_load(source, item.index, spec=spec, tensor=tensor) for item in chosen)
+    class_pixels = tuple(int(pixels) for pixels in np.sum([item.class_pixels for item in chosen], axis=0))
+    calibration = CalibrationSet(
+        source=source.name,
+        split=source.split,
+        item_ids=tuple(source.item_id(item.index) for item in chosen),
+        selection=SELECTION,
+        seed=seed,
+        class_pixels=class_pixels,
+        preprocess_sha256=preprocess_sha256(spec.preprocess),
+        sha256=tensors_sha256(tensors),
+        licence=source.licence,
+    )
+    findings = (
+        *screening.findings(),
+        *check_count(len(chosen), wanted=count),
+        *check_classes(class_pixels, classes=spec.classes),
+        *check_sizes([item.size for item in chosen], input_size=tensor.size, preprocess=spec.preprocess),
+    )
+    return Selection(tensors=tensors, calibration=calibration, findings=findings)
+
+
+def _candidates(
+    source: Source,
+    *,
+    spec: ModelSpec,
+    tensor: TensorSpec,
+    see: See,
+    count: int,
+    seed: int,
+    screening: Screening,
+    on_progress: Progress | None,
+) -> list[_Candidate]:
+    order = np.random.default_rng(seed).permutation(len(source))[: count * CANDIDATES_PER_PICTURE]
+    found = []
+    for done, index in enumerate(map(int, order), start=1):
+        image = source.load_image(index)
+        if screening.accepts(source.item_id(index), image):
+            seen = see(prepare(image, preprocess=spec.preprocess, tensor=tensor))
+            found.append(_Candidate(index=index, size=image.shape[:2], class_pixels=np.asarray(seen, np.int64)))
+        if on_progress is not None:
+            on_progress(done, len(order))
+    return found
+
+
+def _cover(candidates: list[_Candidate], *, count: int) -> list[_Candidate]:
+    chosen = candidates[: (count + 1) // 2]
+    rest = candidates[len(chosen) :]
+    total = np.sum([item.class_pixels for item in chosen], axis=0)
+    while rest and len(chosen) < count:
+        gains = [float(np.log1p(total + item.class_pixels).sum()) for item in rest]
+        best = rest.pop(int(np.argmax(gains)))
+        chosen.append(best)
+        total = total + best.class_pixels
+    return chosen
+
+
+def _load(source: Source, index: int, *, spec: ModelSpec, tensor: TensorSpec) -> np.ndarray:
+    return prepare(source.load_image(index), preprocess=spec.preprocess, tensor=tensor)

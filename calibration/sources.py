@@ -1,0 +1,108 @@
+"""Where calibration pictures come from: a folder, or rendered streets. Never from val or test, unless forced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgeseg.data import PictureFolder, StreetsDataset, open_dataset
+from edgeseg.data.folder import read_licence
+from edgeseg.errors import InputError
+
+HELD_OUT = ("val", "test")
+
+
+class Source(Protocol):
+    """Pictures in a fixed order."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+    def __len__(self) -> int: ...
+    def item_id(self, index: int, /) -> str: ...
+    def load_image(self, index: int, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderSource:
+    """The pictures of one folder; `split` is "unknown" where no name tells it."""
+
+    name: str
+    split: str
+    licence: str
+    pictures: PictureFolder
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def item_id(self, index: int) -> str:
+        """Return a picture's file name."""
+        return self.pictures.item_id(index)
+
+    def load_image(self, index: int) -> np.ndarray:
+        """Return a picture, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
+        return self.pictures.load_image(index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreetsSource:
+    """Rendered streets of the train split."""
+
+    name: str
+    split: str
+    licence: str
+    streets: StreetsDataset
+
+    def __len__(self) -> int:
+        return len(self.streets)
+
+    def item_id(self, index: int) -> str:
+        """Return a picture's name."""
+        return self.streets.item_id(index)
+
+    def load_image(self, index: int) -> np.ndarray:
+        """Return a picture, (H, W, 3) uint8 BGR."""
+        return self.streets.load(index).image
+
+
+def open_source(text: str, *, force: bool = False) -> Source:
+    """Return the pictures that `text` names: a folder, a data set's folder (its train split), `streets[:count[:seed]]`.
+
+    Raises:
+        InputError: pictures of a val or test split, without `force`; or no such source.
+        DatasetError: a folder without pictures.
+    """
+    if text.split(":")[0] == "streets":
+        streets = open_dataset(text, split="train")
+        assert isinstance(streets, StreetsDataset)
+        return StreetsSource(name=text, split="train", licence=streets.licence, streets=streets)
+    pictures = PictureFolder.open(text)
+    split = pictures.split or "unknown"
+    if split in HELD_OUT and not force:
+        raise InputError(
+            f"{pictures.root}: these are {split} pictures. Calibrating on them would make the {split} figures look too "
+            "good. Give training pictures, or --force."
+        )
+    return FolderSource(
+        name=_data_set_name(pictures.root), split=split, licence=_licence(pictures.root), pictures=pictures
+    )
+
+
+def _data_set_name(root: Path) -> str:
+    parts = root.resolve().parts
+    return "/".join(parts[-3:]) if "images" in parts[-2:] else parts[-1]
+
+
+def _licence(root: Path) -> str:
+    """Return the licence beside the pictures, or of the data set that they lie in (DIR/images/SPLIT)."""
+    resolved = root.resolve()
+    for folder in (resolved, *resolved.parents[:2]):
+        if (folder / "LICENSE.txt").is_file():
+            return read_licence(folder)
+    return "unknown"

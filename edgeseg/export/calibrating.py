@@ -1,0 +1,95 @@
+"""Activation ranges of a checkpoint, observed on calibration pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeseg.calibration import Selection, open_source, select
+from edgeseg.core.quantization import Ranges
+from edgeseg.export.export import deploy, export_program
+from edgeseg.export.head import check_preprocess, picture_spec
+from edgeseg.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """Ranges, and one line for each thing that is wrong with the pictures they were observed on."""
+
+    ranges: Ranges
+    findings: tuple[str, ...]
+
+
+def calibrate(
+    checkpoint: Checkpoint,
+    source: str,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    force: bool = False,
+    on_progress: Progress | None = None,
+) -> Calibrated:
+    """Return the ranges of a checkpoint's activations at its own input size; they serve every other size too.
+
+    `source` is a folder of training pictures, a data set's folder, or `streets[:count[:seed]]`; `on_progress` hears
+    pictures looked at and pictures to look at.
+
+    Raises:
+        InputError: val or test pictures without `force`, or no usable picture.
+        DatasetError: a folder without pictures, or a picture that cannot be read.
+        UnsupportedError: the spec says that the host normalises.
+    """
+    check_preprocess(checkpoint.spec.preprocess)
+    pictures = open_source(source, force=force)
+    graph = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
+    chosen = select(
+        pictures,
+        spec=checkpoint.spec,
+        tensor=picture_spec(checkpoint.spec),
+        see=_eyes(graph, classes=len(checkpoint.spec.classes)),
+        count=count,
+        seed=seed,
+        on_progress=on_progress,
+    )
+    return Calibrated(
+        ranges=observe(graph, chosen, weights_sha256=checkpoint.spec.weights_sha256), findings=chosen.findings
+    )
+
+
+def observe(graph: GraphModule, chosen: Selection, *, weights_sha256: str) -> Ranges:
+    """Return the ranges of a float deployment graph on the chosen pictures; see `observing` for the method.
+
+    The last point, the logits, keeps its lowest and highest value: clipping there would change labels for nothing.
+    """
+    from edgeseg.export.observing import OBSERVER, observe_points
+    from edgeseg.export.points import plan
+
+    found = plan(graph)
+    observed = observe_points(
+        graph, lambda: iter(chosen.tensors), plan=found, exact=tuple(point.name for point in found.points[-1:])
+    )
+    return Ranges(
+        weights_sha256=weights_sha256,
+        observer=OBSERVER,
+        ranges=observed,
+        calibration=chosen.calibration,
+    )
+
+
+def _eyes(graph: GraphModule, *, classes: int) -> Callable[[np.ndarray], np.ndarray]:
+    import torch
+
+    def see(tensor: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            labels = graph(torch.from_numpy(tensor)).argmax(-1)
+        return np.bincount(labels.numpy().reshape(-1), minlength=classes)
+
+    return see
