@@ -79,14 +79,14 @@ class Golden:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
     """The artifact against the float checkpoint on `images` pictures, before labels:
-    SQNR in dB of the logits, share of equal labels.
+    SQNR in dB of the logits, share of equal labels. An artifact that gives labels has no logits to compare.
     """
 
     engine: str
     images: int
-    sqnr_db: float
+    sqnr_db: float | None
     label_agreement: float
-    max_abs_error: float
+    max_abs_error: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
