@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeseg.core.artifact import Lineage
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageLatency:
@@ -26,7 +28,7 @@ class DeviceState:
     cpu: str
     arch: str
     cores: int
-    memory_mb: int
+    memory_mb: int | None
     os: str
     python: str
     load_average: float | None = None
@@ -58,7 +60,11 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One artifact on one device with one engine: latency, memory, and accuracy where it was asked for."""
+    """One artifact on one device with one engine: latency, memory, and accuracy where it was asked for.
+
+    `fps` is 1000 / p50 of the stage "total", 0 where nothing was timed; `picture_size` is (height, width) of the
+    pictures that were timed. The last four fields come from the artifact's manifest, for reports.
+    """
 
     schema: int
     created: str
@@ -82,6 +88,12 @@ class Measurement:
     device: DeviceState
     accuracy: Accuracy | None = None
     label_agreement: float | None = None
+    peak_memory_how: str = ""
+    picture_size: tuple[int, int] | None = None
+    target: str = ""
+    licence: str = ""
+    notice: str = ""
+    lineage: Lineage | None = None
 
     def stage(self, name: str) -> StageLatency | None:
         """Return the percentiles of one stage, or None where it was not timed."""

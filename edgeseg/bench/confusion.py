@@ -1,0 +1,88 @@
+"""Pixel counts by true and predicted class, and the scores that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from edgeseg.errors import DatasetError, InputError
+
+
+class ConfusionMatrix:
+    """Counts of (true class, predicted class), added up picture by picture; memory does not grow with the data set."""
+
+    def __init__(self, classes: int, *, ignore_index: int = 255) -> None:
+        self.classes = classes
+        self.ignore_index = ignore_index
+        self.counts = np.zeros((classes, classes), np.int64)
+
+    def update(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Add one picture, both (H, W) class ids, and return its own counts, (classes, classes) int64.
+
+        Raises:
+            InputError: the two differ in size, or a class id is predicted that the model does not have.
+            DatasetError: a label that is neither a class nor `ignore_index`.
+        """
+        if predicted.shape != labels.shape:
+            raise InputError(
+                f"The prediction is {_size(predicted)}, its label map {_size(labels)}; they must be equal."
+            )
+        valid = labels != self.ignore_index
+        truth, guess = labels[valid].astype(np.int64), predicted[valid].astype(np.int64)
+        if truth.size and int(truth.max()) >= self.classes:
+            raise DatasetError(f"A label map holds class {int(truth.max())}; there are {self.classes} classes, from 0.")
+        if guess.size and int(guess.max()) >= self.classes:
+            raise InputError(f"Class {int(guess.max())} was predicted; the model has {self.classes} classes, from 0.")
+        counts = np.bincount(truth * self.classes + guess, minlength=self.classes**2)
+        counts = counts.reshape(self.classes, self.classes)
+        self.counts += counts
+        return counts
+
+    def per_class_iou(self) -> tuple[float | None, ...]:
+        """Return intersection over union of each class; None for one that neither occurs nor is predicted."""
+        return _shares(self._hits(), self._truths() + self._guesses() - self._hits())
+
+    def per_class_dice(self) -> tuple[float | None, ...]:
+        """Return Dice's coefficient (F1 of the pixels) of each class; None as in `per_class_iou`."""
+        return _shares(2 * self._hits(), self._truths() + self._guesses())
+
+    def miou(self) -> float:
+        """Return the mean of the IoUs that are not None; 0.0 where there is none."""
+        return mean_known(self.per_class_iou())
+
+    def mean_dice(self) -> float:
+        """Return the mean of the Dice coefficients that are not None; 0.0 where there is none."""
+        return mean_known(self.per_class_dice())
+
+    def pixel_accuracy(self) -> float:
+        """Return the share of labelled pixels that were given their own class; 0.0 where no pixel is labelled."""
+        return float(self._hits().sum() / max(1, self.pixels))
+
+    @property
+    def pixels(self) -> int:
+        """How many labelled pixels were counted."""
+        return int(self.counts.sum())
+
+    def _hits(self) -> np.ndarray:
+        return np.diag(self.counts)
+
+    def _truths(self) -> np.ndarray:
+        return self.counts.sum(axis=1)
+
+    def _guesses(self) -> np.ndarray:
+        return self.counts.sum(axis=0)
+
+
+def mean_known(values: Iterable[float | None]) -> float:
+    """Return the mean of the values that are not None; 0.0 where there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _shares(parts: np.ndarray, wholes: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(float(part / whole) if whole else None for part, whole in zip(parts, wholes, strict=True))
+
+
+def _size(labels: np.ndarray) -> str:
+    return "x".join(str(side) for side in labels.shape[::-1])

@@ -1,0 +1,208 @@
+"""Latency of opened artifacts, stage by stage, on real pictures."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edgeseg.bench.devices import DeviceWatch
+from edgeseg.bench.memory import measure_peak_memory_mb
+from edgeseg.bench.record import build_measurement
+from edgeseg.core.measurement import DeviceState, Measurement, StageLatency
+from edgeseg.errors import InputError
+from edgeseg.runtime import Session
+
+STAGES = ("preprocess", "infer", "decode", "total")
+ACCURACY_ONLY = ("mil-reference",)
+"""Engines that evaluate a format for its numbers; their time says nothing of any device."""
+
+_BLOCKS = 10
+_UNCOUNTED = 2
+_PICTURES = 8
+_LEAST_RUNS = 5
+
+OnRun = Callable[[int, int], None]
+"""Called now and then with how many runs are done and how many there are at most."""
+
+
+def bench(
+    session: Session,
+    *,
+    runs: int = 200,
+    warmup: int = 20,
+    pictures: Sequence[np.ndarray] | None = None,
+    seconds: float | None = None,
+    device_name: str | None = None,
+    memory: bool = True,
+    on_run: OnRun | None = None,
+) -> Measurement:
+    """Return p50, p90, p99, mean and least time of each stage over `runs` runs after `warmup` that do not count.
+
+    `pictures` are (H, W, 3) BGR uint8, used in turn (default: eight rendered streets); with `seconds`, the runs end
+    after that time, but not before five. fps is 1000 / p50 of the total: one picture after the other, nothing
+    overlapped. An engine that is only a reference gives no latency.
+
+    Raises:
+        InputError: fewer than one run, a negative warm-up, or no picture.
+    """
+    return bench_interleaved(
+        [session], runs=runs, warmup=warmup, pictures=pictures, seconds=seconds, device_name=device_name,
+        memory=memory, on_run=on_run,
+    )[0]  # fmt: skip
+
+
+def bench_interleaved(
+    sessions: Sequence[Session],
+    *,
+    runs: int = 200,
+    warmup: int = 20,
+    pictures: Sequence[np.ndarray] | None = None,
+    seconds: float | None = None,
+    device_name: str | None = None,
+    memory: bool = True,
+    on_run: OnRun | None = None,
+) -> tuple[Measurement, ...]:
+    """Return one measurement a session, taken in turn, A B C A B C, in ten blocks each.
+
+    What else the machine does then falls on all alike, so the ratios of the medians hold where the times do not.
+    The first two runs of a block do not count: the threads of the engine before may still be spinning for work.
+    Arguments and errors are those of `bench`; `runs` and `seconds` are for each session.
+    """
+    _check(runs=runs, warmup=warmup, seconds=seconds)
+    shown = _pictures(pictures)
+    timed = [session for session in sessions if session.engine not in ACCURACY_ONLY]
+    peaks = [_peak_mb(session) if memory and session in timed else None for session in sessions]
+    watch = DeviceWatch(name=device_name)
+    clocks = _run_blocks(timed, shown, runs=runs, warmup=warmup, seconds=seconds, on_run=on_run)
+    device = watch.finish()
+    return tuple(
+        _measurement(session, clocks.get(id(session)), peak, warmup=warmup, device=device, pictures=shown)
+        for session, peak in zip(sessions, peaks, strict=True)
+    )
+
+
+def ratio(measurement: Measurement, baseline: Measurement, *, stage: str = "total") -> float | None:
+    """Return how many times faster than `baseline` a measurement is in a stage, by their medians; None if not timed."""
+    ours, theirs = measurement.stage(stage), baseline.stage(stage)
+    return theirs.p50_ms / ours.p50_ms if ours and theirs and ours.p50_ms else None
+
+
+class _Clock:
+    """The times of one session, a row of nanoseconds a run: preprocess, infer, decode."""
+
+    def __init__(self, session: Session, pictures: Sequence[np.ndarray], *, runs: int, seconds: float) -> None:
+        self._session = session
+        self._pictures = pictures
+        self._runs = runs
+        self._seconds = seconds
+        self._turn = 0
+        self.spent_s = 0.0
+        self.rows_ns: list[tuple[int, int, int]] = []
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.rows_ns) >= self._runs or (self.spent_s >= self._seconds and len(self.rows_ns) >= _LEAST_RUNS)
+
+    def warm(self, runs: int) -> None:
+        for _ in range(runs):
+            self._once()
+
+    def block(self, runs: int) -> None:
+        start = time.perf_counter()
+        for _ in range(runs):
+            self.rows_ns.append(self._once())
+            self.spent_s += time.perf_counter() - start
+            start = time.perf_counter()
+            if self.is_done:
+                return
+
+    def _once(self) -> tuple[int, int, int]:
+        picture = self._pictures[self._turn % len(self._pictures)]
+        self._turn += 1
+        size = (picture.shape[0], picture.shape[1])
+        start = time.perf_counter_ns()
+        tensor = self._session.preprocess(picture)
+        prepared = time.perf_counter_ns()
+        output = self._session.infer(tensor)
+        inferred = time.perf_counter_ns()
+        self._session.decode(output, size=size)
+        return prepared - start, inferred - prepared, time.perf_counter_ns() - inferred
+
+    def latency(self) -> tuple[StageLatency, ...]:
+        times_ms = np.array(self.rows_ns, np.float64) / 1e6
+        columns = np.column_stack([times_ms, times_ms.sum(axis=1)])
+        return tuple(summarise(stage, columns[:, index]) for index, stage in enumerate(STAGES))
+
+
+def summarise(stage: str, times_ms: np.ndarray) -> StageLatency:
+    """Return the percentiles of a stage's times, (runs,) milliseconds; linear between neighbouring runs."""
+    p50, p90, p99 = (round(float(value), 4) for value in np.percentile(times_ms, [50, 90, 99]))
+    mean_ms, min_ms = round(float(times_ms.mean()), 4), round(float(times_ms.min()), 4)
+    return StageLatency(
+        stage=stage, runs=len(times_ms), p50_ms=p50, p90_ms=p90, p99_ms=p99, mean_ms=mean_ms, min_ms=min_ms
+    )
+
+
+def _run_blocks(
+    sessions: Sequence[Session], pictures: Sequence[np.ndarray], *, runs: int, warmup: int, seconds: float | None,
+    on_run: OnRun | None,
+) -> dict[int, _Clock]:  # fmt: skip
+    limit_s = math.inf if seconds is None else seconds
+    clocks = {id(session): _Clock(session, pictures, runs=runs, seconds=limit_s) for session in sessions}
+    for clock in clocks.values():
+        clock.warm(warmup)
+    collecting = gc.isenabled()
+    gc.disable()  # a collection would fall on one run by chance
+    try:
+        while any(not clock.is_done for clock in clocks.values()):
+            for clock in clocks.values():
+                if clock.is_done:
+                    continue
+                clock.warm(_UNCOUNTED)
+                clock.block(math.ceil(runs / _BLOCKS))
+                if on_run is not None:
+                    on_run(sum(len(other.rows_ns) for other in clocks.values()), runs * len(clocks))
+            gc.collect()
+    finally:
+        if collecting:
+            gc.enable()
+    return clocks
+
+
+def _measurement(
+    session: Session, clock: _Clock | None, peak_mb: float | None, *, warmup: int, device: DeviceState,
+    pictures: Sequence[np.ndarray],
+) -> Measurement:  # fmt: skip
+    latency = clock.latency() if clock else ()
+    return build_measurement(
+        session, latency=latency, warmup=warmup if clock else 0, peak_memory_mb=peak_mb, device=device,
+        picture_size=(pictures[0].shape[0], pictures[0].shape[1]),
+    )  # fmt: skip
+
+
+def _check(*, runs: int, warmup: int, seconds: float | None) -> None:
+    if runs < 1:
+        raise InputError(f"runs is {runs}; give 1 or more.")
+    if warmup < 0:
+        raise InputError(f"warmup is {warmup}; give 0 or more.")
+    if seconds is not None and not seconds > 0:
+        raise InputError(f"seconds is {seconds}; give more than 0.")
+
+
+def _pictures(pictures: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
+    if pictures is not None:
+        if not len(pictures):
+            raise InputError("pictures is empty; give one or more, or leave it out for rendered streets.")
+        return pictures
+    from edgeseg.data import StreetsDataset
+
+    streets = StreetsDataset(split="test", count=_PICTURES)
+    return [streets.load(index).image for index in range(_PICTURES)]
+
+
+def _peak_mb(session: Session) -> float | None:
+    return measure_peak_memory_mb(session.artifact.folder, engine=session.engine, threads=session.threads)
