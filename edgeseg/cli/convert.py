@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.verbs.convert import ConversionPlan
+
+SHOWN_FALLBACKS = 6
 HELP = "turn a checkpoint into proven artifacts for one or more targets"
 
 
@@ -33,19 +40,21 @@ def run(options: argparse.Namespace) -> int:
     from edgeseg.cli.options import size_of
     from edgeseg.verbs.convert import convert, plan
 
-    arguments = {
-        "target": tuple(options.target),
-        "precision": options.precision,
-        "calibration": options.calibration,
-        "size": size_of(options.size),
-        "output": options.output,
-        "out": options.out,
-        "force": options.force,
-    }
+    ask = partial(
+        plan if options.dry_run else convert,
+        options.model,
+        target=tuple(options.target),
+        precision=options.precision,
+        calibration=options.calibration,
+        size=size_of(options.size),
+        output=options.output,
+        out=options.out,
+        force=options.force,
+    )
     if options.dry_run:
-        return _show_plan(plan(options.model, **arguments), options)
+        return _show_plan(ask(), options)
     with render.progress(quiet=options.json) as advance:
-        artifacts = convert(options.model, **arguments, on_progress=advance)
+        artifacts = ask(on_progress=advance)
     if artifacts and artifacts[0].manifest.notice:
         render.say(artifacts[0].manifest.notice)
     if options.json:
@@ -53,4 +62,52 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for artifact in artifacts:
         render.result(_sentence(artifact))
+    return 0
+
+
+def summary(artifact: Artifact) -> dict[str, object]:
+    """Return what `--json` says of an artifact: the words that scripts rely on."""
+    manifest = artifact.manifest
+    return {
+        "path": str(artifact.folder),
+        "name": manifest.name,
+        "target": manifest.target,
+        "format": manifest.format,
+        "precision": manifest.scheme.name,
+        "engine": manifest.engine,
+        "size_bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "licence": manifest.licence,
+        "float_layers": manifest.scheme.float_layers,
+        "parity": manifest.parity,
+        "report": manifest.report,
+    }
+
+
+def _sentence(artifact: Artifact) -> str:
+    manifest, parity = artifact.manifest, artifact.manifest.parity
+    report = manifest.report
+    lines = [
+        f"{artifact.folder}  {manifest.format} {manifest.scheme.name}, {artifact.size_bytes / 2**20:.2f} MiB, "
+        f"{100 * parity.label_agreement:.2f} % of labels as float PyTorch on {parity.images} pictures ({parity.engine})"
+    ]
+    if manifest.scheme.name == "int8":
+        lines.append(f"  {report.ops_quantized} of {report.ops_total} ops in int8")
+    lines += [f"  in float: {item.op} {item.node}: {item.reason}" for item in report.fallbacks[:SHOWN_FALLBACKS]]
+    if len(report.fallbacks) > SHOWN_FALLBACKS:
+        lines.append(f"  and {len(report.fallbacks) - SHOWN_FALLBACKS} more in {artifact.folder / 'manifest.json'}")
+    return "\n".join(lines)
+
+
+def _show_plan(planned: ConversionPlan, options: argparse.Namespace) -> int:
+    from edgeseg.cli import render
+
+    if options.json:
+        render.result_json(planned)
+        return 0
+    render.result(f"{planned.model} from {planned.checkpoint}, input {planned.size[0]}x{planned.size[1]}")
+    if planned.ranges:
+        render.result(f"int8 ranges: {planned.ranges}")
+    rows = [(a.target, a.format, a.precision, a.engine, str(a.path), a.reason) for a in planned.artifacts]
+    render.table("Would write", ("target", "format", "precision", "engine", "path", "why"), rows)
     return 0

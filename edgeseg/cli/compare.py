@@ -1,0 +1,70 @@
+"""`edgeseg compare RESULT...`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeseg.bench.compare import Comparison, Row
+
+HELP = "put measurements side by side: table, HTML report, and a gate for continuous integration"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("results", metavar="RESULT", nargs="+", type=Path, help="JSON files or folders of bench --out")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a self-contained report")
+    parser.add_argument("--baseline", metavar="X", help="artifact to hold all against (default: fp32, same engine)")
+    parser.add_argument("--gate", metavar="RULES", help='such as "miou>=60,p99_ms<=40"; status 3 where one fails')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare, print the table, write the report, and hold the gate."""
+    from edgeseg.bench import check_gate, compare, parse_gate, read_measurements, write_report
+    from edgeseg.cli import render
+
+    if options.gate:
+        parse_gate(options.gate)
+    measurements = read_measurements(options.results)
+    comparison = compare(measurements, baseline=options.baseline)
+    if options.html:
+        write_report(comparison, options.html)
+    if options.json:
+        render.result_json({"rows": comparison.rows, "baseline": comparison.baseline, "warnings": comparison.warnings})
+    else:
+        show_comparison(comparison)
+        if options.html:
+            render.result(f"Report: {options.html}")
+    if options.gate:
+        check_gate(options.gate, measurements, baseline=options.baseline)
+    return 0
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Print the comparison's table, and what a reader must know before judging on stderr."""
+    from edgeseg.cli import render
+
+    columns = ("artifact", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "mIoU %", "lost", "front")
+    rows = [_cells(row) for row in comparison.rows]
+    render.table(f"Speed-up and loss against {comparison.baseline}", columns, rows, numbers=columns[2:8])
+    for warning in comparison.warnings:
+        render.say(f"Note: {warning}")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    return (
+        row.label,
+        f"{row.measurement.engine} {row.measurement.threads}T",
+        f"{row.size_mb:.2f}",
+        number(row.p50_ms, ".2f"),
+        number(row.p99_ms, ".2f"),
+        "-" if row.speed_up is None else f"{row.speed_up:.2f}x",
+        number(None if row.miou is None else 100 * row.miou, ".2f"),
+        number(None if row.miou_drop is None else 100 * row.miou_drop, ".2f"),
+        "*" if row.on_front else "",
+    )

@@ -1,0 +1,67 @@
+"""Latency, and accuracy where data is given, of several artifacts in one run on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgeseg.bench import bench_interleaved, validate, write_measurement
+from edgeseg.core.measurement import Measurement
+from edgeseg.data import open_dataset
+from edgeseg.errors import InputError
+from edgeseg.runtime import Session, load
+
+Progress = Callable[[str, int, int], None]
+
+
+def bench(
+    artifacts: Sequence[Path],
+    *,
+    runs: int = 200,
+    warmup: int = 20,
+    device: str | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+    data: str | None = None,
+    split: str = "val",
+    limit: int | None = None,
+    out: Path | None = None,
+    on_progress: Progress | None = None,
+) -> tuple[Measurement, ...]:
+    """Return one measurement an artifact, timed in turn; with `data`, accuracy is part of each; written to `out`.
+
+    Raises:
+        ArtifactError, MissingDependency, UnknownName, UnsupportedError: an artifact or engine that does not open.
+        DatasetError, InputError: data that cannot be used, one --out file for several measurements, or no place there.
+    """
+    tell = on_progress or _silent
+    if out is not None and out.suffix.lower() == ".json" and len(artifacts) > 1:
+        raise InputError(f"{out}: one file cannot hold {len(artifacts)} measurements. Give --out a folder.")
+    dataset = None if data is None else open_dataset(data, split=split)
+    with contextlib.ExitStack() as opened:
+        sessions = [opened.enter_context(load(path, engine=engine, threads=threads)) for path in artifacts]
+        measured = bench_interleaved(
+            sessions, runs=runs, warmup=warmup, device_name=device, on_run=lambda done, total: tell("time", done, total)
+        )
+        if dataset is not None:
+            scored = []
+            for session, measurement in zip(sessions, measured, strict=True):
+                report = _reporter(tell, session)
+                accuracy = validate(session, dataset, limit=limit, on_image=report)
+                scored.append(dataclasses.replace(measurement, accuracy=accuracy))
+            measured = tuple(scored)
+    if out is not None:
+        for measurement in measured:
+            write_measurement(measurement, out)
+    return measured
+
+
+def _reporter(tell: Progress, session: Session) -> Callable[[int, int], None]:
+    what = f"score {session.artifact.manifest.name}"
+    return lambda done, total: tell(what, done, total)
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """Tell nobody."""

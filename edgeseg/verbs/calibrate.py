@@ -1,0 +1,54 @@
+"""Activation ranges of a checkpoint, observed once and stored, so that its int8 conversions need no data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.core.files import write_json
+from edgeseg.core.quantization import Ranges
+from edgeseg.errors import InputError
+
+Progress = Callable[[str, int, int], None]
+RANGES_FILE = "ranges.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """The ranges, the file they were written to, and a line for each thing that is wrong with the pictures."""
+
+    path: Path
+    ranges: Ranges
+    findings: tuple[str, ...]
+
+
+def calibrate(
+    model: str | None,
+    *,
+    data: str,
+    count: int = 64,
+    seed: int = 0,
+    force: bool = False,
+    out: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Calibration:
+    """Return the ranges of a model on `count` pictures of `data`, written to `out` or beside the model's weights.
+
+    Raises:
+        UnknownName, InputError, CheckpointError: a model that cannot be opened, or a place that cannot be written.
+        DatasetError: pictures that cannot be used; InputError for val or test pictures without `force`.
+    """
+    from edgeseg.export import calibrate as observe
+    from edgeseg.models import load_checkpoint, resolve_model
+
+    checkpoint = load_checkpoint(resolve_model(model))
+    report = None if on_progress is None else lambda done, total: on_progress("calibrate", done, total)
+    done = observe(checkpoint, data, count=count, seed=seed, force=force, on_progress=report)
+    path = out or checkpoint.folder / RANGES_FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(done.ranges, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another --out.") from None
+    return Calibration(path=path, ranges=done.ranges, findings=done.findings)

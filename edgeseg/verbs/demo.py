@@ -1,0 +1,143 @@
+"""The whole way once: a bundled checkpoint to proven artifacts, a camera loop, measurements and a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.bench import Comparison, compare, read_measurements, write_report
+from edgeseg.core import registry
+from edgeseg.core.artifact import Artifact
+from edgeseg.core.files import MARKER, refuse_foreign
+from edgeseg.core.quantization import Precision
+from edgeseg.errors import InputError, MissingDependency
+from edgeseg.runtime import LoopResult
+from edgeseg.verbs.bench import bench
+from edgeseg.verbs.convert import convert, plan
+from edgeseg.verbs.run import run_loop
+
+Progress = Callable[[str, int, int], None]
+Note = Callable[[str], None]
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """Where everything lies, how the loop went, and the comparison; `seconds` is the wall-clock time of it all."""
+
+    artifacts_folder: Path
+    video: Path
+    report: Path
+    loop: LoopResult
+    comparison: Comparison
+    seconds: float
+
+
+def demo(
+    model: str | None = None,
+    *,
+    out: Path,
+    data: str = "streets:24",
+    split: str = "val",
+    threads: int | None = None,
+    runs: int = 60,
+    frames: int = 120,
+    on_progress: Progress | None = None,
+    on_note: Note | None = None,
+) -> DemoResult:
+    """Return what the demo made in `out`: artifacts of every format that this machine converts, in float and int8, each
+    proven, a video of the camera loop on the synthetic street, one measurement an artifact, and an HTML report.
+
+    Raises:
+        MissingDependency: no converter is usable here.
+        InputError: `out` is a folder that edgeseg did not make.
+        GateError: an artifact that does not hold its parity.
+    """
+    started = time.monotonic()
+    tell, note = on_progress or _silent, on_note or _mute
+    _claim(out)
+    formats = _usable_formats(note)
+    planned = plan(model, target=formats, precision="int8", out=out / "artifacts")
+    if planned.notice:
+        note(planned.notice)
+    artifacts = [
+        artifact
+        for precision in PRECISIONS
+        for artifact in convert(
+            model, target=formats, precision=precision, out=out / "artifacts", on_progress=_named(tell, precision)
+        )
+    ]
+    for artifact in artifacts:
+        note(_proof(artifact))
+    folders = [artifact.folder for artifact in artifacts]
+    results = out / "measurements"
+    bench(folders, runs=runs, threads=threads, data=data, split=split, out=results, on_progress=tell)
+    comparison = compare(read_measurements([results]))
+    chosen = _shown(artifacts)
+    video = out / "street.mp4"
+    outcome = run_loop(chosen.folder, source="synthetic", save=video, frames=frames, threads=threads, on_progress=tell)
+    report = write_report(comparison, out / "report.html")
+    return DemoResult(
+        artifacts_folder=out / "artifacts",
+        video=video,
+        report=report,
+        loop=outcome.loop,
+        comparison=comparison,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _claim(out: Path) -> None:
+    refuse_foreign(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).touch()
+        # Measurements of an earlier demo would be compared along with this one's.
+        for old in (out / "measurements").glob("*.json"):
+            old.unlink()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}. Choose another --out.") from None
+
+
+def _usable_formats(note: Note) -> tuple[str, ...]:
+    from edgeseg.verbs.planning import converter_for
+
+    usable = []
+    for name in registry.names("converters"):
+        try:
+            converter_for(name).check()
+        except MissingDependency as error:
+            note(f"left out: {error}")
+        else:
+            usable.append(name)
+    if not usable:
+        raise MissingDependency('No converter is usable here: pip install "edgeseg[all]", then edgeseg doctor.')
+    return tuple(usable)
+
+
+def _named(tell: Progress, precision: str) -> Progress:
+    return lambda what, done, total: tell(f"{what} {precision}", done, total)
+
+
+def _proof(artifact: Artifact) -> str:
+    manifest = artifact.manifest
+    share = f"{100 * manifest.parity.label_agreement:.2f} % of labels as float PyTorch"
+    seconds = f"{manifest.report.seconds:.0f} s"
+    return f"  {manifest.format:9} {manifest.scheme.name}  {artifact.size_bytes / 1e6:5.2f} MB  {share}  ({seconds})"
+
+
+def _shown(artifacts: list[Artifact]) -> Artifact:
+    """Return the artifact for the camera loop: the int8 one for LiteRT where there is one, else the last that runs."""
+    ranked = sorted(artifacts, key=lambda item: (item.manifest.format == "tflite", item.manifest.scheme.name == "int8"))
+    return ranked[-1]
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+def _mute(_text: str) -> None:
+    """Note nothing."""
