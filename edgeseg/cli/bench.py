@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     for measurement in measurements:
         _show(measurement)
     if len(measurements) > 1:
-        from edgeseg.bench import compare
+        from edgeseg.bench.compare import compare
         from edgeseg.cli.compare import show_comparison
 
         show_comparison(compare(measurements))

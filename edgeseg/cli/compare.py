@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgeseg.bench.compare import Comparison, Row
 
+COLUMNS = ("artifact", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "mIoU %", "lost", "front")
 HELP = "put measurements side by side: table, HTML report, and a gate for continuous integration"
 
 
@@ -16,13 +17,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("results", metavar="RESULT", nargs="+", type=Path, help="JSON files or folders of bench --out")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a self-contained report")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown, for a README or a review")
     parser.add_argument("--baseline", metavar="X", help="artifact to hold all against (default: fp32, same engine)")
     parser.add_argument("--gate", metavar="RULES", help='such as "miou>=60,p99_ms<=40"; status 3 where one fails')
 
 
 def run(options: argparse.Namespace) -> int:
     """Compare, print the table, write the report, and hold the gate."""
-    from edgeseg.bench import check_gate, compare, parse_gate, read_measurements, write_report
+    from edgeseg.bench import read_measurements
+    from edgeseg.bench.compare import compare
+    from edgeseg.bench.gate import check_gate, parse_gate
+    from edgeseg.bench.report import write_report
     from edgeseg.cli import render
 
     if options.gate:
@@ -33,10 +38,12 @@ def run(options: argparse.Namespace) -> int:
         write_report(comparison, options.html)
     if options.json:
         render.result_json({"rows": comparison.rows, "baseline": comparison.baseline, "warnings": comparison.warnings})
+    elif options.markdown:
+        render.result(markdown(comparison))
     else:
         show_comparison(comparison)
-        if options.html:
-            render.result(f"Report: {options.html}")
+    if options.html:
+        render.say(f"Report: {options.html}")
     if options.gate:
         check_gate(options.gate, measurements, baseline=options.baseline)
     return 0
@@ -46,11 +53,17 @@ def show_comparison(comparison: Comparison) -> None:
     """Print the comparison's table, and what a reader must know before judging on stderr."""
     from edgeseg.cli import render
 
-    columns = ("artifact", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "mIoU %", "lost", "front")
     rows = [_cells(row) for row in comparison.rows]
-    render.table(f"Speed-up and loss against {comparison.baseline}", columns, rows, numbers=columns[2:8])
+    render.table(f"Speed-up and loss against {comparison.baseline}", COLUMNS, rows, numbers=COLUMNS[2:8])
     for warning in comparison.warnings:
         render.say(f"Note: {warning}")
+
+
+def markdown(comparison: Comparison) -> str:
+    """Return the comparison's table in Markdown, the numbers set flush right."""
+    head = "| " + " | ".join(COLUMNS) + " |"
+    rule = "|" + "|".join("---:" if column in COLUMNS[2:8] else "---" for column in COLUMNS) + "|"
+    return "\n".join([head, rule, *("| " + " | ".join(_cells(row)) + " |" for row in comparison.rows)])
 
 
 def _cells(row: Row) -> tuple[str, ...]:

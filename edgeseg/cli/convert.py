@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,21 +39,19 @@ def run(options: argparse.Namespace) -> int:
     from edgeseg.cli.options import size_of
     from edgeseg.verbs.convert import convert, plan
 
-    ask = partial(
-        plan if options.dry_run else convert,
-        options.model,
-        target=tuple(options.target),
-        precision=options.precision,
-        calibration=options.calibration,
-        size=size_of(options.size),
-        output=options.output,
-        out=options.out,
-        force=options.force,
-    )
+    wanted = {
+        "target": tuple(options.target),
+        "precision": options.precision,
+        "calibration": options.calibration,
+        "size": size_of(options.size),
+        "output": options.output,
+        "out": options.out,
+        "force": options.force,
+    }
     if options.dry_run:
-        return _show_plan(ask(), options)
+        return _show_plan(plan(options.model, **wanted), options)
     with render.progress(quiet=options.json) as advance:
-        artifacts = ask(on_progress=advance)
+        artifacts = convert(options.model, **wanted, on_progress=advance)
     if artifacts and artifacts[0].manifest.notice:
         render.say(artifacts[0].manifest.notice)
     if options.json:

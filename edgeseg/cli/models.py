@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
     ]
     columns = ("checkpoint", "input", "classes", "val mIoU %", "trained on", "licence")
     render.table("Bundled checkpoints", columns, rows, numbers=("classes", "val mIoU %"))
-    rows = [(item.name, str(item.output_stride), item.description, item.paper) for item in listing.architectures]
-    render.table("Architectures", ("name", "stride", "what", "paper"), rows, numbers=("stride",))
+    nets = [(item.name, str(item.output_stride), item.description, item.paper) for item in listing.architectures]
+    render.table("Architectures", ("name", "stride", "what", "paper"), nets, numbers=("stride",))
     for fault in listing.faults:
         render.say(f"Not usable: {fault}")
     return 0

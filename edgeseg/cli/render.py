@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -41,7 +42,7 @@ def result_json(value: object) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
     """Print a table on stdout; the columns named in `numbers` are set flush right."""
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=_box())
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
     for column in columns:
         drawn.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
@@ -49,12 +50,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
     screen = console()
     screen.soft_wrap = False
     screen.print(drawn)
-
-
-def _box() -> object:
-    from rich import box
-
-    return box.SIMPLE_HEAD
 
 
 Advance = Callable[[str, int, int], None]

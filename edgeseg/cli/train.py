@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         render.result_json(result)
         return 0
-    render.result(f"{result.checkpoint}: val mIoU {render.percent(result.best_miou)} %, epoch {result.best_epoch}")
+    render.result(f"{result.checkpoint}: val mIoU {render.percent(result.miou)} %, epoch {result.best_epoch}")
     render.result(f"Next: edgeseg convert {result.checkpoint} --target tflite")
     return 0
 

@@ -10,6 +10,7 @@ import dataclasses
 import types
 import typing
 from functools import cache
+from pathlib import PurePath
 from typing import TypeVar, Union
 
 from edgeseg.core.names import suggestion
@@ -26,7 +27,7 @@ def encode(value: object) -> object:
         return [encode(item) for item in value]
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
-    return value
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def decode(cls: type[T], data: object, *, where: str) -> T:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeseg.bench import Comparison, compare, read_measurements, write_report
+from edgeseg.bench import read_measurements
+from edgeseg.bench.compare import Comparison, compare
+from edgeseg.bench.report import write_report
 from edgeseg.core import registry
 from edgeseg.core.artifact import Artifact
 from edgeseg.core.files import MARKER, refuse_foreign

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeseg.runtime import LoopResult, VideoSink, WindowSink, load, open_camera
+from edgeseg.runtime import LoopResult, Sink, VideoSink, WindowSink, load, open_camera
 from edgeseg.runtime import run as loop
 
 Progress = Callable[[str, int, int], None]
@@ -42,7 +42,9 @@ def run_loop(
         CameraError, InputError: a source or a destination that does not.
     """
     with load(artifact, engine=engine, threads=threads) as session, open_camera(source, size=size) as camera:
-        sinks = [*([VideoSink(save, fps=camera.fps)] if save else []), *([WindowSink()] if window else [])]
+        sinks: list[Sink] = [VideoSink(save, fps=camera.fps)] if save else []
+        if window:
+            sinks.append(WindowSink())
         result = loop(
             session,
             camera,
