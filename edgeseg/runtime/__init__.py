@@ -5,7 +5,27 @@ Needs numpy, OpenCV and one engine's own library, and imports the last two only 
 
 from __future__ import annotations
 
+from edgeseg.runtime.cameras import open_camera
+from edgeseg.runtime.loop import LoopResult, run
 from edgeseg.runtime.session import Session, load
+from edgeseg.runtime.sinks import LabelFolder, Sink, VideoSink, View, WindowFault, WindowSink, window_fault
+from edgeseg.runtime.timing import StageTimes
 from edgeseg.runtime.verify import Verification, verify
 
-__all__ = ["Session", "Verification", "load", "verify"]
+__all__ = [
+    "LabelFolder",
+    "LoopResult",
+    "Session",
+    "Sink",
+    "StageTimes",
+    "Verification",
+    "VideoSink",
+    "View",
+    "WindowFault",
+    "WindowSink",
+    "load",
+    "open_camera",
+    "run",
+    "verify",
+    "window_fault",
+]

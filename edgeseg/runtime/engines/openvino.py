@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.artifact import Artifact
+from edgeseg.core.privacy import forbid_telemetry
 from edgeseg.core.protocols import EngineSession, EngineStatus
 from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
     import openvino
-
-TELEMETRY = "openvino_telemetry"
 
 
 class OpenVINOSession:
@@ -50,10 +46,10 @@ class OpenVINO:
 
     def status(self) -> EngineStatus:
         """Return the version of OpenVINO, or the command that installs it; never raises."""
-        with _without_telemetry():
-            return library_status(
-                "openvino", title="OpenVINO", distribution="openvino", mend='pip install "edgeseg[openvino]"'
-            )
+        forbid_telemetry()
+        return library_status(
+            "openvino", title="OpenVINO", distribution="openvino", mend='pip install "edgeseg[openvino]"'
+        )
 
     def options(self) -> dict[str, str]:
         """Return what changes numbers or speed; a session's own settings name its precision."""
@@ -78,19 +74,6 @@ class OpenVINO:
             reason = " ".join(str(error).split())
             raise ArtifactError(f"{artifact.entry}: OpenVINO cannot open it: {reason[:300]}") from None
         return OpenVINOSession(compiled, settings={"inference_precision": precision})
-
-
-@contextlib.contextmanager
-def _without_telemetry() -> Iterator[None]:
-    """Keep OpenVINO's import from reporting itself to its vendor: without that package it uses a stub of its own."""
-    there, module = TELEMETRY in sys.modules, sys.modules.get(TELEMETRY)
-    sys.modules[TELEMETRY] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[TELEMETRY]
-        if there and module is not None:
-            sys.modules[TELEMETRY] = module
 
 
 ENGINE = OpenVINO()

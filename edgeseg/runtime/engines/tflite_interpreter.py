@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from edgeseg.core.artifact import Artifact
+from edgeseg.core.chatter import native_output
 from edgeseg.core.protocols import EngineSession
 from edgeseg.errors import ArtifactError
-from edgeseg.runtime.chatter import silenced_stderr
+
+_log = logging.getLogger(__name__)
 
 IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of every TFLite file (its FlatBuffers file identifier)."""
@@ -58,7 +61,7 @@ def open_interpreter(artifact: Artifact, *, module: str, threads: int) -> Engine
     _refuse_foreign_file(path)
     library = importlib.import_module(module)
     try:
-        with silenced_stderr():
+        with native_output(_log):
             interpreter: Interpreter = library.Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
