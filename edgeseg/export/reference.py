@@ -1,0 +1,32 @@
+"""A checkpoint in PyTorch behind the question that every session answers: a picture in, a label map out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeseg.core.spec import ModelSpec
+from edgeseg.export.export import deploy
+from edgeseg.export.golden import float_answer
+from edgeseg.export.head import answer_spec, check_preprocess, picture_spec
+from edgeseg.models.checkpoint import Checkpoint
+from edgeseg.pixels import decode, prepare
+
+
+class TorchReference:
+    """The float net that artifacts are measured against, with the same preprocessing and decoder as they have."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        check_preprocess(checkpoint.spec.preprocess)
+        self.spec: ModelSpec = checkpoint.spec
+        self._net = deploy(checkpoint, spec=checkpoint.spec, output="logits")
+
+    def segment(self, image: np.ndarray) -> np.ndarray:
+        """Return class ids (H, W) uint8 at the size of a picture (H, W, 3) BGR uint8."""
+        tensor = prepare(image, preprocess=self.spec.preprocess, tensor=picture_spec(self.spec))
+        return decode(
+            float_answer(self._net, tensor[0]),
+            tensor=answer_spec(self.spec, output="logits"),
+            preprocess=self.spec.preprocess,
+            input_size=self.spec.size,
+            size=image.shape[:2],
+        )

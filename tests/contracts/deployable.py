@@ -1,0 +1,75 @@
+"""A small checkpoint for tests of export and conversion: fresh weights, batch-norm statistics of rendered streets."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgeseg.calibration import preprocess_sha256
+from edgeseg.core.quantization import CalibrationSet, Ranges
+from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
+from edgeseg.data import render_street
+from edgeseg.data.streets import CLASSES, PALETTE
+from edgeseg.export.export import deploy, export_program
+from edgeseg.export.head import picture_spec
+from edgeseg.export.observing import observe_points
+from edgeseg.export.points import plan
+from edgeseg.models import build
+from edgeseg.models.checkpoint import Checkpoint
+from edgeseg.pixels import prepare
+
+SIZE = (64, 96)
+WEIGHTS_SHA256 = "5a" * 32
+
+
+def deployable(name: str = "fast_scnn", *, size: tuple[int, int] = SIZE) -> Checkpoint:
+    """Return a checkpoint that lives in memory only, the same every time."""
+    pixels = TensorSpec(name="pixels", shape=(1, 3, *size), dtype="float32", layout="NCHW", role="image")
+    cells = (1, len(CLASSES), size[0] // 8, size[1] // 8)
+    logits = TensorSpec(name="logits", shape=cells, dtype="float32", layout="NCHW", role="logits")
+    spec = ModelSpec(
+        name="small", architecture=name, classes=CLASSES, palette=PALETTE, ignore_index=255, inputs=(pixels,),
+        outputs=(logits,), preprocess=Preprocess(), output_stride=8, weights_sha256=WEIGHTS_SHA256,
+        licence="Apache-2.0",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net = build(name, classes=len(CLASSES), size=size)
+    _settle(net, spec)
+    return Checkpoint(spec=spec, net=net.eval(), folder=Path())
+
+
+def pictures(spec: ModelSpec, *, first: int = 0, count: int = 4) -> list[np.ndarray]:
+    """Return input tensors (1, H, W, 3) uint8 of rendered streets."""
+    streets = (render_street(seed)[0] for seed in range(first, first + count))
+    return [prepare(image, preprocess=spec.preprocess, tensor=picture_spec(spec)) for image in streets]
+
+
+def ranges(checkpoint: Checkpoint) -> Ranges:
+    """Return ranges observed on four streets."""
+    graph = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
+    tensors = pictures(checkpoint.spec)
+    observed = observe_points(graph, lambda: iter(tensors), plan=plan(graph))
+    calibration = CalibrationSet(
+        source="streets:4", split="train", item_ids=("a", "b", "c", "d"), selection="all", seed=0,
+        class_pixels=(1,) * len(CLASSES), preprocess_sha256=preprocess_sha256(checkpoint.spec.preprocess), sha256="0",
+    )  # fmt: skip
+    return Ranges(weights_sha256=WEIGHTS_SHA256, observer="test", ranges=observed, calibration=calibration)
+
+
+def _settle(net: nn.Module, spec: ModelSpec) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.5
+        elif isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.normal_(module.weight, 0.0, 0.2)
+    host = dataclasses.replace(spec.preprocess, in_graph=False)
+    images = (render_street(seed)[0] for seed in range(3))
+    batch = np.concatenate([prepare(image, preprocess=host, tensor=spec.inputs[0]) for image in images])
+    net.train()
+    with torch.no_grad():
+        for _ in range(8):
+            net(torch.from_numpy(batch))

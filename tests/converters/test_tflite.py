@@ -1,0 +1,196 @@
+"""What a `.tflite` holds, and that LiteRT answers as the exported program does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert.interpreter import Interpreter
+from contracts.deployable import deployable, pictures, ranges
+from torch import Tensor, nn
+
+from edgeseg.converters.tflite import CONVERTER
+from edgeseg.converters.tflite.census import census
+from edgeseg.converters.tflite.flatbuffer import ALIGNMENT, Model, read_model, write_model
+from edgeseg.converters.tflite.float_islands import keep_in_float
+from edgeseg.converters.tflite.half import halve_weights
+from edgeseg.converters.tflite.lowering import lower
+from edgeseg.core import requirements
+from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.protocols import Converter
+from edgeseg.core.quantization import Precision, Ranges
+from edgeseg.errors import ConversionError, MissingDependency
+from edgeseg.export import export
+from edgeseg.export.observing import observe_points
+from edgeseg.export.points import plan
+from edgeseg.export.quantizing import affine, quantize
+from edgeseg.models.checkpoint import Checkpoint
+
+Made = tuple[ExportedModel, Conversion, bytes]
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return deployable()
+
+
+@pytest.fixture(scope="module")
+def observed(checkpoint: Checkpoint) -> Ranges:
+    return ranges(checkpoint)
+
+
+def make(checkpoint: Checkpoint, folder: Path, *, precision: Precision, observed: Ranges | None = None) -> Made:
+    exported = export(checkpoint, precision=precision, ranges=observed, workdir=folder, onnx=False)
+    conversion = CONVERTER.convert(exported, folder=folder)
+    return exported, conversion, (folder / conversion.entry).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def fp32(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make(checkpoint, tmp_path_factory.mktemp("fp32"), precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def int8(checkpoint: Checkpoint, observed: Ranges, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make(checkpoint, tmp_path_factory.mktemp("int8"), precision="int8", observed=observed)
+
+
+def run(content: bytes, tensor: np.ndarray) -> np.ndarray:
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
+    interpreter.invoke()
+    return np.array(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+
+
+def ask(program: object, tensor: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return program.module()(torch.from_numpy(tensor)).numpy()  # type: ignore[attr-defined]
+
+
+def kinds(content: bytes) -> dict[str, int]:
+    return census(read_model(content), int8=False).kinds
+
+
+def scales(model: Model) -> set[tuple[float, int]]:
+    stored = [model.stored(index) for index in range(len(model.graph.tensors)) if model.tensor(index).type == 9]
+    return {(item.scale, item.zero_point or 0) for item in stored if item.scale is not None}
+
+
+def test_it_is_a_converter() -> None:
+    assert isinstance(CONVERTER, Converter)
+
+
+def test_fp32_answers_as_torch_does_without_a_transpose(fp32: Made) -> None:
+    exported, conversion, content = fp32
+    np.testing.assert_allclose(run(content, exported.golden_picture[None]), exported.golden_output, atol=1e-3)
+    assert not {"TRANSPOSE", "RESHAPE", "GATHER", "DEQUANTIZE"} & set(kinds(content))
+    assert (conversion.input, conversion.output) == (exported.input, exported.output)
+    assert conversion.report.ops_total == sum(kinds(content).values()) - 1  # all but the CAST of the pixels
+
+
+def test_input_and_output_carry_their_names(fp32: Made) -> None:
+    signature = Interpreter(model_content=fp32[2]).get_signature_list()
+    assert signature == {"serving_default": {"inputs": ["picture"], "outputs": ["logits"]}}
+
+
+def test_every_op_of_fast_scnn_but_normalisation_is_int8(int8: Made) -> None:
+    _, conversion, content = int8
+    found = kinds(content)
+    assert found["QUANTIZE"] == 1
+    assert "DEQUANTIZE" not in found
+    assert Counter(item.op for item in conversion.report.fallbacks) == {"MUL": 1, "ADD": 1}
+    assert conversion.report.ops_quantized == conversion.report.ops_total - 2
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "CONCATENATION"} <= set(found)
+
+
+def test_int8_answers_as_the_int8_program_does(checkpoint: Checkpoint, int8: Made) -> None:
+    exported, conversion, content = int8
+    tensor = pictures(checkpoint.spec, first=50, count=1)[0]
+    stored, wanted = run(content, tensor), ask(exported.program, tensor)
+    output = conversion.output
+    assert stored.dtype == np.int8
+    assert output.dtype == "int8"
+    assert output.scale is not None
+    assert output.zero_point is not None
+    answer = (stored.astype(np.float32) - output.zero_point) * output.scale
+    assert np.corrcoef(answer.ravel(), wanted.ravel())[0, 1] > 0.97
+
+
+def test_scales_in_the_file_are_those_of_the_ranges(int8: Made, observed: Ranges) -> None:
+    wanted = sorted(affine(item.low, item.high) for item in observed.ranges)
+    found = sorted(scales(read_model(int8[2])))
+    for scale, zero_point in wanted:
+        assert any(zero_point == zero and scale == pytest.approx(other, rel=1e-6) for other, zero in found), scale
+
+
+def test_weights_are_int8_with_a_scale_a_channel(int8: Made) -> None:
+    model = read_model(int8[2])
+    for operator in model.operators:
+        if model.op_name(operator) in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+            weight = model.tensor(operator.inputs[1])
+            assert weight.type == 9
+            channels = operator.outputs[0]
+            assert len(weight.quantization.scale) == model.tensor(channels).shape[3]
+
+
+def test_fp16_halves_the_file_and_keeps_the_answer(fp32: Made) -> None:
+    exported, _, content = fp32
+    model = read_model(content)
+    halve_weights(model)
+    halved = write_model(model)
+    assert len(halved) < 0.56 * len(content)
+    difference = np.abs(run(halved, exported.golden_picture[None]) - exported.golden_output)
+    assert 0 < difference.max() < 0.02 * np.abs(exported.golden_output).max()
+
+
+def test_buffers_are_aligned_for_arm(fp32: Made) -> None:
+    content = write_model(read_model(fp32[2]))
+    for buffer in read_model(content).tree.buffers:
+        if buffer.data is not None and len(buffer.data) > 64:
+            assert content.index(bytes(buffer.data)) % ALIGNMENT == 0
+
+
+class Swish(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.act = nn.Hardswish()
+        self.second = nn.Conv2d(8, 4, 1)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        x = (picture.to(torch.float32) * 0.01).permute(0, 3, 1, 2)
+        return self.second(self.act(self.first(x))).permute(0, 2, 3, 1)
+
+
+def test_hard_swish_leaves_int8_again() -> None:
+    torch.manual_seed(0)
+    tensor = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
+    program = torch.export.export(Swish().eval(), (torch.from_numpy(tensor),))
+    graph = program.module()
+    made = quantize(program, ranges=observe_points(graph, lambda: iter([tensor]), plan=plan(graph)))
+    content = lower(made.program, shape=tensor.shape, int8=True)
+    model = read_model(content)
+    assert census(model, int8=True).fallbacks[-1].op != "HARD_SWISH"
+    keep_in_float(model)
+    (fallback,) = [item for item in census(model, int8=True).fallbacks if item.op == "HARD_SWISH"]
+    assert "several times slower" in fallback.reason
+    islands, before = write_model(model), run(content, tensor).astype(int)
+    assert kinds(islands)["DEQUANTIZE"] == kinds(content).get("DEQUANTIZE", 0) + 1
+    assert np.abs(run(islands, tensor).astype(int) - before).max() <= 2
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "missing_modules", lambda modules: ("litert_torch",))
+    with pytest.raises(MissingDependency, match=r"litert_torch is not installed.*edgeseg\[convert-tflite\]"):
+        CONVERTER.check()
+
+
+def test_a_program_that_litert_torch_cannot_take_is_one_clear_error(fp32: Made, tmp_path: Path) -> None:
+    broken = dataclasses.replace(fp32[0], program=object())
+    with pytest.raises(ConversionError, match="litert-torch failed"):
+        CONVERTER.convert(broken, folder=tmp_path)

@@ -1,0 +1,77 @@
+"""Points, ranges and scales."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from contracts.deployable import deployable, pictures
+from torch.fx import GraphModule
+
+from edgeseg.core.spec import ModelSpec
+from edgeseg.export.export import deploy, export_program
+from edgeseg.export.observing import BINS, Histogram, least_error_range, observe_points
+from edgeseg.export.points import plan
+from edgeseg.export.quantizing import affine
+
+
+@pytest.fixture(scope="module")
+def spec() -> ModelSpec:
+    return deployable().spec
+
+
+@pytest.fixture(scope="module")
+def graph() -> GraphModule:
+    checkpoint = deployable()
+    return export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
+
+
+def test_pools_resizes_and_concatenation_share_one_scale(graph: GraphModule) -> None:
+    groups = [point for point in plan(graph).points if len(point.nodes) > 1]
+    assert [(point.name, len(point.nodes)) for point in groups] == [
+        ("net.features.8:add", 14),  # the pyramid: its input, 4 pools, 4 projections, 4 resizes, 1 concatenation
+        ("net.pyramid.fuse.2:relu", 2),
+    ]
+
+
+def test_names_do_not_depend_on_the_size(graph: GraphModule) -> None:
+    other = deployable(size=(96, 64))
+    program = export_program(deploy(other, spec=other.spec, output="labels"), spec=other.spec)
+    names = [point.name for point in plan(graph).points]
+    assert [point.name for point in plan(program.module()).points] == names
+    assert len(set(names)) == len(names)
+
+
+def test_order_of_pictures_does_not_change_ranges(graph: GraphModule, spec: ModelSpec) -> None:
+    found, tensors = plan(graph), pictures(spec, count=3)
+    forward = observe_points(graph, lambda: iter(tensors), plan=found)
+    assert observe_points(graph, lambda: reversed(tensors), plan=found) == forward
+
+
+def test_exact_points_keep_their_extremes(graph: GraphModule, spec: ModelSpec) -> None:
+    found, tensors = plan(graph), pictures(spec, count=1)
+    last = found.points[-1].name
+    (logits,) = [item for item in observe_points(graph, lambda: iter(tensors), plan=found, exact=(last,))
+                 if item.name == last]  # fmt: skip
+    with torch.no_grad():
+        answer = graph(torch.from_numpy(tensors[0]))
+    assert (logits.low, logits.high) == pytest.approx((answer.min().item(), answer.max().item()))
+
+
+def test_a_lone_outlier_is_clipped_and_a_flat_histogram_is_not() -> None:
+    counts = np.ones(BINS)
+    assert least_error_range(Histogram(low=-1.0, high=1.0, counts=counts)) == pytest.approx((-1.0, 1.0), abs=0.05)
+    counts = np.zeros(BINS)
+    counts[: BINS // 2] = 1000.0
+    counts[-1] = 1.0
+    low, high = least_error_range(Histogram(low=0.0, high=10.0, counts=counts))
+    assert low == 0.0
+    assert 4.9 < high < 10.0
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-1.0, 3.0), (2.0, 5.0), (-4.0, -1.0), (0.0, 0.0)])
+def test_scales_span_the_range_and_hold_zero_exactly(low: float, high: float) -> None:
+    scale, zero_point = affine(low, high)
+    assert -128 <= zero_point <= 127
+    assert scale * (-128 - zero_point) <= min(low, 0.0) + scale
+    assert scale * (127 - zero_point) >= max(high, 0.0) - scale
