@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import resources
 from pathlib import Path
 
 from edgeseg.core import registry
@@ -81,6 +80,8 @@ def _target_threads(manifest: Manifest, engine: str) -> int | None:
     """Return the threads that the artifact's target sets for `engine`; None where the target is a plain format, and
     where its file is not on this machine: an artifact runs without it.
     """
+    from importlib import resources
+
     path = Path(str(resources.files("edgeseg.targets"))) / f"{Path(manifest.target).stem}.toml"
     if not path.is_file():
         return None

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
-from urllib.parse import parse_qsl
 
 from edgeseg.core import registry
 from edgeseg.core.names import unknown
@@ -31,6 +30,8 @@ class Request:
 
     def options(self, *known: str) -> tuple[str, dict[str, str]]:
         """Return `rest` without its options, and the options; raises `UnknownName` for one not in `known`."""
+        from urllib.parse import parse_qsl
+
         plain, _, query = self.rest.partition("?")
         pairs = dict(parse_qsl(query, keep_blank_values=True))
         for key in pairs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
 
 from edgeseg.core.protocols import EngineStatus
 from edgeseg.errors import MissingDependency
@@ -21,6 +20,8 @@ def library_status(module: str, *, title: str, distribution: str, mend: str) -> 
     except Exception as error:  # a native library may fail in any way
         words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return EngineStatus(available=False, reason=f"{title} is installed but does not import ({words}):", mend=mend)
+    from importlib import metadata
+
     try:
         version = metadata.version(distribution)
     except metadata.PackageNotFoundError:

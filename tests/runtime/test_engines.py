@@ -1,0 +1,100 @@
+"""Each engine against the contract, and what a person reads when one cannot be used."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from contracts import tiny_artifact as tiny
+from contracts.engine_contract import EngineContract
+
+from edgeseg.core import registry
+from edgeseg.core.protocols import Engine, EngineStatus
+from edgeseg.errors import MissingDependency, UnknownName, UnsupportedError
+from edgeseg.runtime import load
+
+
+class TestLiteRT(EngineContract):
+    engine, file_format = "litert", "tflite"
+
+
+class TestTFLiteRuntime(EngineContract):
+    engine, file_format = "tflite-runtime", "tflite"
+
+
+class TestOnnxRuntime(EngineContract):
+    engine, file_format = "onnxruntime", "onnx"
+
+
+class TestOpenVINO(EngineContract):
+    engine, file_format = "openvino", "openvino"
+
+
+LIBRARIES = {"litert": "ai_edge_litert.interpreter", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_missing_library_names_the_extra(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file_format = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "openvino"}[name]
+    tiny.make_artifact(tmp_path / "a", file_format=file_format)
+    monkeypatch.setitem(sys.modules, LIBRARIES[name], None)
+    with pytest.raises(MissingDependency, match=r'pip install "edgeseg\[') as caught:
+        load(tmp_path / "a", engine=name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_library_that_breaks_on_import_is_a_reason_and_not_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeseg.runtime.engines import library
+
+    def broken(_name: str) -> None:
+        raise RuntimeError("compiled against another numpy\nand more")
+
+    monkeypatch.setattr(library.importlib, "import_module", broken)
+    status = library.library_status("x", title="X", distribution="x", mend="pip install x")
+    assert not status.available
+    assert "compiled against another numpy" in status.reason
+    assert "\n" not in status.reason
+
+
+def test_another_engine_takes_over_when_the_artifacts_own_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = pytest.importorskip("ai_edge_litert.interpreter")
+    from edgeseg.runtime.engines.litert import LiteRT
+
+    tiny.make_artifact(tmp_path / "a")
+    monkeypatch.setattr(LiteRT, "status", lambda self: EngineStatus(available=False, reason="gone", mend="pip"))
+    # The two libraries share one class, so LiteRT's stands in where tflite-runtime is not installed.
+    monkeypatch.setitem(sys.modules, "tflite_runtime", types.ModuleType("tflite_runtime"))
+    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", library)
+    with load(tmp_path / "a", threads=1) as session:
+        assert session.engine == "tflite-runtime"
+        assert session.segment(tiny.picture()).shape == tiny.SIZE
+
+
+def test_a_misspelt_engine_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    tiny.make_artifact(tmp_path / "a")
+    with pytest.raises(UnknownName, match='Did you mean "litert"'):
+        load(tmp_path / "a", engine="literd")
+
+
+def test_an_engine_of_another_format_names_those_that_run_it(tmp_path: Path) -> None:
+    tiny.make_artifact(tmp_path / "a")
+    with pytest.raises(UnsupportedError, match=r"Engines for it: litert, tflite-runtime"):
+        load(tmp_path / "a", engine="onnxruntime")
+
+
+def test_openvino_keeps_full_precision_unless_the_artifact_is_half(tmp_path: Path) -> None:
+    engine = registry.load("engines", "openvino")
+    assert isinstance(engine, Engine)
+    if not engine.status().available:
+        pytest.skip("OpenVINO is not installed")
+    tiny.make_artifact(tmp_path / "full", file_format="openvino")
+    tiny.make_artifact(tmp_path / "half", file_format="openvino", precision="fp16")
+    with load(tmp_path / "full", threads=1) as session:
+        assert session.options["inference_precision"] == "f32"
+    with load(tmp_path / "half", threads=1) as session:
+        assert session.options["inference_precision"] in ("f32", "f16", "bf16")
+    assert sys.modules.get("openvino_telemetry") is None

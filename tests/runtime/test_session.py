@@ -1,0 +1,106 @@
+"""Opening artifacts: what holds, and what a person reads when something does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contracts import tiny_artifact as tiny
+
+from edgeseg.errors import ArtifactError, GateError, InputError
+from edgeseg.runtime import load, verify
+
+BLOCKED = ("torch", "onnx", "tensorflow", "rich", "matplotlib")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny.make_artifact(tmp_path / "a").folder
+
+
+def test_the_runtime_imports_and_runs_without_any_training_library(folder: Path, tmp_path: Path) -> None:
+    code = f"""
+import sys
+for name in {BLOCKED!r}:
+    sys.modules[name] = None
+import edgeseg.runtime
+loaded = [name for name in ("cv2", "ai_edge_litert", "onnxruntime", "openvino") if name in sys.modules]
+assert not loaded, loaded
+with edgeseg.runtime.load({str(folder)!r}, threads=1) as session, edgeseg.runtime.open_camera("synthetic") as camera:
+    sink = edgeseg.runtime.VideoSink({str(tmp_path / "o.avi")!r}, fps=30)
+    print(edgeseg.runtime.run(session, camera, frames=2, sinks=(sink,)).frames)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "2"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 1), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+    ids=["grey", "one channel", "alpha", "float", "empty"],
+)
+def test_a_picture_of_another_kind_is_refused_in_words(folder: Path, image: np.ndarray) -> None:
+    with load(folder, threads=1) as session, pytest.raises(InputError, match=r"\(H, W, 3\) uint8"):
+        session.segment(image)
+
+
+def test_a_flipped_byte_is_found(folder: Path) -> None:
+    path = folder / "model.tflite"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match="a byte was changed"):
+        load(folder)
+
+
+def test_threads_must_make_sense_and_default_to_what_there_is(folder: Path) -> None:
+    with pytest.raises(InputError, match="threads is 0"):
+        load(folder, threads=0)
+    with load(folder) as session:
+        assert 1 <= session.threads <= 4
+
+
+def test_verify_fails_where_labels_differ(folder: Path) -> None:
+    import cv2
+
+    path = folder / "golden" / "expected.png"
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(path), (labels + 1).astype(np.uint8))
+    tiny.reseal(folder)
+    with pytest.raises(GateError, match=r"repeats 0\.00 % of the golden labels"):
+        verify(folder)
+
+
+def test_verify_fails_where_preprocessing_differs(folder: Path) -> None:
+    import cv2
+
+    path = folder / "golden" / "picture.png"
+    cv2.imwrite(str(path), cv2.imread(str(path)) // 2)
+    tiny.reseal(folder)
+    with pytest.raises(GateError, match="preprocessing differs"):
+        verify(folder)
+
+
+def test_verify_reports_the_distance_to_the_float_reference(folder: Path) -> None:
+    import cv2
+
+    path = folder / "golden" / "reference.png"
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    labels[: labels.shape[0] // 2] = 200
+    cv2.imwrite(str(path), labels)
+    tiny.reseal(folder)
+    found = verify(folder)
+    assert found.reference_agreement == pytest.approx(0.5)
+    assert found.agreement == 1.0
+    assert found.files == 4
