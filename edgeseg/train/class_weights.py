@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from edgeseg.data import Sample
@@ -12,7 +14,7 @@ ENET_C = 1.02
 
 
 def class_weights(
-    recipe: LossRecipe, samples: list[Sample] | None, *, classes: tuple[str, ...], ignore_index: int
+    recipe: LossRecipe, samples: Iterable[Sample], *, classes: tuple[str, ...], ignore_index: int
 ) -> np.ndarray | None:
     """Return the weight of each class, (C,) float32 with mean 1 over the training pixels, or None without weights.
 
@@ -27,7 +29,7 @@ def class_weights(
         return None
     if isinstance(recipe.class_weights, tuple):
         return _given(recipe.class_weights, classes)
-    pixels, shown = _count(samples or [], classes=len(classes), ignore_index=ignore_index)
+    pixels, shown = _count(samples, classes=len(classes), ignore_index=ignore_index)
     rule = _median_frequency if recipe.class_weights == "median-frequency" else _enet
     weights = rule(pixels, shown) ** recipe.class_weight_power
     weights[pixels == 0] = 0.0
@@ -43,7 +45,7 @@ def _given(weights: tuple[float, ...], classes: tuple[str, ...]) -> np.ndarray:
     return np.array(weights, np.float32)
 
 
-def _count(samples: list[Sample], *, classes: int, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
+def _count(samples: Iterable[Sample], *, classes: int, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels of each class, and the valid pixels of the pictures that show it, both (C,) float64."""
     pixels, shown = np.zeros(classes), np.zeros(classes)
     for sample in samples:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, Sample
 from edgeseg.pixels import decode, prepare
@@ -28,12 +29,16 @@ def evaluate(
     net: nn.Module, data: Dataset | Sequence[Sample], *, spec: ModelSpec, device: torch.device | None = None
 ) -> Score:
     """Return the score of a net in evaluation mode on labelled pictures, at each label map's own size."""
-    classes = len(spec.classes)
-    confusion = np.zeros((classes, classes), np.int64)
+    confusion = ConfusionMatrix(len(spec.classes), ignore_index=spec.ignore_index)
     for index in range(len(data)):
         sample = data[index] if isinstance(data, Sequence) else data.load(index)
-        confusion += _confusion(predict(net, sample.image, spec=spec, device=device), sample.labels, spec=spec)
-    return score(confusion, classes=spec.classes, images=len(data))
+        confusion.update(predict(net, sample.image, spec=spec, device=device), sample.labels)
+    return Score(
+        miou=confusion.miou(),
+        pixel_accuracy=confusion.pixel_accuracy(),
+        per_class_iou=dict(zip(spec.classes, confusion.per_class_iou(), strict=True)),
+        images=len(data),
+    )
 
 
 @torch.inference_mode()
@@ -53,25 +58,3 @@ def normalise(pixels: torch.Tensor, *, spec: ModelSpec) -> torch.Tensor:
     mean = torch.tensor(rule.mean, device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(rule.std, device=pixels.device).view(1, 3, 1, 1)
     return (pixels.float() * rule.scale - mean) / std
-
-
-def _confusion(predicted: np.ndarray, labels: np.ndarray, *, spec: ModelSpec) -> np.ndarray:
-    """Return pixel counts, (true class, predicted class) int64."""
-    classes = len(spec.classes)
-    valid = labels != spec.ignore_index
-    pairs = labels[valid].astype(np.int64) * classes + predicted[valid]
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-
-
-def score(confusion: np.ndarray, *, classes: tuple[str, ...], images: int) -> Score:
-    """Return mIoU, pixel accuracy and per-class IoU from pixel counts (true class, predicted class)."""
-    hits = np.diag(confusion)
-    union = confusion.sum(0) + confusion.sum(1) - hits
-    ious = [float(hit / area) if area else None for hit, area in zip(hits, union, strict=True)]
-    known = [iou for iou in ious if iou is not None]
-    return Score(
-        miou=float(np.mean(known)) if known else 0.0,
-        pixel_accuracy=float(hits.sum() / max(1, confusion.sum())),
-        per_class_iou=dict(zip(classes, ious, strict=True)),
-        images=images,
-    )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from edgeseg.errors import TrainingError
 from edgeseg.train.evaluate import Score, evaluate, normalise
 from edgeseg.train.events import EpochDone, OnEvent, StepDone
+from edgeseg.train.faults import not_finite, out_of_memory
+from edgeseg.train.interrupt import HeldInterrupt
 from edgeseg.train.output import Output
 from edgeseg.train.recipe import Recipe
 from edgeseg.train.samples import Batch
@@ -36,6 +36,7 @@ class Loop:
         self.steps_per_epoch = math.ceil(len(parts.batches) / recipe.run.accumulate)
         self.steps = self.steps_per_epoch * recipe.schedule.epochs
         self._sitting = time.monotonic()
+        self._interrupt = HeldInterrupt()
 
     def run(self) -> None:
         """Train from where `progress` stands to the last epoch; an interrupt leaves a state to resume from.
@@ -43,18 +44,16 @@ class Loop:
         Raises:
             TrainingError: the loss is not a number, or memory is short.
         """
-        while self.progress.epoch < self.recipe.schedule.epochs:
-            try:
-                self._epoch()
-            except KeyboardInterrupt:
-                self._save()
+        try:
+            with self._interrupt:
+                while self.progress.epoch < self.recipe.schedule.epochs:
+                    self._epoch()
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise out_of_memory(self.recipe, progress=self.progress) from error
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):
                 raise
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise self._out_of_memory() from error
-            except RuntimeError as error:
-                if "can't allocate memory" not in str(error):
-                    raise
-                raise self._out_of_memory() from error
+            raise out_of_memory(self.recipe, progress=self.progress) from error
 
     def _epoch(self) -> None:
         progress, batches = self.progress, self.parts.batches
@@ -62,9 +61,7 @@ class Loop:
         _train_mode(self.parts.module, freeze_norm=self.recipe.run.freeze_norm)
         for batch in batches.epoch(progress.epoch, start=progress.batch):
             self._batch(batch)
-            every = self.recipe.run.save_every_steps
-            if every and self._at_step_end() and progress.step % every == 0 and progress.batch < len(batches):
-                self._save()
+            self._after_batch()
         loss = progress.loss_sum / len(batches)
         score = self._score()
         epoch = progress.epoch
@@ -85,6 +82,19 @@ class Loop:
                 seconds=seconds,
             )
         )
+        if self._interrupt.wanted:
+            raise KeyboardInterrupt
+
+    def _after_batch(self) -> None:
+        """Save where the recipe asks for it, and where an interrupt waits; only between steps."""
+        progress, every = self.progress, self.recipe.run.save_every_steps
+        if progress.batch % self.recipe.run.accumulate or progress.batch == len(self.parts.batches):
+            return
+        if self._interrupt.wanted:
+            self._save()
+            raise KeyboardInterrupt
+        if every and progress.step % every == 0:
+            self._save()
 
     def _batch(self, batch: Batch) -> None:
         """One forward and backward pass, and the step that it may complete."""
@@ -96,9 +106,10 @@ class Loop:
         with self.fabric.no_backward_sync(self.parts.module, enabled=not completes):
             loss = self._loss(batch)
             self.fabric.backward(loss / together)
-        value = float(loss.detach())
+        # Of all processes, so that every one of them stops where one meets a loss that is no number.
+        value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
         if not math.isfinite(value):
-            raise self._not_finite(value)
+            raise not_finite(value, progress=progress)
         progress.loss_sum += value
         progress.batch += 1
         if completes:
@@ -112,7 +123,7 @@ class Loop:
         outputs = self.parts.module(x)
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
-        # Each step looks at other rows and columns; the golden ratio's multiples visit all offsets evenly.
+        # Each step looks at other rows and columns, all offsets evenly: the golden ratio's multiples are well spread.
         position = self.progress.epoch * len(self.parts.batches) + self.progress.batch
         return self.parts.objective(outputs, labels, offset=(position, int(position * 0.6180339887 * 64)))
 
@@ -162,7 +173,7 @@ class Loop:
                     epoch=number,
                     seconds=self.seconds(),
                     start=self.parts.start,
-                    images=self.parts.batches.count,
+                    data=self.parts.data,
                 )
         self.fabric.barrier()
         return score
@@ -171,9 +182,6 @@ class Loop:
         """Dropout's chance is a function of seed, position and process, so a resumed run repeats it."""
         position = self.progress.epoch * len(self.parts.batches) + self.progress.batch
         torch.manual_seed((self.recipe.run.seed * 1_000_003 + position) * 4096 + self.fabric.global_rank)
-
-    def _at_step_end(self) -> bool:
-        return self.progress.batch % self.recipe.run.accumulate == 0
 
     def seconds(self) -> float:
         """Return the wall time of the whole run, all sittings together."""
@@ -205,21 +213,6 @@ class Loop:
         self.parts.optimizer.load_state_dict(state.optimizer)
         if state.scaler:
             self.fabric._precision.load_state_dict(state.scaler)
-
-    def _not_finite(self, value: float) -> TrainingError:
-        return TrainingError(
-            f"Step {self.progress.step + 1} (epoch {self.progress.epoch + 1}): the loss is {value}. The state before it "
-            "is kept. Try a lower optimizer.rate, a longer schedule.warmup_epochs, optimizer.clip = 1.0 or "
-            'run.precision = "fp32".'
-        )
-
-    def _out_of_memory(self) -> TrainingError:
-        run = self.recipe.run
-        return TrainingError(
-            f"Step {self.progress.step + 1}: out of memory with run.batch = {run.batch} at "
-            f"{'x'.join(map(str, self.recipe.model.size))}. Halve run.batch and double run.accumulate, lower model.size, "
-            "raise loss.stride, or set data.cache = false."
-        )
 
 
 def _nobody(event: object) -> None:

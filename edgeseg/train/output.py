@@ -14,7 +14,7 @@ from edgeseg.core.files import MARKER, refuse_foreign, write_json
 from edgeseg.core.records import encode
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
-from edgeseg.models import save_checkpoint
+from edgeseg.models.checkpoint import TRAINING_FILE, save_checkpoint
 from edgeseg.train.describe import versions
 from edgeseg.train.evaluate import Score
 from edgeseg.train.recipe import Recipe
@@ -63,9 +63,7 @@ class Output:
         self._plot = lambda name, value, step: writer.add_scalar(name, value, step)
         self.close = writer.close
 
-    def epoch(
-        self, epoch: int, *, step: int, loss: float, rate: float, score: Score | None, seconds: float
-    ) -> None:
+    def epoch(self, epoch: int, *, step: int, loss: float, rate: float, score: Score | None, seconds: float) -> None:
         """Add an epoch's line to metrics.jsonl and its points to TensorBoard."""
         line: dict[str, object] = {
             "epoch": epoch, "step": step, "loss": round(loss, 6), "rate": rate, "seconds": round(seconds, 2)
@@ -73,9 +71,7 @@ class Output:
         self._plot("train/loss", loss, epoch)
         self._plot("train/rate", rate, epoch)
         if score is not None:
-            line.update(
-                miou=score.miou, pixel_accuracy=score.pixel_accuracy, per_class_iou=score.per_class_iou
-            )
+            line.update(miou=score.miou, pixel_accuracy=score.pixel_accuracy, per_class_iou=score.per_class_iou)
             self._plot("val/miou", score.miou, epoch)
             self._plot("val/pixel_accuracy", score.pixel_accuracy, epoch)
         with (self.folder / METRICS).open("a", encoding="utf-8") as stream:
@@ -90,7 +86,7 @@ class Output:
         epoch: int,
         seconds: float,
         start: dict[str, str],
-        images: int,
+        data: dict[str, object],
     ) -> None:
         """Write the checkpoint folder of the best weights so far, with the account of how they came about."""
         account = {
@@ -100,12 +96,18 @@ class Output:
             "best_epoch": epoch,
             "epochs": self.recipe.schedule.epochs,
             "seconds": round(seconds, 1),
-            "train_images": images,
+            "data": data,
             "start": start,
             "val": encode(score),
             "versions": versions(),
         }
         save_checkpoint(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
+
+    def finish(self, *, seconds: float) -> None:
+        """Write the whole run's duration into the account of the best weights."""
+        path = self.folder / CHECKPOINT / TRAINING_FILE
+        account = json.loads(path.read_text(encoding="utf-8"))
+        write_json({**account, "seconds": round(seconds, 1)}, path)
 
     def save(self, state: RunState) -> None:
         """Write the state to resume from."""

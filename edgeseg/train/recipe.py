@@ -35,7 +35,7 @@ class ModelRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRecipe:
-    """Where the labelled pictures are: a folder, or `streets[:count[:seed]]`. An empty `val` is the `train` data set."""
+    """Where the labelled pictures are: a folder, or `streets[:count[:seed]]`. Without `val`: `train`'s own."""
 
     train: str
     val: str = ""
@@ -178,10 +178,7 @@ def read_recipe(text: str | Path) -> Recipe:
         if str(text) not in recipes():
             raise unknown("recipe", str(text), recipes())
         path = BUNDLED / f"{text}.toml"
-    try:
-        return read_toml(Recipe, path)
-    except InputError as error:
-        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    return read_toml(Recipe, path)
 
 
 def override(
@@ -193,7 +190,7 @@ def override(
     epochs: int | None = None,
     seed: int | None = None,
 ) -> Recipe:
-    """Return the recipe with what is given in place of its own: data set (train and val), start weights, epochs, seed."""
+    """Return the recipe with what is given in place of its own; `data` is for train and val."""
     model, run, schedule, source = recipe.model, recipe.run, recipe.schedule, recipe.data
     if data is not None:
         source = dataclasses.replace(source, train=data, val="")
@@ -201,15 +198,9 @@ def override(
         model = dataclasses.replace(model, init=init, encoder="")
     if encoder is not None:
         model = dataclasses.replace(model, encoder=encoder, init="")
-    if epochs is not None:
-        schedule = _replace(schedule, "epochs", epochs)
-    if seed is not None:
-        run = _replace(run, "seed", seed)
-    return dataclasses.replace(recipe, model=model, data=source, run=run, schedule=schedule)
-
-
-def _replace(table: ScheduleRecipe | RunRecipe, key: str, value: int) -> ScheduleRecipe | RunRecipe:
     try:
-        return dataclasses.replace(table, **{key: value})
+        schedule = schedule if epochs is None else dataclasses.replace(schedule, epochs=epochs)
+        run = run if seed is None else dataclasses.replace(run, seed=seed)
     except ValueError as error:
-        raise InputError(f"{key} is {value}: {error}") from error
+        raise InputError(f"epochs {epochs}, seed {seed}: {error}") from error
+    return dataclasses.replace(recipe, model=model, data=source, run=run, schedule=schedule)

@@ -59,6 +59,8 @@ def train(
         output.open(epochs_done=loop.progress.epoch)
     try:
         loop.run()
+        if fabric.is_global_zero:
+            output.finish(seconds=loop.seconds())
     finally:
         output.close()
     progress = loop.progress

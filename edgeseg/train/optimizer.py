@@ -1,0 +1,26 @@
+"""The optimizer and its parameter groups."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgeseg.train.recipe import Recipe
+
+
+def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer; each group keeps its own base rate as `base`, which the schedule scales."""
+    wanted = recipe.optimizer
+    encoder = {id(parameter) for parameter in getattr(net, "encoder", nn.Module()).parameters()}
+    groups: list[dict[str, object]] = []
+    for inside, factor in ((False, 1.0), (True, wanted.encoder_rate)):
+        own = [parameter for parameter in net.parameters() if (id(parameter) in encoder) == inside]
+        for decayed in (True, False):
+            chosen = [parameter for parameter in own if (parameter.ndim > 1) == decayed]
+            if chosen:
+                base = wanted.rate * factor
+                decay = wanted.weight_decay if decayed else 0.0
+                groups.append({"params": chosen, "lr": base, "base": base, "weight_decay": decay})
+    if wanted.name == "sgd":
+        return torch.optim.SGD(groups, lr=wanted.rate, momentum=wanted.momentum, nesterov=wanted.momentum > 0)
+    return torch.optim.AdamW(groups, lr=wanted.rate)

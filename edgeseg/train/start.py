@@ -1,0 +1,53 @@
+"""The net that a run starts from."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from edgeseg.core.files import sha256_of
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import InputError
+from edgeseg.models import build, load_checkpoint, load_encoder, resolve_model
+from edgeseg.train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str]]:
+    """Return the net with its start weights, and what they are (name and SHA-256).
+
+    Raises:
+        InputError: no such weights, or a checkpoint of another architecture.
+        CheckpointError: weights that cannot be read or do not fit.
+    """
+    net = build(recipe.model.name, classes=len(spec.classes), size=recipe.model.size, aux=recipe.loss.aux > 0)
+    if recipe.model.encoder:
+        path = Path(recipe.model.encoder)
+        loaded = load_encoder(net, path)
+        log.info("encoder weights: %d tensors, %d missing", len(loaded.matched), len(loaded.missing))
+        return net, {"encoder": path.name, "sha256": sha256_of(path)}
+    if not recipe.model.init:
+        return net, {}
+    checkpoint = load_checkpoint(resolve_model(recipe.model.init))
+    if checkpoint.spec.architecture != recipe.model.name:
+        raise InputError(
+            f'init = "{recipe.model.init}" is a {checkpoint.spec.architecture}; the recipe trains {recipe.model.name}. '
+            "Start from a checkpoint of the same architecture."
+        )
+    given = checkpoint.net.state_dict()
+    if checkpoint.spec.classes != spec.classes:
+        classifier = _classifier_keys(recipe.model.name, spec)
+        given = {key: value for key, value in given.items() if key not in classifier}
+        log.info("other classes: the classifier starts fresh (%d tensors)", len(classifier))
+    net.load_state_dict(given, strict=False)
+    return net, {"checkpoint": checkpoint.spec.name, "sha256": checkpoint.spec.weights_sha256}
+
+
+def _classifier_keys(name: str, spec: ModelSpec) -> set[str]:
+    """Return the keys whose shape depends on the number of classes."""
+    count = len(spec.classes)
+    few, more = (build(name, classes=number, size=spec.size).state_dict() for number in (count, count + 1))
+    return {key for key, value in few.items() if value.shape != more[key].shape}

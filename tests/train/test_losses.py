@@ -1,0 +1,132 @@
+"""Every loss against a case worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgeseg.core.records import decode
+from edgeseg.train.losses import cross_entropy, dice, focal, lovasz
+from edgeseg.train.objective import Objective, at_pixels
+from edgeseg.train.recipe import LossRecipe
+
+LOSSES = [cross_entropy, focal, dice, lovasz]
+
+
+def pixels(*probabilities: tuple[float, ...]) -> Tensor:
+    """Return logits (1, C, 1, n) whose softmax is the given probabilities."""
+    return torch.tensor(probabilities).log().T[None, :, None, :]
+
+
+def labels(*values: int) -> Tensor:
+    return torch.tensor(values)[None, None, :]
+
+
+def test_cross_entropy_is_the_weighted_mean_of_minus_log_p() -> None:
+    logits, truth = pixels((0.5, 0.5), (0.25, 0.75), (0.9, 0.1)), labels(0, 1, 255)
+    plain = cross_entropy(logits, truth, ignore_index=255)
+    assert float(plain) == pytest.approx((math.log(2) - math.log(0.75)) / 2)
+    weighted = cross_entropy(logits, truth, ignore_index=255, weights=torch.tensor([1.0, 3.0]))
+    assert float(weighted) == pytest.approx((math.log(2) - 3 * math.log(0.75)) / 4)
+
+
+def test_cross_entropy_agrees_with_pytorch() -> None:
+    torch.manual_seed(0)
+    logits, truth, weights = torch.randn(2, 5, 6, 7), torch.randint(0, 5, (2, 6, 7)), torch.rand(5)
+    truth[0, :2] = 255
+    expected = F.cross_entropy(logits, truth, weight=weights, ignore_index=255)
+    torch.testing.assert_close(cross_entropy(logits, truth, ignore_index=255, weights=weights), expected)
+
+
+def test_ohem_keeps_the_hardest_share() -> None:
+    logits, truth = pixels((0.9, 0.1), (0.2, 0.8), (0.6, 0.4), (0.1, 0.9)), labels(0, 0, 0, 255)
+    kept = cross_entropy(logits, truth, ignore_index=255, ohem_share=1 / 3)
+    assert float(kept) == pytest.approx(-math.log(0.2))
+
+
+def test_ohem_keeps_pixels_below_the_threshold_too() -> None:
+    logits, truth = pixels((0.9, 0.1), (0.2, 0.8), (0.6, 0.4)), labels(0, 0, 0)
+    kept = cross_entropy(logits, truth, ignore_index=255, ohem_share=1 / 3, ohem_threshold=0.7)
+    assert float(kept) == pytest.approx(-(math.log(0.2) + math.log(0.6)) / 2)
+
+
+def test_focal_scales_each_pixel_by_one_minus_p_to_gamma() -> None:
+    logits, truth = pixels((0.5, 0.5), (0.25, 0.75)), labels(0, 1)
+    expected = (0.5**2 * math.log(2) - 0.25**2 * math.log(0.75)) / 2
+    assert float(focal(logits, truth, ignore_index=255, gamma=2.0)) == pytest.approx(expected)
+    without = focal(logits, truth, ignore_index=255, gamma=0.0)
+    torch.testing.assert_close(without, cross_entropy(logits, truth, ignore_index=255))
+
+
+def test_dice_by_hand() -> None:
+    # Class 0: p = 0.8, 0.4, y = 1, 0: 2 * 0.8 / (0.64 + 0.16 + 1). Class 1: p = 0.2, 0.6, y = 0, 1.
+    logits, truth = pixels((0.8, 0.2), (0.4, 0.6), (0.1, 0.9)), labels(0, 1, 255)
+    expected = 1 - (1.6 / 1.8 + 1.2 / 1.4) / 2
+    assert float(dice(logits, truth, ignore_index=255)) == pytest.approx(expected)
+
+
+def test_lovasz_by_hand() -> None:
+    # Class 0: errors 0.7 (its own pixel), 0.6 (foreign), 0.1 (its own). The Jaccard loss grows 1/2, 2/3, 1.
+    # Class 1: errors the same, its one own pixel second: the Jaccard loss grows 1/2, 1, 1.
+    logits, truth = pixels((0.3, 0.7), (0.6, 0.4), (0.9, 0.1)), labels(0, 1, 0)
+    first = 0.7 * 1 / 2 + 0.6 * 1 / 6 + 0.1 * 1 / 3
+    second = 0.7 * 1 / 2 + 0.6 * 1 / 2 + 0.1 * 0
+    assert float(lovasz(logits, truth, ignore_index=255)) == pytest.approx((first + second) / 2)
+
+
+def test_lovasz_of_certain_answers_is_one_minus_the_iou() -> None:
+    # Class 0: 1 hit of a union of 2; class 1: 2 hits of a union of 3.
+    logits = torch.tensor([[[[60.0, -60.0, -60.0, -60.0]], [[-60.0, 60.0, 60.0, 60.0]]]])
+    loss = lovasz(logits, labels(0, 0, 1, 1), ignore_index=255)
+    assert float(loss) == pytest.approx(1 - (1 / 2 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nothing_but_ignored_pixels_gives_zero_and_a_gradient(loss: object) -> None:
+    assert callable(loss)
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    value = loss(logits, torch.full((1, 2, 2), 255), ignore_index=255)
+    value.backward()
+    assert float(value.detach()) == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_ignored_pixels_have_no_gradient(loss: object) -> None:
+    assert callable(loss)
+    torch.manual_seed(0)
+    logits = torch.randn(1, 3, 1, 4, requires_grad=True)
+    loss(logits, labels(0, 1, 2, 255), ignore_index=255).backward()
+    assert logits.grad is not None
+    assert logits.grad[..., :3].abs().sum() > 0
+    assert not logits.grad[..., 3].any()
+
+
+@pytest.mark.parametrize(("stride", "offset"), [(1, (0, 0)), (3, (2, 1))])
+def test_logits_at_pixels_are_those_of_a_bilinear_resize(stride: int, offset: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 8, 12)
+    whole = F.interpolate(logits, size=(64, 96), mode="bilinear", align_corners=False)
+    expected = whole[:, :, offset[0] :: stride, offset[1] :: stride]
+    torch.testing.assert_close(at_pixels(logits, size=(64, 96), offset=offset, stride=stride), expected)
+
+
+def test_the_objective_adds_its_terms_and_the_auxiliary_heads() -> None:
+    torch.manual_seed(0)
+    recipe = decode(LossRecipe, {"dice": 0.5, "lovasz": 2.0, "focal": 1.5, "aux": 0.25, "lovasz_stride": 1}, where="r")
+    logits, aux, truth = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 2, 2), torch.randint(0, 3, (2, 8, 8))
+    fine, coarse = (F.interpolate(x, size=(8, 8), mode="bilinear") for x in (logits, aux))
+    expected = (
+        cross_entropy(fine, truth, ignore_index=255)
+        + 0.5 * dice(fine, truth, ignore_index=255)
+        + 2.0 * lovasz(fine, truth, ignore_index=255)
+        + 1.5 * focal(fine, truth, ignore_index=255)
+        + 0.25 * cross_entropy(coarse, truth, ignore_index=255)
+    )
+    found = Objective(recipe=recipe, ignore_index=255)((logits, aux), truth.to(torch.uint8))
+    torch.testing.assert_close(found, expected)
