@@ -2,50 +2,82 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from edgeseg.core.artifact import Fallback
 
 PLUMBING = ("const", "cast", "quantize", "dequantize")
-WEIGHTED = ("conv", "linear", "matmul")
+WEIGHTED = ("conv", "linear")
+# A device computes these with the op before them, before its result is stored as int8.
+FUSED = ("relu", "relu6", "clip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Census:
-    """Computing ops of a package (constants, casts and int8 pairs left out); `quantized` read only int8 tensors."""
+    """Computing ops of a package (constants, casts and int8 pairs left out); `quantized` ones lie between int8 pairs,
+    with an activation that belongs to them.
+    """
 
     total: int
     quantized: int
     fallbacks: tuple[Fallback, ...]
 
 
-def census(spec: Any, *, int8: bool) -> Census:
-    """Return the census of a package's specification; float fallbacks are listed where `int8` was asked for."""
-    operations = list(_operations(spec))
-    kinds = {output.name: op.type for op in operations for output in op.outputs}
-    computing = [op for op in operations if op.type not in PLUMBING and not op.type.startswith("constexpr")]
-    in_float = [op for op in computing if not _reads_int8(op, kinds)]
-    fallbacks = tuple(_fallback(op, kinds) for op in in_float) if int8 else ()
-    return Census(total=len(computing), quantized=len(computing) - len(in_float), fallbacks=fallbacks)
+def census(spec: Any) -> Census:
+    """Return the census of a package's specification; in a float package every op is a fallback."""
+    graph = _Graph(spec)
+    computing = [op for op in graph.operations if op.type not in PLUMBING and not op.type.startswith("constexpr")]
+    fallbacks = tuple(
+        Fallback(op=op.type, node=op.outputs[0].name, reason=reason)
+        for op in computing
+        if (reason := graph.float_reason(op))
+    )
+    return Census(total=len(computing), quantized=len(computing) - len(fallbacks), fallbacks=fallbacks)
 
 
-def tool_versions() -> dict[str, str]:
-    """Return the versions of the libraries that made the package."""
-    return {name: version(name) for name in ("coremltools", "torch", "torchao", "numpy")}
+class _Graph:
+    """Who reads what, by the names of results."""
 
+    def __init__(self, spec: Any) -> None:
+        self.operations = list(_operations(spec))
+        self._makers = {output.name: op for op in self.operations for output in op.outputs}
+        self._readers: dict[str, list[Any]] = {}
+        for op in self.operations:
+            for name in _names_read(op):
+                self._readers.setdefault(name, []).append(op)
 
-def peak_memory_mb() -> float:
-    """Return this process's highest memory so far in MB; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+    def float_reason(self, op: Any) -> str:
+        """Return why the op computes in float; empty for one that lies between int8 pairs."""
+        if op.type in FUSED and self._follows_int8(op):
+            return self._result_reason(op)
+        sources = [self._source(name) for name in _names_read(op)]
+        in_float = sorted(
+            {source for source in sources if source not in ("const", "dequantize") and "constexpr" not in source}
+        )
+        if in_float:
+            return f"reads {' and '.join(in_float)} in float, without an int8 pair between"
+        if op.type in WEIGHTED:
+            stored = any(source.startswith("constexpr") for source in sources)
+            return "" if stored else "its weights are stored as float"
+        return self._result_reason(op)
+
+    def _source(self, name: str) -> str:
+        """Return the type of the op that made a result, casts between passed over."""
+        maker = self._makers.get(name)
+        if maker is None:
+            return "the picture"
+        return self._source(maker.inputs["x"].arguments[0].name) if maker.type == "cast" else maker.type
+
+    def _follows_int8(self, op: Any) -> bool:
+        makers = [self._makers[name] for name in _names_read(op) if name in self._makers]
+        return all(maker.type == "const" or not self.float_reason(maker) for maker in makers)
+
+    def _result_reason(self, op: Any) -> str:
+        readers = {reader.type for reader in self._readers.get(op.outputs[0].name, ())}
+        in_float = sorted(readers - {"quantize", *FUSED})
+        return f"its result goes to {' and '.join(in_float)} in float" if in_float else ""
 
 
 def _operations(spec: Any) -> Iterator[Any]:
@@ -53,19 +85,5 @@ def _operations(spec: Any) -> Iterator[Any]:
         yield from function.block_specializations[function.opset].operations
 
 
-def _sources(op: Any, kinds: dict[str, str]) -> list[str]:
-    names = [binding.name for argument in op.inputs.values() for binding in argument.arguments if binding.name]
-    return [kinds.get(name, "input") for name in names]
-
-
-def _reads_int8(op: Any, kinds: dict[str, str]) -> bool:
-    sources = _sources(op, kinds)
-    data = [kind for kind in sources if kind != "const" and not kind.startswith("constexpr")]
-    stored = op.type not in WEIGHTED or any(kind.startswith("constexpr") or kind == "dequantize" for kind in sources)
-    return stored and bool(data) and all(kind == "dequantize" for kind in data)
-
-
-def _fallback(op: Any, kinds: dict[str, str]) -> Fallback:
-    before = sorted({kind for kind in _sources(op, kinds) if kind not in ("const", "dequantize")})
-    reason = f"fp16: its input comes from {', '.join(before) or 'float'}, without an int8 pair between"
-    return Fallback(op=op.type, node=op.outputs[0].name, reason=reason)
+def _names_read(op: Any) -> list[str]:
+    return [binding.name for argument in op.inputs.values() for binding in argument.arguments if binding.name]

@@ -45,10 +45,10 @@ def lower(exported: ExportedModel) -> Lowered:
     graph = program.graph_module.graph
     _feed_image(_placeholder(program), graph=graph, layout=exported.input.layout)
     output = exported.output
-    if output.layout == "NHWC" and _drop_last_permutation(graph):
+    if output.layout == "NHWC" and _drop_last_permutation(program):
         output = replace(output, layout="NCHW", shape=tuple(output.shape[axis] for axis in TO_FIRST))
     if output.role == "labels":
-        _drop_last_cast(graph)
+        _drop_last_cast(program)
         output = replace(output, dtype="int32")
     graph.eliminate_dead_code()
     graph.lint()
@@ -111,25 +111,30 @@ def _comes_from(node: object, source: Node) -> bool:
     return node is source
 
 
-def _drop_last_permutation(graph: Graph) -> bool:
+def _drop_last_permutation(program: ExportedProgram) -> bool:
     import torch
 
-    result, last = _last(graph)
+    last = _last(program)
     if last.target is not torch.ops.aten.permute.default or tuple(last.args[1]) != TO_LAST:  # type: ignore[arg-type]
         return False
-    result.replace_input_with(last, last.args[0])  # type: ignore[arg-type]
+    _end_with(last.args[0], program=program)  # type: ignore[arg-type]
     return True
 
 
-def _drop_last_cast(graph: Graph) -> None:
+def _drop_last_cast(program: ExportedProgram) -> None:
     """Core ML's argmax gives int32 whatever torch's was cast to."""
     import torch
 
-    result, last = _last(graph)
+    last = _last(program)
     if last.target is torch.ops.aten._to_copy.default:
-        result.replace_input_with(last, last.args[0])  # type: ignore[arg-type]
+        _end_with(last.args[0], program=program)  # type: ignore[arg-type]
 
 
-def _last(graph: Graph) -> tuple[Node, Node]:
-    result = graph.output_node()
-    return result, result.args[0][0]  # type: ignore[index, return-value]
+def _last(program: ExportedProgram) -> Node:
+    return program.graph_module.graph.output_node().args[0][0]  # type: ignore[index, return-value]
+
+
+def _end_with(node: Node, *, program: ExportedProgram) -> None:
+    program.graph_module.graph.output_node().replace_input_with(_last(program), node)
+    outputs = program.graph_signature.output_specs
+    outputs[0] = replace(outputs[0], arg=replace(outputs[0].arg, name=node.name))

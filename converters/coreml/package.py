@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.converters.coreml.lowering import Lowered
+from edgeseg.core.chatter import hushed
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import ConversionError
@@ -33,26 +34,21 @@ def write_package(lowered: Lowered, *, exported: ExportedModel, path: Path) -> A
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep coremltools' progress bars, its version notices and torch's deprecations off the terminal."""
-    names = ("coremltools", "torchao", "torch.utils._pytree")
-    levels = {name: logging.getLogger(name).level for name in names}
     said = io.StringIO()
-    try:
-        for name in names:
-            # "Torch has not been tested with coremltools": our tests and the parity proof are that test.
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings(), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            # Deprecated calls inside torch, torchao and coremltools; a user can do nothing about them.
-            for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
-                warnings.filterwarnings("ignore", category=category)
-            # numpy 2.4 warns where coremltools' constant folding overflows or takes ndim-1 arrays as scalars.
-            warnings.filterwarnings("ignore", category=RuntimeWarning, module="coremltools")
-            warnings.filterwarnings("ignore", category=UserWarning, module="coremltools|torchao")
+    # "Torch has not been tested with coremltools": the parity proof of every artifact is that test.
+    with hushed("coremltools", "torchao", "torch.utils._pytree"), warnings.catch_warnings():
+        # Deprecated calls inside torch, torchao and coremltools; a user can do nothing about them.
+        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", category=category)
+        # coremltools leaves its temporary folder to the garbage collector, which is early enough.
+        warnings.filterwarnings("ignore", message="Implicitly cleaning up", category=ResourceWarning)
+        # numpy 2.4 warns where coremltools folds constants that overflow, or takes arrays of one number as scalars.
+        for category in (RuntimeWarning, UserWarning):
+            warnings.filterwarnings("ignore", category=category, module="coremltools|torchao")
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-        if said.getvalue():
-            logger.debug("coremltools: %s", said.getvalue())
+    if said.getvalue():
+        logger.debug("coremltools: %s", said.getvalue())
 
 
 def _convert(lowered: Lowered, *, exported: ExportedModel) -> Any:

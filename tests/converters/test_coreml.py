@@ -1,0 +1,209 @@
+"""What an `.mlpackage` holds and computes, judged by the reference evaluator against the exported PyTorch program."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgeseg.converters.coreml import CONVERTER
+from edgeseg.core import requirements
+from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.protocols import Converter
+from edgeseg.core.quantization import CalibrationSet, Precision, Ranges
+from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
+from edgeseg.errors import MissingDependency, UnsupportedError
+from edgeseg.export import export
+from edgeseg.export.export import deploy, export_program
+from edgeseg.export.observing import observe_points
+from edgeseg.export.points import plan
+from edgeseg.models import build
+from edgeseg.models.checkpoint import Checkpoint
+from edgeseg.runtime.engines.mil.package import Package, open_package
+from edgeseg.runtime.engines.mil.program import read_program
+
+SIZE = (64, 96)
+CLASSES = ("road", "sky", "car")
+RANDOM = np.random.default_rng(5)
+PICTURES = [RANDOM.integers(0, 256, (1, *SIZE, 3), dtype=np.uint8) for _ in range(2)]
+NETS = ("fast_scnn", "lraspp_mobilenet_v3_small")
+
+
+def checkpoint(name: str) -> Checkpoint:
+    torch.manual_seed(1)
+    net = build(name, classes=len(CLASSES), size=SIZE)
+    pixels = TensorSpec(name="pixels", shape=(1, 3, *SIZE), dtype="float32", layout="NCHW", role="image")
+    spec = ModelSpec(
+        name="small", architecture=name, classes=CLASSES, palette=((9, 9, 9), (0, 0, 200), (200, 0, 0)),
+        ignore_index=255, inputs=(pixels,), outputs=(), preprocess=Preprocess(), output_stride=8,
+        weights_sha256="0" * 64, licence="CC-BY-4.0", notice="Name the authors.",
+    )  # fmt: skip
+    return Checkpoint(spec=spec, net=net.eval(), folder=Path())
+
+
+def ranges(made: Checkpoint) -> Ranges:
+    graph = export_program(deploy(made, spec=made.spec, output="logits"), spec=made.spec).module()
+    observed = observe_points(graph, lambda: iter(PICTURES), plan=plan(graph))
+    source = CalibrationSet(
+        source="noise", split="train", item_ids=(), selection="all", seed=0, class_pixels=(), preprocess_sha256="",
+        sha256="",
+    )  # fmt: skip
+    return Ranges(weights_sha256="0" * 64, observer="test", ranges=observed, calibration=source)
+
+
+Made = tuple[ExportedModel, Conversion, Package]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
+    known: dict[tuple[str, str, str], Made] = {}
+
+    def made(precision: Precision, name: str = "fast_scnn", output: str = "logits") -> Made:
+        if (precision, name, output) not in known:
+            folder = tmp_path_factory.mktemp("coreml")
+            source = checkpoint(name)
+            exported = export(
+                source, precision=precision, output=output, ranges=ranges(source) if precision == "int8" else None,
+                workdir=folder, onnx=False,
+            )  # type: ignore[arg-type]  # fmt: skip
+            conversion = CONVERTER.convert(exported, folder=folder)
+            known[precision, name, output] = (exported, conversion, open_package(folder / conversion.entry))
+        return known[precision, name, output]
+
+    return made
+
+
+def answers(made: Made, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the exported program and what the package give for a picture (1, H, W, 3), channels first."""
+    exported, _, package = made
+    with torch.no_grad():
+        wanted = exported.folded_program.module()(torch.from_numpy(picture)).numpy()  # type: ignore[attr-defined]
+    got = read_program(package).evaluate(np.ascontiguousarray(picture.transpose(0, 3, 1, 2)))
+    return (wanted.transpose(0, 3, 1, 2) if wanted.ndim == 4 else wanted), got
+
+
+def sqnr_db(wanted: np.ndarray, got: np.ndarray) -> float:
+    noise = np.square(wanted.astype(np.float64) - got).sum()
+    return float(10 * np.log10(np.square(wanted.astype(np.float64)).sum() / max(noise, 1e-300)))
+
+
+def kinds(package: Package) -> Counter[str]:
+    function = package.function
+    return Counter(op.type for op in function.block_specializations[function.opset].operations)
+
+
+def test_is_a_converter_that_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(CONVERTER, Converter)
+    CONVERTER.check()
+    monkeypatch.setattr(requirements.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match=r'coremltools .* pip install "edgeseg\[coreml\]"'):
+        CONVERTER.check()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_float_package_computes_what_torch_does(make: Callable[..., Made], name: str) -> None:
+    wanted, got = answers(make("fp32", name), PICTURES[0])
+    assert wanted.shape == got.shape == (1, len(CLASSES), 8, 12)
+    assert sqnr_db(wanted, got) > 100
+
+
+def test_half_package_is_as_near_as_a_half_torch_net(make: Callable[..., Made]) -> None:
+    wanted, got = answers(make("fp16"), PICTURES[0])
+    source = checkpoint("fast_scnn")
+    deployed = deploy(source, spec=source.spec, output="logits")
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (Preprocess().mean, Preprocess().std))
+    pixels = torch.from_numpy(PICTURES[0]).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        halved = copy.deepcopy(deployed.net).half()(((pixels - mean) / std).half()).float().numpy()
+    assert abs(sqnr_db(wanted, got) - sqnr_db(wanted, halved)) < 4
+    assert sqnr_db(wanted, got) < 80  # rounding took place
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_int8_package_holds_pairs_and_int8_weights(make: Callable[..., Made], name: str) -> None:
+    exported, conversion, package = make("int8", name)
+    found = kinds(package)
+    assert found["constexpr_affine_dequantize"] == found["conv"]
+    assert found["quantize"] >= found["conv"] / 2
+    assert found["dequantize"] >= found["quantize"]
+    assert conversion.report.ops_quantized > conversion.report.ops_total / 2
+    assert all(fallback.reason for fallback in conversion.report.fallbacks)
+    assert not [item for item in conversion.report.fallbacks if item.op == "conv"]
+    assert conversion.scheme.mode == "static-range"
+    assert "mul" in conversion.scheme.float_layers  # the normalisation
+    wanted, got = answers((exported, conversion, package), PICTURES[0])
+    assert sqnr_db(wanted, got) > 15
+    stored = sum(file.stat().st_size for file in package.folder.rglob("weight.bin"))
+    assert stored < 0.7 * sum(file.stat().st_size for file in make("fp16", name)[2].folder.rglob("weight.bin"))
+
+
+def test_takes_an_image_and_gives_channels_first_without_permuting(make: Callable[..., Made]) -> None:
+    _, conversion, package = make("fp16")
+    image = package.spec.description.input[0]
+    assert image.type.WhichOneof("Type") == "imageType"
+    assert (image.type.imageType.height, image.type.imageType.width) == SIZE
+    assert image.name == conversion.input.name == "image"
+    assert (conversion.input.shape, conversion.input.dtype, conversion.input.layout) == ((1, 3, *SIZE), "uint8", "NCHW")
+    assert (conversion.output.shape, conversion.output.layout) == ((1, 3, 8, 12), "NCHW")
+    assert package.spec.description.output[0].name == conversion.output.name
+    assert not kinds(package)["transpose"]
+    assert conversion.report.ops_quantized == 0
+
+
+def test_describes_the_model_to_an_app(make: Callable[..., Made]) -> None:
+    about = make("fp16")[2].spec.description.metadata
+    assert about.author == "edgeseg"
+    assert about.license == "CC-BY-4.0"
+    assert about.versionString
+    assert about.userDefined["classes"] == "road,sky,car"
+    assert about.userDefined["notice"] == "Name the authors."
+
+
+def test_labels_come_as_int32(make: Callable[..., Made]) -> None:
+    made = make("fp32", output="labels")
+    wanted, got = answers(made, PICTURES[1])
+    assert got.dtype == np.int32
+    assert made[1].output.dtype == "int32"
+    assert (wanted == got).mean() > 0.99
+
+
+def test_leaves_the_exported_program_alone_and_says_nothing(
+    make: Callable[..., Made], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exported = make("fp32")[0]
+    capfd.readouterr()
+    CONVERTER.convert(exported, folder=tmp_path)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+    with torch.no_grad():
+        again = exported.program.module()(torch.from_numpy(exported.golden_picture)[None])  # type: ignore[attr-defined]
+    np.testing.assert_allclose(again.numpy(), exported.golden_output, rtol=1e-4, atol=1e-4)
+
+
+def test_refuses_an_input_that_is_no_picture(make: Callable[..., Made], tmp_path: Path) -> None:
+    import dataclasses
+
+    exported = make("fp32")[0]
+    numbers = dataclasses.replace(exported.input, dtype="float32")
+    with pytest.raises(UnsupportedError, match="8-bit picture"):
+        CONVERTER.convert(dataclasses.replace(exported, input=numbers), folder=tmp_path)
+
+
+def test_one_changed_weight_is_noticed(make: Callable[..., Made], tmp_path: Path) -> None:
+    import shutil
+
+    exported, conversion, package = make("fp32")
+    shutil.copytree(package.folder.parents[1], tmp_path / "model.mlpackage")
+    (weights,) = (tmp_path / "model.mlpackage").rglob("weight.bin")
+    data = bytearray(weights.read_bytes())
+    place = (len(data) * 3 // 4) // 4 * 4
+    data[place : place + 4] = (np.frombuffer(data, np.float32, 1, place) + 1).tobytes()
+    weights.write_bytes(bytes(data))
+    altered = open_package(tmp_path / "model.mlpackage")
+    wanted, got = answers((exported, conversion, altered), PICTURES[0])
+    assert sqnr_db(wanted, got) < 80
