@@ -10,7 +10,7 @@ import numpy as np
 from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.protocols import Engine, EngineSession
 from edgeseg.core.spec import TensorSpec
-from edgeseg.errors import InputError
+from edgeseg.errors import ArtifactError, EdgesegError, InputError
 from edgeseg.runtime.choice import choose_engine, choose_threads
 
 
@@ -80,6 +80,7 @@ class Session:
 
         Raises:
             InputError: another shape or dtype, or a session that was closed.
+            ArtifactError: the engine fails, or gives another shape than the manifest says.
         """
         if self._runner is None:
             raise InputError(f"{self.artifact.folder}: this session was closed. Load the artifact again.")
@@ -88,7 +89,18 @@ class Session:
                 f"The tensor is {tensor.shape} {tensor.dtype}; {self.artifact.manifest.name} takes "
                 f"{self._input.shape} {self._input.dtype}. Make it with session.preprocess(image)."
             )
-        return self._runner.run(tensor)
+        try:
+            output = self._runner.run(tensor)
+        except EdgesegError:
+            raise
+        except Exception as error:  # each engine has exceptions of its own
+            raise self._fault(f"{self.engine} failed on it: {' '.join(str(error).split())[:300]}") from None
+        if output.shape != self._output.shape:
+            raise self._fault(f"{self.engine} gives {output.shape}; the manifest says {self._output.shape}.")
+        return output
+
+    def _fault(self, what: str) -> ArtifactError:
+        return ArtifactError(f"{self.artifact.entry}: {what} Convert the artifact again, or try another --engine.")
 
     def decode(self, output: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
         """Return class ids, (H, W) uint8 at `size`, the picture's (height, width), from what `infer` returned."""

@@ -104,3 +104,10 @@ def test_verify_reports_the_distance_to_the_float_reference(folder: Path) -> Non
     assert found.reference_agreement == pytest.approx(0.5)
     assert found.agreement == 1.0
     assert found.files == 4
+
+
+def test_a_model_that_is_not_what_its_manifest_says_ends_with_one_line(folder: Path) -> None:
+    tiny.write_tflite(folder / "model.tflite", (tiny.SIZE[0] * 2, tiny.SIZE[1]))
+    tiny.reseal(folder)
+    with load(folder, threads=1) as session, pytest.raises(ArtifactError, match=r"model\.tflite: litert failed"):
+        session.segment(tiny.picture())
