@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from edgeseg.bench.boundary import BoundaryF1
-from edgeseg.bench.confusion import ConfusionMatrix
+from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.measurement import Accuracy
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from edgeseg.bench.confusion import mean_known
+from edgeseg.core.confusion import mean_known
 
 TOLERANCE = 0.0075
 """Share of the picture's diagonal within which a boundary pixel counts as met (0.75 %, as in the paper)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeseg.bench.accuracy import OnImage, Segmenter, check_classes, picture_count, spec_of
-from edgeseg.bench.confusion import ConfusionMatrix
+from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.data import Dataset
 
 

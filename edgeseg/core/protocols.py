@@ -73,13 +73,14 @@ class Frame:
     """One picture of a source: (H, W, 3) BGR uint8, its number in the source, when it was taken (`time.monotonic`
     seconds).
 
-    `labels` is the ground truth (H, W) uint8 where the source knows it.
+    `labels` is the ground truth (H, W) uint8 where the source knows it, and `classes` are its names.
     """
 
     index: int
     image: np.ndarray
     captured_s: float
     labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
 
 @runtime_checkable

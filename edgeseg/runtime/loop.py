@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.runtime.handover import Handover
 from edgeseg.runtime.hud import Hud
-from edgeseg.runtime.score import Score
 from edgeseg.runtime.session import Session
 from edgeseg.runtime.sinks import Sink, View
 from edgeseg.runtime.timing import Clock, StageTimes
@@ -96,7 +96,7 @@ class _Loop:
         manifest = session.artifact.manifest
         room = 1 if camera.live else ROOM
         self.clock = Clock()
-        self.score = Score(len(manifest.spec.classes))
+        self.confusion = ConfusionMatrix(len(manifest.spec.classes), ignore_index=manifest.spec.ignore_index)
         self._session = session
         self._camera = camera
         self._frames = frames
@@ -138,7 +138,7 @@ class _Loop:
             age_p50_ms=p50_ms,
             age_p90_ms=p90_ms,
             stages_ms=self.clock.percentiles(),
-            miou=self.score.miou(),
+            miou=self._miou(),
             interrupted=interrupted,
         )
 
@@ -178,8 +178,9 @@ class _Loop:
             frame = item.frame
             with self.clock.stage("decode"):
                 labels = self._session.decode(item.output, size=(frame.image.shape[0], frame.image.shape[1]))
-            if frame.labels is not None:
-                self.score.add(labels, frame.labels)
+            # A source of other classes than the model's is shown, but cannot be scored.
+            if frame.labels is not None and frame.classes == self._session.artifact.manifest.spec.classes:
+                self.confusion.update(labels, frame.labels)
             image = frame.image
             if self._overlay is not None:
                 with self.clock.stage("draw"):
@@ -195,8 +196,11 @@ class _Loop:
             stages_ms={label: self.clock.last_ms(stage) for label, stage in HUD_STAGES.items()},
             age_ms=self.clock.last_ms("age") if self._camera.live else None,
             skipped=self._camera.skipped if self._camera.live else None,
-            miou=self.score.miou() if frame.labels is not None else None,
+            miou=self._miou(),
         )
+
+    def _miou(self) -> float | None:
+        return self.confusion.miou() if self.confusion.pixels else None
 
     def _deliver_all(self, sinks: Sequence[Sink], on_frame: Callable[[int], None] | None) -> None:
         while (view := self._views.get()) is not None:

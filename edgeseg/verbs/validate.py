@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgeseg.bench import validate as validate_session
 from edgeseg.core.artifact import MANIFEST
 from edgeseg.core.measurement import Accuracy
 from edgeseg.data import open_dataset
-
-if TYPE_CHECKING:
-    from edgeseg.models import Checkpoint
 
 Progress = Callable[[str, int, int], None]
 
@@ -55,25 +49,12 @@ def validate(
             accuracy = validate_session(session, dataset, limit=limit, on_image=on_image)
             manifest = session.artifact.manifest
             return Validation(subject=manifest.name, engine=session.engine, accuracy=accuracy, notice=manifest.notice)
+    from edgeseg.export.reference import TorchReference
     from edgeseg.models import load_checkpoint, resolve_model
 
     checkpoint = load_checkpoint(resolve_model(subject))
-    accuracy = validate_session(TorchSegmenter(checkpoint), dataset, limit=limit, on_image=on_image)
+    accuracy = validate_session(TorchReference(checkpoint), dataset, limit=limit, on_image=on_image)
     return Validation(subject=checkpoint.spec.name, engine="pytorch", accuracy=accuracy, notice=checkpoint.spec.notice)
-
-
-class TorchSegmenter:
-    """A checkpoint in PyTorch that segments as a runtime session does: the reference for its artifacts."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.spec = checkpoint.spec
-        self._net = checkpoint.net
-
-    def segment(self, image: np.ndarray, /) -> np.ndarray:
-        """Return class ids, (H, W) uint8, of a picture (H, W, 3) BGR uint8."""
-        from edgeseg.train.evaluate import predict
-
-        return predict(self._net, image, spec=self.spec)
 
 
 def _is_artifact(subject: str) -> bool:

@@ -16,7 +16,6 @@ from contracts import tiny_artifact as tiny
 from edgeseg.core.protocols import Frame
 from edgeseg.errors import CameraError, InputError, MissingDependency, UnknownName
 from edgeseg.runtime import LabelFolder, Session, VideoSink, View, WindowSink, load, open_camera, run, window_fault
-from edgeseg.runtime.score import Score
 
 STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
 
@@ -39,7 +38,8 @@ class Fake:
     def frames(self) -> Iterator[Frame]:
         for index in range(self._count):
             labels = np.zeros(tiny.SIZE, np.uint8) if self._truth else None
-            yield Frame(index=index, image=tiny.picture(seed=index), captured_s=time.monotonic(), labels=labels)
+            image = tiny.picture(seed=index)
+            yield Frame(index=index, image=image, captured_s=time.monotonic(), labels=labels, classes=tiny.CLASSES)
         if self._fault is not None:
             raise self._fault
 
@@ -118,7 +118,7 @@ def test_frames_ends_an_endless_source(session: Session) -> None:
         result = run(session, camera, frames=3)
     assert result.frames == 3
     assert result.skipped == 0
-    assert result.miou is not None
+    assert result.miou is None, "the street has other classes than the model"
 
 
 def test_a_live_source_is_run_and_what_it_skipped_is_told(session: Session) -> None:
@@ -217,15 +217,6 @@ def test_without_a_screen_a_window_says_what_to_do(session: Session, monkeypatch
     assert "opencv-python" in fault.mend
     with pytest.raises(MissingDependency, match="pip install opencv-python"):
         run(session, Fake(count=1), sinks=(WindowSink(),))
-
-
-def test_the_score_is_that_of_a_case_worked_by_hand() -> None:
-    score = Score(3)
-    assert score.miou() is None
-    score.add(np.array([[0, 0, 1, 2]], np.uint8), np.array([[0, 1, 1, 255]], np.uint8))
-    assert score.miou() == pytest.approx((1 / 2 + 1 / 2) / 2)
-    score.add(np.array([[2, 2]], np.uint8), np.array([[2, 0]], np.uint8))
-    assert score.miou() == pytest.approx((1 / 3 + 1 / 2 + 1 / 2) / 3)
 
 
 def test_a_source_with_ground_truth_gets_its_score(session: Session) -> None:

@@ -23,12 +23,19 @@ class Newest:
     """
 
     def __init__(
-        self, read: Callable[[], Picture | None], *, release: Callable[[], None], name: str, stall_s: float = STALL_S
+        self,
+        read: Callable[[], Picture | None],
+        *,
+        release: Callable[[], None],
+        name: str,
+        stall_s: float = STALL_S,
+        classes: tuple[str, ...] = (),
     ) -> None:
         self.skipped = 0
         self._read = read
         self._release = release
         self._name = name
+        self._classes = classes
         self._stall_s = stall_s
         self._changed = threading.Condition()
         self._frame: Frame | None = None
@@ -81,7 +88,9 @@ class Newest:
         index = 0
         try:
             while not self._closing and (picture := self._read()) is not None:
-                self._put(Frame(index=index, image=picture[0], captured_s=time.monotonic(), labels=picture[1]))
+                image, labels = picture
+                now_s = time.monotonic()
+                self._put(Frame(index=index, image=image, captured_s=now_s, labels=labels, classes=self._classes))
                 index += 1
         except Exception as error:  # it is raised again where the frames are asked for
             self._fault = error

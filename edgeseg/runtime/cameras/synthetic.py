@@ -49,12 +49,12 @@ class Street:
 
     def frames(self) -> Iterator[Frame]:
         """Yield one frame after the other."""
-        from edgeseg.data.streets import StreetVideo
+        from edgeseg.data.streets import CLASSES, StreetVideo
 
         video = StreetVideo(self._seed, size=self._size, fps=self.fps)
         for index in count():
             image, labels = video.frame(index)
-            yield Frame(index=index, image=image, captured_s=time.monotonic(), labels=labels)
+            yield Frame(index=index, image=image, captured_s=time.monotonic(), labels=labels, classes=CLASSES)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -78,6 +78,8 @@ class LiveStreet:
         return self._newest.skipped if self._newest else 0
 
     def __enter__(self) -> LiveStreet:
+        from edgeseg.data.streets import CLASSES
+
         frames = self._street.frames()
         start_s = time.monotonic()
 
@@ -86,7 +88,8 @@ class LiveStreet:
             time.sleep(max(0.0, start_s + frame.index / self.fps - time.monotonic()))
             return frame.image, frame.labels
 
-        self._newest = Newest(read, release=frames.close, name="synthetic")  # type: ignore[attr-defined]
+        release = frames.close  # type: ignore[attr-defined]
+        self._newest = Newest(read, release=release, name="synthetic", classes=CLASSES)
         self._newest.start()
         return self
 
