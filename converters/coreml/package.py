@@ -43,8 +43,8 @@ def quiet() -> Iterator[None]:
         # coremltools leaves its temporary folder to the garbage collector, which is early enough.
         warnings.filterwarnings("ignore", message="Implicitly cleaning up", category=ResourceWarning)
         # numpy 2.4 warns where coremltools folds constants that overflow, or takes arrays of one number as scalars.
-        for category in (RuntimeWarning, UserWarning):
-            warnings.filterwarnings("ignore", category=category, module="coremltools|torchao")
+        for kind in (RuntimeWarning, UserWarning):
+            warnings.filterwarnings("ignore", category=kind, module="coremltools|torchao")
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             yield
     if said.getvalue():
