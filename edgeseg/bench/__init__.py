@@ -5,13 +5,13 @@ from __future__ import annotations
 from edgeseg.bench.accuracy import Segmenter, validate
 from edgeseg.bench.boundary import BoundaryF1
 from edgeseg.bench.compare import Comparison, Row, compare
-from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.bench.devices import DeviceWatch, describe_device
 from edgeseg.bench.gate import check_gate, parse_gate
 from edgeseg.bench.latency import bench, bench_interleaved, ratio
 from edgeseg.bench.paired import AccuracyDrop, compare_accuracy
 from edgeseg.bench.record import build_measurement, read_measurement, read_measurements, write_measurement
 from edgeseg.bench.report import Picture, render_report, write_report
+from edgeseg.core.confusion import ConfusionMatrix
 
 __all__ = [
     "AccuracyDrop",

@@ -96,9 +96,9 @@ def short_labels(measurements: Sequence[Measurement]) -> tuple[str, ...]:
     for detail in details:
         if len(set(labels)) == len(labels):
             break
-        parts = [detail(item) for item in measurements]
-        if len(set(parts)) > 1:
-            labels = [f"{label} {part}" for label, part in zip(labels, parts, strict=True)]
+        longer = [f"{label} {detail(item)}" for label, item in zip(labels, measurements, strict=True)]
+        if len(set(longer)) > len(set(labels)):
+            labels = longer
     return tuple(f"{label} #{i + 1}" if labels.count(label) > 1 else label for i, label in enumerate(labels))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runtime.tiny import make_artifact, picture
+from contracts.tiny_artifact import make_artifact, picture
 
 from edgeseg.bench import bench, bench_interleaved, ratio, read_measurement, read_measurements, write_measurement
 from edgeseg.bench.latency import STAGES, summarise

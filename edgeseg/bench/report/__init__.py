@@ -1,0 +1,7 @@
+"""The report: one HTML file that needs nothing else, for whoever decides."""
+
+from __future__ import annotations
+
+from edgeseg.bench.report.page import Picture, render_report, write_report
+
+__all__ = ["Picture", "render_report", "write_report"]

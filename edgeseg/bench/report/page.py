@@ -1,0 +1,139 @@
+"""The whole page: parts in the order in which they are read."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from edgeseg.bench.compare import Comparison
+from edgeseg.bench.report import facts, sections, words
+from edgeseg.bench.report.sections import section
+from edgeseg.errors import InputError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A PNG to show, and what it shows."""
+
+    caption: str
+    png: bytes
+
+
+def write_report(
+    comparison: Comparison,
+    path: Path | str,
+    *,
+    title: str | None = None,
+    commands: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
+) -> Path:
+    """Return the HTML file that the report was written to; it holds style, charts and pictures itself.
+
+    Raises:
+        InputError: the place cannot be written, or a picture is not a PNG.
+    """
+    path = Path(path)
+    text = render_report(comparison, title=title, commands=commands, pictures=pictures)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: the report cannot be written: {error.strerror}.") from None
+    return path
+
+
+def render_report(
+    comparison: Comparison,
+    *,
+    title: str | None = None,
+    commands: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
+) -> str:
+    """Return the report as HTML.
+
+    `title` defaults to what was compared, `commands` to those that follow from the measurements.
+    """
+    rows = comparison.rows
+    colours = {name: index for index, name in enumerate(dict.fromkeys(words.family(row) for row in rows))}
+    heading = title or _title(comparison)
+    body = "".join(
+        (
+            f"<header><p class=brand>edgeseg</p><h1>{escape(heading)}</h1>",
+            f"<p class=lead>{escape(_lead(comparison))}</p></header>",
+            sections.headline(comparison),
+            sections.warning_list(comparison),
+            section("Results", sections.result_table(comparison, colours), note=_table_note(comparison)),
+            section("Accuracy against latency", sections.front_plot(rows, colours), note=(
+                "Up and to the left is better. Along the line lies what no other artifact beats in both.")),
+            section("Where the time goes", sections.stage_bars(rows), note="Medians of each stage in milliseconds."),
+            section("Accuracy by class", sections.class_table(comparison), note=_class_note(comparison)),
+            section("Pictures", _gallery(pictures)),
+            section("Measured on", facts.measured_on(comparison)),
+            section("Engines", facts.engine_table(rows)),
+            section("Lineage and licences", facts.lineage_cards(rows)),
+            section("Artifacts", facts.artifact_table(rows)),
+            section("How to repeat this", facts.repeat(comparison, commands)),
+            f"<footer>Written by edgeseg {escape(rows[0].measurement.edgeseg_version)}.</footer>",
+        )
+    )  # fmt: skip
+    style = (files("edgeseg.bench.report") / "style.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(heading)}</title><style>{style}</style></head><body><main>{body}</main></body></html>\n"
+    )
+
+
+def _title(comparison: Comparison) -> str:
+    items = [row.measurement for row in comparison.rows]
+    return f"{words.listed(i.model for i in items)} on {words.listed(i.device.name for i in items)}"
+
+
+def _lead(comparison: Comparison) -> str:
+    items = [row.measurement for row in comparison.rows]
+    count = f"{len(items)} artifact{'s' if len(items) != 1 else ''}"
+    formats = words.listed(words.family(row) for row in comparison.rows)
+    precisions = words.listed(item.precision for item in items)
+    day = max(item.created for item in items)[:10]
+    return f"{count} in {formats}, {precisions}, input {words.listed(words.size(i.input_size) for i in items)}. {day}."
+
+
+def _table_note(comparison: Comparison) -> str:
+    note = f"Speed-up and change in mIoU (percentage points) are against {comparison.baseline}."
+    if any(row.on_front for row in comparison.rows):
+        note += " ★ on the Pareto front."
+    if any(not row.measurement.latency for row in comparison.rows):
+        note += (
+            f" {words.NONE} not measured: a reference engine checks the numbers, its time says nothing of any device."
+        )
+    return note
+
+
+def _class_note(comparison: Comparison) -> str:
+    return (
+        f"IoU in percent; small figures are the change against {comparison.baseline}, in points. "
+        f"{words.NONE} neither occurs nor is predicted."
+    )
+
+
+def _gallery(pictures: Sequence[Picture]) -> str:
+    shown = []
+    for picture in pictures:
+        if not picture.png.startswith(_PNG):
+            raise InputError(
+                f'The picture "{picture.caption}" is not a PNG. Encode it with cv2.imencode(".png", image).'
+            )
+        data = base64.b64encode(picture.png).decode("ascii")
+        caption = escape(picture.caption)
+        shown.append(
+            f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+    return f'<div class="gallery">{"".join(shown)}</div>' if shown else ""

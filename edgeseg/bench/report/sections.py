@@ -1,0 +1,217 @@
+"""The parts of the page that show figures: headline, table, stages, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from edgeseg.bench.compare import Comparison, Row
+from edgeseg.bench.report import words
+from edgeseg.bench.report.charts import pareto_plot
+from edgeseg.core.measurement import Measurement
+
+PLOT_SIZES = (("wide", 900, 420), ("narrow", 360, 400))
+STAGES = ("preprocess", "infer", "decode")
+
+
+def section(title: str, body: str, *, note: str = "", identity: str = "") -> str:
+    """Return a titled section; nothing where its body is empty. `note` is text, `body` is HTML."""
+    if not body:
+        return ""
+    told = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<section id="{identity}"><h2>{escape(title)}</h2>{told}{body}</section>'
+
+
+def headline(comparison: Comparison) -> str:
+    """Return up to four figures to remember: fastest, most accurate, smallest, and what int8 costs."""
+    rows = comparison.rows
+    tiles = []
+    timed = [row for row in rows if row.p50_ms is not None]
+    if timed:
+        fastest = min(timed, key=lambda row: row.p50_ms or 0)
+        fps = f"{fastest.measurement.fps:.0f} pictures a second, one after the other"
+        tiles.append(_tile("Fastest", f"{words.milliseconds(fastest.p50_ms)} ms", fastest.label, fps))
+    scored = [row for row in rows if row.miou is not None]
+    if scored:
+        best = max(scored, key=lambda row: row.miou or 0)
+        tiles.append(_tile("Most accurate", f"{words.percent(best.miou)} %", best.label, f"mIoU, {_data(best)}"))
+    drops = [row for row in rows if row.measurement.precision == "int8" and row.miou_drop is not None]
+    if drops:
+        worst = max(drops, key=lambda row: row.miou_drop or 0)
+        change = words.signed_points(-(worst.miou_drop or 0), digits=2)
+        tiles.append(_tile("int8, at worst", f"{change} points", worst.label, f"mIoU against {comparison.baseline}"))
+    smallest = min(rows, key=lambda row: row.size_mb)
+    tiles.append(
+        _tile("Smallest", f"{words.megabytes(smallest.size_mb)} MB", smallest.label, "what goes to the device")
+    )
+    return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def warning_list(comparison: Comparison) -> str:
+    """Return what a reader must know before judging."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in comparison.warnings)
+    return f'<aside class="warnings"><strong>Before you judge</strong><ul>{items}</ul></aside>' if items else ""
+
+
+def result_table(comparison: Comparison, colours: dict[str, int]) -> str:
+    """Return one line an artifact, those on the front marked."""
+    heads = ("artifact", "p50 ms", "speed-up", "mIoU %", "change", "agreement %", "p99 ms", "size MB", "memory MB",
+             "engine", "threads")  # fmt: skip
+    columns = list(zip(*map(_cells, comparison.rows), strict=True))
+    kept = [
+        index for index, values in enumerate(columns) if set(values) != {words.NONE} and not _is_told(index, values)
+    ]
+    head = "".join(f"<th{_left(index)}>{heads[index]}</th>" for index in kept)
+    lines = []
+    for row in comparison.rows:
+        cells = _cells(row)
+        dot = f'<span class="dot c{colours[words.family(row)]}"></span>'
+        star = ' <span class="star" title="on the Pareto front">★</span>' if row.on_front else ""
+        name = f'<th scope="row" class="left">{dot}{escape(row.label)}{star}</th>'
+        rest = "".join(f"<td{_left(index)}>{escape(cells[index])}</td>" for index in kept[1:])
+        lines.append(f"<tr{' class=best' if row.on_front else ''}>{name}{rest}</tr>")
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def front_plot(rows: Sequence[Row], colours: dict[str, int]) -> str:
+    """Return the Pareto plot with its key, once for wide and once for narrow screens; nothing for fewer than two."""
+    shown = [row for row in rows if row.p50_ms is not None and row.miou is not None]
+    if len(shown) < 2:
+        return ""
+    families = dict.fromkeys(words.family(row) for row in shown)
+    keys = [f'<span><i class="dot c{colours[name]}"></i>{escape(name)}</span>' for name in families]
+    shapes = {"fp32": "●", "fp16": "◆", "int8": "▲"}
+    precisions = dict.fromkeys(row.measurement.precision for row in shown)
+    keys += [f"<span><i>{shapes.get(name, '▲')}</i>{escape(name)}</span>" for name in precisions]
+    keys.append('<span><i class="line"></i>Pareto front</span>')
+    plots = "".join(
+        f'<div class="{kind}">{pareto_plot(shown, width=width, height=height, colours=colours)}</div>'
+        for kind, width, height in PLOT_SIZES
+    )
+    return f'<figure>{plots}<figcaption class="key">{"".join(keys)}</figcaption></figure>'
+
+
+def stage_bars(rows: Sequence[Row]) -> str:
+    """Return stacked bars of the stages' medians with a tick at the p99 of the total."""
+    timed = [row for row in rows if row.p50_ms is not None]
+    if not timed:
+        return ""
+    longest = max(max(row.p50_ms or 0, _stage_sum(row)) for row in timed)
+    # A rare p99 of several times the median would squeeze all bars: the scale ends soon after the longest bar.
+    scale = min(max(max(row.p99_ms or 0 for row in timed), longest), longest * 1.35)
+    bars = "".join(_bar(row, scale) for row in timed)
+    keys = "".join(f'<span><i class="dot s{index}"></i>{stage}</span>' for index, stage in enumerate(STAGES))
+    return (
+        f'<figure><div class="bars">{bars}</div><figcaption class="key">{keys}'
+        '<span><i class="tick"></i>p99 of the total</span></figcaption></figure>'
+    )
+
+
+def class_table(comparison: Comparison) -> str:
+    """Return IoU in percent by class and artifact, shaded, with the change against the baseline."""
+    rows = [row for row in comparison.rows if row.measurement.accuracy is not None]
+    if not rows:
+        return ""
+    by_label = {row.label: row for row in rows}
+    names = list(dict.fromkeys(name for row in rows for name in _ious(row)))
+    head = "".join(f"<th>{escape(row.label)}</th>" for row in rows)
+    lines = []
+    for name in names:
+        cells = "".join(_heat(_ious(row).get(name), _ious(by_label.get(row.baseline)).get(name), row) for row in rows)
+        lines.append(f'<tr><th scope="row" class="left">{escape(name)}</th>{cells}</tr>')
+    means = "".join(_heat(row.miou, getattr(by_label.get(row.baseline), "miou", None), row) for row in rows)
+    lines.append(f'<tr class="mean"><th scope="row" class="left">mean (mIoU)</th>{means}</tr>')
+    for title, field in (
+        ("pixel accuracy", "pixel_accuracy"),
+        ("mean Dice", "mean_dice"),
+        ("boundary F1", "boundary_f1"),
+    ):
+        cells = "".join(f"<td>{words.percent(getattr(row.measurement.accuracy, field))}</td>" for row in rows)
+        lines.append(f'<tr class="extra"><th scope="row" class="left">{title}</th>{cells}</tr>')
+    body = "".join(lines)
+    return (
+        f'<div class="scroll"><table class="heat"><thead><tr><th class="left">class</th>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _tile(title: str, figure: str, label: str, note: str) -> str:
+    number, _, unit = figure.rpartition(" ")
+    return (
+        f'<div class="tile"><h3>{escape(title)}</h3>'
+        f'<p class="figure">{escape(number)}<small> {escape(unit)}</small></p>'
+        f"<p><strong>{escape(label)}</strong><br>{escape(note)}</p></div>"
+    )
+
+
+def _data(row: Row) -> str:
+    scored = row.measurement.accuracy
+    return f"{scored.data} {scored.split}, {scored.images} pictures" if scored else ""
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    item = row.measurement
+    own = row.baseline == row.label
+    return (
+        row.label, words.milliseconds(row.p50_ms), "baseline" if own and row.speed_up else words.times(row.speed_up),
+        words.percent(row.miou, digits=2),
+        "baseline" if own and row.miou_drop is not None else words.signed_points(_negative(row.miou_drop), digits=2),
+        words.percent(row.agreement, digits=2), words.milliseconds(row.p99_ms), words.megabytes(row.size_mb),
+        words.NONE if item.peak_memory_mb is None else f"{item.peak_memory_mb:.0f}", item.engine,
+        str(item.threads) if item.latency else words.NONE,
+    )  # fmt: skip
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _is_told(index: int, values: Sequence[str]) -> bool:
+    """Return whether a column of threads says the same everywhere; "How it was measured" tells it then."""
+    return index == 10 and len({value for value in values if value != words.NONE}) == 1
+
+
+def _left(index: int) -> str:
+    return ' class="left"' if index in (0, 9) else ""
+
+
+def _stage_ms(measurement: Measurement, stage: str) -> float:
+    timed = measurement.stage(stage)
+    return timed.p50_ms if timed else 0.0
+
+
+def _stage_sum(row: Row) -> float:
+    return sum(_stage_ms(row.measurement, stage) for stage in STAGES)
+
+
+def _bar(row: Row, scale: float) -> str:
+    parts, told = [], []
+    for index, stage in enumerate(STAGES):
+        value = _stage_ms(row.measurement, stage)
+        parts.append(f'<i class="s{index}" style="width:{100 * value / scale:.2f}%"></i>')
+        told.append(f"{stage} {words.milliseconds(value)}")
+    p99_ms = row.p99_ms or 0.0
+    # A tick at the very end with an arrow says: further out than the scale.
+    tick = f'<b class="tick" style="left:{min(100.0, 100 * p99_ms / scale):.2f}%"></b>'
+    sums = " + ".join(words.milliseconds(_stage_ms(row.measurement, stage)) for stage in STAGES)
+    detail = f"{', '.join(told)}; p99 {words.milliseconds(row.p99_ms)} ms"
+    return (
+        f'<div class="bar"><div class="name">{escape(row.label)}</div>'
+        f'<div class="track" title="{escape(detail)}">{"".join(parts)}{tick}</div>'
+        f'<div class="value">{words.milliseconds(row.p50_ms)} ms<small>{escape(sums)}</small></div></div>'
+    )
+
+
+def _ious(row: Row | None) -> dict[str, float | None]:
+    return row.measurement.accuracy.per_class_iou if row and row.measurement.accuracy else {}
+
+
+def _heat(value: float | None, base: float | None, row: Row) -> str:
+    if value is None:
+        return f"<td>{words.NONE}</td>"
+    change = ""
+    if base is not None and row.baseline != row.label:
+        points = value - base
+        mood = "down" if points <= -0.01 else "up" if points >= 0.01 else "even"
+        change = f'<small class="{mood}">{words.signed_points(points)}</small>'
+    return f'<td style="--v:{max(0.0, value):.3f}"><span>{words.percent(value)}</span>{change}</td>'

@@ -1,0 +1,135 @@
+"""The page: whole, self-contained, and legible."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from bench.measured import measurement, several
+
+from edgeseg.bench import Picture, compare, render_report, write_report
+from edgeseg.bench.report.charts import accuracy_axis, latency_axis, pareto_plot
+from edgeseg.bench.report.placing import Box, place_labels
+from edgeseg.errors import InputError
+
+_VOID = {"meta", "br", "img"}
+
+
+class Balance(HTMLParser):
+    """Checks that what is opened is closed, and collects the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def text_of(page: str) -> str:
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    return " ".join(" ".join(parser.text).split())
+
+
+def test_the_page_tells_everything_that_was_measured() -> None:
+    text = text_of(render_report(compare(several())))
+    for told in (
+        "fast_scnn on Raspberry Pi 5", "TFLite int8", "1.53\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}0.50", "99.10",
+        "Arm Cortex-A76", "46 → 61 °C", "not readable here", "50 after 20 warm-up", "xnnpack = on", "CC-BY-NC-SA-4.0",
+        "Trained on <CamVid>: not for commercial use.", "edgeseg train --recipe fast_scnn-camvid",
+        "edgeseg convert fast_scnn --target tflite --precision int8", "edgeseg compare results --html report.html",
+        "camvid val, 101 pictures", "pixel accuracy", "boundary F1", "mil-reference",
+    ):  # fmt: skip
+        assert told in text, told
+
+
+def test_the_page_needs_nothing_else() -> None:
+    png = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    page = render_report(compare(several()), pictures=[Picture(caption="a street", png=png)])
+    assert not re.search(r"https?://|<script|<link|@import|url\(", page)
+    assert page.count('src="data:image/png;base64,') == 1
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_text_from_files_cannot_become_markup() -> None:
+    page = render_report(compare([measurement(model="<b>x</b>")]), title="a < b", commands=["edgeseg bench <x> & y"])
+    assert "<b>" not in page
+    assert "edgeseg bench <x> & y" in text_of(page)
+    assert "<h1>a &lt; b</h1>" in page
+
+
+def test_parts_without_figures_are_left_out() -> None:
+    text = text_of(render_report(compare([measurement(miou=None)])))
+    assert "Accuracy by class" not in text
+    assert "Accuracy against latency" not in text
+    assert "Where the time goes" in text
+    only_scored = text_of(render_report(compare([measurement(infer_ms=None, engine="mil-reference")])))
+    assert "Where the time goes" not in only_scored
+    assert "Accuracy by class" in only_scored
+
+
+def test_the_report_is_written_where_asked(tmp_path: Path) -> None:
+    path = write_report(compare(several()), tmp_path / "new" / "report.html")
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(compare(several()), tmp_path)
+    with pytest.raises(InputError, match='"a street" is not a PNG'):
+        write_report(compare(several()), path, pictures=[Picture(caption="a street", png=b"JFIF")])
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_the_plot_is_valid_and_names_every_point(width: int) -> None:
+    rows = compare(several()).rows
+    drawn = ET.fromstring(pareto_plot(rows, width=width, height=400, colours={"TFLite": 0, "ONNX": 1}))
+    names = [element.text for element in drawn.iter("text")]
+    assert {"TFLite fp32", "TFLite int8", "ONNX fp32", "ONNX int8"} <= set(names)
+    assert "Core ML fp32" not in names  # it was not timed
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_stay_inside_and_apart(seed: int) -> None:
+    draw = random.Random(seed)
+    frame = Box(46, 14, 892, 376)
+    points = [(draw.uniform(60, 880), draw.uniform(150, 240)) for _ in range(16)]
+    boxes = place_labels(points, [f"OpenVINO int8 net{i}" for i in range(16)], frame=frame, font_px=13, radius=6)
+    assert all(frame.holds(box) for box in boxes)
+    assert not any(a.meets(b) for a, b in itertools.combinations(boxes, 2))
+    marks = [Box(x - 6, y - 6, x + 6, y + 6) for x, y in points]
+    assert not any(mark.meets(box) for mark in marks for box in boxes)
+
+
+def test_equal_points_still_get_labels_of_their_own() -> None:
+    boxes = place_labels([(200, 200)] * 5, ["TFLite fp32"] * 5, frame=Box(0, 0, 400, 400), font_px=13, radius=6)
+    assert not any(a.meets(b) for a, b in itertools.combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("values", [[5.0], [3.0, 3.1], [3.0, 9.0], [0.2, 150.0], [1.0, 10.0]])
+def test_the_latency_axis_holds_its_values_and_ticks(values: list[float]) -> None:
+    axis = latency_axis(values, start=0, end=100)
+    assert all(0 < axis(value) < 100 for value in values)
+    assert len(axis.ticks) >= 3
+    assert all(-1e-9 <= axis(tick) <= 100 + 1e-9 for tick in axis.ticks)
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.64, 0.6401], [0.0, 1.0], [0.2, 0.7]])
+def test_the_accuracy_axis_does_not_blow_up_noise(values: list[float]) -> None:
+    axis = accuracy_axis(values, start=100, end=0)
+    assert axis.high - axis.low >= 0.02
+    assert all(0 <= axis(value) <= 100 for value in values)
