@@ -12,4 +12,4 @@ def forbid_telemetry() -> None:
     `openvino` alone would already send an event, without asking.
     """
     modules: dict[str, object] = sys.modules  # type: ignore[assignment]
-    modules.setdefault("openvino_telemetry", None)
+    modules["openvino_telemetry"] = None

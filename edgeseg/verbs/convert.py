@@ -152,13 +152,13 @@ def _make(
     ranges: Ranges | None,
 ) -> Artifact:
     """Convert, prove and write one artifact; nothing is left behind where a step fails."""
-    from edgeseg.verbs.manifest import draft, seal
+    from edgeseg.verbs.manifest import draft, lineage_of, seal
     from edgeseg.verbs.proof import open_session, prove
 
     calibrated = ranges.calibration if ranges is not None and item.precision == "int8" else None
     with new_folder(item.path) as folder:
         conversion = converter_for(item.format).convert(exported, folder=folder)
-        first = draft(item, conversion, spec=exported.spec, checkpoint=checkpoint, calibration=calibrated)
+        first = draft(item, conversion, spec=exported.spec, lineage=lineage_of(checkpoint), calibration=calibrated)
         with open_session(Artifact(folder=folder, manifest=first)) as session:
             golden, parity = prove(session, reference=reference)
         seal(first, golden=golden, parity=parity, folder=folder)

@@ -27,7 +27,7 @@ def draft(
     conversion: Conversion,
     *,
     spec: ModelSpec,
-    checkpoint: Checkpoint,
+    lineage: Lineage,
     calibration: CalibrationSet | None,
 ) -> Manifest:
     """Return the manifest as far as it is known before the proof: enough for an engine to open the artifact."""
@@ -45,7 +45,7 @@ def draft(
         outputs=(conversion.output,),
         scheme=conversion.scheme,
         target=item.target,
-        lineage=_lineage(checkpoint),
+        lineage=lineage,
         calibration=calibration,
         golden=_NO_GOLDEN,
         parity=_NO_PARITY,
@@ -62,7 +62,8 @@ def seal(manifest: Manifest, *, golden: Golden, parity: Parity, folder: Path) ->
     return whole
 
 
-def _lineage(checkpoint: Checkpoint) -> Lineage:
+def lineage_of(checkpoint: Checkpoint) -> Lineage:
+    """Return where a checkpoint's weights come from, as far as its training.json says."""
     from edgeseg.models.checkpoint import read_training
 
     training = read_training(checkpoint.folder)

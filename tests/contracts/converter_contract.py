@@ -1,0 +1,134 @@
+"""What every converter promises; a format's test is a subclass of two lines."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import shutil
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contracts.deployable import deployable, pictures, ranges
+
+from edgeseg.core.artifact import Artifact, Lineage, list_files
+from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.protocols import Converter
+from edgeseg.core.quantization import SCHEMES, Precision
+from edgeseg.errors import MissingDependency
+from edgeseg.export import export
+from edgeseg.models.checkpoint import Checkpoint
+from edgeseg.pixels import decode
+from edgeseg.verbs.manifest import draft
+from edgeseg.verbs.planning import PlannedArtifact, converter_for
+from edgeseg.verbs.proof import open_session, sqnr
+
+# In dB against the program that was converted: what the formats' own kernels may differ by. The net is untrained, and
+# one step of 8 bits in an early layer is carried through all that follow.
+LEAST_SQNR_DB = {"fp32": 80.0, "fp16": 25.0, "int8": 12.0}
+
+LINEAGE = Lineage(checkpoint="small", weights_sha256="0" * 64)
+
+
+@cache
+def checkpoint() -> Checkpoint:
+    return deployable()
+
+
+@cache
+def exported(precision: Precision) -> ExportedModel:
+    """Return the small net's graph, exported once for all formats that are tested in one process."""
+    if precision == "fp16":
+        return dataclasses.replace(exported("fp32"), scheme=SCHEMES["fp16"])
+    observed = ranges(checkpoint()) if precision == "int8" else None
+    workdir = Path(tempfile.mkdtemp(prefix="edgeseg-test-"))
+    atexit.register(shutil.rmtree, workdir, ignore_errors=True)
+    return export(checkpoint(), precision=precision, ranges=observed, workdir=workdir)
+
+
+class ConverterContract:
+    """`format` names the converter, `library` a module that it cannot do without."""
+
+    format: str
+    library: str
+    deterministic = True
+
+    @pytest.fixture
+    def converter(self) -> Converter:
+        return converter_for(self.format)
+
+    def test_it_is_a_converter_and_checks_without_importing_its_library(self, converter: Converter) -> None:
+        assert isinstance(converter, Converter)
+        assert converter.format == self.format
+        converter.check()
+
+    def test_a_missing_library_is_answered_with_the_extra(
+        self, converter: Converter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, self.library, None)
+        with pytest.raises(MissingDependency, match=rf"{self.library}.*edgeseg\[{converter.extra}\]"):
+            converter.check()
+
+    @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+    def test_the_engine_answers_as_the_program_does(
+        self, converter: Converter, precision: Precision, tmp_path: Path
+    ) -> None:
+        model = exported(precision)
+        conversion = converter.convert(model, folder=tmp_path)
+        assert conversion.scheme.name == precision
+        assert (tmp_path / conversion.entry).exists()
+        self._check_report(conversion, precision)
+        self._check_answers(model, conversion, precision, tmp_path)
+
+    def test_the_same_program_gives_the_same_bytes(self, converter: Converter, tmp_path: Path) -> None:
+        if not self.deterministic:
+            pytest.skip("the vendor's writer numbers or names things anew each time")
+        model = exported("fp32")
+        files = []
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            converter.convert(model, folder=tmp_path / name)
+            files.append([(file.path, file.sha256) for file in list_files(tmp_path / name)])
+        assert files[0] == files[1]
+
+    @staticmethod
+    def _check_report(conversion: Conversion, precision: Precision) -> None:
+        report = conversion.report
+        assert report.ops_total > 20
+        assert report.tool_versions
+        assert report.seconds > 0
+        assert all(item.op and item.reason for item in report.fallbacks)
+        if precision == "int8":
+            assert report.ops_quantized > report.ops_total / 2
+        else:
+            assert report.ops_quantized == 0
+
+    def _check_answers(self, model: ExportedModel, conversion: Conversion, precision: Precision, folder: Path) -> None:
+        item = PlannedArtifact(
+            target=self.format,
+            format=self.format,
+            engine=converter_for(self.format).engine,
+            precision=precision,
+            path=folder,
+            reason="test",
+        )
+        manifest = draft(item, conversion, spec=model.spec, lineage=LINEAGE, calibration=None)
+        program = model.folded_program.module()  # type: ignore[attr-defined]
+        with open_session(Artifact(folder=folder, manifest=manifest)) as session:
+            for pixels in pictures(model.spec, first=50, count=2):
+                given = session.infer(session.preprocess(np.ascontiguousarray(pixels[0, ..., ::-1])))
+                with torch.no_grad():
+                    wanted = program(torch.from_numpy(pixels)).numpy()
+                assert given.shape == conversion.output.shape
+                channels_last = given.transpose(0, 2, 3, 1) if conversion.output.layout == "NCHW" else given
+                assert sqnr(wanted, channels_last) > LEAST_SQNR_DB[precision]
+                size = model.spec.size
+                mine = session.decode(given, size=size)
+                theirs = decode(
+                    wanted, tensor=model.output, preprocess=model.spec.preprocess, input_size=size, size=size
+                )
+                assert np.mean(mine == theirs) > (0.75 if precision == "int8" else 0.97)
