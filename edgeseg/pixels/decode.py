@@ -12,6 +12,9 @@ import numpy as np
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.pixels.geometry import Axis, axis, place
 
+RIVALS = 3
+"""Classes that are compared between four cells in most places; where more could win, all are."""
+
 
 def decode(
     output: np.ndarray,
@@ -31,7 +34,7 @@ def decode(
     rows = axis(size[0], height, where.top, where.height, input_size[0])
     columns = axis(size[1], width, where.left, where.width, input_size[1])
     if tensor.role == "labels":
-        return output[0].astype(np.uint8).take(rows.nearest, axis=0).take(columns.nearest, axis=1)
+        return output[0].astype(np.uint8).take(columns.nearest, axis=1).take(rows.nearest, axis=0)
     planes = output[0] if tensor.layout == "NCHW" else output[0].transpose(2, 0, 1)
     return _upsampled_argmax(np.ascontiguousarray(planes, dtype=np.float32), rows, columns)
 
@@ -39,38 +42,59 @@ def decode(
 def _upsampled_argmax(planes: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
     """Return (H, W) uint8 from float32 logit planes (C, h, w)."""
     coarse = _best_plane(planes)
-    labels = coarse.take(rows.low, axis=0).take(columns.low, axis=1)
-    mixed = _mixed_cells(coarse).take(rows.low, axis=0).take(columns.low, axis=1)
-    pixels = np.flatnonzero(mixed)
-    if pixels.size:
-        y, x = np.divmod(pixels, labels.shape[1])
-        labels.reshape(-1)[pixels] = _interpolated_argmax(planes, rows, columns, y, x)
+    # Columns first: the wide copy is then one of whole rows.
+    labels = coarse.take(columns.nearest, axis=1).take(rows.nearest, axis=0)
+    mixed = _mixed_cells(coarse) & rows.has_members[:, None] & columns.has_members
+    y, x = np.nonzero(mixed)
+    if y.size == 0:
+        return labels
+    corners = _corners(planes, y, x)
+    upper, lower = corners.max(axis=0), corners.min(axis=0)
+    # A class whose best corner is below another's worst corner cannot win anywhere in the cell: few are left.
+    rivals = (upper >= lower.max(axis=0)).sum(axis=0)
+    few = rivals <= RIVALS
+    for some, count in ((few, min(RIVALS, len(planes))), (~few, len(planes))):
+        if some.any():
+            best = _fill(corners[:, :, some], upper[:, some], rows.weights[y[some]], columns.weights[x[some]], count)
+            labels[rows.members[y[some]][:, :, None], columns.members[x[some]][:, None, :]] = best
     return labels
 
 
 def _mixed_cells(coarse: np.ndarray) -> np.ndarray:
-    """Return (h, w) bool: whether a cell, its right, lower and lower right neighbours differ in class."""
+    """Return (h, w) bool: whether the classes of a cell and its right, lower and lower right neighbours differ."""
     mixed = np.zeros(coarse.shape, dtype=bool)
     mixed[:, :-1] = coarse[:, :-1] != coarse[:, 1:]
     mixed[:-1] |= coarse[:-1] != coarse[1:]
-    # The diagonal neighbour: covered by the right neighbour's own lower one, and by the lower one's right one.
     mixed[:-1, :-1] |= coarse[:-1, :-1] != coarse[1:, 1:]
     return mixed
 
 
-def _interpolated_argmax(planes: np.ndarray, rows: Axis, columns: Axis, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return (n,) uint8: the best class at the pixels (y, x) after bilinear interpolation of each plane."""
-    flat = planes.reshape(len(planes), -1)
-    width = planes.shape[2]
-    top, bottom = rows.low.take(y) * width, rows.high.take(y) * width
-    left, right = columns.low.take(x), columns.high.take(x)
-    down, across = rows.weight.take(y), columns.weight.take(x)
-    corners = (top + left, top + right, bottom + left, bottom + right)
-    weights = ((1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across)
-    values = flat.take(corners[0], axis=1) * weights[0]
-    for corner, weight in zip(corners[1:], weights[1:], strict=True):
-        values += flat.take(corner, axis=1) * weight
-    return _best_plane(values)
+def _corners(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return (4, C, n): the logits at the cells (y, x) and their right, lower and lower right neighbours."""
+    flat, width = planes.reshape(len(planes), -1), planes.shape[2]
+    down, right = np.minimum(y + 1, planes.shape[1] - 1), np.minimum(x + 1, width - 1)
+    cells = np.stack([y * width + x, y * width + right, down * width + x, down * width + right])
+    return flat.take(cells, axis=1).transpose(1, 0, 2)
+
+
+def _fill(corners: np.ndarray, upper: np.ndarray, down: np.ndarray, across: np.ndarray, count: int) -> np.ndarray:
+    """Return (n, k, l) uint8: the best class at each pixel between the corners (4, C, n).
+
+    Only the `count` classes with the best corner take part, in the order of their indices, so that the first one wins
+    a tie; `down` (n, k) and `across` (n, l) are the pixels' weights.
+    """
+    if count < len(upper):
+        classes = np.sort(np.argpartition(upper, -count, axis=0)[-count:], axis=0)
+        corners = np.take_along_axis(corners, classes[None], axis=1)
+    else:
+        classes = np.broadcast_to(np.arange(count)[:, None], upper.shape)
+    first, second, third, fourth = (corner[:, :, None] for corner in corners)
+    upper_row = first + (second - first) * across
+    lower_row = third + (fourth - third) * across
+    values = upper_row[:, :, None, :] + (lower_row - upper_row)[:, :, None, :] * down[:, :, None]
+    winner = _best_plane(values)
+    flat = winner.reshape(len(down), -1)
+    return np.take_along_axis(classes.T.astype(np.uint8), flat, axis=1).reshape(winner.shape)
 
 
 def _best_plane(planes: np.ndarray) -> np.ndarray:

@@ -33,21 +33,22 @@ def place(size: tuple[int, int], *, input_size: tuple[int, int], preprocess: Pre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """For each of n pixels along one axis: the two cells it lies between, and the weight of the second one.
+    """Along one axis: which of `cells` cells holds each of n pixels, and which pixels lie between a cell and the next.
 
-    `low`, `high` are (n,) int32 cell indices, `weight` (n,) float32 in [0, 1]; `nearest` (n,) int32 is the cell that
-    holds the pixel.
+    `nearest` (n,) int32 is the cell that holds a pixel. Between the centres of cell c and its successor lie the pixels
+    `members[c]`, (cells, k) int32, at `weights[c]`, (cells, k) float32 in [0, 1] from the one to the other; a row with
+    fewer than k pixels repeats its last one, and a cell without any is False in `has_members`.
     """
 
-    low: np.ndarray
-    high: np.ndarray
-    weight: np.ndarray
     nearest: np.ndarray
+    members: np.ndarray
+    weights: np.ndarray
+    has_members: np.ndarray
 
 
 @lru_cache(maxsize=64)
 def axis(pixels: int, cells: int, start: int, extent: int, input_pixels: int) -> Axis:
-    """Return the bilinear neighbours of `pixels` covering `extent` of `input_pixels` from `start`, in `cells` cells.
+    """Return the axis of `pixels` that cover `extent` of `input_pixels` from `start`, on a grid of `cells`.
 
     Pixel and cell centres lie at half-integers (align_corners=False), and coordinates are clamped at the border: the
     rule of `torch.nn.functional.interpolate` and of OpenCV's INTER_LINEAR.
@@ -55,9 +56,13 @@ def axis(pixels: int, cells: int, start: int, extent: int, input_pixels: int) ->
     cell = (start + (np.arange(pixels) + 0.5) * (extent / pixels)) * (cells / input_pixels)
     position = np.clip(cell - 0.5, 0, cells - 1)
     low = np.floor(position).astype(np.int32)
+    first = np.searchsorted(low, np.arange(cells))
+    count = np.searchsorted(low, np.arange(cells), side="right") - first
+    offsets = np.minimum(np.arange(max(1, count.max())), np.maximum(count - 1, 0)[:, None])
+    members = np.minimum(first[:, None] + offsets, pixels - 1)
     return Axis(
-        low=low,
-        high=np.minimum(low + 1, cells - 1).astype(np.int32),
-        weight=(position - low).astype(np.float32),
         nearest=np.clip(np.floor(cell), 0, cells - 1).astype(np.int32),
+        members=members.astype(np.int32),
+        weights=(position - low).astype(np.float32)[members],
+        has_members=count > 0,
     )

@@ -36,8 +36,8 @@ class OpenVINOSession:
 class OpenVINO:
     """Intel's OpenVINO on x86 and Arm CPUs.
 
-    Its default precision is the fastest that the CPU has (bf16 or f16), also for a float32 model, and this can change
-    labels; so f32 is asked for, but for an fp16 artifact, whose maker agreed to half precision.
+    Its default precision is the fastest that the CPU has (bf16 or f16), also for a float32 model, and this changes
+    labels; so f32 is asked for, whatever the artifact. `Session.options` says what OpenVINO made of it.
     """
 
     name = "openvino"
@@ -64,9 +64,9 @@ class OpenVINO:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
+            # Left to itself OpenVINO computes in bfloat16 where the CPU can, for fp16 artifacts too, and labels move.
+            "INFERENCE_PRECISION_HINT": "f32",
         }
-        if artifact.manifest.scheme.name != "fp16":
-            config["INFERENCE_PRECISION_HINT"] = "f32"
         try:
             compiled = openvino.Core().compile_model(str(artifact.entry), "CPU", config)
             precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
