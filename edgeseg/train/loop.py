@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -107,7 +108,7 @@ class Loop:
             loss = self._loss(batch)
             self.fabric.backward(loss / together)
         # Of all processes, so that every one of them stops where one meets a loss that is no number.
-        value = float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
+        value = float(cast(torch.Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")))
         if not math.isfinite(value):
             raise not_finite(value, progress=progress)
         progress.loss_sum += value
@@ -116,11 +117,9 @@ class Loop:
             self._step(value)
 
     def _loss(self, batch: Batch) -> torch.Tensor:
-        device, channels_last = self.fabric.device, self.recipe.run.channels_last
-        pictures, labels = (item.to(device, non_blocking=True) for item in batch)
+        pictures, labels = (item.to(self.fabric.device, non_blocking=True) for item in batch)
         x = normalise(pictures, spec=self.parts.spec)
-        x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        outputs = self.parts.module(x)
+        outputs = self.parts.module(x.contiguous(memory_format=self.parts.layout))
         if isinstance(outputs, torch.Tensor):
             outputs = (outputs,)
         # Each step looks at other rows and columns, all offsets evenly: the golden ratio's multiples are well spread.

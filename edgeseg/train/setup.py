@@ -46,6 +46,7 @@ class Setup:
     validation: list[Sample] | None
     start: dict[str, str]
     data: dict[str, object]
+    layout: torch.memory_format
 
 
 def open_fabric(recipe: Recipe, *, accelerator: str = "auto") -> Fabric:
@@ -130,7 +131,8 @@ def _assemble(
     start: dict[str, str],
     seen: dict[str, object],
 ) -> Setup:
-    if recipe.run.channels_last:
+    layout = memory_format(recipe, device=fabric.device)
+    if layout is torch.channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         # Each process sees a part of the batch; PyTorch has no synchronised batch norm on CPUs.
@@ -155,4 +157,15 @@ def _assemble(
         validation=validation,
         start=start,
         data=seen,
+        layout=layout,
     )
+
+
+def memory_format(recipe: Recipe, *, device: torch.device) -> torch.memory_format:
+    """Return the layout of pictures and weights: the recipe's, but for bfloat16 on a CPU always contiguous.
+
+    There PyTorch 2.13's weight gradient of a dilated depthwise convolution in channels-last order holds NaN now and
+    then (Fast-SCNN's fusion, seen on AVX512-BF16).
+    """
+    unsafe = device.type == "cpu" and recipe.run.precision == "bf16"
+    return torch.channels_last if recipe.run.channels_last and not unsafe else torch.contiguous_format

@@ -23,6 +23,7 @@ from edgeseg.models import load_checkpoint
 from edgeseg.train import EpochDone, Event, Loading, Recipe, StepDone, TrainingResult, train
 from edgeseg.train import loop as loop_module
 from edgeseg.train.evaluate import Score, evaluate
+from edgeseg.train.setup import memory_format
 
 WORKER = Path(__file__).with_name("worker.py")
 # Accumulation and an odd number of batches an epoch: a step is two batches, and the last one is alone.
@@ -171,6 +172,17 @@ def test_a_loss_that_is_no_number_names_the_step(tmp_path: Path) -> None:
     wild = recipe(optimizer={"rate": 1e30}, schedule={"epochs": 2, "warmup_epochs": 0})
     with pytest.raises(TrainingError, match=r"Step \d \(epoch 1\): the loss is nan.*optimizer\.rate"):
         train(wild, out=tmp_path / "run")
+
+
+def test_bfloat16_on_a_cpu_trains_in_contiguous_order(tmp_path: Path) -> None:
+    given = recipe(run={"precision": "bf16"}, schedule={"epochs": 1})
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert memory_format(given, device=cpu) is torch.contiguous_format
+    assert memory_format(given, device=gpu) is memory_format(recipe(), device=cpu) is torch.channels_last
+    result = train(given, out=tmp_path / "run", accelerator="cpu")
+    found = load_checkpoint(result.checkpoint).net.state_dict()
+    assert all(bool(value.isfinite().all()) for value in found.values())
+    assert found["classifier.3.weight"].dtype == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def main(recipe: Path, out: Path, *words: str) -> None:
     options = dict(word.partition("=")[::2] for word in words)
     if "nodropout" in options:
         # Dropout's chance differs from process to process; without it two halves make the same step as the whole.
-        torch.nn.Dropout.forward = lambda self, x: x  # type: ignore[method-assign]
+        torch.nn.Dropout.forward = lambda self, input: input  # type: ignore[method-assign]  # noqa: A006
     losses: list[float] = []
 
     def watch(event: Event) -> None:
