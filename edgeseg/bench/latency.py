@@ -73,8 +73,8 @@ def bench_interleaved(
     Arguments and errors are those of `bench`; `runs` and `seconds` are for each session.
     """
     _check(runs=runs, warmup=warmup, seconds=seconds)
-    shown = _pictures(pictures)
     timed = [session for session in sessions if session.engine not in ACCURACY_ONLY]
+    shown = _pictures(pictures) if timed else ()
     peaks = [_peak_mb(session) if memory and session in timed else None for session in sessions]
     watch = DeviceWatch(name=device_name)
     clocks = _run_blocks(timed, shown, runs=runs, warmup=warmup, seconds=seconds, on_run=on_run)
@@ -180,7 +180,7 @@ def _measurement(
     latency = clock.latency() if clock else ()
     return build_measurement(
         session, latency=latency, warmup=warmup if clock else 0, peak_memory_mb=peak_mb, device=device,
-        picture_size=(pictures[0].shape[0], pictures[0].shape[1]),
+        picture_size=(pictures[0].shape[0], pictures[0].shape[1]) if clock else None,
     )  # fmt: skip
 
 

@@ -26,13 +26,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def session(folder: Path) -> Iterator[Session]:
-    with load(folder, threads=1) as opened:
+    with load(folder, engine="onnxruntime", threads=1) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def measured(folder: Path) -> Measurement:
-    with load(folder, threads=1) as session:
+    with load(folder, engine="onnxruntime", threads=1) as session:
         return bench(session, runs=12, warmup=2, device_name="test bench")
 
 
@@ -78,7 +78,7 @@ def test_memory_is_that_of_a_fresh_process(measured: Measurement) -> None:
 
 def test_interleaving_gives_each_its_own_runs_and_restores_the_collector(session: Session, folder: Path) -> None:
     calls: list[tuple[int, int]] = []
-    with load(folder, threads=1) as other:
+    with load(folder, engine="onnxruntime", threads=1) as other:
         both = bench_interleaved(
             [session, other], runs=20, warmup=1, pictures=[picture()], memory=False,
             on_run=lambda done, total: calls.append((done, total)),

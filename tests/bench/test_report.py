@@ -103,6 +103,14 @@ def test_the_plot_is_valid_and_names_every_point(width: int) -> None:
     assert "Core ML fp32" not in names  # it was not timed
 
 
+def test_names_that_do_not_fit_become_numbers_with_a_list() -> None:
+    many = [measurement(model=f"lraspp_mobilenet_v3_small_{i}", infer_ms=6 + i / 9, miou=0.6) for i in range(16)]
+    svg, _, names = pareto_plot(compare(many).rows, width=360, height=400, colours={"TFLite": 0}).partition("<ol")
+    assert {"1", "16"} <= {element.text for element in ET.fromstring(svg).iter("text")}
+    assert names.count("<li>") == 16
+    assert "lraspp_mobilenet_v3_small_15" in names
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_labels_stay_inside_and_apart(seed: int) -> None:
     draw = random.Random(seed)

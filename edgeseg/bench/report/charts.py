@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from edgeseg.bench.compare import Row
-from edgeseg.bench.report.placing import Box, place_labels
+from edgeseg.bench.report.placing import Box, is_clear, place_labels
 from edgeseg.bench.report.words import family, milliseconds, percent
 
 _FONT_PX = 13.0
@@ -36,24 +36,37 @@ class Axis:
 def pareto_plot(rows: Sequence[Row], *, width: int, height: int, colours: dict[str, int]) -> str:
     """Return accuracy over latency of the rows that have both, the front joined, as an SVG of width x height units.
 
-    Colour stands for the format (`colours` numbers them), shape for the precision; every point carries its name.
+    Colour stands for the format (`colours` numbers them), shape for the precision. Every point carries its name, or
+    where the names do not fit a number, with the list of names below.
     """
     shown = [(row.p50_ms, row.miou, row) for row in rows if row.p50_ms is not None and row.miou is not None]
     frame = Box(46, 14, width - 8, height - 44)
     x = latency_axis([ms for ms, _, _ in shown], start=frame.left, end=frame.right)
     y = accuracy_axis([miou for _, miou, _ in shown], start=frame.bottom, end=frame.top)
     points = [(x(ms), y(miou)) for ms, miou, _ in shown]
-    labels = [row.label for _, _, row in shown]
     front = sorted(point for point, (_, _, row) in zip(points, shown, strict=True) if row.on_front)
     corner = Box(frame.left, frame.top, frame.left + 80, frame.top + 18)
-    boxes = place_labels(
-        points, labels, frame=frame, font_px=_FONT_PX, radius=6.5, obstacles=[corner, *_front_boxes(front, frame)]
-    )
+    obstacles = [corner, *_front_boxes(front, frame)]
+    labels, boxes = _labels([row.label for _, _, row in shown], points, frame=frame, obstacles=obstacles)
     parts = [_grid(x, y, frame), _front_line(front, frame)]
-    for point, (_, _, row), box in zip(points, shown, boxes, strict=True):
-        parts.append(_point(point, row, box, colour=colours[family(row)]))
+    for point, (_, _, row), label, box in zip(points, shown, labels, boxes, strict=True):
+        parts.append(_point(point, row, label, box, colour=colours[family(row)]))
     alt = f"Scatter plot of mIoU in percent over median latency in milliseconds of {len(shown)} artifacts"
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{alt}">{"".join(parts)}</svg>'
+    svg = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{alt}">{"".join(parts)}</svg>'
+    if labels[0] == shown[0][2].label:
+        return svg
+    return svg + f'<ol class="names">{"".join(f"<li>{escape(row.label)}</li>" for _, _, row in shown)}</ol>'
+
+
+def _labels(
+    names: Sequence[str], points: Sequence[tuple[float, float]], *, frame: Box, obstacles: Sequence[Box]
+) -> tuple[list[str], tuple[Box, ...]]:
+    """Return the text of each point and its box: the names, or numbers where names would lie over each other."""
+    for texts in (list(names), [str(index + 1) for index in range(len(names))]):
+        boxes = place_labels(points, texts, frame=frame, font_px=_FONT_PX, radius=6.5, obstacles=obstacles)
+        if is_clear(boxes, frame=frame):
+            break
+    return texts, boxes
 
 
 def latency_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
@@ -124,7 +137,7 @@ def _front_boxes(front: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
     return boxes
 
 
-def _point(point: tuple[float, float], row: Row, box: Box, *, colour: int) -> str:
+def _point(point: tuple[float, float], row: Row, label: str, box: Box, *, colour: int) -> str:
     x, y = point
     told = f"{row.label}: {milliseconds(row.p50_ms)} ms, {percent(row.miou, digits=2)} % mIoU"
     near_x, near_y = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
@@ -134,7 +147,7 @@ def _point(point: tuple[float, float], row: Row, box: Box, *, colour: int) -> st
     anchor, text_x = ("start", box.left + 1) if box.left >= x else ("end", box.right - 1)
     if box.left < x < box.right:
         anchor, text_x = "middle", (box.left + box.right) / 2
-    text = _text(text_x, (box.top + box.bottom) / 2 + 4.5, row.label, anchor=anchor)
+    text = _text(text_x, (box.top + box.bottom) / 2 + 4.5, label, anchor=anchor)
     mark = f'<path class="mark" d="{_shape(row.measurement.precision, x, y)}"/>'
     kind = "point best" if row.on_front else "point"
     return f'<g class="{kind} c{colour}"><title>{escape(told)}</title>{leader}{mark}{text}</g>'

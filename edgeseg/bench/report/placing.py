@@ -69,6 +69,12 @@ def place_labels(
     return tuple(placed[index] for index in range(len(points)))
 
 
+def is_clear(boxes: Sequence[Box], *, frame: Box) -> bool:
+    """Return whether all boxes lie inside the frame and none over another."""
+    apart = not any(box.meets(other) for index, box in enumerate(boxes) for other in boxes[:index])
+    return apart and all(frame.holds(box) for box in boxes)
+
+
 def _spot(point: tuple[float, float], width: float, height: float, *, radius: float, angle: int) -> Box:
     """Return the label's box whose nearest edge lies `radius` from the point in a direction (degrees, clockwise)."""
     dx, dy = math.cos(math.radians(angle)), math.sin(math.radians(angle))
