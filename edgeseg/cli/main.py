@@ -79,13 +79,15 @@ def parser() -> argparse.ArgumentParser:
         module.configure(verb)
         verb.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
         verb.add_argument("-v", "--verbose", action="store_true", help="show the log on stderr")
-        verb.set_defaults(run=module.run)
+        verb.set_defaults(run=module.run, parser=verb)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options = parser().parse_args(arguments)
+    options, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr
     )

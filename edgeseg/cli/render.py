@@ -58,8 +58,8 @@ Advance = Callable[[str, int, int], None]
 
 @contextlib.contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Advance]:
-    """Yield a function that moves bars on stderr, one for each description; nothing is drawn when `quiet`."""
-    if quiet:
+    """Yield a function that moves bars on stderr, one for each description; none are drawn when `quiet` or in a log."""
+    if quiet or not sys.stderr.isatty():
         yield lambda _what, _done, _total: None
         return
     columns = (

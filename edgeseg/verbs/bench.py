@@ -45,6 +45,7 @@ def bench(
         measured = bench_interleaved(
             sessions, runs=runs, warmup=warmup, device_name=device, on_run=lambda done, total: tell("time", done, total)
         )
+        measured = tuple(_with_parity(item, session) for item, session in zip(measured, sessions, strict=True))
         if dataset is not None:
             scored = []
             for session, measurement in zip(sessions, measured, strict=True):
@@ -56,6 +57,11 @@ def bench(
         for measurement in measured:
             write_measurement(measurement, out)
     return measured
+
+
+def _with_parity(measurement: Measurement, session: Session) -> Measurement:
+    agreement = session.artifact.manifest.parity.label_agreement
+    return dataclasses.replace(measurement, label_agreement=agreement)
 
 
 def _reporter(tell: Progress, session: Session) -> Callable[[int, int], None]:

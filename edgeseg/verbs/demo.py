@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeseg.bench import read_measurements
 from edgeseg.bench.compare import Comparison, compare
-from edgeseg.bench.report import write_report
+from edgeseg.bench.report import Picture, write_report
 from edgeseg.core import registry
 from edgeseg.core.artifact import Artifact
 from edgeseg.core.files import MARKER, refuse_foreign
@@ -81,7 +81,9 @@ def demo(
     chosen = _shown(artifacts)
     video = out / "street.mp4"
     outcome = run_loop(chosen.folder, source="synthetic", save=video, frames=frames, threads=threads, on_progress=tell)
-    report = write_report(comparison, out / "report.html")
+    report = write_report(
+        comparison, out / "report.html", commands=_commands(model, folders, data, split), pictures=_pictures(chosen)
+    )
     return DemoResult(
         artifacts_folder=out / "artifacts",
         video=video,
@@ -129,6 +131,35 @@ def _proof(artifact: Artifact) -> str:
     share = f"{100 * manifest.parity.label_agreement:.2f} % of labels as float PyTorch"
     seconds = f"{manifest.report.seconds:.0f} s"
     return f"  {manifest.format:9} {manifest.scheme.name}  {artifact.size_bytes / 1e6:5.2f} MB  {share}  ({seconds})"
+
+
+def _commands(model: str | None, folders: list[Path], data: str, split: str) -> tuple[str, ...]:
+    name = "" if model is None else f" {model}"
+    return (
+        f"edgeseg convert{name} --target {folders[0].name.split('-')[-2]} --precision int8",
+        f"edgeseg bench artifacts/* --data {data} --split {split} --out measurements",
+        "edgeseg compare measurements --html report.html",
+    )
+
+
+def _pictures(artifact: Artifact) -> tuple[Picture, ...]:
+    """Return what the artifact makes of its golden picture, beside what the float checkpoint makes of it."""
+    import cv2
+
+    from edgeseg.runtime import load
+    from edgeseg.runtime.overlay import Overlay
+
+    golden, spec = artifact.manifest.golden, artifact.manifest.spec
+    image = cv2.imread(str(artifact.folder / golden.picture), cv2.IMREAD_COLOR)
+    reference = cv2.imread(str(artifact.folder / golden.reference), cv2.IMREAD_GRAYSCALE)
+    with load(artifact.folder) as session:
+        labels = session.segment(image)
+    overlay = Overlay(spec.classes, palette=spec.palette)
+    drawn = (
+        ("the float checkpoint in PyTorch", overlay.draw(image, reference)),
+        (f"{artifact.manifest.format} {artifact.manifest.scheme.name}", overlay.draw(image, labels)),
+    )
+    return tuple(Picture(caption=caption, png=cv2.imencode(".png", view)[1].tobytes()) for caption, view in drawn)
 
 
 def _shown(artifacts: list[Artifact]) -> Artifact:

@@ -10,8 +10,7 @@ import pytest
 from contracts import tiny_artifact as tiny
 from contracts.engine_contract import EngineContract
 
-from edgeseg.core import registry
-from edgeseg.core.protocols import Engine, EngineStatus
+from edgeseg.core.protocols import EngineStatus
 from edgeseg.core.quantization import Precision
 from edgeseg.errors import MissingDependency, UnknownName, UnsupportedError
 from edgeseg.runtime import load
