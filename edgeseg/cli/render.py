@@ -42,12 +42,15 @@ def result_json(value: object) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
     """Print a table on stdout; the columns named in `numbers` are set flush right."""
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
+    drawn = Table(header_style="bold", box=SIMPLE_HEAD)
     for column in columns:
         drawn.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     screen = console()
+    if title:
+        # Not the table's own title: that is wrapped to the table's width.
+        screen.print(title, style="bold", markup=False)
     screen.soft_wrap = False
     screen.print(drawn)
 

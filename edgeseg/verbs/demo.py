@@ -145,13 +145,14 @@ def _commands(model: str | None, folders: list[Path], data: str, split: str) -> 
 def _pictures(artifact: Artifact) -> tuple[Picture, ...]:
     """Return what the artifact makes of its golden picture, beside what the float checkpoint makes of it."""
     import cv2
+    import numpy as np
 
     from edgeseg.runtime import load
     from edgeseg.runtime.overlay import Overlay
 
     golden, spec = artifact.manifest.golden, artifact.manifest.spec
-    image = cv2.imread(str(artifact.folder / golden.picture), cv2.IMREAD_COLOR)
-    reference = cv2.imread(str(artifact.folder / golden.reference), cv2.IMREAD_GRAYSCALE)
+    image = np.asarray(cv2.imread(str(artifact.folder / golden.picture), cv2.IMREAD_COLOR))
+    reference = np.asarray(cv2.imread(str(artifact.folder / golden.reference), cv2.IMREAD_GRAYSCALE))
     with load(artifact.folder) as session:
         labels = session.segment(image)
     overlay = Overlay(spec.classes, palette=spec.palette)

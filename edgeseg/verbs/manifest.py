@@ -68,11 +68,18 @@ def lineage_of(checkpoint: Checkpoint) -> Lineage:
 
     training = read_training(checkpoint.folder)
     command, seed = training.get("command"), training.get("seed")
-    data = training.get("data", training.get("recipe"))
     return Lineage(
         checkpoint=checkpoint.spec.name,
         weights_sha256=checkpoint.spec.weights_sha256,
         training_command=command if isinstance(command, str) else "",
-        training_data=data if isinstance(data, str) else "",
+        training_data=_trained_on(training.get("data")),
         seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
     )
+
+
+def _trained_on(data: object) -> str:
+    """Return "camvid train, 367 images" from what training.json says of its data; empty where it says nothing."""
+    train = data.get("train") if isinstance(data, dict) else None
+    if not isinstance(train, dict):
+        return ""
+    return f"{train.get('name')} {train.get('split')}, {train.get('images')} images"

@@ -60,13 +60,15 @@ def list_models() -> ModelListing:
 def _checkpoint(name: str) -> CheckpointListing:
     folder = resolve_model(name)
     spec, training = read_spec(folder), read_training(folder)
-    miou, data = training.get("val_miou"), training.get("data")
+    scores, data = training.get("val"), training.get("data")
+    miou = scores.get("miou") if isinstance(scores, dict) else None
+    source = data.get("train") if isinstance(data, dict) else None
     return CheckpointListing(
         name=name,
         architecture=spec.architecture,
         size=spec.size,
         classes=len(spec.classes),
         val_miou=miou if isinstance(miou, float) else None,
-        data=data if isinstance(data, str) else "not stated",
+        data=source.get("name", "not stated") if isinstance(source, dict) else str(source or "not stated"),
         licence=spec.licence,
     )
