@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
     out = options.out or Path("runs") / recipe.name
     with render.progress(quiet=options.json) as advance:
-        result = train(recipe, out=out, resume=options.resume, on_event=_watch(advance, quiet=options.json))
+        result = train(
+            recipe,
+            out=out,
+            resume=options.resume,
+            on_event=_watch(advance, quiet=options.json),
+            command=shlex.join(["edgeseg", *sys.argv[1:]]),
+        )
     if options.json:
         render.result_json(result)
         return 0

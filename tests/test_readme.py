@@ -1,0 +1,62 @@
+"""The README's commands exist, and its table is the one that the stored measurements give."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from edgeseg.bench import read_measurements
+from edgeseg.bench.compare import compare
+from edgeseg.cli.compare import markdown
+from edgeseg.cli.main import parser
+
+TOP = Path(__file__).resolve().parents[1]
+README = (TOP / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("edgeseg ")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_each_command_is_one_that_the_parser_takes(command: str) -> None:
+    options, unknown = parser().parse_known_args(shlex.split(command)[1:])
+    assert unknown == []
+    assert callable(options.run)
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(commands()) >= 10
+
+
+@pytest.mark.parametrize(
+    "script", ["scripts/demo", "scripts/test", "scripts/setup", "scripts/check", "benchmarks/camvid"]
+)
+def test_each_script_is_there_and_executable(script: str) -> None:
+    assert (TOP / script).stat().st_mode & 0o111
+
+
+def test_the_table_is_that_of_the_stored_measurements() -> None:
+    table = re.search(r"<!-- table:begin -->\n(.*?)<!-- table:end -->", README, flags=re.DOTALL)
+    assert table is not None
+    stored = read_measurements([TOP / "benchmarks" / "results"])
+    assert table[1].strip() == markdown(compare(stored))
+
+
+def test_what_was_measured_meets_what_is_promised() -> None:
+    rows = compare(read_measurements([TOP / "benchmarks" / "results"])).rows
+    allowed = {"fp32": 0.001, "fp16": 0.001, "int8": 0.01}
+    floats = {row.measurement.model: row.miou for row in rows if row.measurement.precision == "fp32"}
+    for row in rows:
+        best = floats[row.measurement.model]
+        assert row.miou is not None
+        assert best is not None
+        assert best - row.miou <= allowed[row.measurement.precision], row.label
+        if row.measurement.precision == "int8" and row.measurement.engine in ("litert", "openvino"):
+            assert row.speed_up is not None
+            assert row.speed_up > 1, row.label
