@@ -1,0 +1,123 @@
+"""What a user breaks or mistypes ends with one clear line and status 1, through the real command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from contracts import tiny_artifact as tiny
+
+from edgeseg.cli.main import main
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    tiny.make_artifact(tmp_path / "artifact", file_format="onnx")
+    return tmp_path / "artifact"
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_a_byte(folder: Path) -> None:
+    path = folder / "model.onnx"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "golden" / "expected.png").unlink()
+
+
+def alter_the_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"ignore_index": 255', '"ignore_index": 254'))
+
+
+def cut_the_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(path.read_text()[:100])
+
+
+@pytest.mark.parametrize("verb", ["verify", "validate", "run", "bench"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "truncated"),
+        (flip_a_byte, "a byte was changed"),
+        (remove_a_file, "missing from the artifact"),
+        (alter_the_manifest, "altered"),
+        (cut_the_manifest, "damaged"),
+    ],
+)
+def test_a_damaged_artifact(
+    verb: str, damage: Callable[[Path], None], message: str, artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(artifact)
+    assert_one_line([verb, str(artifact), *(["--headless"] if verb == "run" else [])], message, capsys)
+
+
+def make_dataset(folder: Path, *, label: int) -> Path:
+    for part in ("images", "labels"):
+        (folder / part / "val").mkdir(parents=True)
+    (folder / "classes.txt").write_text("\n".join(tiny.CLASSES) + "\n")
+    cv2.imwrite(str(folder / "images" / "val" / "a.png"), tiny.picture())
+    cv2.imwrite(str(folder / "labels" / "val" / "a.png"), np.full(tiny.SIZE, label, np.uint8))
+    return folder
+
+
+def test_a_label_of_class_200(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_dataset(tmp_path / "data", label=200)
+    assert_one_line(["validate", str(artifact), "--data", str(data)], "a.png", capsys, "200")
+
+
+def test_a_good_data_set_is_scored(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_dataset(tmp_path / "data", label=1)
+    assert main(["validate", str(artifact), "--data", str(data), "--json"]) == 0
+    assert '"miou"' in capsys.readouterr().out
+
+
+def test_an_empty_folder(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert_one_line(["verify", str(empty)], "no manifest.json", capsys)
+    assert_one_line(["validate", str(artifact), "--data", str(empty)], str(empty), capsys)
+    assert_one_line(["compare", str(empty)], "no JSON file", capsys)
+    assert_one_line(["convert", "--target", "onnx", "--calibration", str(empty)], str(empty), capsys)
+
+
+def test_no_camera_at_index_0(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if Path("/dev/video0").exists():
+        pytest.skip("there is a camera here")
+    assert_one_line(["run", str(artifact), "--source", "0", "--headless"], "camera", capsys)
+
+
+def test_a_source_that_is_not_there(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_one_line(["run", str(artifact), "--source", "nowhere.mp4", "--headless"], "nowhere.mp4", capsys)
+
+
+def test_an_engine_with_a_typo(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_one_line(["verify", str(artifact), "--engine", "onnxruntme"], 'Did you mean "onnxruntime"?', capsys)
+
+
+def test_val_pictures_are_refused_for_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_dataset(tmp_path / "data", label=1)
+    target = ["convert", "--target", "onnx", "--precision", "int8", "--out", str(tmp_path / "out")]
+    assert_one_line([*target, "--calibration", str(data / "images" / "val")], "val", capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def assert_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], *more: str) -> None:
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.strip().splitlines()
+    assert len(lines) == 1, printed.err
+    for part in (message, *more):
+        assert part in lines[0]
