@@ -113,7 +113,7 @@ def _parity(session: Session, outputs: list[np.ndarray], labels: list[np.ndarray
     equal = [float(np.mean(mine == reference.labels(index))) for index, mine in enumerate(labels)]
     sqnr_db, worst = None, None
     if session.output.role == "logits":
-        given = np.concatenate([_real(output, session.output) for output in outputs])
+        given = np.concatenate([real_logits(output, session.output) for output in outputs])
         wanted = np.concatenate(reference.logits)
         sqnr_db, worst = sqnr(wanted, given), float(np.abs(given - wanted).max())
     return Parity(
@@ -134,7 +134,7 @@ def sqnr(wanted: np.ndarray, given: np.ndarray) -> float:
     return min(LARGEST_SQNR_DB, 10.0 * math.log10(max(power, 1e-300) / error))
 
 
-def _real(output: np.ndarray, tensor: TensorSpec) -> np.ndarray:
+def real_logits(output: np.ndarray, tensor: TensorSpec) -> np.ndarray:
     """Return an engine's logits as (1, h, w, C) float32."""
     values = output.astype(np.float32)
     if tensor.scale is not None:

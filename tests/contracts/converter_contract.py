@@ -13,30 +13,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contracts.deployable import deployable, pictures, ranges
+from contracts.deployable import pictures
 
 from edgeseg.core.artifact import Artifact, Lineage, list_files
 from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.files import read_json
 from edgeseg.core.protocols import Converter
-from edgeseg.core.quantization import SCHEMES, Precision
+from edgeseg.core.quantization import SCHEMES, Precision, Ranges
 from edgeseg.errors import MissingDependency
 from edgeseg.export import export
-from edgeseg.models.checkpoint import Checkpoint
+from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, resolve_model
 from edgeseg.pixels import decode
 from edgeseg.verbs.manifest import draft
 from edgeseg.verbs.planning import PlannedArtifact, converter_for
-from edgeseg.verbs.proof import open_session, sqnr
+from edgeseg.verbs.proof import open_session, real_logits, sqnr
 
-# In dB against the program that was converted: what the formats' own kernels may differ by. The net is untrained, and
-# one step of 8 bits in an early layer is carried through all that follow.
-LEAST_SQNR_DB = {"fp32": 80.0, "fp16": 25.0, "int8": 12.0}
+# In dB against the program that was converted: what the formats' own kernels may differ by.
+LEAST_SQNR_DB = {"fp32": 80.0, "fp16": 25.0, "int8": 18.0}
+SIZE = (128, 160)
 
 LINEAGE = Lineage(checkpoint="small", weights_sha256="0" * 64)
 
 
 @cache
 def checkpoint() -> Checkpoint:
-    return deployable()
+    """Return the bundled default: a trained net, since rounding grows without bound in one that is not."""
+    return load_checkpoint(resolve_model(None), size=SIZE)
 
 
 @cache
@@ -44,7 +46,7 @@ def exported(precision: Precision) -> ExportedModel:
     """Return the small net's graph, exported once for all formats that are tested in one process."""
     if precision == "fp16":
         return dataclasses.replace(exported("fp32"), scheme=SCHEMES["fp16"])
-    observed = ranges(checkpoint()) if precision == "int8" else None
+    observed = read_json(Ranges, checkpoint().folder / "ranges.json") if precision == "int8" else None
     workdir = Path(tempfile.mkdtemp(prefix="edgeseg-test-"))
     atexit.register(shutil.rmtree, workdir, ignore_errors=True)
     return export(checkpoint(), precision=precision, ranges=observed, workdir=workdir)
@@ -124,11 +126,11 @@ class ConverterContract:
                 with torch.no_grad():
                     wanted = program(torch.from_numpy(pixels)).numpy()
                 assert given.shape == conversion.output.shape
-                channels_last = given.transpose(0, 2, 3, 1) if conversion.output.layout == "NCHW" else given
-                assert sqnr(wanted, channels_last) > LEAST_SQNR_DB[precision]
+                found = sqnr(wanted, real_logits(given, conversion.output))
+                assert found > LEAST_SQNR_DB[precision], found
                 size = model.spec.size
                 mine = session.decode(given, size=size)
                 theirs = decode(
                     wanted, tensor=model.output, preprocess=model.spec.preprocess, input_size=size, size=size
                 )
-                assert np.mean(mine == theirs) > (0.75 if precision == "int8" else 0.97)
+                assert np.mean(mine == theirs) > (0.95 if precision == "int8" else 0.99)

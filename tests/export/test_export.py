@@ -124,7 +124,9 @@ def test_ranges_of_other_weights_are_refused(checkpoint: Checkpoint, observed: R
 
 def test_ranges_that_lack_a_point_are_refused_by_name(checkpoint: Checkpoint, observed: Ranges, tmp_path: Path) -> None:
     short = dataclasses.replace(observed, ranges=observed.ranges[1:])
-    with pytest.raises(CheckpointError, match=r"1 of 49 points of this net are missing, first :add"):
+    with pytest.raises(
+        CheckpointError, match=rf"1 of 49 points of this net are missing, first {observed.ranges[0].name}"
+    ):
         export(checkpoint, precision="int8", ranges=short, workdir=tmp_path)
 
 
