@@ -9,7 +9,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeseg.converters.tflite.flatbuffer import Model
-from edgeseg.converters.tflite.float_islands import SLOW_IN_INT8
+from edgeseg.converters.tflite.float_islands import UNFIT_FOR_INT8
 from edgeseg.core.artifact import Fallback
 
 PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
@@ -45,4 +45,4 @@ def _computes_in_int8(model: Model, operator: Any) -> bool:
 def _fallback(model: Model, operator: Any) -> Fallback:
     name = model.op_name(operator)
     node = model.stored(operator.outputs[0]).name
-    return Fallback(op=name, node=node, reason=SLOW_IN_INT8.get(name, NOT_PLANNED))
+    return Fallback(op=name, node=node, reason=UNFIT_FOR_INT8.get(name, NOT_PLANNED))

@@ -1,4 +1,4 @@
-"""Ops that are slower in int8 than in float, taken out of int8 again."""
+"""Ops that int8 does not suit in LiteRT, taken out of it again."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeseg.converters.tflite.flatbuffer import Model
 
-SLOW_IN_INT8 = {"HARD_SWISH": "LiteRT's int8 kernel for it is several times slower than its float one"}
+UNFIT_FOR_INT8 = {
+    "HARD_SWISH": "LiteRT's int8 kernel for it is several times slower than its float one",
+    "LOGISTIC": "LiteRT's int8 kernel knows one output scale, 1/256, and not the calibrated one",
+}
 
 
 def keep_in_float(model: Model) -> None:
-    """Put a DEQUANTIZE before and a QUANTIZE behind every int8 op of `SLOW_IN_INT8`, in place.
+    """Put a DEQUANTIZE before and a QUANTIZE behind every int8 op of `UNFIT_FOR_INT8`, in place.
 
     The converter folds dequantize, op, quantize into one int8 op wherever it knows one; the scales stay as they are.
     """
     operators = []
     for operator in model.operators:
-        slow = model.op_name(operator) in SLOW_IN_INT8
+        slow = model.op_name(operator) in UNFIT_FOR_INT8
         if slow and model.tensor(operator.inputs[0]).type == schema.TensorType.INT8:
             operators.extend(_island(model, operator))
         else:

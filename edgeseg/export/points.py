@@ -63,9 +63,9 @@ def plan(graph: GraphModule) -> Plan:
     """Return what becomes int8 in a float graph, as `torch.export` gives it with batch norms folded."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     computing = [node for node in nodes if _computes_in_int8(node)]
-    chosen = {_fused_output(node) for node in computing}
+    chosen = {fused_output(node) for node in computing}
     for node in computing:
-        chosen.update(_fused_output(source) for source in _tensor_inputs(node) if source.op == "call_function")
+        chosen.update(fused_output(source) for source in _tensor_inputs(node) if source.op == "call_function")
     ordered = [node for node in nodes if node in chosen]
     names = point_names(nodes)
     groups = _groups(ordered)
@@ -116,7 +116,8 @@ def _fused_into(node: Node) -> Node | None:
     return source if fuses else None
 
 
-def _fused_output(node: Node) -> Node:
+def fused_output(node: Node) -> Node:
+    """Return the node whose output a kernel writes: the activation that is fused into it, or the node itself."""
     users = list(node.users)
     return users[0] if len(users) == 1 and _fused_into(users[0]) is node else node
 
@@ -140,7 +141,7 @@ def _groups(points: list[Node]) -> list[list[Node]]:
         if node.target not in SAME_SCALE and not _is_lone_activation(node):
             continue
         for source in _tensor_inputs(node):
-            _merge(leader, _fused_output(source), node)
+            _merge(leader, fused_output(source), node)
     groups: dict[Node, list[Node]] = {}
     for node in points:
         groups.setdefault(_root(leader, node), []).append(node)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,19 +21,22 @@ from torchao.quantization.pt2e.quantizer import (
 
 from edgeseg.core.quantization import Range
 from edgeseg.errors import CheckpointError
-from edgeseg.export.points import Plan, plan
+from edgeseg.export.points import Plan, fused_output, plan
 
 Q_ANNOTATION = "quantization_annotation"
 # Smaller scales would underflow the engines' fixed-point multipliers.
 SMALLEST_SCALE = 1e-8
+# A convolution multiplies its int32 sums by input scale * weight scale / output scale. XNNPACK takes factors from 2^-32
+# to below 2^8 (and LiteRT 2.3 corrupts its memory where one is outside), and the bias must fit in an int32.
+LEAST_FACTOR, LARGEST_FACTOR, LARGEST_BIAS = 2.0**-28, 2.0**7, 2.0**30
 
 
 class FromRange(ObserverBase):
     """An observer that knows its range beforehand and lets values pass."""
 
-    def __init__(self, *, dtype: torch.dtype, low: float, high: float, **_: object) -> None:
+    def __init__(self, *, dtype: torch.dtype, low: float, high: float, least_scale: float, **_: object) -> None:
         super().__init__(dtype=dtype, is_dynamic=False)
-        self.scale, self.zero_point = affine(low, high)
+        self.scale, self.zero_point = affine(low, high, least_scale=least_scale)
         self.quant_min, self.quant_max = -128, 127
         self.qscheme = torch.per_tensor_affine
 
@@ -42,12 +47,24 @@ class FromRange(ObserverBase):
         return torch.tensor([self.scale]), torch.tensor([self.zero_point])
 
 
-def affine(low: float, high: float) -> tuple[float, int]:
+def affine(low: float, high: float, *, least_scale: float = SMALLEST_SCALE) -> tuple[float, int]:
     """Return the int8 (scale, zero point) of a range that is widened to hold zero; scale is a float32 value."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = max((high - low) / 255.0, SMALLEST_SCALE)
+    scale = max((high - low) / 255.0, least_scale)
     zero_point = min(127, max(-128, round(-128.0 - low / scale)))
     return float(torch.tensor(scale, dtype=torch.float32)), int(zero_point)
+
+
+class WeightObserver(PerChannelMinMaxObserver):
+    """Symmetric scales per output channel, none below `least_scales`: dead channels must not have dead multipliers."""
+
+    def __init__(self, *, least_scales: Tensor, **options: Any) -> None:
+        super().__init__(**options)
+        self.least_scales = least_scales
+
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        scale, zero_point = super().calculate_qparams()
+        return torch.maximum(scale, self.least_scales.to(scale.dtype)), zero_point
 
 
 class PlannedQuantizer(Quantizer):
@@ -60,14 +77,16 @@ class PlannedQuantizer(Quantizer):
     def annotate(self, model: GraphModule) -> GraphModule:
         """Return the model with a quantization annotation on every node that the plan names."""
         found = plan(model)
+        scales = _fitting_scales(model, found, self._ranges)
         outputs: dict[Node, QuantizationSpec | SharedQuantizationSpec] = {}
         for point in found.points:
             first, *others = point.nodes
-            outputs[first] = _activation_spec(self._ranges[point.name])
+            outputs[first] = _activation_spec(self._ranges[point.name], least_scale=scales[first])
             outputs.update((node, SharedQuantizationSpec(first)) for node in others)
         for node in {*outputs, *found.weighted}:
+            weighted = node in found.weighted
             node.meta[Q_ANNOTATION] = QuantizationAnnotation(
-                input_qspec_map={node.args[1]: WEIGHT_SPEC} if node in found.weighted else {},
+                input_qspec_map={node.args[1]: _weight_spec(_least_scales(model, node, scales))} if weighted else {},
                 output_qspec=outputs.get(node),
                 _annotated=True,
             )
@@ -77,20 +96,57 @@ class PlannedQuantizer(Quantizer):
         """Accept any plan: `quantize` has checked the ranges against it."""
 
 
-WEIGHT_SPEC = QuantizationSpec(
-    dtype=torch.int8,
-    observer_or_fake_quant_ctr=PerChannelMinMaxObserver,
-    quant_min=-127,
-    quant_max=127,
-    qscheme=torch.per_channel_symmetric,
-    ch_axis=0,
-)
+def _fitting_scales(model: GraphModule, found: Plan, ranges: dict[str, Range]) -> dict[Node, float]:
+    """Return the scale of each node of the plan, enlarged where a convolution's factor would be too large."""
+    leaders = {node: point.nodes[0] for point in found.points for node in point.nodes}
+    scales = {point.nodes[0]: affine(ranges[point.name].low, ranges[point.name].high)[0] for point in found.points}
+    for node in found.weighted:
+        source, target = leaders[_input(node)], leaders[fused_output(node)]
+        largest = scales[source] * float(_stored(model, node.args[1]).abs().max()) / 127.0
+        if len(node.args) > 2 and node.args[2] is not None:
+            largest = max(largest, float(_stored(model, node.args[2]).abs().max()) / LARGEST_BIAS)
+        scales[target] = max(scales[target], largest / LARGEST_FACTOR)
+    return {node: scales[leader] for node, leader in leaders.items()}
 
 
-def _activation_spec(item: Range) -> QuantizationSpec:
+def _least_scales(model: GraphModule, node: Node, scales: dict[Node, float]) -> Tensor:
+    """Return (output channels,): the smallest weight scales that the multiplier and the int32 bias of a node allow."""
+    channels = _stored(model, node.args[1]).shape[0]
+    least = torch.full((channels,), scales[fused_output(node)] * LEAST_FACTOR / scales[_input(node)])
+    if len(node.args) < 3 or node.args[2] is None:
+        return least
+    return torch.maximum(least, _stored(model, node.args[2]).abs() / (scales[_input(node)] * LARGEST_BIAS))
+
+
+def _input(node: Node) -> Node:
+    source = node.args[0]
+    assert isinstance(source, Node)
+    return source
+
+
+def _stored(model: GraphModule, node: object) -> Tensor:
+    """Return the tensor that a graph's `get_attr` node stands for."""
+    assert isinstance(node, Node)
+    found = attrgetter(str(node.target))(model)
+    assert isinstance(found, Tensor)
+    return found.detach()
+
+
+def _weight_spec(least_scales: Tensor) -> QuantizationSpec:
     return QuantizationSpec(
         dtype=torch.int8,
-        observer_or_fake_quant_ctr=FromRange.with_args(low=item.low, high=item.high),
+        observer_or_fake_quant_ctr=WeightObserver.with_args(least_scales=least_scales),
+        quant_min=-127,
+        quant_max=127,
+        qscheme=torch.per_channel_symmetric,
+        ch_axis=0,
+    )
+
+
+def _activation_spec(item: Range, *, least_scale: float) -> QuantizationSpec:
+    return QuantizationSpec(
+        dtype=torch.int8,
+        observer_or_fake_quant_ctr=FromRange.with_args(low=item.low, high=item.high, least_scale=least_scale),
         quant_min=-128,
         quant_max=127,
         qscheme=torch.per_tensor_affine,

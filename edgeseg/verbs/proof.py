@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEAST_AGREEMENT: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.985, "int8": 0.90}
 """Share of pixels in which an artifact must give the float checkpoint's label. float32 differs by the order of sums;
 float16 by rounding near ties, of which pictures unlike the training data are full (rounding the weights alone moves
-0.1 % to 0.7 % of their labels, the same ones on every engine); int8 moves class borders by a pixel or so, and what it may
+0.1 % to 0.7 % of their labels, the same on every engine); int8 moves class borders by a pixel or so, and what it may
 cost in mIoU is for `edgeseg validate` to say: below these shares something is broken, not rounded."""
 REPEATED: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
 """Share of pixels in which another engine or CPU must repeat the golden labels."""
