@@ -19,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: ranges.json in the checkpoint)"
     )
+    parser.add_argument(
+        "--float-layers", metavar="PATH", nargs="+", default=[], help="modules that int8 conversions leave in float"
+    )
     parser.add_argument("--force", action="store_true", help="take val or test pictures all the same")
 
 
@@ -34,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
             count=options.count,
             seed=options.seed,
             force=options.force,
+            float_layers=tuple(options.float_layers),
             out=options.out,
             on_progress=advance,
         )

@@ -66,11 +66,13 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
-    """Activation ranges of one model, by the names of the exported graph;
-    a checkpoint may carry them as `ranges.json`.
+    """Activation ranges of one model, by the names of the exported graph; a checkpoint may carry them as `ranges.json`.
+
+    `float_layers` are paths of modules that int8 conversions leave in float, where 8 bits are too few.
     """
 
     weights_sha256: str
     observer: str
     ranges: tuple[Range, ...]
     calibration: CalibrationSet
+    float_layers: tuple[str, ...] = ()

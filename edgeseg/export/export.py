@@ -107,6 +107,6 @@ def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> 
             f"The ranges were observed on weights {ranges.weights_sha256[:12]}..., this checkpoint's are "
             f"{spec.weights_sha256[:12]}... Run edgeseg calibrate again."
         )
-    done = quantize(program, ranges=ranges.ranges)
+    done = quantize(program, ranges=ranges.ranges, float_layers=ranges.float_layers)
     scheme = dataclasses.replace(SCHEMES["int8"], float_layers=done.plan.in_float)
     return _Programs(program=done.program, folded=done.folded_program, scheme=scheme)

@@ -59,21 +59,30 @@ class Plan:
     in_float: tuple[str, ...]
 
 
-def plan(graph: GraphModule) -> Plan:
-    """Return what becomes int8 in a float graph, as `torch.export` gives it with batch norms folded."""
+def plan(graph: GraphModule, *, float_layers: tuple[str, ...] = ()) -> Plan:
+    """Return what becomes int8 in a float graph, as `torch.export` gives it with batch norms folded.
+
+    Modules below the paths in `float_layers` compute in float.
+    """
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
-    computing = [node for node in nodes if _computes_in_int8(node)]
+    names = point_names(nodes)
+    computing = [node for node in nodes if _computes_in_int8(node) and not is_below(names[node], float_layers)]
     chosen = {fused_output(node) for node in computing}
     for node in computing:
         chosen.update(fused_output(source) for source in _tensor_inputs(node) if source.op == "call_function")
     ordered = [node for node in nodes if node in chosen]
-    names = point_names(nodes)
     groups = _groups(ordered)
     return Plan(
         points=tuple(Point(name=names[group[0]], nodes=tuple(group)) for group in groups),
         weighted=tuple(node for node in computing if node.target in CONVOLUTIONS),
         in_float=tuple(names[node] for node in nodes if _stays_in_float(node, computing)),
     )
+
+
+def is_below(name: str, layers: tuple[str, ...]) -> bool:
+    """Return whether a point's name is that of one of the modules `layers`, or of one inside them."""
+    path = name.split(":")[0]
+    return any(path == layer or path.startswith(f"{layer}.") for layer in layers)
 
 
 def point_names(nodes: Iterable[Node]) -> dict[Node, str]:

@@ -19,9 +19,10 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
+from edgeseg.core.names import unknown
 from edgeseg.core.quantization import Range
 from edgeseg.errors import CheckpointError
-from edgeseg.export.points import Plan, fused_output, plan
+from edgeseg.export.points import Plan, fused_output, is_below, plan
 
 Q_ANNOTATION = "quantization_annotation"
 # Smaller scales would underflow the engines' fixed-point multipliers.
@@ -70,13 +71,14 @@ class WeightObserver(PerChannelMinMaxObserver):
 class PlannedQuantizer(Quantizer):
     """Annotates a graph after `plan`: outputs of its points with the given ranges, weights per output channel."""
 
-    def __init__(self, ranges: tuple[Range, ...]) -> None:
+    def __init__(self, ranges: tuple[Range, ...], *, float_layers: tuple[str, ...]) -> None:
         super().__init__()
+        self._float_layers = float_layers
         self._ranges = {item.name: item for item in ranges}
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Return the model with a quantization annotation on every node that the plan names."""
-        found = plan(model)
+        found = plan(model, float_layers=self._float_layers)
         scales = _fitting_scales(model, found, self._ranges)
         outputs: dict[Node, QuantizationSpec | SharedQuantizationSpec] = {}
         for point in found.points:
@@ -162,15 +164,20 @@ class QuantizedPrograms:
     plan: Plan
 
 
-def quantize(program: ExportedProgram, *, ranges: tuple[Range, ...]) -> QuantizedPrograms:
-    """Return the int8 graphs of a float program from the ranges of its points.
+def quantize(
+    program: ExportedProgram, *, ranges: tuple[Range, ...], float_layers: tuple[str, ...] = ()
+) -> QuantizedPrograms:
+    """Return the int8 graphs of a float program from the ranges of its points, `float_layers` left in float.
 
     Raises:
         CheckpointError: ranges and graph do not name the same points: they were observed on another net.
     """
-    found = plan(program.module())
-    check_ranges(found, ranges)
-    unfolded, folded = (_converted(program, ranges=ranges, fold=fold) for fold in (False, True))
+    graph = program.module()
+    check_ranges(plan(graph), ranges)
+    _check_layers(plan(graph), float_layers)
+    found = plan(graph, float_layers=float_layers)
+    quantizer = PlannedQuantizer(ranges, float_layers=float_layers)
+    unfolded, folded = (_converted(program, quantizer, fold=fold) for fold in (False, True))
     return QuantizedPrograms(program=unfolded, folded_program=folded, plan=found)
 
 
@@ -187,9 +194,17 @@ def check_ranges(found: Plan, ranges: tuple[Range, ...]) -> None:
     raise CheckpointError(f"Ranges do not fit this net: {'; '.join(faults)}. Run edgeseg calibrate again.")
 
 
-def _converted(program: ExportedProgram, *, ranges: tuple[Range, ...], fold: bool) -> ExportedProgram:
+def _check_layers(found: Plan, float_layers: tuple[str, ...]) -> None:
+    names = [point.name for point in found.points]
+    for layer in float_layers:
+        if not any(is_below(name, (layer,)) for name in names):
+            paths = {name.split(":")[0] for name in names}
+            raise unknown("layer to keep in float", layer, paths)
+
+
+def _converted(program: ExportedProgram, quantizer: PlannedQuantizer, *, fold: bool) -> ExportedProgram:
     arguments, _ = program.example_inputs
     with torch.no_grad():
-        prepared = prepare_pt2e(program.module(), PlannedQuantizer(ranges))
+        prepared = prepare_pt2e(program.module(), quantizer)
         prepared(*arguments)  # the weights' own observers look at them once; activations come from the ranges
         return torch.export.export(convert_pt2e(prepared, fold_quantize=fold), arguments)

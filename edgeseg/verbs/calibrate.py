@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,13 @@ def calibrate(
     count: int = 64,
     seed: int = 0,
     force: bool = False,
+    float_layers: tuple[str, ...] = (),
     out: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Calibration:
     """Return the ranges of a model on `count` pictures of `data`, written to `out` or beside the model's weights.
+
+    int8 conversions leave the modules at the paths `float_layers`, and what is inside them, in float.
 
     Raises:
         UnknownName, InputError, CheckpointError: a model that cannot be opened, or a place that cannot be written.
@@ -45,10 +49,11 @@ def calibrate(
     checkpoint = load_checkpoint(resolve_model(model))
     report = None if on_progress is None else lambda done, total: on_progress("calibrate", done, total)
     done = observe(checkpoint, data, count=count, seed=seed, force=force, on_progress=report)
+    ranges = dataclasses.replace(done.ranges, float_layers=float_layers)
     path = out or checkpoint.folder / RANGES_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(done.ranges, path)
+        write_json(ranges, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another --out.") from None
-    return Calibration(path=path, ranges=done.ranges, findings=done.findings)
+    return Calibration(path=path, ranges=ranges, findings=done.findings)
