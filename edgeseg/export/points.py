@@ -52,10 +52,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What becomes int8: points of activations, nodes with int8 weights, and names of nodes left in float."""
+    """What becomes int8: points of activations, nodes with int8 weights; names of nodes in int8 and left in float."""
 
     points: tuple[Point, ...]
     weighted: tuple[Node, ...]
+    in_int8: tuple[str, ...]
     in_float: tuple[str, ...]
 
 
@@ -75,6 +76,7 @@ def plan(graph: GraphModule, *, float_layers: tuple[str, ...] = ()) -> Plan:
     return Plan(
         points=tuple(Point(name=names[group[0]], nodes=tuple(group)) for group in groups),
         weighted=tuple(node for node in computing if node.target in CONVOLUTIONS),
+        in_int8=tuple(names[node] for node in computing),
         in_float=tuple(names[node] for node in nodes if _stays_in_float(node, computing)),
     )
 

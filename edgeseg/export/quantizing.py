@@ -195,10 +195,9 @@ def check_ranges(found: Plan, ranges: tuple[Range, ...]) -> None:
 
 
 def _check_layers(found: Plan, float_layers: tuple[str, ...]) -> None:
-    names = [point.name for point in found.points]
     for layer in float_layers:
-        if not any(is_below(name, (layer,)) for name in names):
-            paths = {name.split(":")[0] for name in names}
+        if not any(is_below(name, (layer,)) for name in found.in_int8):
+            paths = {name.split(":")[0] for name in found.in_int8} - {""}
             raise unknown("layer to keep in float", layer, paths)
 
 

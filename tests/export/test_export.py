@@ -14,9 +14,12 @@ import torch
 from contracts.deployable import deployable, pictures, ranges
 
 from edgeseg.core.exported import ExportedModel
-from edgeseg.core.quantization import Ranges
-from edgeseg.errors import CheckpointError, InputError, UnsupportedError
-from edgeseg.export import export
+from edgeseg.core.quantization import Range, Ranges
+from edgeseg.errors import CheckpointError, InputError, UnknownName, UnsupportedError
+from edgeseg.export import export, quantizing
+from edgeseg.export.export import deploy, export_program
+from edgeseg.export.points import fused_output, plan, point_names
+from edgeseg.export.quantizing import quantize
 from edgeseg.export.reference import TorchReference
 from edgeseg.models.checkpoint import Checkpoint
 
@@ -147,3 +150,28 @@ def test_the_reference_segments_at_the_pictures_own_size(checkpoint: Checkpoint)
     labels = TorchReference(checkpoint).segment(image)
     assert labels.shape == (50, 70)
     assert labels.dtype == np.uint8
+
+
+def test_layers_that_are_named_stay_in_float(checkpoint: Checkpoint, observed: Ranges) -> None:
+    program = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec)
+    whole = plan(program.module())
+    layer = point_names(whole.weighted)[whole.weighted[3]].split(":")[0]
+    fewer = quantize(program, ranges=observed.ranges, float_layers=(layer,)).plan
+    assert len(fewer.weighted) == len(whole.weighted) - 1
+    assert f"{layer}:conv2d" in fewer.in_float
+    with pytest.raises(UnknownName, match="Unknown layer to keep in float"):
+        quantize(program, ranges=observed.ranges, float_layers=("net.no_such_layer",))
+
+
+def test_dead_outputs_leave_every_multiplier_and_bias_where_kernels_can_hold_them(checkpoint: Checkpoint) -> None:
+    graph = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
+    found = plan(graph)
+    dead = {point.name: Range(name=point.name, low=0.0, high=0.0) for point in found.points}
+    scales = quantizing._fitting_scales(graph, found, dead)
+    for node in found.weighted:
+        source, target = scales[node.args[0]], scales[fused_output(node)]
+        weight, bias = (quantizing._stored(graph, argument) for argument in node.args[1:3])
+        least = quantizing._least_scales(graph, node, scales)
+        assert source * float(weight.abs().max()) / 127 / target <= quantizing.LARGEST_FACTOR * 1.001
+        assert float((source * least / target).min()) >= quantizing.LEAST_FACTOR * 0.999
+        assert float((bias.abs() / (source * least)).max()) <= quantizing.LARGEST_BIAS * 1.001
