@@ -8,6 +8,7 @@ engine is free, so that no frame grows old in a queue.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ ROOM = 2
 """Frames that may wait between two stages of a file's loop: enough to bridge a slow frame."""
 HUD_STAGES = {"prep": "preprocess", "infer": "infer", "decode": "decode"}
 JOIN_S = 2.0
-SWITCH_S = 0.0005
+SWITCH_S = 0.0001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def run(
     """
     if frames is not None and frames < 1:
         raise InputError(f"frames is {frames}; give 1 or more.")
-    with contextlib.ExitStack() as opened, _quick_thread_switches():
+    with contextlib.ExitStack() as opened, _quick_thread_switches(), _cores_left_to_engine(session.threads):
         for sink in sinks:
             opened.enter_context(sink)
         work = _Loop(session, camera, frames=frames, overlay=overlay)
@@ -233,6 +234,19 @@ def _overlay_of(spec: ModelSpec) -> Overlay:
     from edgeseg.runtime.overlay import Overlay
 
     return Overlay(spec.classes, palette=spec.palette)
+
+
+@contextlib.contextmanager
+def _cores_left_to_engine(threads: int) -> Iterator[None]:
+    """Keep OpenCV to the cores that the engine does not use, at least one: its own pool would take them all."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(max(1, (os.cpu_count() or 1) - threads))
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 @contextlib.contextmanager
