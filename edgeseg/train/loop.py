@@ -15,6 +15,7 @@ from edgeseg.train.evaluate import Score, evaluate, normalise
 from edgeseg.train.events import EpochDone, OnEvent, StepDone
 from edgeseg.train.faults import not_finite, out_of_memory
 from edgeseg.train.interrupt import HeldInterrupt
+from edgeseg.train.method import Seen
 from edgeseg.train.output import Output
 from edgeseg.train.recipe import Recipe
 from edgeseg.train.samples import Batch
@@ -104,6 +105,8 @@ class Loop:
         together = min(run.accumulate, len(self.parts.batches) - first)
         completes = progress.batch - first + 1 == together
         self._seed()
+        if progress.batch == first:
+            self.parts.method.before_step(self.parts.net, step=progress.step, steps=self.steps)
         with self.fabric.no_backward_sync(self.parts.module, enabled=not completes):
             loss = self._loss(batch)
             self.fabric.backward(loss / together)
@@ -120,11 +123,12 @@ class Loop:
         pictures, labels = (item.to(self.fabric.device, non_blocking=True) for item in batch)
         x = normalise(pictures, spec=self.parts.spec)
         outputs = self.parts.module(x.contiguous(memory_format=self.parts.layout))
-        if isinstance(outputs, torch.Tensor):
-            outputs = (outputs,)
+        outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
         # Each step looks at other rows and columns, all offsets evenly: the golden ratio's multiples are well spread.
         position = self.progress.epoch * len(self.parts.batches) + self.progress.batch
-        return self.parts.objective(outputs, labels, offset=(position, int(position * 0.6180339887 * 64)))
+        plain = self.parts.objective(outputs, labels, offset=(position, int(position * 0.6180339887 * 64)))
+        keys = self.parts.batches.keys(self.progress.epoch, batch=self.progress.batch)
+        return self.parts.method.loss(plain, seen=Seen(pictures=x, outputs=outputs, labels=labels, keys=keys))
 
     def _step(self, loss: float) -> None:
         progress, optimizer = self.progress, self.parts.optimizer

@@ -14,9 +14,10 @@ from edgeseg.core.files import MARKER, refuse_foreign, write_json
 from edgeseg.core.records import encode
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
-from edgeseg.models.checkpoint import TRAINING_FILE, save_checkpoint
+from edgeseg.models.checkpoint import TRAINING_FILE
 from edgeseg.train.describe import versions
 from edgeseg.train.evaluate import Score
+from edgeseg.train.method import Method
 from edgeseg.train.recipe import Recipe
 from edgeseg.train.state import STATE_FILE, RunState, save_state
 
@@ -28,9 +29,9 @@ CHECKPOINT, METRICS, RECIPE = "checkpoint", "metrics.jsonl", "recipe.json"
 class Output:
     """The folder of one run. Only the first process writes; nothing is written before `open`."""
 
-    def __init__(self, folder: Path, *, recipe: Recipe, command: str) -> None:
-        self.folder, self.recipe, self.command = folder, recipe, command
-        text = json.dumps(encode(recipe), sort_keys=True)
+    def __init__(self, folder: Path, *, recipe: Recipe, command: str, method: Method) -> None:
+        self.folder, self.recipe, self.command, self.method = folder, recipe, command, method
+        text = json.dumps(encode(recipe), sort_keys=True) + method.fingerprint()
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
         self._plot: Callable[[str, float, int], None] = _nowhere
         self.close: Callable[[], None] = _nothing
@@ -101,7 +102,7 @@ class Output:
             "val": encode(score),
             "versions": versions(),
         }
-        save_checkpoint(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
+        self.method.keep(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
 
     def finish(self, *, seconds: float) -> None:
         """Write the whole run's duration into the account of the best weights."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.train.events import OnEvent
 from edgeseg.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from edgeseg.train.method import Method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +33,14 @@ def train(
     on_event: OnEvent | None = None,
     command: str = "",
     accelerator: str = "auto",
+    method: Method | None = None,
 ) -> TrainingResult:
     """Return the result of training `recipe`, with everything written into the folder `out`.
 
     `out/checkpoint` is the best epoch's net by mIoU on the validation split, `out/state.pt` what `resume` goes on
     from, bit for bit on the same machine. Under torchrun or `fabric run` every process calls this, and the first
-    writes. `command` is kept beside the weights as the way to make them again.
+    writes. `command` is kept beside the weights as the way to make them again. `method` changes what compression needs
+    to be another way.
 
     Raises:
         InputError: a folder that is not a run's, or one that holds a run and `resume` is off.
@@ -42,16 +48,18 @@ def train(
         TrainingError: no state to resume from, a loss that is no number, or memory that is short.
     """
     from edgeseg.train.loop import Loop
+    from edgeseg.train.method import Method
     from edgeseg.train.output import CHECKPOINT, Output
     from edgeseg.train.setup import open_fabric, set_up
     from edgeseg.train.state import load_state
 
-    output = Output(out, recipe=recipe, command=command or f"edgeseg train {recipe.name}")
+    way = method or Method()
+    output = Output(out, recipe=recipe, command=command or f"edgeseg train {recipe.name}", method=way)
     output.check(resume=resume)
     state = load_state(out, fingerprint=output.fingerprint) if resume else None
     fabric = open_fabric(recipe, accelerator=accelerator)
     fabric.launch()
-    parts = set_up(recipe, fabric=fabric, on_event=on_event if fabric.is_global_zero else None)
+    parts = set_up(recipe, method=way, fabric=fabric, on_event=on_event if fabric.is_global_zero else None)
     loop = Loop(recipe, fabric=fabric, parts=parts, output=output, on_event=on_event)
     if state is not None:
         loop.restore(state)

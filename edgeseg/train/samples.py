@@ -92,9 +92,13 @@ class Batches:
         order = np.random.default_rng((self.training.seed, epoch)).permutation(self.count)
         return order[: len(self) * self.batch].reshape(len(self), self.batch)
 
+    def keys(self, epoch: int, *, batch: int) -> tuple[tuple[int, int], ...]:
+        """Return the (epoch, index) of the samples that this process sees in one batch."""
+        share = self.batch // self.world
+        own = self.indices(epoch)[batch, self.rank * share : (self.rank + 1) * share]
+        return tuple((epoch, int(index)) for index in own)
+
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """Yield (pictures (n, 3, H, W) uint8, labels (n, H, W) uint8) from batch `start` on."""
-        share = self.batch // self.world
-        own = self.indices(epoch)[start:, self.rank * share : (self.rank + 1) * share]
-        keys = [[(epoch, int(index)) for index in row] for row in own]
+        keys = [list(self.keys(epoch, batch=number)) for number in range(start, len(self))]
         yield from DataLoader(self.training, batch_sampler=keys, num_workers=self.workers)  # type: ignore[arg-type]

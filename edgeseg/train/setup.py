@@ -19,11 +19,11 @@ from edgeseg.train.class_weights import class_weights
 from edgeseg.train.describe import model_spec
 from edgeseg.train.ema import WeightAverage
 from edgeseg.train.events import OnEvent
+from edgeseg.train.method import Method
 from edgeseg.train.objective import Objective
 from edgeseg.train.optimizer import make_optimizer
 from edgeseg.train.recipe import Recipe
 from edgeseg.train.samples import Batches, TrainingSet, load_samples
-from edgeseg.train.start import start_net
 
 log = logging.getLogger(__name__)
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -42,6 +42,7 @@ class Setup:
     optimizer: torch.optim.Optimizer
     average: WeightAverage
     objective: Objective
+    method: Method
     batches: Batches
     validation: list[Sample] | None
     start: dict[str, str]
@@ -63,7 +64,7 @@ def open_fabric(recipe: Recipe, *, accelerator: str = "auto") -> Fabric:
     )
 
 
-def set_up(recipe: Recipe, *, fabric: Fabric, on_event: OnEvent | None = None) -> Setup:
+def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent | None = None) -> Setup:
     """Return a run's parts at its start.
 
     Raises:
@@ -78,13 +79,14 @@ def set_up(recipe: Recipe, *, fabric: Fabric, on_event: OnEvent | None = None) -
         )
     spec = model_spec(recipe, training)
     torch.manual_seed(recipe.run.seed)
-    net, start = start_net(recipe, spec)
+    net, start = method.start(recipe, spec)
     samples = load_samples(training, on_event=on_event) if recipe.data.cache else None
-    return _assemble(
+    parts = _assemble(
         recipe,
         spec,
         net,
         fabric=fabric,
+        method=method,
         objective=_objective(recipe, spec, samples or _each(training), device=fabric.device),
         training=TrainingSet(
             data=training,
@@ -98,6 +100,8 @@ def set_up(recipe: Recipe, *, fabric: Fabric, on_event: OnEvent | None = None) -
         start=start,
         seen={"train": _seen(training), "val": _seen(validation)},
     )
+    method.prepare(parts.net, spec=spec, training=parts.batches.training, on_event=on_event)
+    return parts
 
 
 def _each(data: Dataset) -> Iterator[Sample]:
@@ -125,6 +129,7 @@ def _assemble(
     net: nn.Module,
     *,
     fabric: Fabric,
+    method: Method,
     objective: Objective,
     training: TrainingSet,
     validation: list[Sample] | None,
@@ -146,6 +151,7 @@ def _assemble(
         optimizer=optimizer,
         average=average,
         objective=objective,
+        method=method,
         batches=Batches(
             training=training,
             count=len(training.data),
