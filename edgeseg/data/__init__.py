@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeseg.data.augment import Augment
+from edgeseg.data.augment import Augment, Crop
 from edgeseg.data.dataset import Dataset, Sample
 from edgeseg.data.folder import FolderDataset, PictureFolder
 from edgeseg.data.opening import open_dataset
@@ -11,6 +11,7 @@ from edgeseg.data.streets import StreetsDataset, StreetVideo, render_street
 
 __all__ = [
     "Augment",
+    "Crop",
     "Dataset",
     "FolderDataset",
     "PictureFolder",

@@ -17,6 +17,29 @@ from edgeseg.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    """A window of `size` on a picture resized to `grown`, from row `top` and column `left`, then flipped or not.
+
+    All are pixels, (height, width). A negative `top` or `left` is padding before the picture.
+    """
+
+    grown: tuple[int, int]
+    top: int
+    left: int
+    size: tuple[int, int]
+    flipped: bool
+
+    def fractions(self, cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the cell centres of a grid over the window lie on the picture, (rows,) and (columns,).
+
+        The picture reaches from 0 to 1 along either side, whatever its size; what lies outside is padding.
+        """
+        y, x = ((np.arange(count) + 0.5) / count * side for count, side in zip(cells, self.size, strict=True))
+        x = self.size[1] - x if self.flipped else x
+        return (y + self.top) / self.grown[0], (x + self.left) / self.grown[1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Augment:
     """What may happen to a sample; zeros and scales of 1 leave crop and padding only. The recipe's `[augment]`."""
 
@@ -70,32 +93,35 @@ class Augment:
 
     def apply(self, sample: Sample, *, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """Return a new sample of `size` (height, width): scaled, cropped or padded, flipped, coloured."""
-        image, labels = self._place(sample, rng=rng, size=size)
-        if rng.random() < self.flip:
-            image, labels = cv2.flip(image, 1), cv2.flip(labels, 1)
+        crop = self.crop(sample.labels.shape, rng=rng, size=size)
+        image, labels = self._cut(sample, crop)
         image = self._colour(image, rng=rng)
         return Sample(id=sample.id, image=image, labels=labels)
 
-    def _place(
-        self, sample: Sample, *, rng: np.random.Generator, size: tuple[int, int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return picture and labels cut from a random place at a random zoom, padded where they do not reach."""
-        high, width = sample.labels.shape
+    def crop(self, picture: tuple[int, ...], *, rng: np.random.Generator, size: tuple[int, int]) -> Crop:
+        """Return where `apply` with the same `rng` takes its sample of `size` from a picture of (height, width)."""
+        high, width = picture
         fit = min(size[0] / high, size[1] / width)
         zoom = fit * float(np.exp(rng.uniform(np.log(self.scale_min), np.log(self.scale_max))))
         stretch = 1.0 + float(rng.uniform(-self.aspect, self.aspect))
-        new_high, new_width = max(1, round(high * zoom)), max(1, round(width * zoom * stretch))
-        area = new_high < high and new_width < width
-        grown = (new_width, new_high)
+        grown = max(1, round(high * zoom)), max(1, round(width * zoom * stretch))
+        top = _offset(rng, length=grown[0], wanted=size[0])
+        left = _offset(rng, length=grown[1], wanted=size[1])
+        return Crop(grown=grown, top=top, left=left, size=size, flipped=rng.random() < self.flip)
+
+    def _cut(self, sample: Sample, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
+        """Return picture and labels as `crop` says, padded where they do not reach."""
+        area = crop.grown[0] < sample.labels.shape[0] and crop.grown[1] < sample.labels.shape[1]
+        grown = crop.grown[::-1]
         image = cv2.resize(sample.image, grown, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
         # INTER_NEAREST_EXACT samples pixel centres as the picture's filters do; plain NEAREST is half a pixel off.
         labels = cv2.resize(sample.labels, grown, interpolation=cv2.INTER_NEAREST_EXACT)
-        top, bottom, cut_y = _window(rng, length=new_high, wanted=size[0])
-        left, right, cut_x = _window(rng, length=new_width, wanted=size[1])
+        top, bottom, cut_y = _window(crop.top, length=crop.grown[0], wanted=crop.size[0])
+        left, right, cut_x = _window(crop.left, length=crop.grown[1], wanted=crop.size[1])
         image, labels = image[cut_y, cut_x], labels[cut_y, cut_x]
         image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.pad_bgr)
         labels = cv2.copyMakeBorder(labels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.ignore_index)
-        return image, labels
+        return (cv2.flip(image, 1), cv2.flip(labels, 1)) if crop.flipped else (image, labels)
 
     def _colour(self, image: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
         """Return the picture in another light: one colour matrix, one tone curve, then blur and noise."""
@@ -122,13 +148,18 @@ class Augment:
         return image
 
 
-def _window(rng: np.random.Generator, *, length: int, wanted: int) -> tuple[int, int, slice]:
-    """Return padding before, padding after and the slice to keep, so that `length` becomes `wanted`."""
+def _offset(rng: np.random.Generator, *, length: int, wanted: int) -> int:
+    """Return where a window of `wanted` pixels starts on `length` pixels; below 0 where it reaches beyond them."""
     if length >= wanted:
-        start = int(rng.integers(0, length - wanted + 1))
-        return 0, 0, slice(start, start + wanted)
-    before = int(rng.integers(0, wanted - length + 1))
-    return before, wanted - length - before, slice(0, length)
+        return int(rng.integers(0, length - wanted + 1))
+    return -int(rng.integers(0, wanted - length + 1))
+
+
+def _window(start: int, *, length: int, wanted: int) -> tuple[int, int, slice]:
+    """Return padding before, padding after and the slice to keep, so that `length` becomes `wanted`."""
+    before = max(0, -start)
+    kept = slice(max(0, start), min(length, start + wanted))
+    return before, wanted - before - (kept.stop - kept.start), kept
 
 
 def _hue_saturation(turn: float, saturation: float) -> np.ndarray:

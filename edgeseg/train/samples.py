@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from edgeseg.core.spec import Preprocess
-from edgeseg.data import Augment, Dataset, Sample
+from edgeseg.data import Augment, Crop, Dataset, Sample
 from edgeseg.errors import InputError
 from edgeseg.train.events import Loading, OnEvent
 
@@ -43,25 +43,41 @@ class TrainingSet:
     seed: int
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        epoch, index = key
-        sample = self.data.load(index) if self.samples is None else self.samples[index]
+        sample = self.original(key[1])
         if self.preprocess.resize == "stretch":
             sample = stretched(sample, size=self.size)
-        rng = np.random.default_rng((self.seed, epoch, index))
-        sample = self.augment.apply(sample, rng=rng, size=self.size)
+        sample = self.augment.apply(sample, rng=self._rng(key), size=self.size)
         image = cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB) if self.preprocess.color_order == "rgb" else sample.image
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(sample.labels)
+
+    def original(self, index: int) -> Sample:
+        """Return a sample as it is in the data set."""
+        return self.data.load(index) if self.samples is None else self.samples[index]
+
+    def crop(self, key: tuple[int, int], *, picture: tuple[int, int]) -> Crop:
+        """Return where the sample at `key` lies on its picture of (height, width), without making the sample."""
+        if self.preprocess.resize == "stretch":
+            picture = _stretched_size(picture, size=self.size)
+        return self.augment.crop(picture, rng=self._rng(key), size=self.size)
+
+    def _rng(self, key: tuple[int, int]) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *key))
 
 
 def stretched(sample: Sample, *, size: tuple[int, int]) -> Sample:
     """Return the sample enlarged along one side to the aspect ratio of `size` (height, width)."""
     high, width = sample.labels.shape
-    wanted = (max(high, round(width * size[0] / size[1])), max(width, round(high * size[1] / size[0])))
+    wanted = _stretched_size((high, width), size=size)
     if wanted == (high, width):
         return sample
     image = cv2.resize(sample.image, wanted[::-1], interpolation=cv2.INTER_LINEAR)
     labels = cv2.resize(sample.labels, wanted[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return Sample(id=sample.id, image=image, labels=labels)
+
+
+def _stretched_size(picture: tuple[int, int], *, size: tuple[int, int]) -> tuple[int, int]:
+    high, width = picture
+    return max(high, round(width * size[0] / size[1])), max(width, round(high * size[1] / size[0]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
