@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseg.core.files import read_json, sha256_of, sha256_of_bytes
+from edgeseg.core.lineage import LineageStep
 from edgeseg.core.quantization import CalibrationSet, QuantizationScheme
 from edgeseg.core.records import encode
 from edgeseg.core.spec import ModelSpec, TensorSpec
@@ -15,6 +16,9 @@ from edgeseg.errors import ArtifactError, EdgesegError
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+# Fields that the first manifests did not have. Where they are empty they are left out of the manifest's hash, so that
+# artifacts made before them stay intact.
+LATER = (("spec", "channels"), ("lineage", "steps"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,10 @@ class ConversionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Where the weights come from: the checkpoint's name, the hash of its weights, and how it was trained."""
+    """Where the weights come from: the checkpoint's name, the hash of its weights, and how it was trained.
+
+    `steps` are the stages on the way, oldest first, `parents` the hashes of the weights they started from.
+    """
 
     checkpoint: str
     weights_sha256: str
@@ -57,6 +64,7 @@ class Lineage:
     training_data: str = ""
     seed: int | None = None
     parents: tuple[str, ...] = ()
+    steps: tuple[LineageStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +133,10 @@ class Manifest:
 
     def _digest(self) -> str:
         blank = encode(dataclasses.replace(self, self_sha256=""))
+        assert isinstance(blank, dict)
+        for part, key in LATER:
+            if not blank[part].get(key):
+                blank[part].pop(key, None)
         return sha256_of_bytes(json.dumps(blank, sort_keys=True, ensure_ascii=False).encode())
 
 

@@ -63,9 +63,11 @@ def seal(manifest: Manifest, *, golden: Golden, parity: Parity, folder: Path) ->
 
 
 def lineage_of(checkpoint: Checkpoint) -> Lineage:
-    """Return where a checkpoint's weights come from, as far as its training.json says."""
+    """Return where a checkpoint's weights come from, as far as its lineage.json and training.json say."""
     from edgeseg.models.checkpoint import read_training
+    from edgeseg.models.lineage import read_lineage
 
+    steps = read_lineage(checkpoint.folder)
     training = read_training(checkpoint.folder)
     command, seed = training.get("command"), training.get("seed")
     return Lineage(
@@ -74,6 +76,8 @@ def lineage_of(checkpoint: Checkpoint) -> Lineage:
         training_command=command if isinstance(command, str) else "",
         training_data=_trained_on(training.get("data")),
         seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        parents=tuple(step.parent_sha256 for step in steps if step.parent_sha256),
+        steps=steps,
     )
 
 
