@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeseg.pixels.decode import decode
 from edgeseg.pixels.geometry import Placement, place
+from edgeseg.pixels.logits import probabilities, real_logits
 from edgeseg.pixels.prepare import check_picture, fit, prepare
 
-__all__ = ["Placement", "check_picture", "decode", "fit", "place", "prepare"]
+__all__ = ["Placement", "check_picture", "decode", "fit", "place", "prepare", "probabilities", "real_logits"]

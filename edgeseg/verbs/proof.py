@@ -15,7 +15,7 @@ from edgeseg.core.files import sha256_of_bytes
 from edgeseg.core.quantization import Precision
 from edgeseg.core.spec import ModelSpec, TensorSpec
 from edgeseg.errors import ConversionError, GateError
-from edgeseg.pixels import decode, fit, prepare
+from edgeseg.pixels import decode, fit, prepare, real_logits
 
 if TYPE_CHECKING:
     from torch import nn
@@ -133,14 +133,6 @@ def sqnr(wanted: np.ndarray, given: np.ndarray) -> float:
     if error == 0.0:
         return LARGEST_SQNR_DB
     return min(LARGEST_SQNR_DB, 10.0 * math.log10(max(power, 1e-300) / error))
-
-
-def real_logits(output: np.ndarray, tensor: TensorSpec) -> np.ndarray:
-    """Return an engine's logits as (1, h, w, C) float32."""
-    values = output.astype(np.float32)
-    if tensor.scale is not None:
-        values = (values - np.float32(tensor.zero_point or 0)) * np.float32(tensor.scale)
-    return values.transpose(0, 2, 3, 1) if tensor.layout == "NCHW" else values
 
 
 def _golden(session: Session, labels: np.ndarray, reference: Reference) -> Golden:

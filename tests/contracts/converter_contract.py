@@ -23,10 +23,10 @@ from edgeseg.core.quantization import SCHEMES, Precision, Ranges
 from edgeseg.errors import MissingDependency
 from edgeseg.export import export
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, resolve_model
-from edgeseg.pixels import decode
+from edgeseg.pixels import decode, real_logits
 from edgeseg.verbs.manifest import draft
 from edgeseg.verbs.planning import PlannedArtifact, converter_for
-from edgeseg.verbs.proof import open_session, real_logits, sqnr
+from edgeseg.verbs.proof import open_session, sqnr
 
 # In dB against the program that was converted: what the formats' own kernels may differ by.
 LEAST_SQNR_DB = {"fp32": 80.0, "fp16": 25.0, "int8": 18.0}

@@ -1,0 +1,26 @@
+"""An engine's output as real numbers: logits, and the probabilities that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeseg.core.spec import TensorSpec
+
+
+def real_logits(output: np.ndarray, tensor: TensorSpec) -> np.ndarray:
+    """Return an engine's logits as (1, h, w, C) float32, dequantized where `tensor` is quantized."""
+    values = output.astype(np.float32)
+    if tensor.scale is not None:
+        values = (values - np.float32(tensor.zero_point or 0)) * np.float32(tensor.scale)
+    return values.transpose(0, 2, 3, 1) if tensor.layout == "NCHW" else values
+
+
+def probabilities(output: np.ndarray, tensor: TensorSpec, *, classes: int) -> np.ndarray:
+    """Return the softmax of an engine's output as planes (C, h, w) float32; of labels, one whole vote a cell."""
+    if tensor.role == "labels":
+        return (output[0][None] == np.arange(classes)[:, None, None]).astype(np.float32)
+    planes = np.ascontiguousarray(real_logits(output, tensor)[0].transpose(2, 0, 1))
+    planes -= planes.max(axis=0)
+    np.exp(planes, out=planes)
+    planes /= planes.sum(axis=0)
+    return planes
