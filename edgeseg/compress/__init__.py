@@ -1,0 +1,1 @@
+"""Smaller and faster nets from trained ones."""
