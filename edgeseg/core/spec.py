@@ -1,4 +1,4 @@
-"""What a model takes and gives: `TensorSpec`, `Preprocess`, `ModelSpec`."""
+"""What a model takes and gives: `TensorSpec`, `Preprocess`, `LayerChannels`, `ModelSpec`."""
 
 from __future__ import annotations
 
@@ -51,11 +51,31 @@ class Preprocess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerChannels:
+    """The channels of one convolution, linear layer or batch norm that structured pruning made narrower.
+
+    `groups` is a convolution's own (a depthwise one has as many as channels) and 1 elsewhere.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.inputs, self.outputs, self.groups) < 1:
+            raise ValueError(f"{self.name}: inputs, outputs and groups are 1 or more.")
+        if self.inputs % self.groups or self.outputs % self.groups:
+            raise ValueError(f"{self.name}: {self.inputs} to {self.outputs} channels are not {self.groups} groups.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A trained model without its code: what it recognises, what it takes, where its weights come from.
 
     `inputs` and `outputs` describe the network itself (normalised float pixels to logits at `output_stride`); an
     artifact's own tensors stand in its manifest. `notice` is what the licence asks to be shown with every use.
+    `channels` holds the layers that are narrower than the architecture's own: empty, unless the net was pruned.
     """
 
     name: str
@@ -70,6 +90,7 @@ class ModelSpec:
     weights_sha256: str
     licence: str
     notice: str = ""
+    channels: tuple[LayerChannels, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.classes):

@@ -82,7 +82,7 @@ class _Programs:
 
 def deploy(checkpoint: Checkpoint, *, spec: ModelSpec, output: Output) -> Deployed:
     """Return the float deployment module of the checkpoint's weights at the size of `spec`, batch norms folded."""
-    net = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    net = build(spec.architecture, classes=len(spec.classes), size=spec.size, channels=spec.channels)
     net.load_state_dict(checkpoint.net.state_dict())
     plain = simplify(fold_batch_norms(net))
     deployed = Deployed(plain, preprocess=spec.preprocess, width=spec.size[1], output=output)
@@ -108,5 +108,5 @@ def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> 
             f"{spec.weights_sha256[:12]}... Run edgeseg calibrate again."
         )
     done = quantize(program, ranges=ranges.ranges, float_layers=ranges.float_layers)
-    scheme = dataclasses.replace(SCHEMES["int8"], float_layers=done.plan.in_float)
+    scheme = dataclasses.replace(SCHEMES["int8"], mode=ranges.mode, float_layers=done.plan.in_float)
     return _Programs(program=done.program, folded=done.folded_program, scheme=scheme)

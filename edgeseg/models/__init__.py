@@ -6,6 +6,7 @@ from edgeseg.models.architecture import Architecture, architecture, architecture
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgeseg.models.cost import Cost, cost
 from edgeseg.models.encoder import EncoderLoad, load_encoder
+from edgeseg.models.narrow import channels_of
 from edgeseg.models.resolve import bundled, resolve_model
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "architectures",
     "build",
     "bundled",
+    "channels_of",
     "cost",
     "load_checkpoint",
     "load_encoder",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.core import registry
+from edgeseg.core.spec import LayerChannels
 from edgeseg.errors import InputError, MissingDependency
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ def architectures() -> tuple[str, ...]:
     return registry.names(GROUP)
 
 
-def build(name: str, *, classes: int, size: tuple[int, int], aux: bool = False) -> nn.Module:
+def build(
+    name: str, *, classes: int, size: tuple[int, int], aux: bool = False, channels: tuple[LayerChannels, ...] = ()
+) -> nn.Module:
     """Return a net with fresh weights, in training mode; `size` is (height, width) of its input in pixels.
+
+    `channels` are a pruned net's layers that differ from the architecture's own; auxiliary heads follow them.
 
     In training mode with `aux` it returns a tuple (logits, *aux logits), otherwise logits alone,
     (N, classes, H / output_stride, W / output_stride). Weights do not depend on the size and load across sizes.
@@ -60,12 +65,18 @@ def build(name: str, *, classes: int, size: tuple[int, int], aux: bool = False) 
     Raises:
         UnknownName: no such architecture.
         InputError: fewer than one class, or a size that is not a positive multiple of the architecture's own.
+        CheckpointError: `channels` that do not belong to the architecture or to each other.
     """
     chosen = architecture(name)
     if classes < 1:
         raise InputError(f"{name}: {classes} classes; at least one is needed.")
     check_size(size, multiple=chosen.size_multiple, name=name)
-    return chosen.build(classes=classes, size=size, aux=aux)
+    net = chosen.build(classes=classes, size=size, aux=aux)
+    if channels:
+        from edgeseg.models.narrow import narrow
+
+        narrow(net, channels, size=size)
+    return net
 
 
 def check_size(size: tuple[int, int], *, multiple: int, name: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.files import new_folder, read_json, sha256_of, write_json
+from edgeseg.core.quantization import Ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError, RecipeError
 from edgeseg.models.architecture import build, without_aux
@@ -30,6 +31,7 @@ __all__ = [
 
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.json"
+RANGES_FILE = "ranges.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +44,17 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, *, net: nn.Module, spec: ModelSpec, training: Mapping[str, object] | None = None
+    folder: Path,
+    *,
+    net: nn.Module,
+    spec: ModelSpec,
+    training: Mapping[str, object] | None = None,
+    ranges: Ranges | None = None,
 ) -> ModelSpec:
     """Write a checkpoint folder whole or not at all and return the spec with the weights' SHA-256 filled in.
 
-    Auxiliary heads are left out. `training` (command, seed, seconds, scores: JSON values) is stored beside the spec.
+    Auxiliary heads are left out. `training` (command, seed, seconds, scores: JSON values) is stored beside the spec;
+    `ranges` too, as those of these weights.
 
     Raises:
         InputError: a folder there that edgeseg did not make.
@@ -60,6 +68,8 @@ def save_checkpoint(
         write_json(complete, partial / SPEC_FILE)
         if training is not None:
             write_json(dict(training), partial / TRAINING_FILE)
+        if ranges is not None:
+            write_json(dataclasses.replace(ranges, weights_sha256=complete.weights_sha256), partial / RANGES_FILE)
     return complete
 
 
@@ -109,7 +119,7 @@ def load_checkpoint(path: Path, *, size: tuple[int, int] | None = None) -> Check
     weights = folder / WEIGHTS_FILE if path.is_dir() else path
     state = _read_weights(weights, expected_sha256=spec.weights_sha256)
     spec = spec if size is None else at_size(spec, size=size)
-    net = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    net = build(spec.architecture, classes=len(spec.classes), size=spec.size, channels=spec.channels)
     _load_state(net, state, weights)
     return Checkpoint(spec=spec, net=net.eval(), folder=folder)
 
@@ -164,5 +174,5 @@ def _load_state(net: nn.Module, state: dict[str, Tensor], weights: Path) -> None
             faults.append(f"{len(keys)} {what}, first {keys[0]}")
     raise CheckpointError(
         f"{weights}: does not fit {type(net).__name__}: {'; '.join(faults)}. "
-        f"Check architecture and classes in {SPEC_FILE}."
+        f"Check architecture, classes and channels in {SPEC_FILE}."
     )

@@ -5,17 +5,22 @@ from __future__ import annotations
 import sys
 from importlib import metadata
 
-from edgeseg.core.spec import ModelSpec, TensorSpec
+from edgeseg.core.spec import LayerChannels, ModelSpec, TensorSpec
 from edgeseg.data import Dataset
 from edgeseg.data.streets import CLASSES, PALETTE
-from edgeseg.models import architecture
+from edgeseg.models import architecture, resolve_model
+from edgeseg.models.checkpoint import read_spec
+from edgeseg.models.narrow import for_classes
 from edgeseg.train.recipe import Recipe
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors")
 
 
 def model_spec(recipe: Recipe, data: Dataset) -> ModelSpec:
-    """Return the spec of the net that the recipe trains on `data`; the weights' SHA-256 is still empty."""
+    """Return the spec of the net that the recipe trains on `data`; the weights' SHA-256 is still empty.
+
+    A run that starts from a pruned checkpoint trains, and keeps, its narrower layers.
+    """
     stride = architecture(recipe.model.name).output_stride
     high, width = recipe.model.size
     count = len(data.classes)
@@ -36,7 +41,17 @@ def model_spec(recipe: Recipe, data: Dataset) -> ModelSpec:
         weights_sha256="",
         licence=recipe.licence or data.licence,
         notice=recipe.notice,
+        channels=_channels(recipe, classes=count),
     )
+
+
+def _channels(recipe: Recipe, *, classes: int) -> tuple[LayerChannels, ...]:
+    if not recipe.model.init:
+        return ()
+    start = read_spec(resolve_model(recipe.model.init))
+    if not start.channels or len(start.classes) == classes:
+        return start.channels
+    return for_classes(start.channels, architecture=start.architecture, classes=classes, size=recipe.model.size)
 
 
 def palette(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:

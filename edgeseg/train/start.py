@@ -23,20 +23,26 @@ def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str
         InputError: no such weights, or a checkpoint of another architecture.
         CheckpointError: weights that cannot be read or do not fit.
     """
-    net = build(recipe.model.name, classes=len(spec.classes), size=recipe.model.size, aux=recipe.loss.aux > 0)
+    checkpoint = load_checkpoint(resolve_model(recipe.model.init)) if recipe.model.init else None
+    if checkpoint is not None and checkpoint.spec.architecture != recipe.model.name:
+        raise InputError(
+            f'init = "{recipe.model.init}" is a {checkpoint.spec.architecture}; the recipe trains {recipe.model.name}. '
+            "Start from a checkpoint of the same architecture."
+        )
+    net = build(
+        recipe.model.name,
+        classes=len(spec.classes),
+        size=recipe.model.size,
+        aux=recipe.loss.aux > 0,
+        channels=spec.channels,
+    )
     if recipe.model.encoder:
         path = Path(recipe.model.encoder)
         loaded = load_encoder(net, path)
         log.info("encoder weights: %d tensors, %d missing", len(loaded.matched), len(loaded.missing))
         return net, {"encoder": path.name, "sha256": sha256_of(path)}
-    if not recipe.model.init:
+    if checkpoint is None:
         return net, {}
-    checkpoint = load_checkpoint(resolve_model(recipe.model.init))
-    if checkpoint.spec.architecture != recipe.model.name:
-        raise InputError(
-            f'init = "{recipe.model.init}" is a {checkpoint.spec.architecture}; the recipe trains {recipe.model.name}. '
-            "Start from a checkpoint of the same architecture."
-        )
     given = checkpoint.net.state_dict()
     if checkpoint.spec.classes != spec.classes:
         classifier = _classifier_keys(recipe.model.name, spec)

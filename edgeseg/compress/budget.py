@@ -1,0 +1,86 @@
+"""What may be left of a net: a budget in multiply-accumulates, parameters or milliseconds, and how each is counted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeseg.compress.latency import LatencyModel
+from edgeseg.core.latency import LatencyTable, LayerShape
+from edgeseg.errors import InputError
+
+Unit = Literal["macs", "parameters", "ms"]
+PriceOf = Callable[[LayerShape], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Exactly one of: the share of MACs or of parameters that may stay, in (0, 1], or milliseconds on an engine."""
+
+    macs: float | None = None
+    parameters: float | None = None
+    ms: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.macs, self.parameters, self.ms) if value is not None]
+        if len(given) != 1:
+            raise InputError("A pruning budget is one of macs, parameters (shares that stay) or ms. Give exactly one.")
+        if self.ms is None and not 0 < given[0] <= 1:
+            raise InputError(f"A pruning budget of {given[0]} {self.unit}: give the share that stays, above 0 to 1.")
+        if not given[0] > 0:
+            raise InputError(f"A pruning budget of {given[0]} ms: give more than 0.")
+
+    @property
+    def unit(self) -> Unit:
+        """What the budget is counted in."""
+        return "macs" if self.macs is not None else "parameters" if self.parameters is not None else "ms"
+
+    @property
+    def amount(self) -> float:
+        """The share that may stay, or the milliseconds."""
+        return next(value for value in (self.macs, self.parameters, self.ms) if value is not None)
+
+    def steps(self, count: int) -> tuple[Budget, ...]:
+        """Return the budgets of `count` rounds, each relative to the round before, that end at this one.
+
+        Shares fall by the same factor each round. Milliseconds need the net's own time: see `steps_ms`.
+
+        Raises:
+            InputError: fewer than one round, or a budget in milliseconds.
+        """
+        if count < 1 or self.ms is not None:
+            raise InputError(f"{count} rounds to {self.amount} {self.unit}: give 1 or more rounds, and a share.")
+        share = self.amount ** (1 / count)
+        return (dataclasses.replace(self, **{self.unit: share}),) * count
+
+    def steps_ms(self, count: int, *, start_ms: float) -> tuple[Budget, ...]:
+        """Return the budgets of `count` rounds from `start_ms` milliseconds down to this one, falling by one factor."""
+        if count < 1 or self.ms is None or self.ms > start_ms:
+            raise InputError(f"{count} rounds from {start_ms} ms to {self.ms} ms: give 1 or more, and a lower time.")
+        return tuple(Budget(ms=start_ms * (self.ms / start_ms) ** (step / count)) for step in range(1, count + 1))
+
+
+def price_of(unit: Unit, table: LatencyTable | None) -> PriceOf:
+    """Return the function that counts one layer in a unit.
+
+    Raises:
+        InputError: milliseconds without a table.
+    """
+    if unit == "macs":
+        return _macs
+    if unit == "parameters":
+        return _parameters
+    if table is None:
+        raise InputError("A budget in ms needs a latency table of the engine. Build one, or give a share of MACs.")
+    return LatencyModel(table).layer_ms
+
+
+def _macs(shape: LayerShape) -> float:
+    return float(shape.macs)
+
+
+def _parameters(shape: LayerShape) -> float:
+    # Two of batch norm's numbers, or a bias: a small share that only has to move with the outputs.
+    return float(shape.kernel[0] * shape.kernel[1] * (shape.inputs // shape.groups) * shape.outputs + 2 * shape.outputs)

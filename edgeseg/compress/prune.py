@@ -1,0 +1,282 @@
+"""Structured pruning: a checkpoint in, a narrower dense net of the same architecture out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from edgeseg.compress.budget import Budget, PriceOf, price_of
+from edgeseg.compress.groups import ChannelGroup, Dependencies
+from edgeseg.compress.importance import Batch, Importance, Objective, score_channels
+from edgeseg.compress.layers import layer_shapes
+from edgeseg.compress.selection import SCOPES, Rules, Scope, Selection, select_global, select_uniform
+from edgeseg.core.latency import LatencyTable
+from edgeseg.core.lineage import LineageStep
+from edgeseg.core.names import unknown
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import InputError
+from edgeseg.models import Checkpoint, Cost, build, channels_of, cost, save_checkpoint
+
+Measure = Callable[[Checkpoint], float]
+"""Milliseconds of a whole net, measured on an engine from its real artifact."""
+
+# How often a budget in ms is tried again with what the measurement taught, and how near below it is near enough.
+MEASURED_TRIES = 4
+NEAR_ENOUGH = 0.04
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCut:
+    """What a group of channels lost; `layers` are those that became narrower with it."""
+
+    name: str
+    before: int
+    after: int
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a net was pruned."""
+
+    budget: Budget
+    importance: Importance
+    scope: Scope
+    round_to: int
+    floor: float
+    steer: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """A narrower net in evaluation mode, its spec (with `channels`), and what it cost and costs.
+
+    The spec's weights hash is empty until the net is saved. Times are those of `measure`, where it was given.
+    """
+
+    net: nn.Module
+    spec: ModelSpec
+    parent: Checkpoint
+    before: Cost
+    after: Cost
+    groups: tuple[GroupCut, ...]
+    settings: Settings
+    before_ms: float | None = None
+    after_ms: float | None = None
+
+
+def prune(
+    checkpoint: Checkpoint,
+    *,
+    budget: Budget,
+    importance: Importance = "magnitude",
+    scope: Scope = "global",
+    round_to: int = 8,
+    batches: Sequence[Batch] = (),
+    objective: Objective | None = None,
+    table: LatencyTable | None = None,
+    measure: Measure | None = None,
+    keep: tuple[str, ...] = (),
+    floor: float = 0.25,
+    steer: float | None = None,
+) -> Pruned:
+    """Return the checkpoint's net with whole channels removed until the budget holds; the checkpoint is not changed.
+
+    What goes is the least important by `importance`: over all groups of channels ("global") or the same share of each
+    ("uniform"), in blocks that leave multiples of `round_to`. Each group keeps `floor` of the architecture's own width,
+    classifiers keep their outputs, and groups that touch a layer named in `keep` (or below it) stay whole. "taylor"
+    needs `batches` and `objective`. With a `table`, what a block saves is counted in that engine's milliseconds instead
+    of the budget's unit; a budget in ms needs one, and `measure` corrects it by the whole net's time. `steer` says how
+    much savings count against importance, 0 to 1 (default: 1 for Taylor, whose scores are losses; else 0.5).
+
+    Raises:
+        InputError: a budget that cannot be met, or arguments that do not go together.
+        UnknownName: an importance, scope or layer in `keep` that there is not.
+        MissingDependency: torch-pruning is not installed.
+    """
+    if scope not in SCOPES:
+        raise unknown("scope", scope, SCOPES)
+    if steer is None:
+        steer = 1.0 if importance == "taylor" else 0.5
+    settings = Settings(budget=budget, importance=importance, scope=scope, round_to=round_to, floor=floor, steer=steer)
+    _check(settings, checkpoint, keep=keep)
+    net = _free_copy(checkpoint.net)
+    dependencies = Dependencies(net, size=checkpoint.spec.size, keep=keep)
+    scores = score_channels(net, dependencies.groups, importance=importance, batches=batches, objective=objective)
+    start = Selection(
+        groups=dependencies.groups,
+        scores=scores,
+        shapes=layer_shapes(net, size=checkpoint.spec.size),
+        rules=Rules(
+            round_to=round_to,
+            least=_least(checkpoint.spec, dependencies.groups, settings),
+            steer=steer,
+            relative=importance != "taylor",
+        ),
+    )
+    price, steer_by = price_of(budget.unit, table), price_of("ms" if table else budget.unit, table)
+    if budget.unit != "ms":
+        chosen = _choose(start, settings, price=price, steer_by=steer_by, limit=budget.amount * start.spend(price))
+        pruned = _cut(checkpoint, chosen, settings=settings, keep=keep)
+        return pruned if measure is None else _timed(pruned, measure, before_ms=measure(checkpoint))
+    return _to_time(checkpoint, start, settings, price=price, measure=measure, keep=keep)
+
+
+def save(pruned: Pruned, folder: Path, *, command: str = "") -> ModelSpec:
+    """Write the pruned net as a checkpoint folder, with what was done to it, and return its complete spec.
+
+    Raises:
+        InputError: a folder there that edgeseg did not make.
+    """
+    from edgeseg.models.lineage import read_lineage, write_lineage
+
+    spec = save_checkpoint(folder, net=pruned.net, spec=pruned.spec)
+    write_lineage(folder, (*read_lineage(pruned.parent.folder), lineage_step(pruned, spec=spec, command=command)))
+    return spec
+
+
+def lineage_step(pruned: Pruned, *, spec: ModelSpec, command: str = "") -> LineageStep:
+    """Return the account of a pruning for the lineage of the checkpoint that it was saved as, with spec `spec`."""
+    how = pruned.settings
+    metrics = {
+        "macs_before": float(pruned.before.macs),
+        "macs": float(pruned.after.macs),
+        "parameters_before": float(pruned.before.parameters),
+        "parameters": float(pruned.after.parameters),
+    }
+    if pruned.before_ms is not None and pruned.after_ms is not None:
+        metrics |= {"ms_before": pruned.before_ms, "ms": pruned.after_ms}
+    return LineageStep(
+        stage="prune",
+        checkpoint=spec.name,
+        weights_sha256=spec.weights_sha256,
+        parent=pruned.parent.spec.name,
+        parent_sha256=pruned.parent.spec.weights_sha256,
+        settings={
+            f"budget.{how.budget.unit}": how.budget.amount,
+            "importance": how.importance,
+            "scope": how.scope,
+            "round_to": how.round_to,
+            "floor": how.floor,
+            "steer": how.steer,
+        },
+        metrics=metrics,
+        command=command,
+    )
+
+
+def _check(settings: Settings, checkpoint: Checkpoint, *, keep: tuple[str, ...]) -> None:
+    if settings.round_to < 1 or not 0 <= settings.floor <= 1 or not 0 <= settings.steer <= 1:
+        raise InputError(
+            f"round_to is {settings.round_to}, floor {settings.floor}, steer {settings.steer}: round_to is 1 or more, "
+            "floor and steer are from 0 to 1."
+        )
+    names = [name for name, _ in checkpoint.net.named_modules() if name]
+    for name in keep:
+        if name not in names:
+            raise unknown("layer to keep", name, names)
+
+
+def _free_copy(net: nn.Module) -> nn.Module:
+    """Return a copy that can have gradients."""
+    copied = copy.deepcopy(net).eval()
+    for parameter in copied.parameters():
+        parameter.requires_grad_(True)
+    return copied
+
+
+def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) -> dict[str, int]:
+    """Return how many channels each group keeps at least: a share of the architecture's own, rounded up to multiples.
+
+    Counting from the architecture's own width keeps rounds of pruning from wearing a group away.
+    """
+    plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    step = settings.round_to
+    found = {}
+    for group in groups:
+        layer = plain.get_submodule(group.name)
+        own = layer.out_channels if isinstance(layer, nn.Conv2d) else group.channels
+        found[group.name] = min(group.channels, max(step, -(-int(own * settings.floor) // step) * step))
+    return found
+
+
+def _choose(start: Selection, settings: Settings, *, price: PriceOf, steer_by: PriceOf, limit: float) -> Selection:
+    fresh = dataclasses.replace(start, removed={})
+    if settings.scope == "uniform":
+        return select_uniform(fresh, price=price, limit=limit)
+    return select_global(fresh, price=price, steer_by=steer_by, limit=limit)
+
+
+def _cut(checkpoint: Checkpoint, chosen: Selection, *, settings: Settings, keep: tuple[str, ...]) -> Pruned:
+    net, spec = _free_copy(checkpoint.net), checkpoint.spec
+    Dependencies(net, size=spec.size, keep=keep).cut(chosen.channels())
+    net.requires_grad_(True)
+    plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    narrower = dataclasses.replace(
+        spec,
+        name=spec.name if spec.name.endswith("-pruned") else f"{spec.name}-pruned",
+        channels=channels_of(net, plain=plain),
+        weights_sha256="",
+    )
+    return Pruned(
+        net=net.eval(),
+        spec=narrower,
+        parent=checkpoint,
+        before=cost(checkpoint.net, size=spec.size),
+        after=cost(net, size=spec.size),
+        groups=tuple(
+            GroupCut(
+                name=group.name,
+                before=group.channels,
+                after=group.channels - chosen.removed.get(group.name, 0),
+                layers=tuple(dict.fromkeys(member.layer for member in group.members)),
+            )
+            for group in chosen.groups
+        ),
+        settings=settings,
+    )
+
+
+def _timed(pruned: Pruned, measure: Measure, *, before_ms: float) -> Pruned:
+    made = Checkpoint(spec=pruned.spec, net=pruned.net, folder=pruned.parent.folder)
+    return dataclasses.replace(pruned, before_ms=before_ms, after_ms=measure(made))
+
+
+def _to_time(
+    checkpoint: Checkpoint,
+    start: Selection,
+    settings: Settings,
+    *,
+    price: PriceOf,
+    measure: Measure | None,
+    keep: tuple[str, ...],
+) -> Pruned:
+    """Return the net that meets a budget in milliseconds: by the table, then corrected by whole measurements."""
+    wanted, layers_ms = settings.budget.amount, start.spend(price)
+    before_ms = measure(checkpoint) if measure else None
+    # What the layers' sum does not hold (resizes, additions, the engine's own share) stays as it is.
+    rest = (before_ms or layers_ms) - layers_ms
+    best: Pruned | None = None
+    for _ in range(MEASURED_TRIES if measure else 1):
+        chosen = _choose(start, settings, price=price, steer_by=price, limit=wanted - rest)
+        pruned = _cut(checkpoint, chosen, settings=settings, keep=keep)
+        if measure is None or before_ms is None:
+            return pruned
+        pruned = _timed(pruned, measure, before_ms=before_ms)
+        assert pruned.after_ms is not None
+        if pruned.after_ms <= wanted and (best is None or pruned.after.macs > best.after.macs):
+            best = pruned
+        if wanted * (1 - NEAR_ENOUGH) <= pruned.after_ms <= wanted:
+            return pruned
+        rest = pruned.after_ms - chosen.spend(price)
+    if best is None:
+        raise InputError(
+            f"{wanted:.3g} ms: the pruned net still took {pruned.after_ms:.3g} ms after {MEASURED_TRIES} tries. Give a "
+            "larger budget, or measure on a quieter machine."
+        )
+    return best
