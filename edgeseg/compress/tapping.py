@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +32,12 @@ def tapped(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
         yield found
 
 
-def channels(net: nn.Module, names: Sequence[str], *, size: tuple[int, int], device: torch.device) -> list[int]:
-    """Return how many channels each named module gives; raises as `tapped` does."""
+def channels(net: nn.Module, names: Sequence[str], *, size: tuple[int, int]) -> list[int]:
+    """Return how many channels each named module gives for an input of `size`; raises as `tapped` does."""
     was = net.training
     net.eval()
     with torch.no_grad(), tapped(net, names) as found:
-        net(torch.zeros(1, 3, *size, device=device))
+        net(torch.zeros(1, 3, *size))
     net.train(was)
     silent = [name for name in names if name not in found]
     if silent:
@@ -83,7 +83,7 @@ class Adapted(nn.Module):
         return heard
 
 
-def _hear(name: str, found: dict[str, Tensor]):  # type: ignore[no-untyped-def]
+def _hear(name: str, found: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
     def hook(module: nn.Module, given: tuple[Tensor, ...], output: object) -> None:
         if not isinstance(output, Tensor) or output.ndim != 4:
             raise InputError(f'Module "{name}" ({type(module).__name__}) does not give one map (N, C, h, w).')

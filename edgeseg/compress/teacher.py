@@ -42,10 +42,11 @@ class Teacher:
     mean: str
     grid: tuple[int, int]
 
-    def to(self, device: torch.device) -> None:
-        """Move all nets."""
+    def to(self, device: torch.device) -> Teacher:
+        """Return itself after moving all nets."""
         for view in self.views:
             view.net.to(device)
+        return self
 
     @torch.no_grad()
     def answer(self, image: np.ndarray, *, device: torch.device | None = None) -> Tensor:

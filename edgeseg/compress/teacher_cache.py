@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,16 +105,15 @@ class TeacherCache:
         finally:
             partial.unlink(missing_ok=True)
 
-    def ensure(self, picture: str, make: Callable[[], Tensor]) -> bool:
-        """Return whether the answer had to be made: it was not there, or was damaged."""
+    def holds(self, picture: str) -> bool:
+        """Return whether there is a whole answer to a picture; a damaged one is reported in the log."""
         try:
             self.read(picture)
         except ArtifactError as error:
             if self.file(picture).exists():
                 log.warning("%s", error)
-            self.write(picture, make())
-            return True
-        return False
+            return False
+        return True
 
     def _label(self, picture: str, answer: Tensor) -> dict[str, str]:
         content = answer.view(torch.uint8).numpy().tobytes() if answer.dtype == torch.float16 else b""

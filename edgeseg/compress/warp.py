@@ -11,17 +11,22 @@ from torch import Tensor
 from edgeseg.data import Crop
 
 
-def warp(maps: Tensor, *, crops: Sequence[Crop], cells: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return maps (N, C, h, w) of whole pictures at the `cells` (rows, columns) of each crop, and what is no padding.
+def warp(maps: Tensor, *, crops: Sequence[Crop], cells: tuple[int, int]) -> Tensor:
+    """Return maps (N, C, h, w) of whole pictures, bilinear, at the `cells` (rows, columns) of each crop.
 
-    The first is (N, C, rows, columns), bilinear; the second (N, rows, columns) bool. Crops turn nothing, so two small
-    matrix products do, as in `edgeseg.train.objective.at_pixels`.
+    The result is (N, C, rows, columns); in padding it repeats the border. A crop turns nothing, so two small matrix
+    products do, as in `edgeseg.train.objective.at_pixels`.
     """
     places = [crop.fractions(cells) for crop in crops]
     rows = np.stack([bilinear(y, cells=maps.shape[2]) for y, _ in places])
     columns = np.stack([bilinear(x, cells=maps.shape[3]) for _, x in places])
-    mask = np.stack([_inside(y)[:, None] & _inside(x) for y, x in places])
-    return resampled(maps, rows=rows, columns=columns), torch.from_numpy(mask).to(maps.device)
+    return resampled(maps, rows=rows, columns=columns)
+
+
+def inside(crops: Sequence[Crop], *, cells: tuple[int, int]) -> Tensor:
+    """Return which centres of the `cells` of each crop lie on its picture, (N, rows, columns) bool."""
+    places = [crop.fractions(cells) for crop in crops]
+    return torch.from_numpy(np.stack([_inside(y)[:, None] & _inside(x) for y, x in places]))
 
 
 def resampled(maps: Tensor, *, rows: np.ndarray, columns: np.ndarray) -> Tensor:
