@@ -24,12 +24,15 @@ VERBS = (
     "verify",
     "validate",
     "run",
+    "predict",
     "bench",
     "compare",
     "train",
+    "compress",
     "calibrate",
     "models",
     "targets",
+    "cameras",
     "doctor",
 )
 

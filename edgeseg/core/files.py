@@ -48,12 +48,21 @@ def read_toml(cls: type[T], path: Path) -> T:
         InputError: no such file.
         RecipeError: not TOML, or not the schema of `cls`; the message names file and key.
     """
+    return decode(cls, read_toml_table(path), where=path.name)
+
+
+def read_toml_table(path: Path) -> dict[str, object]:
+    """Return a TOML file's plain values, for a schema that depends on some of them.
+
+    Raises:
+        InputError: no such file.
+        RecipeError: not TOML.
+    """
     text = _read_text(path)
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not valid TOML: {error}.") from error
-    return decode(cls, data, where=path.name)
 
 
 def read_json(cls: type[T], path: Path) -> T:

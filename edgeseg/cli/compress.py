@@ -1,0 +1,138 @@
+"""`edgeseg compress RECIPE`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeseg.cli.render import Advance
+    from edgeseg.compress.pipeline import CompressionResult
+    from edgeseg.compress.planning import PipelinePlan, PlannedStage
+
+HELP = "prune, distill and quantize a checkpoint by a TOML recipe, stage by stage; resumes where it was cut off"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder of the run (default: runs/<recipe's name>)")
+    parser.add_argument("--data", metavar="DIR|SET", help="data set instead of the recipe's, for train and val")
+    parser.add_argument("--init", metavar="MODEL", help="checkpoint to start from instead of the recipe's")
+    parser.add_argument("--resume", action="store_true", help="go on in --out: finished stages are taken as they are")
+    parser.add_argument(
+        "--only", metavar="STAGE", help="run one stage (2, distill or 02-distill); those before are done"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the stages with MACs and parameters, and stop")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compress, and print each stage's score and cost and the command that comes next."""
+    from edgeseg.cli import render
+    from edgeseg.verbs.compress import compress, plan
+
+    if options.dry_run:
+        planned = plan(options.recipe, data=options.data, init=options.init)
+        if options.json:
+            render.result_json(planned)
+        else:
+            _print_plan(planned)
+        return 0
+    try:
+        with render.progress(quiet=options.json) as advance:
+            done = compress(
+                options.recipe,
+                out=options.out,
+                data=options.data,
+                init=options.init,
+                resume=options.resume,
+                only=options.only,
+                command=shlex.join(["edgeseg", *sys.argv[1:]]),
+                on_event=_watch(advance, quiet=options.json),
+            )
+    except KeyboardInterrupt:
+        again = [word for word in sys.argv[1:] if word != "--resume"]
+        render.say(f"edgeseg: interrupted. Go on with: {shlex.join(['edgeseg', *again, '--resume'])}")
+        return 130
+    if options.json:
+        render.result_json(done)
+        return 0
+    _print_result(done)
+    return 0
+
+
+def _print_result(done: CompressionResult) -> None:
+    from edgeseg.cli import render
+
+    columns = ("stage", "val mIoU %", "MACs", "parameters", "seconds")
+    rows = [
+        (
+            item.folder or item.stage,
+            render.percent(item.miou),
+            *_cost(item.macs, item.parameters),
+            f"{item.seconds:.0f}",
+        )
+        for item in done.stages
+    ]
+    render.table("", columns, rows, numbers=columns[1:])
+    if done.checkpoint is None:
+        render.result("The stages after this one are still to be run: the same command with --resume.")
+        return
+    place = _near(done.checkpoint)
+    render.result(f"{place}: {done.ranges}")
+    render.result(f"Next: edgeseg convert {place} --target tflite --precision int8")
+
+
+def _print_plan(planned: PipelinePlan) -> None:
+    from edgeseg.cli import render
+
+    high, width = planned.size
+    title = f"{planned.name}: from {planned.model} at {high}x{width}, on {planned.data} ({planned.pictures} pictures)"
+    columns = ("stage", "does", "MACs", "parameters", "epochs", "steps", "settings")
+    render.table(title, columns, [_row(stage) for stage in planned.stages], numbers=("epochs", "steps"))
+
+
+def _row(stage: PlannedStage) -> tuple[str, ...]:
+    before, after = _cost(stage.before.macs, stage.before.parameters), _cost(stage.after.macs, stage.after.parameters)
+    costs = [new if old == new else f"{old} -> {new}" for old, new in zip(before, after, strict=True)]
+    settings = ", ".join(f"{key} = {value}" for key, value in stage.settings.items())
+    times = (str(stage.epochs or "-"), str(stage.steps or "-"))
+    return (stage.folder, stage.does, *costs, *times, settings)
+
+
+def _cost(macs: int, parameters: int) -> tuple[str, str]:
+    return f"{macs / 1e6:.1f} M", f"{parameters / 1e3:.1f} k"
+
+
+def _near(path: Path) -> Path:
+    """Return a path as seen from here, where it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _watch(advance: Advance, *, quiet: bool) -> Callable[[object], None]:
+    from edgeseg.cli import render
+    from edgeseg.compress.pipeline import StageBegun
+    from edgeseg.train.events import EpochDone, Loading, StepDone
+
+    def watch(event: object) -> None:
+        if isinstance(event, StageBegun):
+            if not quiet:
+                state = "done already" if event.done else "starts"
+                render.say(f"stage {event.number} of {event.total}, {event.kind}: {state}")
+        elif isinstance(event, Loading):
+            advance(f"read {event.data}", event.done, event.total)
+        elif isinstance(event, StepDone):
+            advance(f"train, epoch {event.epoch} of {event.epochs}", event.step, event.steps)
+        elif isinstance(event, EpochDone) and event.miou is not None and not quiet:
+            render.say(
+                f"  epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}  mIoU {render.percent(event.miou)} %"
+                f"  best {render.percent(event.best_miou)} %"
+            )
+            sys.stderr.flush()
+
+    return watch

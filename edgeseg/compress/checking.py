@@ -1,0 +1,103 @@
+"""What must hold before a pipeline's first stage, and the training recipe that a stage comes down to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.compress.distill_recipe import DistillRecipe
+from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
+from edgeseg.compress.stages import Job, stage_kind
+from edgeseg.core.spec import ModelSpec
+from edgeseg.data import Dataset, open_dataset
+from edgeseg.errors import InputError
+from edgeseg.models import Cost, cost, load_checkpoint, resolve_model
+from edgeseg.models.checkpoint import read_spec, read_training
+from edgeseg.train.recipe import ModelRecipe, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The start checkpoint with its cost at the pipeline's `size`, and the mIoU that its own account states for it."""
+
+    folder: Path
+    spec: ModelSpec
+    size: tuple[int, int]
+    cost: Cost
+    miou: float | None
+
+
+def check_start(recipe: PipelineRecipe) -> Start:
+    """Return the start of a pipeline, after every check of the recipe that is quick.
+
+    Raises:
+        InputError, UnknownName, CheckpointError: a start checkpoint or a teacher that cannot be used, or one of other
+            classes than the data.
+        DatasetError: data that cannot be used.
+    """
+    path = resolve_model(recipe.model).resolve()
+    spec = read_spec(path)
+    data = open_training(recipe)
+    source = recipe.data
+    validation = open_dataset(source.val or source.train, split=source.val_split)
+    for found in (data, validation):
+        if found.classes != spec.classes:
+            raise InputError(
+                f'"{recipe.model}" has the classes {", ".join(spec.classes)}; {found.name} {found.split} has '
+                f"{', '.join(found.classes)}. Compress a checkpoint that was trained on the data's classes."
+            )
+    for stage in recipe.stages:
+        _check_stage(stage, spec=spec, pictures=len(data))
+    checkpoint = load_checkpoint(path, size=recipe.size)
+    return Start(
+        folder=path,
+        spec=spec,
+        size=checkpoint.spec.size,
+        cost=cost(checkpoint.net, size=checkpoint.spec.size),
+        miou=_stated_miou(path) if checkpoint.spec.size == spec.size else None,
+    )
+
+
+def open_training(recipe: PipelineRecipe) -> Dataset:
+    """Return the data set that the stages train on."""
+    return open_dataset(recipe.data.train, split=recipe.data.train_split)
+
+
+def training_recipe(job: Job) -> Recipe:
+    """Return the training recipe of a stage: its tables, on the pipeline's data, from its parent's weights."""
+    pipeline, tables, spec = job.pipeline, job.stage.training, read_spec(job.parent)
+    return Recipe(
+        schema=1,
+        name=pipeline.name,
+        model=ModelRecipe(name=spec.architecture, size=job.size, init=str(job.parent)),
+        data=pipeline.data,
+        augment=tables.augment,
+        loss=tables.loss,
+        optimizer=tables.optimizer,
+        schedule=tables.schedule,
+        run=tables.run,
+        preprocess=spec.preprocess,
+        licence=pipeline.licence or _joined(spec.licence, open_training(pipeline).licence),
+        notice=pipeline.notice or spec.notice,
+    )
+
+
+def _joined(first: str, second: str) -> str:
+    """Return both licences as one SPDX expression: the weights have learnt from both."""
+    known = [part for part in dict.fromkeys((*first.split(" AND "), second)) if part]
+    return " AND ".join(known)
+
+
+def _check_stage(stage: StageRecipe, *, spec: ModelSpec, pictures: int) -> None:
+    if stage_kind(stage.kind).trains and stage.training.run.batch > pictures:
+        raise InputError(f"run.batch is {stage.training.run.batch}, but there are only {pictures} training pictures.")
+    if isinstance(stage.settings, DistillRecipe):
+        from edgeseg.compress.teacher import check_teachers
+
+        check_teachers(stage.settings, classes=spec.classes)
+
+
+def _stated_miou(folder: Path) -> float | None:
+    scores = read_training(folder).get("val")
+    miou = scores.get("miou") if isinstance(scores, dict) else None
+    return miou if isinstance(miou, float) else None

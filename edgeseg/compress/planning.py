@@ -1,0 +1,112 @@
+"""What a pipeline would do: the nets of its stages, pruned for real but not trained, and how long each trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from edgeseg.compress.checking import check_start, open_training
+from edgeseg.compress.pipeline import folder_name
+from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
+from edgeseg.compress.stages import PruneStage, stage_kind
+from edgeseg.core.lineage import Setting, flatten
+from edgeseg.core.records import encode
+from edgeseg.models import Checkpoint, Cost, cost, load_checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStage:
+    """One stage: its settings that differ from their defaults, the net before and after, and epochs and steps."""
+
+    folder: str
+    kind: str
+    does: str
+    settings: dict[str, Setting]
+    before: Cost
+    after: Cost
+    epochs: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelinePlan:
+    """All stages of a recipe, on which data, from which checkpoint; `size` is (height, width) in pixels."""
+
+    name: str
+    model: str
+    size: tuple[int, int]
+    data: str
+    pictures: int
+    stages: tuple[PlannedStage, ...]
+
+
+def plan_pipeline(recipe: PipelineRecipe) -> PipelinePlan:
+    """Return the plan of a recipe; nothing is written.
+
+    Raises:
+        EdgesegError: as `compress` does before and in its pruning.
+    """
+    start = check_start(recipe)
+    data = open_training(recipe)
+    checkpoint = load_checkpoint(start.folder, size=recipe.size)
+    stages = []
+    for number, stage in enumerate(recipe.stages, 1):
+        after = _changed(checkpoint, recipe, stage)
+        epochs = stage.training.schedule.epochs if stage_kind(stage.kind).trains else 0
+        stages.append(
+            PlannedStage(
+                folder=folder_name(number, stage),
+                kind=stage.kind,
+                does=stage_kind(stage.kind).does,
+                settings=_told(stage),
+                before=cost(checkpoint.net, size=start.size),
+                after=cost(after.net, size=start.size),
+                epochs=epochs,
+                steps=epochs * _steps_per_epoch(stage, pictures=len(data)),
+            )
+        )
+        checkpoint = after
+    return PipelinePlan(
+        name=recipe.name,
+        model=recipe.model,
+        size=start.size,
+        data=f"{data.name} {data.split}",
+        pictures=len(data),
+        stages=tuple(stages),
+    )
+
+
+def _changed(checkpoint: Checkpoint, recipe: PipelineRecipe, stage: StageRecipe) -> Checkpoint:
+    """Return the checkpoint with its net as wide as the stage leaves it."""
+    if not isinstance(stage.settings, PruneStage):
+        return checkpoint
+    from edgeseg.compress.cutting import prune_checkpoint
+
+    pruned = prune_checkpoint(checkpoint, stage, data=open_training(recipe))
+    return dataclasses.replace(checkpoint, net=pruned.net, spec=pruned.spec)
+
+
+def _steps_per_epoch(stage: StageRecipe, *, pictures: int) -> int:
+    run = stage.training.run
+    return math.ceil(pictures // run.batch / run.accumulate)
+
+
+def _told(stage: StageRecipe) -> dict[str, Setting]:
+    """Return the settings of a stage that are not their defaults, and the learning rate of one that trains."""
+    kind = stage_kind(stage.kind)
+    own = flatten(_differing(stage.settings))
+    if not kind.trains:
+        return own
+    training = {name: _differing(getattr(stage.training, name)) for name in kind.tables if name not in ("schedule",)}
+    return {**own, "optimizer.rate": stage.training.optimizer.rate, **flatten(training)}
+
+
+def _differing(record: object) -> dict[str, object]:
+    assert dataclasses.is_dataclass(record)
+    found = {}
+    for item in dataclasses.fields(record):
+        value = getattr(record, item.name)
+        if value != item.default:
+            found[item.name] = encode(value)
+    return found

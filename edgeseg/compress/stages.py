@@ -1,0 +1,128 @@
+"""The kinds of stages that a compression recipe may list: `STAGES`, each with its settings and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.compress.distill_recipe import DistillRecipe
+from edgeseg.core.names import suggestion
+from edgeseg.errors import RecipeError
+
+if TYPE_CHECKING:
+    from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
+    from edgeseg.train.events import OnEvent
+    from edgeseg.train.method import Method
+
+TABLES = ("augment", "loss", "optimizer", "schedule", "run")
+"""The tables of a training recipe that a stage which trains may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One stage at work: its recipe, the checkpoint folder that it starts from, and the folder that it fills."""
+
+    pipeline: PipelineRecipe
+    stage: StageRecipe
+    number: int
+    parent: Path
+    folder: Path
+    size: tuple[int, int]
+    command: str
+    accelerator: str = "auto"
+    on_event: OnEvent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneStage:
+    """Structured pruning to a budget, exactly one of: the share of MACs or of parameters that stays.
+
+    Channels stay multiples of `round_to`; groups that touch a layer in `keep` stay whole, and every group keeps the
+    share `floor` of its architecture's width. "taylor" looks at `pictures` training pictures with the stage's loss.
+    """
+
+    macs: float | None = None
+    parameters: float | None = None
+    importance: str = "magnitude"
+    scope: str = "global"
+    round_to: int = 8
+    keep: tuple[str, ...] = ()
+    floor: float = 0.25
+    steer: float | None = None
+    pictures: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = [share for share in (self.macs, self.parameters) if share is not None]
+        if len(given) != 1 or not 0 < given[0] <= 1:
+            raise ValueError("give exactly one of macs and parameters, the share that stays, above 0 to 1.")
+        if self.pictures < 1 or self.seed < 0:
+            raise ValueError("pictures is 1 or more, seed 0 or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTune:
+    """Training by labels alone: nothing to set beside the training tables."""
+
+
+Settings = PruneStage | FineTune | DistillRecipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageKind:
+    """One kind of stage: it either trains, in its own way, or changes the net at once and writes the checkpoint."""
+
+    name: str
+    settings: type
+    does: str
+    tables: tuple[str, ...] = TABLES
+    method: Callable[[StageRecipe], Method] | None = None
+    change: Callable[[Job], None] | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the stage has a schedule."""
+        return self.method is not None
+
+
+def _fine_tune(stage: StageRecipe) -> Method:
+    from edgeseg.train.method import Method
+
+    return Method()
+
+
+def _distill(stage: StageRecipe) -> Method:
+    from edgeseg.compress.distill import Distill
+
+    assert isinstance(stage.settings, DistillRecipe)
+    return Distill(stage.settings)
+
+
+def _prune(job: Job) -> None:
+    from edgeseg.compress.cutting import prune_stage
+
+    prune_stage(job)
+
+
+STAGES = (
+    StageKind(
+        name="prune", settings=PruneStage, does="remove whole channels: a dense, narrower net", tables=("loss",),
+        change=_prune,
+    ),
+    StageKind(name="finetune", settings=FineTune, does="train on labels", method=_fine_tune),
+    StageKind(name="distill", settings=DistillRecipe, does="train on labels and teachers", method=_distill),
+)  # fmt: skip
+
+
+def stage_kind(name: str, *, where: str = "kind") -> StageKind:
+    """Return the kind called `name`; `where` is the place in the recipe.
+
+    Raises:
+        RecipeError: no such kind, with the nearest one.
+    """
+    kinds = {kind.name: kind for kind in STAGES}
+    if name not in kinds:
+        raise RecipeError(f'{where}: unknown stage "{name}".{suggestion(name, kinds)} Known: {", ".join(kinds)}.')
+    return kinds[name]
