@@ -1,19 +1,19 @@
 """Logits at the head's own resolution to the label map at the picture's size, exactly and without full-size logits.
 
 Bilinear upsampling gives convex combinations of four neighbouring cells. Where the four share their best class, that
-class wins at every pixel between them, so only pixels in mixed cells need interpolated logits. The result is that of
-`argmax(upsample(logits))`; ties and rounding in the last bit aside.
+class wins at every pixel between them, so only the gaps between cells of unlike classes need interpolated logits, and
+most of those only the difference of two classes. The result is that of `argmax(upsample(logits))`; ties and rounding
+in the last bit aside.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.pixels.geometry import Axis, axis, place
-
-RIVALS = 3
-"""Classes that are compared between four cells in most places; where more could win, all are."""
 
 
 def decode(
@@ -35,77 +35,152 @@ def decode(
     columns = axis(size[1], width, where.left, where.width, input_size[1])
     if tensor.role == "labels":
         return output[0].astype(np.uint8).take(columns.nearest, axis=1).take(rows.nearest, axis=0)
-    planes = output[0] if tensor.layout == "NCHW" else output[0].transpose(2, 0, 1)
-    return _upsampled_argmax(np.ascontiguousarray(planes, dtype=np.float32), rows, columns)
+    return _upsampled_argmax(cells_of(output, tensor=tensor), grid=(height, width), rows=rows, columns=columns)
 
 
-def _upsampled_argmax(planes: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    """Return (H, W) uint8 from float32 logit planes (C, h, w)."""
-    coarse = _best_plane(planes)
+def cells_of(output: np.ndarray, *, tensor: TensorSpec) -> np.ndarray:
+    """Return the logits as (h * w, C), each cell's classes side by side, without a copy where they lie so already."""
+    if tensor.layout == "NCHW":
+        return np.ascontiguousarray(output[0].reshape(output.shape[1], -1).T)
+    return output[0].reshape(-1, output.shape[3])
+
+
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """The n gaps that need interpolation: logits at their corners (4, n, C), upper left, upper right, lower left, lower
+    right, the classes (4, n) that win there, and the pixels' weights `across` (l, n) and `down` (k, n).
+    """
+
+    corners: np.ndarray
+    winners: np.ndarray
+    across: np.ndarray
+    down: np.ndarray
+
+
+def _upsampled_argmax(cells: np.ndarray, *, grid: tuple[int, int], rows: Axis, columns: Axis) -> np.ndarray:
+    """Return (H, W) uint8 from logits (h * w, C) of cells on a `grid` (h, w)."""
+    coarse = cells.argmax(axis=1).astype(np.uint8).reshape(grid)
     # Columns first: the wide copy is then one of whole rows.
     labels = coarse.take(columns.nearest, axis=1).take(rows.nearest, axis=0)
-    mixed = _mixed_cells(coarse) & rows.has_members[:, None] & columns.has_members
-    y, x = np.nonzero(mixed)
+    around = coarse.take(columns.around, axis=1).take(rows.around, axis=0)
+    y, x = np.nonzero(_mixed(around) & rows.has_pixels[:, None] & columns.has_pixels)
     if y.size == 0:
         return labels
-    corners = _corners(planes, y, x)
-    upper, lower = corners.max(axis=0), corners.min(axis=0)
-    # A class whose best corner is below another's worst corner cannot win anywhere in the cell: few are left.
-    rivals = (upper >= lower.max(axis=0)).sum(axis=0)
-    few = rivals <= RIVALS
-    for some, count in ((few, min(RIVALS, len(planes))), (~few, len(planes))):
-        if some.any():
-            best = _fill(corners[:, :, some], upper[:, some], rows.weights[y[some]], columns.weights[x[some]], count)
-            labels[rows.members[y[some]][:, :, None], columns.members[x[some]][:, None, :]] = best
-    return labels
+    upper, lower = rows.around[y] * grid[1], rows.around[y + 1] * grid[1]
+    left, right = columns.around[x], columns.around[x + 1]
+    places = np.stack([upper + left, upper + right, lower + left, lower + right])
+    gaps = _Gaps(
+        corners=cells.take(places, axis=0).astype(np.float32, copy=False),
+        winners=coarse.reshape(-1).take(places),
+        across=columns.weights.take(x, axis=1),
+        down=rows.weights.take(y, axis=1),
+    )
+    return _pasted(labels, _best(gaps), rows=(rows.starts[y], len(rows.weights)), columns=columns.starts[x])
 
 
-def _mixed_cells(coarse: np.ndarray) -> np.ndarray:
-    """Return (h, w) bool: whether the classes of a cell and its right, lower and lower right neighbours differ."""
-    mixed = np.zeros(coarse.shape, dtype=bool)
-    mixed[:, :-1] = coarse[:, :-1] != coarse[:, 1:]
-    mixed[:-1] |= coarse[:-1] != coarse[1:]
-    mixed[:-1, :-1] |= coarse[:-1, :-1] != coarse[1:, 1:]
+def _mixed(around: np.ndarray) -> np.ndarray:
+    """Return (h + 1, w + 1) bool: whether the classes at the four corners of a gap differ."""
+    first = around[:-1, :-1]
+    mixed = first != around[:-1, 1:]
+    mixed |= first != around[1:, :-1]
+    mixed |= first != around[1:, 1:]
     return mixed
 
 
-def _corners(planes: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return (4, C, n): the logits at the cells (y, x) and their right, lower and lower right neighbours."""
-    flat, width = planes.reshape(len(planes), -1), planes.shape[2]
-    down, right = np.minimum(y + 1, planes.shape[1] - 1), np.minimum(x + 1, width - 1)
-    cells = np.stack([y * width + x, y * width + right, down * width + x, down * width + right])
-    return flat.take(cells, axis=1).transpose(1, 0, 2)
+def _best(gaps: _Gaps) -> np.ndarray:
+    """Return (k * l, n) uint8: the best class at each pixel of the gaps."""
+    low, high = gaps.winners.min(axis=0), gaps.winners.max(axis=0)
+    first, second = _of_class(gaps.corners, low), _of_class(gaps.corners, high)
+    lead = first - second
+    behind = _interpolated(lead, gaps) < 0
+    best = behind.view(np.uint8)
+    best *= low ^ high
+    best ^= low
+    best = best.reshape(-1, len(low))
+    more = np.nonzero(_others_may_win(gaps.corners, first, second, low, high))[0]
+    if more.size:
+        some = _Gaps(
+            corners=gaps.corners.take(more, axis=1),
+            winners=gaps.winners.take(more, axis=1),
+            across=gaps.across.take(more, axis=1),
+            down=gaps.down.take(more, axis=1),
+        )
+        best[:, more] = _best_of_many(some)
+    return best
 
 
-def _fill(corners: np.ndarray, upper: np.ndarray, down: np.ndarray, across: np.ndarray, count: int) -> np.ndarray:
-    """Return (n, k, l) uint8: the best class at each pixel between the corners (4, C, n).
+def _others_may_win(
+    corners: np.ndarray, first: np.ndarray, second: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """Return (n,) bool: whether a class besides `low` and `high`, with logits `first` and `second`, may win in a gap.
 
-    Only the `count` classes with the best corner take part, in the order of their indices, so that the first one wins
-    a tie; `down` (n, k) and `across` (n, l) are the pixels' weights.
+    It cannot where some mixture t * first + (1 - t) * second, 0 <= t <= 1, is above it at all four corners: the mixture
+    then is so everywhere between them, and the better one of the two is not below the mixture.
     """
-    if count < len(upper):
-        classes = np.sort(np.argpartition(upper, -count, axis=0)[-count:], axis=0)
-        corners = np.take_along_axis(corners, classes[None], axis=1)
-    else:
-        classes = np.broadcast_to(np.arange(count)[:, None], upper.shape)
-    first, second, third, fourth = (corner[:, :, None] for corner in corners)
-    upper_row = first + (second - first) * across
-    lower_row = third + (fourth - third) * across
-    values = upper_row[:, :, None, :] + (lower_row - upper_row)[:, :, None, :] * down[:, :, None]
-    winner = _best_plane(values)
-    flat = winner.reshape(len(down), -1)
-    return np.take_along_axis(classes.T.astype(np.uint8), flat, axis=1).reshape(winner.shape)
+    lead = first - second
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (corners - second[:, :, None]) / lead[:, :, None]
+    ahead = (lead > 0)[:, :, None]
+    least = np.where(ahead, share, -np.inf).max(axis=0)
+    most = np.where(ahead, np.inf, share).min(axis=0)
+    # "Not below" rather than "above or equal": a corner where both lead gives no number, and nothing is ruled out.
+    may = ~(np.maximum(least, 0) < np.minimum(most, 1))
+    every = np.arange(len(may))
+    may[every, low] = may[every, high] = False
+    return may.any(axis=1)
 
 
-def _best_plane(planes: np.ndarray) -> np.ndarray:
-    """Return the index of the largest plane, uint8, first one on ties; planes (C, ...).
+def _best_of_many(gaps: _Gaps) -> np.ndarray:
+    """Return (k * l, n) uint8 as `_best` does, whatever the number of classes that may win."""
+    upper, lower = gaps.corners.max(axis=0), gaps.corners.min(axis=0)
+    # A class whose best corner is below another's worst corner cannot win anywhere in the gap.
+    left = upper >= lower.max(axis=1)[:, None]
+    every = np.arange(len(left))
+    best = labels = np.empty(0)
+    for turn in range(int(left.sum(axis=1).max())):
+        # In the order of the classes, so that the first one wins a tie; a gap that has none left gets class 0 again.
+        chosen = left.argmax(axis=1)
+        left[every, chosen] = False
+        values = _interpolated(_of_class(gaps.corners, chosen), gaps)
+        if turn == 0:
+            best, labels = values, np.empty(values.shape, np.uint8)
+            labels[:] = chosen
+            continue
+        np.copyto(labels, chosen.astype(np.uint8), where=values > best)
+        np.maximum(best, values, out=best)
+    return labels.reshape(-1, len(every))
 
-    A running maximum over whole planes: numpy's own argmax over a short strided axis takes ten times as long.
+
+def _of_class(corners: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return (4, n): at each gap's corners the logits of its chosen class."""
+    count, classes = corners.shape[1:]
+    return corners.reshape(4, -1).take(np.arange(count) * classes + chosen, axis=1)
+
+
+def _interpolated(values: np.ndarray, gaps: _Gaps) -> np.ndarray:
+    """Return (k, l, n) float32 between values (4, n) at the corners; the gaps lie side by side, as vectors."""
+    upper = values[0] + (values[1] - values[0]) * gaps.across
+    lower = values[2] + (values[3] - values[2]) * gaps.across
+    lower -= upper
+    between = lower * gaps.down[:, None]
+    between += upper
+    return between
+
+
+def _pasted(labels: np.ndarray, best: np.ndarray, *, rows: tuple[np.ndarray, int], columns: np.ndarray) -> np.ndarray:
+    """Return `labels` (H, W) with the gaps' own, `best` (k * l, n), pasted in; `rows` is (starts (n,), k).
+
+    Every gap is pasted as a window of k rows of l bytes. One that has fewer pixels reaches into the gaps beyond, with
+    weight 1: into one of a single class with just that class, into others before their own windows are pasted, for
+    they come later in the order of the pictures' rows.
     """
-    best = planes[0].copy()
-    index = np.zeros(best.shape, dtype=np.uint8)
-    for i in range(1, len(planes)):
-        better = planes[i] > best
-        np.copyto(index, np.uint8(i), where=better)
-        np.maximum(best, planes[i], out=best)
-    return index
+    starts, count = rows
+    long = len(best) // count
+    height, width = labels.shape
+    canvas = np.empty((height + count, width + long), np.uint8)
+    canvas[:height, :width] = labels
+    strip = f"V{long}"
+    windows = np.ndarray(canvas.size - long + 1, dtype=strip, buffer=canvas, strides=(1,))  # type: ignore[var-annotated]
+    places = (starts * canvas.shape[1] + columns)[:, None] + np.arange(count) * canvas.shape[1]
+    windows[places] = np.ascontiguousarray(best.T).view(strip)
+    return np.ascontiguousarray(canvas[:height, :width])

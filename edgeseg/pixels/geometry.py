@@ -33,17 +33,19 @@ def place(size: tuple[int, int], *, input_size: tuple[int, int], preprocess: Pre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """Along one axis: which of `cells` cells holds each of n pixels, and which pixels lie between a cell and the next.
+    """Along one axis: which of `cells` cells holds each of n pixels, and which pixels lie between two cell centres.
 
-    `nearest` (n,) int32 is the cell that holds a pixel. Between the centres of cell c and its successor lie the pixels
-    `members[c]`, (cells, k) int32, at `weights[c]`, (cells, k) float32 in [0, 1] from the one to the other; a row with
-    fewer than k pixels repeats its last one, and a cell without any is False in `has_members`.
+    `nearest` (n,) is the cell that holds a pixel. Gap g of the cells + 1 gaps lies between the centres of cells
+    `around[g]` and `around[g + 1]`, which are one and the same at the border. Its pixels start at `starts[g]`;
+    `weights` (k, cells + 1) float32 in [0, 1] leads from the one cell to the other for k pixels from there on. A gap
+    has fewer than k pixels of its own where those that follow have weight 1; it is False in `has_pixels` without any.
     """
 
     nearest: np.ndarray
-    members: np.ndarray
+    around: np.ndarray
+    starts: np.ndarray
     weights: np.ndarray
-    has_members: np.ndarray
+    has_pixels: np.ndarray
 
 
 @lru_cache(maxsize=64)
@@ -54,15 +56,15 @@ def axis(pixels: int, cells: int, start: int, extent: int, input_pixels: int) ->
     rule of `torch.nn.functional.interpolate` and of OpenCV's INTER_LINEAR.
     """
     cell = (start + (np.arange(pixels) + 0.5) * (extent / pixels)) * (cells / input_pixels)
-    position = np.clip(cell - 0.5, 0, cells - 1)
-    low = np.floor(position).astype(np.int32)
-    first = np.searchsorted(low, np.arange(cells))
-    count = np.searchsorted(low, np.arange(cells), side="right") - first
-    offsets = np.minimum(np.arange(max(1, count.max())), np.maximum(count - 1, 0)[:, None])
-    members = np.minimum(first[:, None] + offsets, pixels - 1)
+    gaps = np.arange(-1, cells)
+    gap = np.clip(np.floor(cell - 0.5), -1, cells - 1)
+    starts = np.searchsorted(gap, gaps)
+    count = np.searchsorted(gap, gaps, side="right") - starts
+    window = np.minimum(starts + np.arange(max(1, count.max()))[:, None], pixels - 1)
     return Axis(
-        nearest=np.clip(np.floor(cell), 0, cells - 1).astype(np.int32),
-        members=members.astype(np.int32),
-        weights=(position - low).astype(np.float32)[members],
-        has_members=count > 0,
+        nearest=np.clip(np.floor(cell), 0, cells - 1).astype(np.intp),
+        around=np.clip(np.arange(-1, cells + 1), 0, cells - 1),
+        starts=starts,
+        weights=np.clip(cell[window] - 0.5 - gaps, 0, 1).astype(np.float32),
+        has_pixels=count > 0,
     )
