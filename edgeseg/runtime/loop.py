@@ -2,16 +2,15 @@
 
 Engines, OpenCV and most of numpy run without the interpreter lock, so the engine is kept busy while the frames before
 and after it are prepared and decoded. A file drops nothing. A live source is asked for its newest frame only when the
-engine is free, so that no frame grows old in a queue.
+engine is free, so that no frame grows old in a queue. A watchdog says which stage is stuck.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,35 +19,49 @@ import numpy as np
 from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.core.spec import ModelSpec
-from edgeseg.errors import InputError
-from edgeseg.runtime.handover import Handover
+from edgeseg.errors import EdgesegError, InputError
+from edgeseg.runtime.handover import Handover, QueueState
 from edgeseg.runtime.hud import Hud
+from edgeseg.runtime.process import cores_left_to_engine, ending_signals, quick_thread_switches
 from edgeseg.runtime.session import Session
-from edgeseg.runtime.sinks import Sink, View
+from edgeseg.runtime.sinks import LabelCallback, Sink, View
 from edgeseg.runtime.timing import Clock, StageTimes
+from edgeseg.runtime.watchdog import STUCK_S, Stall, Watchdog
 
 if TYPE_CHECKING:
     from edgeseg.runtime.overlay import Overlay
+
+_log = logging.getLogger(__name__)
 
 ROOM = 2
 """Frames that may wait between two stages of a file's loop: enough to bridge a slow frame."""
 HUD_STAGES = {"prep": "preprocess", "infer": "infer", "decode": "decode"}
 JOIN_S = 2.0
-SWITCH_S = 0.0001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopResult:
-    """How a loop went. `miou` is None where the source has no labels; a frame's age is taken when its result is out."""
+    """How a loop went. `miou` is None where the source has no labels; a frame's age is taken when its result is out.
+
+    `queues` says how full the queue before each of its keys' stages was, `stalls` what the watchdog reported, and
+    `fault` what ended the loop before its time.
+    """
 
     frames: int
     fps: float
     skipped: int
     age_p50_ms: float
     age_p90_ms: float
+    age_p99_ms: float
+    corrupt: int
+    reconnects: int
     stages_ms: dict[str, StageTimes]
+    queues: dict[str, QueueState]
+    stalls: tuple[Stall, ...]
+    threads: int
     miou: float | None
     interrupted: bool
+    fault: str | None
 
 
 def run(
@@ -58,24 +71,44 @@ def run(
     sinks: Sequence[Sink] = (),
     frames: int | None = None,
     overlay: bool = True,
+    stuck_s: float = STUCK_S,
     on_frame: Callable[[int], None] | None = None,
+    on_labels: Callable[[int, np.ndarray], bool | None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
+    on_end: Callable[[LoopResult], None] | None = None,
 ) -> LoopResult:
     """Return how the loop over an entered `camera` went, after its last frame or the first `frames` of them.
 
-    Sinks are opened and closed here; they are called, like `on_frame(done)`, from the calling thread. A sink that
-    answers False, and Ctrl-C, end the loop with the result so far and finished files.
+    Sinks are opened and closed here; they are called, like `on_frame(done)` and `on_labels(index, labels)`, from the
+    calling thread, in order. A sink or `on_labels` that answers False, and Ctrl-C or SIGTERM, end the loop with the
+    result so far and finished files. `on_notice(text)` is told, from another thread, of a stage that is at one frame
+    for more than `stuck_s` seconds (without it: the log). `on_end(result)` is called also where a fault is raised.
 
     Raises:
         CameraError, InputError: what the source or a sink could not go on for, once, after everything was closed.
+        EdgesegError: any other fault of a stage, which the message names; the first cause is chained.
     """
     if frames is not None and frames < 1:
         raise InputError(f"frames is {frames}; give 1 or more.")
-    with contextlib.ExitStack() as opened, _quick_thread_switches(), _cores_left_to_engine(session.threads):
-        for sink in sinks:
-            opened.enter_context(sink)
-        work = _Loop(session, camera, frames=frames, overlay=overlay)
-        interrupted = work.run(sinks, on_frame)
-    return work.result(interrupted=interrupted)
+    chain = (*sinks, *([LabelCallback(on_labels)] if on_labels else []))
+    work = _Loop(session, camera, frames=frames, overlay=overlay, stuck_s=stuck_s, notify=on_notice or _log.warning)
+    try:
+        with (
+            quick_thread_switches(),
+            cores_left_to_engine(session.threads),
+            ending_signals(work.interrupt),
+            contextlib.ExitStack() as opened,
+        ):
+            for sink in chain:
+                opened.enter_context(sink)
+            work.run(chain, on_frame)
+    except Exception as error:
+        work.fault = work.fault or error
+        raise
+    finally:
+        if on_end is not None and work.started:
+            on_end(work.result())
+    return work.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +126,22 @@ class _Inferred:
 class _Loop:
     """The threads of one run, and what passes between them."""
 
-    def __init__(self, session: Session, camera: Camera, *, frames: int | None, overlay: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        camera: Camera,
+        *,
+        frames: int | None,
+        overlay: bool,
+        stuck_s: float,
+        notify: Callable[[str], None],
+    ) -> None:
         manifest = session.artifact.manifest
         room = 1 if camera.live else ROOM
         self.clock = Clock()
         self.confusion = ConfusionMatrix(len(manifest.spec.classes), ignore_index=manifest.spec.ignore_index)
+        self.fault: BaseException | None = None
+        self.started = False
         self._session = session
         self._camera = camera
         self._frames = frames
@@ -106,54 +150,78 @@ class _Loop:
         self._prepared: Handover[_Prepared] = Handover(room)
         self._inferred: Handover[_Inferred] = Handover(room)
         self._views: Handover[View] = Handover(room)
+        self._queues: dict[str, Handover] = {"infer": self._prepared, "decode": self._inferred, "sink": self._views}
         self._engine_free = threading.Semaphore(1)
-        self._fault: BaseException | None = None
         self._fault_lock = threading.Lock()
+        self._interrupted = False
+        self._notify = notify
+        self._watchdog = Watchdog(
+            tuple(self.clock.stages.values()),
+            stuck_s=stuck_s,
+            notify=notify,
+            reason=lambda: camera.trouble,
+            on_tick=self._stop_if_interrupted,
+        )
 
-    def run(self, sinks: Sequence[Sink], on_frame: Callable[[int], None] | None) -> bool:
-        """Run to the end and return whether Ctrl-C was pressed; raises the first fault of any stage."""
-        stages = (self._prepare_all, self._infer_all, self._decode_all)
-        threads = [threading.Thread(target=self._guarded, args=(stage,), daemon=True) for stage in stages]
-        interrupted = False
+    def interrupt(self) -> None:
+        """Ask for the end; safe in a signal handler, which may run amid anything: it takes no lock."""
+        self._interrupted = True
+
+    def run(self, sinks: Sequence[Sink], on_frame: Callable[[int], None] | None) -> None:
+        """Run to the end; raises the first fault of any stage."""
+        stages = {"capture": self._prepare_all, "infer": self._infer_all, "decode": self._decode_all}
+        threads = [
+            threading.Thread(target=self._guarded, args=(name, stage), name=f"edgeseg-{name}", daemon=True)
+            for name, stage in stages.items()
+        ]
+        self.started = True
+        self._watchdog.start()
         try:
             for thread in threads:
                 thread.start()
             self._deliver_all(sinks, on_frame)
         except KeyboardInterrupt:
-            interrupted = True
+            self._interrupted = True
         finally:
             self._stop()
-            for thread in threads:
-                thread.join(timeout=JOIN_S)
-        if self._fault is not None:
-            raise self._fault
-        return interrupted
+            self._join(threads)
+            self._watchdog.close()
+        if self.fault is not None:
+            raise self.fault
 
-    def result(self, *, interrupted: bool) -> LoopResult:
+    def result(self) -> LoopResult:
         """Return the figures of the run."""
-        p50_ms, p90_ms = self.clock.age_ms()
+        age, counts = self.clock.age(), self._camera.counts
         return LoopResult(
             frames=self.clock.frames,
             fps=self.clock.fps(),
-            skipped=self._camera.skipped,
-            age_p50_ms=p50_ms,
-            age_p90_ms=p90_ms,
+            skipped=counts.skipped,
+            age_p50_ms=age.p50_ms,
+            age_p90_ms=age.p90_ms,
+            age_p99_ms=age.p99_ms,
+            corrupt=counts.corrupt,
+            reconnects=counts.reconnects,
             stages_ms=self.clock.percentiles(),
+            queues={name: queue.state() for name, queue in self._queues.items()},
+            stalls=self._watchdog.stalls(),
+            threads=self._session.threads,
             miou=self._miou(),
-            interrupted=interrupted,
+            interrupted=self._interrupted,
+            fault=None if self.fault is None else str(self.fault) or type(self.fault).__name__,
         )
 
     def _prepare_all(self) -> None:
         frames = iter(self._camera.frames())
+        capture, preprocess = self.clock.stage("capture"), self.clock.stage("preprocess")
         taken = 0
         while self._frames is None or taken < self._frames:
             if not self._may_capture():
                 return
-            with self.clock.stage("capture"):
+            with capture:
                 frame = next(frames, None)
             if frame is None:
                 break
-            with self.clock.stage("preprocess"):
+            with preprocess:
                 tensor = self._session.preprocess(frame.image)
             if not self._prepared.put(_Prepared(frame, tensor)):
                 return
@@ -166,8 +234,9 @@ class _Loop:
         return self._prepared.wait_for_room()
 
     def _infer_all(self) -> None:
+        infer = self.clock.stage("infer")
         while (item := self._prepared.get()) is not None:
-            with self.clock.stage("infer"):
+            with infer:
                 output = self._session.infer(item.tensor)
             self._engine_free.release()
             if not self._inferred.put(_Inferred(item.frame, output)):
@@ -175,28 +244,44 @@ class _Loop:
         self._inferred.end()
 
     def _decode_all(self) -> None:
+        decode, draw = self.clock.stage("decode"), self.clock.stage("draw")
         while (item := self._inferred.get()) is not None:
             frame = item.frame
-            with self.clock.stage("decode"):
+            with decode:
                 labels = self._session.decode(item.output, size=(frame.image.shape[0], frame.image.shape[1]))
-            # A source of other classes than the model's is shown, but cannot be scored.
-            if frame.labels is not None and frame.classes == self._session.artifact.manifest.spec.classes:
-                self.confusion.update(labels, frame.labels)
-            image = frame.image
+            self._score(frame, labels)
+            hud, image = self._hud(), frame.image
             if self._overlay is not None:
-                with self.clock.stage("draw"):
-                    image = self._overlay.draw(image, labels, hud=self._hud(frame))
-            if not self._views.put(View(index=frame.index, image=image, labels=labels, captured_s=frame.captured_s)):
+                with draw:
+                    image = self._overlay.draw(image, labels, hud=hud)
+            view = View(
+                index=frame.index,
+                image=image,
+                labels=labels,
+                captured_s=frame.captured_s,
+                picture=frame.image,
+                hud=hud,
+            )
+            if not self._views.put(view):
                 return
         self._views.end()
 
-    def _hud(self, frame: Frame) -> Hud:
+    def _score(self, frame: Frame, labels: np.ndarray) -> None:
+        # A source of other classes than the model's is shown, but cannot be scored.
+        if frame.labels is not None and frame.classes == self._session.artifact.manifest.spec.classes:
+            self.confusion.update(labels, frame.labels)
+
+    def _hud(self) -> Hud:
+        live, counts = self._camera.live, self._camera.counts
+        stages = self.clock.stages
         return Hud(
             title=self._title,
             fps=self.clock.recent_fps(),
-            stages_ms={label: self.clock.last_ms(stage) for label, stage in HUD_STAGES.items()},
-            age_ms=self.clock.last_ms("age") if self._camera.live else None,
-            skipped=self._camera.skipped if self._camera.live else None,
+            stages_ms={label: stages[stage].last_ms() for label, stage in HUD_STAGES.items()},
+            age_ms=self.clock.last_age_ms() if live else None,
+            skipped=counts.skipped if live else None,
+            corrupt=counts.corrupt,
+            queues={name: queue.level() for name, queue in self._queues.items()},
             miou=self._miou(),
         )
 
@@ -204,57 +289,58 @@ class _Loop:
         return self.confusion.miou() if self.confusion.pixels else None
 
     def _deliver_all(self, sinks: Sequence[Sink], on_frame: Callable[[int], None] | None) -> None:
+        stage = self.clock.stage("sink")
         while (view := self._views.get()) is not None:
             go_on = True
             if sinks:
-                with self.clock.stage("sink"):
-                    answers = [sink.write(view) for sink in sinks]
-                go_on = all(answers)
+                with stage:
+                    go_on = all([self._written(sink, view) for sink in sinks])
             self.clock.done(captured_s=view.captured_s)
             if on_frame is not None:
                 on_frame(self.clock.frames)
             if not go_on:
                 return
 
-    def _guarded(self, stage: Callable[[], None]) -> None:
+    def _written(self, sink: Sink, view: View) -> bool:
+        self.clock.stages["sink"].note = type(sink).__name__
+        return sink.write(view)
+
+    def _guarded(self, name: str, stage: Callable[[], None]) -> None:
         try:
             stage()
         except BaseException as error:  # raised again in the calling thread
             with self._fault_lock:
-                self._fault = self._fault or error
+                self.fault = self.fault or _named(error, stage=name)
+            self._stop()
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
             self._stop()
 
     def _stop(self) -> None:
-        for handover in (self._prepared, self._inferred, self._views):
+        for handover in self._queues.values():
             handover.stop()
         self._engine_free.release()
+        self._camera.stop()
+
+    def _join(self, threads: Sequence[threading.Thread]) -> None:
+        for thread in threads:
+            thread.join(timeout=JOIN_S)
+            if thread.is_alive():
+                name = thread.name.removeprefix("edgeseg-")
+                self._notify(f'The stage "{name}" does not come back from outside Python and was left behind.')
+
+
+def _named(error: BaseException, *, stage: str) -> BaseException:
+    """Return the error, or where it is none of ours one that names the stage."""
+    if isinstance(error, EdgesegError) or not isinstance(error, Exception):
+        return error
+    named = EdgesegError(f'The stage "{stage}" failed: {type(error).__name__}: {error}')
+    named.__cause__ = error
+    return named
 
 
 def _overlay_of(spec: ModelSpec) -> Overlay:
     from edgeseg.runtime.overlay import Overlay
 
     return Overlay(spec.classes, palette=spec.palette)
-
-
-@contextlib.contextmanager
-def _cores_left_to_engine(threads: int) -> Iterator[None]:
-    """Keep OpenCV to the cores that the engine does not use, at least one: its own pool would take them all."""
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(max(1, (os.cpu_count() or 1) - threads))
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-@contextlib.contextmanager
-def _quick_thread_switches() -> Iterator[None]:
-    """Let the engine's thread have the interpreter lock soon after it asks: by default it may wait for 5 ms."""
-    before_s = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before_s)

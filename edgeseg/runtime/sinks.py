@@ -1,43 +1,42 @@
-"""Where the loop's pictures go: a video file, a window, a folder of label maps."""
+"""What the loop hands to a sink, and the sinks that write text or labels: a folder, JSON lines, a function."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import json
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
-from edgeseg.core.chatter import native_output
-from edgeseg.core.names import unknown
-from edgeseg.errors import InputError, MissingDependency
-from edgeseg.runtime.cameras.capture import open_capture, quiet_ffmpeg
+from edgeseg.errors import InputError
+from edgeseg.runtime.hud import Hud
 
-if TYPE_CHECKING:
-    import cv2
-
-_log = logging.getLogger(__name__)
-
-# mpeg4 first: every OpenCV build has it, and it costs a small CPU far less than H.264 in software.
-CODECS = {".mp4": ("mp4v", "avc1"), ".mkv": ("mp4v", "MJPG"), ".avi": ("MJPG", "mp4v")}
 LEAST_FREE_BYTES = 16 << 20
-CHECK_EVERY = 30
+LEAST_GROWTH_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One result: the picture, drawn on where the overlay is on, (H, W, 3) BGR uint8, and its labels (H, W) uint8."""
+    """One result: the picture, drawn on where the overlay is on, (H, W, 3) BGR uint8, and its labels (H, W) uint8.
+
+    `picture` is the frame as it came, and `hud` the loop's figures.
+    """
 
     index: int
     image: np.ndarray
     labels: np.ndarray
     captured_s: float
+    picture: np.ndarray
+    hud: Hud
 
 
 S = TypeVar("S")
@@ -53,69 +52,8 @@ class Sink(Protocol):
     ) -> None: ...
 
 
-class VideoSink:
-    """A video file (.mp4, .mkv, .avi); it gets its name when it is finished, also after Ctrl-C."""
-
-    def __init__(self, path: Path | str, *, fps: float) -> None:
-        self._path = Path(path)
-        self._partial = self._path.with_name(f".{self._path.stem}.{os.getpid()}.partial{self._path.suffix}")
-        self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
-        self._size: tuple[int, int] | None = None
-        self._count = 0
-
-    def __enter__(self) -> VideoSink:
-        if self._path.suffix.lower() not in CODECS:
-            raise unknown("kind of video", self._path.suffix or self._path.name, CODECS)
-        if self._path.is_dir():
-            raise InputError(f"{self._path}: is a folder; name a file in it, such as {self._path / 'overlay.mp4'}.")
-        _make_parent(self._path)
-        return self
-
-    def write(self, view: View) -> bool:
-        """Append the view's picture; raises `InputError` where the disk is full or the picture's size changes."""
-        size = (view.image.shape[0], view.image.shape[1])
-        if self._writer is None:
-            self._writer, self._size = self._open(size), size
-        if size != self._size:
-            raise InputError(f"{self._path}: the source changed from {self._size} to {size}. Give --size to fix one.")
-        if self._count % CHECK_EVERY == 0:
-            _refuse_full_disk(self._path)
-        self._writer.write(view.image)
-        self._count += 1
-        return True
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is None:
-            return
-        self._writer.release()
-        self._writer = None
-        if _is_video(self._partial):
-            self._partial.replace(self._path)
-            return
-        with contextlib.suppress(OSError):
-            self._partial.unlink()
-        if kind is None:
-            raise InputError(f"{self._path}: the video could not be finished. Is there space left on the disk?")
-
-    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
-        import cv2
-
-        quiet_ffmpeg()
-        for codec in CODECS[self._path.suffix.lower()]:
-            with native_output(_log):
-                writer = cv2.VideoWriter(
-                    str(self._partial), cv2.VideoWriter.fourcc(*codec), self._fps, (size[1], size[0])
-                )
-            if writer.isOpened():
-                return writer
-        raise InputError(f"{self._path}: OpenCV here cannot write it. Try .avi, or another folder.")
-
-
 class LabelFolder:
-    """A folder of label maps, one PNG a frame, class indices as grey levels."""
+    """A folder of label maps, one PNG a frame, class indices as grey levels; each appears whole or not at all."""
 
     def __init__(self, folder: Path | str) -> None:
         self._folder = Path(folder)
@@ -123,7 +61,7 @@ class LabelFolder:
     def __enter__(self) -> LabelFolder:
         if self._folder.exists() and not self._folder.is_dir():
             raise InputError(f"{self._folder}: is a file; a folder is needed.")
-        _make_parent(self._folder / "0.png")
+        make_parent(self._folder / "0.png")
         return self
 
     def write(self, view: View) -> bool:
@@ -131,8 +69,15 @@ class LabelFolder:
         import cv2
 
         path = self._folder / f"{view.index:06d}.png"
-        if not cv2.imwrite(str(path), view.labels):
-            raise InputError(f"{path}: cannot be written. Is there space left on the disk?")
+        partial = path.with_name(f".{path.name}.partial")
+        _, encoded = cv2.imencode(".png", view.labels)
+        try:
+            partial.write_bytes(encoded.tobytes())
+            partial.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise InputError(f"{path}: cannot be written: {error.strerror}. The frames before it are there.") from None
         return True
 
     def __exit__(
@@ -141,85 +86,146 @@ class LabelFolder:
         return None
 
 
-class WindowSink:
-    """A window; q, Escape or its close button ends the loop."""
+class AreaLines:
+    """Lines of JSON, one a frame, in a file or ("-") on stdout: which share of the pixels each class has.
 
-    def __init__(self, title: str = "edgeseg") -> None:
-        self._title = title
+    `{"frame": 7, "time": "2026-01-31T12:00:00.040+00:00", "age_ms": 31.2, "areas": {"road": 0.412, ...}}`; `time` is
+    when the frame was taken, by this machine's clock.
+    """
 
-    def __enter__(self) -> WindowSink:
-        import cv2
+    def __init__(self, path: Path | str, *, classes: tuple[str, ...]) -> None:
+        self._path = Path(path)
+        self._classes = classes
+        self._file: BinaryIO | None = None
+        self._written_bytes = 0
 
-        fault = window_fault()
-        if fault is not None:
-            raise MissingDependency(f"No window: {fault.reason} {fault.mend}")
-        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
+    def __enter__(self) -> AreaLines:
+        if str(self._path) != "-":
+            if self._path.is_dir():
+                raise InputError(f"{self._path}: is a folder; name a file in it, such as {self._path / 'areas.jsonl'}.")
+            make_parent(self._path)
+            try:
+                self._file = self._path.open("wb", buffering=0)
+            except OSError as error:
+                raise InputError(f"{self._path}: cannot be written: {error.strerror}.") from None
         return self
 
     def write(self, view: View) -> bool:
-        """Show the picture; False once the person has had enough."""
-        import cv2
+        """Write the view's line; False once the reader of stdout has gone.
 
-        cv2.imshow(self._title, view.image)
-        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
-            return False
-        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        Raises:
+            InputError: the file cannot grow; the lines before are whole.
+        """
+        age_s = time.monotonic() - view.captured_s
+        line = json.dumps(
+            {
+                "frame": view.index,
+                "time": (datetime.now(timezone.utc) - timedelta(seconds=age_s)).isoformat(timespec="milliseconds"),
+                "age_ms": round(1000 * age_s, 1),
+                "areas": dict(zip(self._classes, areas_of(view.labels, len(self._classes)), strict=True)),
+            },
+            ensure_ascii=False,
+        )
+        return self._append(line.encode() + b"\n") if self._file else _print(line)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        import cv2
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-        with contextlib.suppress(cv2.error):
-            cv2.destroyWindow(self._title)
+    def _append(self, line: bytes) -> bool:
+        assert self._file is not None
+        try:
+            written = self._file.write(line)
+            if written != len(line):
+                raise OSError(0, "no space left for a whole line")
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._written_bytes)
+            raise InputError(
+                f"{self._path}: cannot be written: {error.strerror}. The lines before are whole."
+            ) from None
+        self._written_bytes += len(line)
+        return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowFault:
-    """Why no window can open here, and what mends it."""
+class LabelCallback:
+    """Hands each frame's labels to a function; the loop ends where that answers False."""
 
-    reason: str
-    mend: str
+    def __init__(self, function: Callable[[int, np.ndarray], bool | None]) -> None:
+        self._function = function
+
+    def __enter__(self) -> LabelCallback:
+        return self
+
+    def write(self, view: View) -> bool:
+        """Call the function; what it raises ends the loop, and is raised from there."""
+        return self._function(view.index, view.labels) is not False
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
 
 
-def window_fault() -> WindowFault | None:
-    """Return why OpenCV cannot open a window here, or None where it can."""
+def areas_of(labels: np.ndarray, classes: int) -> list[float]:
+    """Return each class's share of the pixels of labels (H, W) uint8, rounded to six digits."""
     import cv2
 
-    lines = [line.split(":", 1)[1].strip() for line in cv2.getBuildInformation().splitlines() if "GUI:" in line]
-    if lines and lines[0].upper() == "NONE":
-        return WindowFault(
-            reason="this OpenCV is the headless build.",
-            mend="Use --headless or --save FILE, or: pip uninstall opencv-python-headless; pip install opencv-python",
-        )
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return WindowFault(reason="there is no display (DISPLAY is not set).", mend="Use --headless or --save FILE.")
-    return None
+    counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).reshape(-1)[:classes]
+    return [round(float(count) / labels.size, 6) for count in counts]
 
 
-def _make_parent(path: Path) -> None:
+def make_parent(path: Path) -> None:
+    """Make the folder that `path` lies in; raises `InputError` where it cannot be written, or its disk is full."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path.parent}: cannot be made: {error.strerror}.") from None
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path.parent}: cannot be written; choose another place.")
-    _refuse_full_disk(path)
+    refuse_full_disk(path)
 
 
-def _refuse_full_disk(path: Path) -> None:
-    # OpenCV's writer says nothing when the disk is full, and leaves a file that no player opens.
+def refuse_full_disk(path: Path, *, partial: Path | None = None) -> None:
+    """Raise `InputError` where the disk of `path`, or the limit on a file's size, leaves no room to finish a video.
+
+    OpenCV's writer says nothing when a write fails, and leaves a file that no player opens.
+    """
     free_bytes = shutil.disk_usage(path.parent).free
     if free_bytes < LEAST_FREE_BYTES:
         raise InputError(f"{path}: the disk is full ({free_bytes >> 20} MB left). Free some space or save elsewhere.")
+    limit_bytes = _file_limit_bytes()
+    if partial is None or limit_bytes is None:
+        return
+    size_bytes = partial.stat().st_size if partial.exists() else 0
+    if size_bytes + LEAST_GROWTH_BYTES > limit_bytes:
+        raise InputError(
+            f"{path}: has {size_bytes >> 10} kB, and this process may write files of {limit_bytes >> 10} kB at most. "
+            "See ulimit -f."
+        )
 
 
-def _is_video(path: Path) -> bool:
-    import cv2
+def _file_limit_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit_bytes == resource.RLIM_INFINITY else limit_bytes
 
-    capture = open_capture(str(path), backend=cv2.CAP_FFMPEG, parameters={}) if path.is_file() else None
-    if capture is None:
+
+def _print(line: str) -> bool:
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone (`... | head -5`): what is still buffered must not fail again at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
-    good, _ = capture.read()
-    capture.release()
-    return bool(good)
+    except OSError as error:
+        raise InputError(f"stdout: cannot be written: {error.strerror}.") from None
+    return True

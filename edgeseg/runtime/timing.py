@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 
@@ -25,35 +24,64 @@ class StageTimes:
     p99_ms: float
 
 
+class Stage:
+    """Times one stage as a context manager, by one thread only; other threads may ask what it is at.
+
+    One object lasts for the whole loop: nothing is allocated for a frame.
+    """
+
+    __slots__ = ("frame", "name", "note", "since_s", "times_ms")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.note = ""
+        self.frame = 0
+        self.since_s = 0.0
+        self.times_ms: deque[float] = deque(maxlen=KEPT)
+
+    def __enter__(self) -> Stage:
+        self.since_s = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.times_ms.append(1000 * (time.perf_counter() - self.since_s))
+            self.frame += 1
+        self.since_s = 0.0
+
+    def last_ms(self) -> float:
+        """Return the newest time, 0 before there is one."""
+        return self.times_ms[-1] if self.times_ms else 0.0
+
+
 class Clock:
     """Collects times; each stage is written by one thread only."""
 
     def __init__(self) -> None:
-        self._times_ms: dict[str, deque[float]] = {stage: deque(maxlen=KEPT) for stage in (*STAGES, "age")}
+        self.stages = {name: Stage(name) for name in STAGES}
+        self.frames = 0
+        self._ages_ms: deque[float] = deque(maxlen=KEPT)
         self._recent_s: deque[float] = deque(maxlen=RECENT + 1)
         self._first_s = 0.0
         self._started_s = time.perf_counter()
-        self.frames = 0
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the block as one run of a stage."""
-        start_s = time.perf_counter()
-        yield
-        self._times_ms[name].append(1000 * (time.perf_counter() - start_s))
+    def stage(self, name: str) -> Stage:
+        """Return the stage's timer: `with clock.stage("infer"): ...`."""
+        return self.stages[name]
 
     def done(self, *, captured_s: float) -> None:
         """Count a frame that came out at the end just now."""
         now_s = time.perf_counter()
-        self._times_ms["age"].append(1000 * (time.monotonic() - captured_s))
+        self._ages_ms.append(1000 * (time.monotonic() - captured_s))
         self._recent_s.append(now_s)
         self._first_s = self._first_s or now_s
         self.frames += 1
 
-    def last_ms(self, stage: str) -> float:
-        """Return the newest time of a stage, 0 before there is one."""
-        times_ms = self._times_ms[stage]
-        return times_ms[-1] if times_ms else 0.0
+    def last_age_ms(self) -> float:
+        """Return the age of the newest finished frame, 0 before there is one."""
+        return self._ages_ms[-1] if self._ages_ms else 0.0
 
     def recent_fps(self) -> float:
         """Return the rate over the last 30 frames, 0 before there are two."""
@@ -70,16 +98,13 @@ class Clock:
 
     def percentiles(self) -> dict[str, StageTimes]:
         """Return the percentiles of each stage that ran."""
-        found = {}
-        for stage in STAGES:
-            if self._times_ms[stage]:
-                p50, p90, p99 = (float(value) for value in np.percentile(self._times_ms[stage], (50, 90, 99)))
-                found[stage] = StageTimes(p50_ms=p50, p90_ms=p90, p99_ms=p99)
-        return found
+        return {name: _times(stage.times_ms) for name, stage in self.stages.items() if stage.times_ms}
 
-    def age_ms(self) -> tuple[float, float]:
-        """Return the p50 and p90 of a frame's age when its result was out."""
-        if not self._times_ms["age"]:
-            return 0.0, 0.0
-        p50, p90 = np.percentile(self._times_ms["age"], (50, 90))
-        return float(p50), float(p90)
+    def age(self) -> StageTimes:
+        """Return the percentiles of a frame's age when its result was out; zeros before there is one."""
+        return _times(self._ages_ms) if self._ages_ms else StageTimes(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
+
+
+def _times(times_ms: deque[float]) -> StageTimes:
+    p50, p90, p99 = (float(value) for value in np.percentile(tuple(times_ms), (50, 90, 99)))
+    return StageTimes(p50_ms=p50, p90_ms=p90, p99_ms=p99)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from contracts import tiny_artifact as tiny
 
-from edgeseg.core.protocols import Frame
-from edgeseg.errors import CameraError, InputError, MissingDependency, UnknownName
+from edgeseg.core.protocols import CameraCounts, Frame
+from edgeseg.errors import CameraError, EdgesegError, InputError, MissingDependency, UnknownName
 from edgeseg.runtime import LabelFolder, Session, VideoSink, View, WindowSink, load, open_camera, run, window_fault
 
 STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
@@ -25,6 +25,8 @@ class Fake:
 
     fps = 30.0
     skipped = 0
+    counts = CameraCounts()
+    trouble = ""
 
     def __init__(self, *, count: int, live: bool = False, fault: BaseException | None = None, truth: bool = False):
         self.live = live
@@ -34,6 +36,9 @@ class Fake:
 
     def __enter__(self) -> Fake:
         return self
+
+    def stop(self) -> None:
+        return None
 
     def frames(self) -> Iterator[Frame]:
         for index in range(self._count):
@@ -156,7 +161,7 @@ def test_a_fault_of_a_sink_or_of_the_engine_ends_every_thread(
         raise RuntimeError("engine broke")
 
     monkeypatch.setattr(session, "infer", broken)
-    with pytest.raises(RuntimeError, match="engine broke"):
+    with pytest.raises(EdgesegError, match=r'stage "infer" failed: RuntimeError: engine broke'):
         run(session, Fake(count=1000))
 
 

@@ -1,0 +1,69 @@
+"""What the loop sets for the whole process while it runs, and puts back: thread switches, OpenCV's cores, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+SWITCH_S = 0.0001
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def cores_left_to_engine(threads: int) -> Iterator[None]:
+    """Keep OpenCV to the cores that the engine does not use, at least one: its own pool would take them all."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(max(1, usable_cores() - threads))
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+@contextlib.contextmanager
+def quick_thread_switches() -> Iterator[None]:
+    """Let the engine's thread have the interpreter lock soon after it asks: by default it may wait for 5 ms."""
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
+
+
+@contextlib.contextmanager
+def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Call `interrupt` on the first Ctrl-C or SIGTERM instead of raising amid a write; the next one acts as before.
+
+    Python allows this in the main thread only; elsewhere nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        interrupt()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number, handler in before.items():
+        # A handler of somebody else's, an ignored signal: theirs to decide.
+        if handler in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
