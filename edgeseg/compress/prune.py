@@ -14,6 +14,7 @@ from edgeseg.compress.budget import Budget, PriceOf, price_of
 from edgeseg.compress.groups import ChannelGroup, Dependencies
 from edgeseg.compress.importance import Batch, Importance, Objective, score_channels
 from edgeseg.compress.layers import layer_shapes
+from edgeseg.compress.recalibrate import recalibrate
 from edgeseg.compress.selection import SCOPES, Rules, Scope, Selection, select_global, select_uniform
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.lineage import LineageStep
@@ -50,6 +51,8 @@ class Settings:
     round_to: int
     floor: float
     steer: float
+    passes: int
+    keep: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,47 +87,50 @@ def prune(
     keep: tuple[str, ...] = (),
     floor: float = 0.25,
     steer: float | None = None,
+    passes: int = 1,
 ) -> Pruned:
     """Return the checkpoint's net with whole channels removed until the budget holds; the checkpoint is not changed.
 
     What goes is the least important by `importance`: over all groups of channels ("global") or the same share of each
     ("uniform"), in blocks that leave multiples of `round_to`. Each group keeps `floor` of the architecture's own width,
     classifiers keep their outputs, and groups that touch a layer named in `keep` (or below it) stay whole. "taylor"
-    needs `batches` and `objective`. With a `table`, what a block saves is counted in that engine's milliseconds instead
-    of the budget's unit; a budget in ms needs one, and `measure` corrects it by the whole net's time. `steer` says how
-    much savings count against importance, 0 to 1 (default: 1 for Taylor, whose scores are losses; else 0.5).
+    needs `batches` and `objective`; with batches, batch norm's statistics are taken again after each cut. With a
+    `table`, what a block saves is counted in that engine's milliseconds instead of the budget's unit; a budget in ms
+    needs one, and `measure` corrects it by the whole net's time. `steer` says how much savings count against
+    importance, 0 to 1 (default: 1 for Taylor, whose scores are losses; else 0.5). With several `passes` the budget is
+    reached in that many cuts, and importance is taken anew before each.
 
     Raises:
         InputError: a budget that cannot be met, or arguments that do not go together.
         UnknownName: an importance, scope or layer in `keep` that there is not.
         MissingDependency: torch-pruning is not installed.
     """
-    if scope not in SCOPES:
-        raise unknown("scope", scope, SCOPES)
     if steer is None:
         steer = 1.0 if importance == "taylor" else 0.5
-    settings = Settings(budget=budget, importance=importance, scope=scope, round_to=round_to, floor=floor, steer=steer)
-    _check(settings, checkpoint, keep=keep)
-    net = _free_copy(checkpoint.net)
-    dependencies = Dependencies(net, size=checkpoint.spec.size, keep=keep)
-    scores = score_channels(net, dependencies.groups, importance=importance, batches=batches, objective=objective)
-    start = Selection(
-        groups=dependencies.groups,
-        scores=scores,
-        shapes=layer_shapes(net, size=checkpoint.spec.size),
-        rules=Rules(
-            round_to=round_to,
-            least=_least(checkpoint.spec, dependencies.groups, settings),
-            steer=steer,
-            relative=importance != "taylor",
-        ),
+    settings = Settings(
+        budget=budget,
+        importance=importance,
+        scope=scope,
+        round_to=round_to,
+        floor=floor,
+        steer=steer,
+        passes=passes,
+        keep=keep,
     )
-    price, steer_by = price_of(budget.unit, table), price_of("ms" if table else budget.unit, table)
-    if budget.unit != "ms":
-        chosen = _choose(start, settings, price=price, steer_by=steer_by, limit=budget.amount * start.spend(price))
-        pruned = _cut(checkpoint, chosen, settings=settings, keep=keep)
-        return pruned if measure is None else _timed(pruned, measure, before_ms=measure(checkpoint))
-    return _to_time(checkpoint, start, settings, price=price, measure=measure, keep=keep)
+    _check(settings, checkpoint)
+    price = price_of(budget.unit, table)
+    cut = _Cut(
+        checkpoint=checkpoint,
+        settings=settings,
+        batches=batches,
+        objective=objective,
+        price=price,
+        steer_by=price if table is None else price_of("ms", table),
+    )
+    if budget.unit == "ms":
+        return _to_time(cut, measure=measure)
+    pruned = cut.to(budget.amount * cut.whole())[0]
+    return pruned if measure is None else _timed(pruned, measure, before_ms=measure(checkpoint))
 
 
 def save(pruned: Pruned, folder: Path, *, command: str = "") -> ModelSpec:
@@ -164,20 +170,74 @@ def lineage_step(pruned: Pruned, *, spec: ModelSpec, command: str = "") -> Linea
             "round_to": how.round_to,
             "floor": how.floor,
             "steer": how.steer,
+            "passes": how.passes,
+            "keep": ", ".join(how.keep),
         },
         metrics=metrics,
         command=command,
     )
 
 
-def _check(settings: Settings, checkpoint: Checkpoint, *, keep: tuple[str, ...]) -> None:
-    if settings.round_to < 1 or not 0 <= settings.floor <= 1 or not 0 <= settings.steer <= 1:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """Everything that a cut to some limit needs."""
+
+    checkpoint: Checkpoint
+    settings: Settings
+    batches: Sequence[Batch]
+    objective: Objective | None
+    price: PriceOf
+    steer_by: PriceOf
+
+    def whole(self) -> float:
+        """Return the price of the net as it came."""
+        return sum(map(self.price, layer_shapes(self.checkpoint.net, size=self.checkpoint.spec.size).values()))
+
+    def to(self, limit: float) -> tuple[Pruned, float]:
+        """Return the net cut to price <= limit, in so many passes as the settings say, and its price."""
+        whole, net = self.whole(), _free_copy(self.checkpoint.net)
+        passes = self.settings.passes
+        for index in range(1, passes + 1):
+            self._pass(net, limit=limit if index == passes else whole * (limit / whole) ** (index / passes))
+        spent = sum(map(self.price, layer_shapes(net, size=self.checkpoint.spec.size).values()))
+        return _pruned(self.checkpoint, net, settings=self.settings), spent
+
+    def _pass(self, net: nn.Module, *, limit: float) -> None:
+        settings, spec = self.settings, self.checkpoint.spec
+        dependencies = Dependencies(net, size=spec.size, keep=settings.keep)
+        scores = score_channels(
+            net, dependencies.groups, importance=settings.importance, batches=self.batches, objective=self.objective
+        )
+        start = Selection(
+            groups=dependencies.groups,
+            scores=scores,
+            shapes=layer_shapes(net, size=spec.size),
+            rules=Rules(
+                round_to=settings.round_to,
+                least=_least(spec, dependencies.groups, settings),
+                steer=settings.steer,
+                relative=settings.importance != "taylor",
+            ),
+        )
+        if settings.scope == "uniform":
+            chosen = select_uniform(start, price=self.price, limit=limit)
+        else:
+            chosen = select_global(start, price=self.price, steer_by=self.steer_by, limit=limit)
+        dependencies.cut(chosen.channels())
+        if self.batches:
+            recalibrate(net, self.batches)
+
+
+def _check(settings: Settings, checkpoint: Checkpoint) -> None:
+    if settings.scope not in SCOPES:
+        raise unknown("scope", settings.scope, SCOPES)
+    if min(settings.round_to, settings.passes) < 1 or not 0 <= settings.floor <= 1 or not 0 <= settings.steer <= 1:
         raise InputError(
-            f"round_to is {settings.round_to}, floor {settings.floor}, steer {settings.steer}: round_to is 1 or more, "
-            "floor and steer are from 0 to 1."
+            f"round_to is {settings.round_to}, passes {settings.passes}, floor {settings.floor}, steer "
+            f"{settings.steer}: round_to and passes are 1 or more, floor and steer from 0 to 1."
         )
     names = [name for name, _ in checkpoint.net.named_modules() if name]
-    for name in keep:
+    for name in settings.keep:
         if name not in names:
             raise unknown("layer to keep", name, names)
 
@@ -205,17 +265,8 @@ def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) 
     return found
 
 
-def _choose(start: Selection, settings: Settings, *, price: PriceOf, steer_by: PriceOf, limit: float) -> Selection:
-    fresh = dataclasses.replace(start, removed={})
-    if settings.scope == "uniform":
-        return select_uniform(fresh, price=price, limit=limit)
-    return select_global(fresh, price=price, steer_by=steer_by, limit=limit)
-
-
-def _cut(checkpoint: Checkpoint, chosen: Selection, *, settings: Settings, keep: tuple[str, ...]) -> Pruned:
-    net, spec = _free_copy(checkpoint.net), checkpoint.spec
-    Dependencies(net, size=spec.size, keep=keep).cut(chosen.channels())
-    net.requires_grad_(True)
+def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings) -> Pruned:
+    spec = checkpoint.spec
     plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
     narrower = dataclasses.replace(
         spec,
@@ -229,16 +280,22 @@ def _cut(checkpoint: Checkpoint, chosen: Selection, *, settings: Settings, keep:
         parent=checkpoint,
         before=cost(checkpoint.net, size=spec.size),
         after=cost(net, size=spec.size),
-        groups=tuple(
-            GroupCut(
-                name=group.name,
-                before=group.channels,
-                after=group.channels - chosen.removed.get(group.name, 0),
-                layers=tuple(dict.fromkeys(member.layer for member in group.members)),
-            )
-            for group in chosen.groups
-        ),
+        groups=_cuts(checkpoint, net, keep=settings.keep),
         settings=settings,
+    )
+
+
+def _cuts(checkpoint: Checkpoint, net: nn.Module, *, keep: tuple[str, ...]) -> tuple[GroupCut, ...]:
+    groups = Dependencies(_free_copy(checkpoint.net), size=checkpoint.spec.size, keep=keep).groups
+    after = layer_shapes(net, size=checkpoint.spec.size)
+    return tuple(
+        GroupCut(
+            name=group.name,
+            before=group.channels,
+            after=after[group.name].outputs,
+            layers=tuple(dict.fromkeys(member.layer for member in group.members)),
+        )
+        for group in groups
     )
 
 
@@ -247,36 +304,29 @@ def _timed(pruned: Pruned, measure: Measure, *, before_ms: float) -> Pruned:
     return dataclasses.replace(pruned, before_ms=before_ms, after_ms=measure(made))
 
 
-def _to_time(
-    checkpoint: Checkpoint,
-    start: Selection,
-    settings: Settings,
-    *,
-    price: PriceOf,
-    measure: Measure | None,
-    keep: tuple[str, ...],
-) -> Pruned:
+def _to_time(cut: _Cut, *, measure: Measure | None) -> Pruned:
     """Return the net that meets a budget in milliseconds: by the table, then corrected by whole measurements."""
-    wanted, layers_ms = settings.budget.amount, start.spend(price)
-    before_ms = measure(checkpoint) if measure else None
+    wanted, layers_ms = cut.settings.budget.amount, cut.whole()
+    if measure is None:
+        return cut.to(wanted)[0]
+    before_ms = measure(cut.checkpoint)
     # What the layers' sum does not hold (resizes, additions, the engine's own share) stays as it is.
-    rest = (before_ms or layers_ms) - layers_ms
+    rest = before_ms - layers_ms
     best: Pruned | None = None
-    for _ in range(MEASURED_TRIES if measure else 1):
-        chosen = _choose(start, settings, price=price, steer_by=price, limit=wanted - rest)
-        pruned = _cut(checkpoint, chosen, settings=settings, keep=keep)
-        if measure is None or before_ms is None:
-            return pruned
-        pruned = _timed(pruned, measure, before_ms=before_ms)
+    reached = before_ms
+    for _ in range(MEASURED_TRIES):
+        found, spent = cut.to(min(layers_ms, wanted - rest))
+        pruned = _timed(found, measure, before_ms=before_ms)
         assert pruned.after_ms is not None
-        if pruned.after_ms <= wanted and (best is None or pruned.after.macs > best.after.macs):
+        reached = pruned.after_ms
+        if reached <= wanted and (best is None or pruned.after.macs > best.after.macs):
             best = pruned
-        if wanted * (1 - NEAR_ENOUGH) <= pruned.after_ms <= wanted:
-            return pruned
-        rest = pruned.after_ms - chosen.spend(price)
+        if wanted * (1 - NEAR_ENOUGH) <= reached <= wanted:
+            break
+        rest = reached - spent
     if best is None:
         raise InputError(
-            f"{wanted:.3g} ms: the pruned net still took {pruned.after_ms:.3g} ms after {MEASURED_TRIES} tries. Give a "
-            "larger budget, or measure on a quieter machine."
+            f"{wanted:.3g} ms: the pruned net still took {reached:.3g} ms after {MEASURED_TRIES} tries. Give a larger "
+            "budget, or measure on a quieter machine."
         )
     return best
