@@ -8,12 +8,16 @@ in the last bit aside.
 
 from __future__ import annotations
 
+import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.pixels.geometry import Axis, axis, place
+
+_memory = threading.local()
 
 
 def decode(
@@ -34,7 +38,8 @@ def decode(
     rows = axis(size[0], height, where.top, where.height, input_size[0])
     columns = axis(size[1], width, where.left, where.width, input_size[1])
     if tensor.role == "labels":
-        return output[0].astype(np.uint8).take(columns.nearest, axis=1).take(rows.nearest, axis=0)
+        wide = output[0].astype(np.uint8).take(columns.nearest[: size[1]], axis=1)
+        return wide.take(rows.nearest[: size[0]], axis=0)
     return _upsampled_argmax(cells_of(output, tensor=tensor), grid=(height, width), rows=rows, columns=columns)
 
 
@@ -61,11 +66,13 @@ def _upsampled_argmax(cells: np.ndarray, *, grid: tuple[int, int], rows: Axis, c
     """Return (H, W) uint8 from logits (h * w, C) of cells on a `grid` (h, w)."""
     coarse = cells.argmax(axis=1).astype(np.uint8).reshape(grid)
     # Columns first: the wide copy is then one of whole rows.
-    labels = coarse.take(columns.nearest, axis=1).take(rows.nearest, axis=0)
+    wide = coarse.take(columns.nearest, axis=1)
+    canvas = _scratch("canvas", (len(rows.nearest), len(columns.nearest)), np.uint8)
+    wide.take(rows.nearest, axis=0, out=canvas, mode="clip")  # "clip" writes to `out` itself, the default to a copy
     around = coarse.take(columns.around, axis=1).take(rows.around, axis=0)
     y, x = np.nonzero(_mixed(around) & rows.has_pixels[:, None] & columns.has_pixels)
     if y.size == 0:
-        return labels
+        return canvas[: rows.pixels, : columns.pixels].copy()
     upper, lower = rows.around[y] * grid[1], rows.around[y + 1] * grid[1]
     left, right = columns.around[x], columns.around[x + 1]
     places = np.stack([upper + left, upper + right, lower + left, lower + right])
@@ -75,7 +82,8 @@ def _upsampled_argmax(cells: np.ndarray, *, grid: tuple[int, int], rows: Axis, c
         across=columns.weights.take(x, axis=1),
         down=rows.weights.take(y, axis=1),
     )
-    return _pasted(labels, _best(gaps), rows=(rows.starts[y], len(rows.weights)), columns=columns.starts[x])
+    _paste(canvas, _best(gaps), starts=rows.starts[y] * canvas.shape[1] + columns.starts[x], count=len(rows.weights))
+    return canvas[: rows.pixels, : columns.pixels].copy()
 
 
 def _mixed(around: np.ndarray) -> np.ndarray:
@@ -92,53 +100,58 @@ def _best(gaps: _Gaps) -> np.ndarray:
     low, high = gaps.winners.min(axis=0), gaps.winners.max(axis=0)
     first, second = _of_class(gaps.corners, low), _of_class(gaps.corners, high)
     lead = first - second
-    behind = _interpolated(lead, gaps) < 0
+    shape = (len(gaps.down), *gaps.across.shape)
+    behind = _interpolated(lead, gaps, out=_scratch("lead", shape, np.float32)) < 0
     best = behind.view(np.uint8)
     best *= low ^ high
     best ^= low
     best = best.reshape(-1, len(low))
-    more = np.nonzero(_others_may_win(gaps.corners, first, second, low, high))[0]
+    others = _others(gaps.corners, first, second, low, high)
+    more = np.nonzero(others.any(axis=1))[0]
     if more.size:
+        others[np.arange(len(low)), low] = others[np.arange(len(low)), high] = True
         some = _Gaps(
             corners=gaps.corners.take(more, axis=1),
             winners=gaps.winners.take(more, axis=1),
             across=gaps.across.take(more, axis=1),
             down=gaps.down.take(more, axis=1),
         )
-        best[:, more] = _best_of_many(some)
+        best[:, more] = _best_of_many(some, others[more])
     return best
 
 
-def _others_may_win(
+def _others(
     corners: np.ndarray, first: np.ndarray, second: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
-    """Return (n,) bool: whether a class besides `low` and `high`, with logits `first` and `second`, may win in a gap.
+    """Return (n, C) bool: which classes besides `low` and `high`, with logits `first` and `second`, may win in a gap.
 
-    It cannot where some mixture t * first + (1 - t) * second, 0 <= t <= 1, is above it at all four corners: the mixture
-    then is so everywhere between them, and the better one of the two is not below the mixture.
+    One cannot where some mixture t * first + (1 - t) * second, 0 <= t <= 1, is above it at all four corners: the
+    mixture then is so everywhere between them, and the better one of the two is not below the mixture.
     """
     lead = first - second
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (corners - second[:, :, None]) / lead[:, :, None]
-    ahead = (lead > 0)[:, :, None]
+    # Where both are equal, a class below gives -inf, one above inf, and one that is equal too gives no number.
+    ahead = (lead >= 0)[:, :, None]
     least = np.where(ahead, share, -np.inf).max(axis=0)
     most = np.where(ahead, np.inf, share).min(axis=0)
-    # "Not below" rather than "above or equal": a corner where both lead gives no number, and nothing is ruled out.
+    # "Not below" rather than "above or equal": where there is no number, nothing is ruled out.
     may = ~(np.maximum(least, 0) < np.minimum(most, 1))
     every = np.arange(len(may))
     may[every, low] = may[every, high] = False
-    return may.any(axis=1)
+    return may
 
 
-def _best_of_many(gaps: _Gaps) -> np.ndarray:
-    """Return (k * l, n) uint8 as `_best` does, whatever the number of classes that may win."""
+def _best_of_many(gaps: _Gaps, rivals: np.ndarray) -> np.ndarray:
+    """Return (k * l, n) uint8 as `_best` does, of the classes that are True in `rivals` (n, C)."""
     upper, lower = gaps.corners.max(axis=0), gaps.corners.min(axis=0)
     # A class whose best corner is below another's worst corner cannot win anywhere in the gap.
-    left = upper >= lower.max(axis=1)[:, None]
+    left = rivals & (upper >= lower.max(axis=1)[:, None])
     every = np.arange(len(left))
     best = labels = np.empty(0)
     for turn in range(int(left.sum(axis=1).max())):
-        # In the order of the classes, so that the first one wins a tie; a gap that has none left gets class 0 again.
+        # In the order of the classes, so that the first one wins a tie. A gap that has none left is offered class 0,
+        # which then has lost already or cannot win.
         chosen = left.argmax(axis=1)
         left[every, chosen] = False
         values = _interpolated(_of_class(gaps.corners, chosen), gaps)
@@ -157,30 +170,34 @@ def _of_class(corners: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return corners.reshape(4, -1).take(np.arange(count) * classes + chosen, axis=1)
 
 
-def _interpolated(values: np.ndarray, gaps: _Gaps) -> np.ndarray:
+def _interpolated(values: np.ndarray, gaps: _Gaps, *, out: np.ndarray | None = None) -> np.ndarray:
     """Return (k, l, n) float32 between values (4, n) at the corners; the gaps lie side by side, as vectors."""
     upper = values[0] + (values[1] - values[0]) * gaps.across
     lower = values[2] + (values[3] - values[2]) * gaps.across
     lower -= upper
-    between = lower * gaps.down[:, None]
+    between = np.multiply(lower, gaps.down[:, None], out=out)
     between += upper
     return between
 
 
-def _pasted(labels: np.ndarray, best: np.ndarray, *, rows: tuple[np.ndarray, int], columns: np.ndarray) -> np.ndarray:
-    """Return `labels` (H, W) with the gaps' own, `best` (k * l, n), pasted in; `rows` is (starts (n,), k).
+def _paste(canvas: np.ndarray, best: np.ndarray, *, starts: np.ndarray, count: int) -> None:
+    """Paste each gap's labels, `best` (k * l, n), into the canvas as a window of k = `count` rows of l bytes.
 
-    Every gap is pasted as a window of k rows of l bytes. One that has fewer pixels reaches into the gaps beyond, with
-    weight 1: into one of a single class with just that class, into others before their own windows are pasted, for
-    they come later in the order of the pictures' rows.
+    A gap that has fewer pixels reaches into the gaps beyond, with weight 1: into one of a single class with just that
+    class, into others before their own windows are pasted, for they come later in the order of rows.
     """
-    starts, count = rows
     long = len(best) // count
-    height, width = labels.shape
-    canvas = np.empty((height + count, width + long), np.uint8)
-    canvas[:height, :width] = labels
     strip = f"V{long}"
     windows = np.ndarray(canvas.size - long + 1, dtype=strip, buffer=canvas, strides=(1,))  # type: ignore[var-annotated]
-    places = (starts * canvas.shape[1] + columns)[:, None] + np.arange(count) * canvas.shape[1]
+    places = starts[:, None] + np.arange(count) * canvas.shape[1]
     windows[places] = np.ascontiguousarray(best.T).view(strip)
-    return np.ascontiguousarray(canvas[:height, :width])
+
+
+def _scratch(name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """Return memory that this thread uses again: fresh pages from the system cost as much as the work in them."""
+    count = math.prod(shape)
+    flat = getattr(_memory, name, None)
+    if flat is None or flat.size < count:
+        flat = np.empty(count, dtype)
+        setattr(_memory, name, flat)
+    return flat[:count].reshape(shape)

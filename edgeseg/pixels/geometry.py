@@ -35,12 +35,14 @@ def place(size: tuple[int, int], *, input_size: tuple[int, int], preprocess: Pre
 class Axis:
     """Along one axis: which of `cells` cells holds each of n pixels, and which pixels lie between two cell centres.
 
-    `nearest` (n,) is the cell that holds a pixel. Gap g of the cells + 1 gaps lies between the centres of cells
-    `around[g]` and `around[g + 1]`, which are one and the same at the border. Its pixels start at `starts[g]`;
-    `weights` (k, cells + 1) float32 in [0, 1] leads from the one cell to the other for k pixels from there on. A gap
-    has fewer than k pixels of its own where those that follow have weight 1; it is False in `has_pixels` without any.
+    `nearest` (n + k,) is the cell that holds a pixel; the last one's stands for k pixels beyond it, too. Gap g of the
+    cells + 1 gaps lies between the centres of cells `around[g]` and `around[g + 1]`, which are one and the same at the
+    border. Its pixels start at `starts[g]`; `weights` (k, cells + 1) float32 in [0, 1] leads from the one cell to the
+    other for k pixels from there on. A gap has fewer than k pixels of its own where those that follow have weight 1; it
+    is False in `has_pixels` without any.
     """
 
+    pixels: int
     nearest: np.ndarray
     around: np.ndarray
     starts: np.ndarray
@@ -60,9 +62,12 @@ def axis(pixels: int, cells: int, start: int, extent: int, input_pixels: int) ->
     gap = np.clip(np.floor(cell - 0.5), -1, cells - 1)
     starts = np.searchsorted(gap, gaps)
     count = np.searchsorted(gap, gaps, side="right") - starts
-    window = np.minimum(starts + np.arange(max(1, count.max()))[:, None], pixels - 1)
+    most = max(1, count.max())
+    window = np.minimum(starts + np.arange(most)[:, None], pixels - 1)
+    nearest = np.clip(np.floor(cell), 0, cells - 1).astype(np.intp)
     return Axis(
-        nearest=np.clip(np.floor(cell), 0, cells - 1).astype(np.intp),
+        pixels=pixels,
+        nearest=np.pad(nearest, (0, most), mode="edge"),
         around=np.clip(np.arange(-1, cells + 1), 0, cells - 1),
         starts=starts,
         weights=np.clip(cell[window] - 0.5 - gaps, 0, 1).astype(np.float32),
