@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from edgeseg.core.names import unknown
-from edgeseg.errors import InputError
+from edgeseg.core.names import suggestion
+from edgeseg.errors import InputError, UnknownName
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def tapped(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     with contextlib.ExitStack() as stack:
         for name in names:
             if name not in modules or not name:
-                raise unknown("module", name, [key for key in modules if key])
+                raise _no_module(name, modules)
             stack.callback(modules[name].register_forward_hook(_hear(name, found)).remove)
         yield found
 
@@ -81,6 +81,13 @@ class Adapted(nn.Module):
         """Return the adapted outputs of the last forward pass, and forget them: a kept graph could not be copied."""
         heard, self._heard = self._heard, []
         return heard
+
+
+def _no_module(name: str, modules: Iterable[str]) -> UnknownName:
+    """Return the error; a net has hundreds of modules, so only the outermost are listed."""
+    known = [key for key in modules if key]
+    outer = ", ".join(key for key in known if "." not in key)
+    return UnknownName(f'Unknown module "{name}".{suggestion(name, known)} The net holds {outer}, and modules inside.')
 
 
 def _hear(name: str, found: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:

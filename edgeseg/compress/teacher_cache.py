@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from edgeseg.core.files import MARKER, sha256_of_bytes, write_json
-from edgeseg.errors import ArtifactError, InputError
+from edgeseg.errors import ArtifactError, CheckpointError, InputError
 
 log = logging.getLogger(__name__)
 IDENTITY_FILE = "teacher.json"
@@ -92,10 +92,19 @@ class TeacherCache:
         return answer
 
     def write(self, picture: str, answer: Tensor) -> None:
-        """Store an answer (C, h, w), whole or not at all, rounded to float16."""
+        """Store an answer (C, h, w), whole or not at all, rounded to float16.
+
+        Raises:
+            CheckpointError: a teacher whose answer is not a number, or beyond float16's 65504.
+        """
         from safetensors.torch import save_file
 
         answer = answer.detach().cpu().half().contiguous()
+        if not bool(answer.isfinite().all()):
+            raise CheckpointError(
+                f"The teacher's answer to the picture {picture[:12]}... is not a number that float16 holds. "
+                "Its weights are broken; choose another teacher."
+            )
         path = self.file(picture)
         # Two runs may fill one folder at the same time.
         partial = path.with_name(f".{picture}.{os.getpid()}.partial")
