@@ -9,13 +9,13 @@ import re
 from edgeseg.errors import InputError
 
 
-def size_of(text: str | None) -> tuple[int, int] | None:
+def size_of(text: str | None, *, option: str = "--size") -> tuple[int, int] | None:
     """Return (height, width) from `HxW`, or None; raises `InputError` for anything else."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
     if not match or not all(int(side) for side in match.groups()):
-        raise InputError(f'--size "{text}" is not HEIGHTxWIDTH in pixels. Write for example --size 384x480.')
+        raise InputError(f'{option} "{text}" is not HEIGHTxWIDTH in pixels. Write for example {option} 384x480.')
     return int(match[1]), int(match[2])
 
 

@@ -1,0 +1,286 @@
+"""Label maps of pictures in files, large ones in tiles, written as they are made."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeseg.core.confusion import ConfusionMatrix
+from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
+from edgeseg.data import open_dataset
+from edgeseg.errors import DatasetError, InputError
+from edgeseg.runtime import Session, load
+from edgeseg.runtime.label_files import write_labels, write_picture
+from edgeseg.runtime.overlay import Overlay
+from edgeseg.runtime.seams import Seams
+from edgeseg.runtime.tile_plan import Tiling
+from edgeseg.runtime.tiling import segment_tiled
+from edgeseg.verbs.pictures import Item, find_pictures, pictures_of
+
+SUMMARY = "predictions.json"
+SAVE_EVERY_S = 5.0
+Progress = Callable[[str, int, int], None]
+OnFault = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that decides what a picture's labels are; --resume goes on only where they are the same."""
+
+    artifact: str
+    artifact_sha256: str
+    engine: str
+    tile: str
+    overlap: float
+    flip: bool
+    scales: tuple[float, ...]
+    palette: bool
+    overlay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One picture's result; `labels` is relative to the output folder, (height, width) in pixels, `tile` likewise.
+
+    `runs` is how often the net ran, `share` the part of the pixels of each class that occurs.
+    """
+
+    picture: str
+    labels: str
+    size: tuple[int, int]
+    tile: tuple[int, int]
+    runs: int
+    seconds: float
+    share: dict[str, float]
+    seams: Seams | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What lies in an output folder: the settings, each picture done, and what could not be used, with the reason."""
+
+    settings: Settings
+    pictures: tuple[Prediction, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    resumed: int = 0
+    interrupted: bool = False
+    miou: float | None = None
+    notice: str = ""
+
+
+def predict(
+    artifact: Path,
+    pictures: Sequence[str] = (),
+    *,
+    out: Path = Path("predictions"),
+    tiling: Tiling | None = None,
+    palette: bool = False,
+    overlay: bool = False,
+    resume: bool = False,
+    data: str | None = None,
+    split: str = "val",
+    limit: int | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+    on_fault: OnFault | None = None,
+) -> Predictions:
+    """Return what was predicted for `pictures` (files, folders, patterns), or for a data set, which is scored too.
+
+    Label maps go to `out`/labels, overlays to `out`/overlays, the summary to `out`/predictions.json. A picture that
+    cannot be read is told to `on_fault` and the others go on; Ctrl-C ends with what is done.
+
+    Raises:
+        InputError: no pictures, an `out` that edgeseg did not make or that was made with other settings, a full disk.
+        ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
+    """
+    tiling = tiling or Tiling()
+    tiling.check()
+    if bool(pictures) == (data is not None):
+        raise InputError("Give pictures (files, folders, patterns), or a data set by --data; one of the two.")
+    if data is not None and resume:
+        raise InputError("--resume does not go with --data: the score needs every picture. Leave one of them out.")
+    items = _items(pictures, data=data, split=split, limit=limit)
+    with load(artifact, engine=engine, threads=threads) as session:
+        settings = _settings(session, tiling, palette=palette, overlay=overlay)
+        folder = _Folder(out, settings=settings, resume=resume, notice=session.artifact.manifest.notice)
+        work = _Work(session, tiling=tiling, folder=folder, palette=palette, overlay=overlay)
+        try:
+            for index, item in enumerate(items):
+                if on_progress is not None:
+                    on_progress("predict", index, len(items))
+                _one(work, item, on_progress, on_fault)
+        except KeyboardInterrupt:
+            folder.found = replace(folder.found, interrupted=True)
+        finally:
+            folder.found = replace(folder.found, miou=work.miou())
+            folder.save()
+        return folder.found
+
+
+def _items(pictures: Sequence[str], *, data: str | None, split: str, limit: int | None) -> tuple[Item, ...]:
+    if data is not None:
+        return pictures_of(open_dataset(data, split=split), limit=limit)
+    return find_pictures(pictures)[:limit]
+
+
+def _one(work: _Work, item: Item, on_progress: Progress | None, on_fault: OnFault | None) -> None:
+    if work.folder.resumes(item):
+        return
+    try:
+        image, truth = item.read()
+    except DatasetError as error:
+        work.folder.refuse(str(error))
+        if on_fault is not None:
+            on_fault(str(error))
+        return
+    tiles = None if on_progress is None else lambda done, total: on_progress(f"tiles of {item.name}", done, total)
+    work.predict(item, image, truth, tiles if work.cuts(image) else None)
+
+
+def _settings(session: Session, tiling: Tiling, *, palette: bool, overlay: bool) -> Settings:
+    tile = tiling.tile if isinstance(tiling.tile, str) else f"{tiling.tile[0]}x{tiling.tile[1]}"
+    return Settings(
+        artifact=session.artifact.manifest.name,
+        artifact_sha256=session.artifact.sha256,
+        engine=f"{session.engine} {session.engine_version}",
+        tile=tile,
+        overlap=tiling.overlap,
+        flip=tiling.flip,
+        scales=tiling.scales,
+        palette=palette,
+        overlay=overlay,
+    )
+
+
+class _Work:
+    """From a picture to its files."""
+
+    def __init__(self, session: Session, *, tiling: Tiling, folder: _Folder, palette: bool, overlay: bool) -> None:
+        spec = session.artifact.manifest.spec
+        self.folder = folder
+        self._session = session
+        self._tiling = tiling
+        self._classes = spec.classes
+        self._palette = spec.palette if palette else None
+        self._overlay = Overlay(spec.classes, palette=spec.palette) if overlay else None
+        self._confusion = ConfusionMatrix(len(spec.classes), ignore_index=spec.ignore_index)
+
+    def cuts(self, image: np.ndarray) -> bool:
+        """Return whether one picture takes long enough for a bar of its own."""
+        return image.shape[0] * image.shape[1] > 16 * self._session.input.size[0] * self._session.input.size[1]
+
+    def miou(self) -> float | None:
+        """Return the mIoU over the pictures that came with labels; None where none did."""
+        return self._confusion.miou() if self._confusion.pixels else None
+
+    def predict(
+        self, item: Item, image: np.ndarray, truth: np.ndarray | None, on_tile: Callable[[int, int], None] | None
+    ) -> None:
+        """Predict one picture, write its files, and remember the result."""
+        begun_s = time.perf_counter()
+        done = segment_tiled(self._session, image, tiling=self._tiling, on_tile=on_tile)
+        seconds = time.perf_counter() - begun_s
+        if self._overlay is not None:
+            write_picture(self.folder.overlay_path(item), self._overlay.draw(image, done.labels))
+        # Labels last: where they are, the picture is done.
+        path = self.folder.label_path(item)
+        write_labels(path, done.labels, palette=self._palette)
+        if truth is not None:
+            self._confusion.update(done.labels, truth)
+        counts = np.bincount(done.labels.reshape(-1), minlength=len(self._classes))
+        shares = {name: float(n / done.labels.size) for name, n in zip(self._classes, counts, strict=False) if n}
+        self.folder.add(
+            Prediction(
+                picture=item.source,
+                labels=path.relative_to(self.folder.path).as_posix(),
+                size=(done.labels.shape[0], done.labels.shape[1]),
+                tile=done.tile_px,
+                runs=done.runs,
+                seconds=round(seconds, 4),
+                share=shares,
+                seams=done.seams,
+            )
+        )
+
+
+class _Folder:
+    """The output folder and its summary."""
+
+    def __init__(self, path: Path, *, settings: Settings, resume: bool, notice: str) -> None:
+        self.path = path
+        self.found = Predictions(settings=settings, notice=notice)
+        self._old: dict[str, Prediction] = {}
+        self._saved_s = time.monotonic()
+        refuse_foreign(path)
+        self._take(resume)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / MARKER).touch()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another --out.") from None
+        self.save()
+
+    def _take(self, resume: bool) -> None:
+        """Go on with what lies there, or clear away what an earlier call wrote, and nothing else."""
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
+        if not (self.path / SUMMARY).is_file():
+            raise InputError(f"{self.path}: holds something else that edgeseg made. Choose another --out.")
+        if not resume:
+            for name in ("labels", "overlays"):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            return
+        old = read_json(Predictions, self.path / SUMMARY)
+        if old.settings != self.found.settings:
+            raise InputError(
+                f"{self.path}: was made {_difference(old.settings, self.found.settings)}. "
+                "Give the same to --resume, leave it out to start anew, or choose another --out."
+            )
+        self._old = {prediction.labels: prediction for prediction in old.pictures}
+
+    def label_path(self, item: Item) -> Path:
+        """Return where a picture's label map goes."""
+        return self.path / "labels" / f"{item.name}.png"
+
+    def overlay_path(self, item: Item) -> Path:
+        """Return where a picture's overlay goes."""
+        return self.path / "overlays" / f"{item.name}.png"
+
+    def resumes(self, item: Item) -> bool:
+        """Return whether an earlier call did this picture, as it is now; its result is then taken over."""
+        path = self.label_path(item)
+        old = self._old.get(path.relative_to(self.path).as_posix())
+        if old is None or old.picture != item.source or not path.is_file() or path.stat().st_mtime < item.modified_s:
+            return False
+        self.found = replace(self.found, pictures=(*self.found.pictures, old), resumed=self.found.resumed + 1)
+        return True
+
+    def add(self, prediction: Prediction) -> None:
+        """Remember a result; the summary on disk follows every few seconds."""
+        self.found = replace(self.found, pictures=(*self.found.pictures, prediction))
+        if time.monotonic() - self._saved_s > SAVE_EVERY_S:
+            self.save()
+
+    def refuse(self, why: str) -> None:
+        """Remember a picture that cannot be used."""
+        self.found = replace(self.found, unreadable=(*self.found.unreadable, why))
+
+    def save(self) -> None:
+        """Write the summary."""
+        self._saved_s = time.monotonic()
+        try:
+            write_json(self.found, self.path / SUMMARY)
+        except OSError as error:
+            raise InputError(f"{self.path / SUMMARY}: cannot be written: {error.strerror}.") from None
+
+
+def _difference(old: Settings, new: Settings) -> str:
+    names = [name for name in Settings.__slots__ if getattr(old, name) != getattr(new, name)]
+    shown = [f"{name} {getattr(old, name)} (now {getattr(new, name)})" for name in names if name != "artifact_sha256"]
+    return f"with {', '.join(shown)}" if shown else "with another conversion of the artifact"
