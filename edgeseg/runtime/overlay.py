@@ -26,17 +26,29 @@ class Overlay:
         self._lut = np.zeros((256, 1, 3), np.uint8)
         self._lut[: len(palette), 0] = self._colors
 
-    def draw(self, image: np.ndarray, labels: np.ndarray, *, hud: Hud | None = None) -> np.ndarray:
-        """Return a new picture (H, W, 3) BGR uint8; `image` is left as it is."""
-        drawn = cv2.addWeighted(image, 1 - OPACITY, cv2.applyColorMap(labels, self._lut), OPACITY, 0)
+    def draw(
+        self, image: np.ndarray, labels: np.ndarray, *, hud: Hud | None = None, doubt: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return a new picture (H, W, 3) BGR uint8; `image` is left as it is.
+
+        Pixels without a class (the ignore index) stay as they are. `doubt` (H, W) uint8 takes the colour out and the
+        light up where it is high: uncertain places look white.
+        """
+        drawn = cv2.applyColorMap(labels, self._lut)
+        cv2.addWeighted(image, 1 - OPACITY, drawn, OPACITY, 0, dst=drawn)
+        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).reshape(-1)
+        if counts[len(self._colors) :].any():
+            unlabelled = cv2.compare(labels, np.array([len(self._colors) - 0.5]), cv2.CMP_GT)
+            cv2.copyTo(image, unlabelled, drawn)
+        if doubt is not None:
+            cv2.add(drawn, cv2.cvtColor(doubt, cv2.COLOR_GRAY2BGR), dst=drawn)
         unit = max(1.0, min(image.shape[0] / BASE_HEIGHT, image.shape[1] / 480))
-        self._draw_legend(drawn, labels, unit)
+        self._draw_legend(drawn, counts[: len(self._classes)], unit)
         if hud is not None:
             _draw_hud(drawn, hud, unit)
         return drawn
 
-    def _draw_legend(self, drawn: np.ndarray, labels: np.ndarray, unit: float) -> None:
-        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).reshape(-1)[: len(self._classes)]
+    def _draw_legend(self, drawn: np.ndarray, counts: np.ndarray, unit: float) -> None:
         present = counts > 0
         if len(self._classes) <= ALL_CLASSES_UP_TO:
             shown = list(range(len(self._classes)))
