@@ -68,7 +68,8 @@ class Range:
 class Ranges:
     """Activation ranges of one model, by the names of the exported graph; a checkpoint may carry them as `ranges.json`.
 
-    `float_layers` are paths of modules that int8 conversions leave in float, where 8 bits are too few.
+    `float_layers` are paths of modules that int8 conversions leave in float, where 8 bits are too few. With `mode`
+    "qat" the ranges were trained together with the weights, and `calibration` is what they were observed on before.
     """
 
     weights_sha256: str
@@ -76,3 +77,4 @@ class Ranges:
     ranges: tuple[Range, ...]
     calibration: CalibrationSet
     float_layers: tuple[str, ...] = ()
+    mode: Literal["static-range", "qat"] = "static-range"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,14 +23,10 @@ from torchao.quantization.pt2e.quantizer import (
 from edgeseg.core.names import unknown
 from edgeseg.core.quantization import Range
 from edgeseg.errors import CheckpointError
-from edgeseg.export.points import Plan, fused_output, is_below, plan
+from edgeseg.export.fitting import Load, affine, fitting_scales, least_weight_scales
+from edgeseg.export.points import Plan, Point, fused_output, is_below, plan
 
 Q_ANNOTATION = "quantization_annotation"
-# Smaller scales would underflow the engines' fixed-point multipliers.
-SMALLEST_SCALE = 1e-8
-# A convolution multiplies its int32 sums by input scale * weight scale / output scale. XNNPACK takes factors from 2^-32
-# to below 2^8 (and LiteRT 2.3 corrupts its memory where one is outside), and the bias must fit in an int32.
-LEAST_FACTOR, LARGEST_FACTOR, LARGEST_BIAS = 2.0**-28, 2.0**7, 2.0**30
 
 
 class FromRange(ObserverBase):
@@ -48,14 +45,6 @@ class FromRange(ObserverBase):
         return torch.tensor([self.scale]), torch.tensor([self.zero_point])
 
 
-def affine(low: float, high: float, *, least_scale: float = SMALLEST_SCALE) -> tuple[float, int]:
-    """Return the int8 (scale, zero point) of a range that is widened to hold zero; scale is a float32 value."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = max((high - low) / 255.0, least_scale)
-    zero_point = min(127, max(-128, round(-128.0 - low / scale)))
-    return float(torch.tensor(scale, dtype=torch.float32)), int(zero_point)
-
-
 class WeightObserver(PerChannelMinMaxObserver):
     """Symmetric scales per output channel, none below `least_scales`: dead channels must not have dead multipliers."""
 
@@ -68,27 +57,39 @@ class WeightObserver(PerChannelMinMaxObserver):
         return torch.maximum(scale, self.least_scales.to(scale.dtype)), zero_point
 
 
-class PlannedQuantizer(Quantizer):
-    """Annotates a graph after `plan`: outputs of its points with the given ranges, weights per output channel."""
+class Specs(Protocol):
+    """Says how the tensors of one graph are quantized."""
 
-    def __init__(self, ranges: tuple[Range, ...], *, float_layers: tuple[str, ...]) -> None:
+    def activation(self, point: Point) -> QuantizationSpec:
+        """Return the spec of a point's first node; its other nodes share it."""
+
+    def weight(self, node: Node) -> QuantizationSpec:
+        """Return the spec of the weight of a convolution or linear layer."""
+
+
+SpecsOf = Callable[[GraphModule, Plan], Specs]
+
+
+class PlannedQuantizer(Quantizer):
+    """Annotates a graph after `plan`: outputs of its points and weights, each as `specs_of` the graph says."""
+
+    def __init__(self, specs_of: SpecsOf, *, float_layers: tuple[str, ...]) -> None:
         super().__init__()
         self._float_layers = float_layers
-        self._ranges = {item.name: item for item in ranges}
+        self._specs_of = specs_of
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Return the model with a quantization annotation on every node that the plan names."""
         found = plan(model, float_layers=self._float_layers)
-        scales = _fitting_scales(model, found, self._ranges)
+        specs = self._specs_of(model, found)
         outputs: dict[Node, QuantizationSpec | SharedQuantizationSpec] = {}
         for point in found.points:
             first, *others = point.nodes
-            outputs[first] = _activation_spec(self._ranges[point.name], least_scale=scales[first])
+            outputs[first] = specs.activation(point)
             outputs.update((node, SharedQuantizationSpec(first)) for node in others)
         for node in {*outputs, *found.weighted}:
-            weighted = node in found.weighted
             node.meta[Q_ANNOTATION] = QuantizationAnnotation(
-                input_qspec_map={node.args[1]: _weight_spec(_least_scales(model, node, scales))} if weighted else {},
+                input_qspec_map={node.args[1]: specs.weight(node)} if node in found.weighted else {},
                 output_qspec=outputs.get(node),
                 _annotated=True,
             )
@@ -98,26 +99,54 @@ class PlannedQuantizer(Quantizer):
         """Accept any plan: `quantize` has checked the ranges against it."""
 
 
-def _fitting_scales(model: GraphModule, found: Plan, ranges: dict[str, Range]) -> dict[Node, float]:
-    """Return the scale of each node of the plan, enlarged where a convolution's factor would be too large."""
-    leaders = {node: point.nodes[0] for point in found.points for node in point.nodes}
-    scales = {point.nodes[0]: affine(ranges[point.name].low, ranges[point.name].high)[0] for point in found.points}
-    for node in found.weighted:
-        source, target = leaders[_input(node)], leaders[fused_output(node)]
-        largest = scales[source] * float(_stored(model, node.args[1]).abs().max()) / 127.0
-        if len(node.args) > 2 and node.args[2] is not None:
-            largest = max(largest, float(_stored(model, node.args[2]).abs().max()) / LARGEST_BIAS)
-        scales[target] = max(scales[target], largest / LARGEST_FACTOR)
-    return {node: scales[leader] for node, leader in leaders.items()}
+class KnownRanges:
+    """Specs from ranges that are known, with weights as they are; scales enlarged where kernels need it."""
+
+    def __init__(self, model: GraphModule, found: Plan, ranges: tuple[Range, ...]) -> None:
+        self._model = model
+        self._ranges = {item.name: item for item in ranges}
+        self._points = points_of(found)
+        known = {point.name: self._ranges[point.name] for point in found.points}
+        scales = {name: affine(item.low, item.high)[0] for name, item in known.items()}
+        self._scales = fitting_scales(scales, [self._load(node) for node in found.weighted])
+
+    def activation(self, point: Point) -> QuantizationSpec:
+        """Return the spec of a point's range."""
+        item = self._ranges[point.name]
+        return activation_spec(FromRange.with_args(low=item.low, high=item.high, least_scale=self._scales[point.name]))
+
+    def weight(self, node: Node) -> QuantizationSpec:
+        """Return the spec of scales per output channel that fit the points around the node."""
+        source, target = (self._scales[name] for name in self._points[node])
+        channels = stored(self._model, node.args[1]).shape[0]
+        least = least_weight_scales(channels, self._bias(node), source=source, target=target)
+        return weight_spec(WeightObserver.with_args(least_scales=least))
+
+    def _load(self, node: Node) -> Load:
+        source, target = self._points[node]
+        bias = self._bias(node)
+        return Load(
+            source=source,
+            target=target,
+            weight=float(stored(self._model, node.args[1]).abs().max()),
+            bias=None if bias is None else float(bias.abs().max()),
+        )
+
+    def _bias(self, node: Node) -> Tensor | None:
+        name = bias_of(node)
+        return None if name is None else stored(self._model, name)
 
 
-def _least_scales(model: GraphModule, node: Node, scales: dict[Node, float]) -> Tensor:
-    """Return (output channels,): the smallest weight scales that the multiplier and the int32 bias of a node allow."""
-    channels = _stored(model, node.args[1]).shape[0]
-    least = torch.full((channels,), scales[fused_output(node)] * LEAST_FACTOR / scales[_input(node)])
-    if len(node.args) < 3 or node.args[2] is None:
-        return least
-    return torch.maximum(least, _stored(model, node.args[2]).abs() / (scales[_input(node)] * LARGEST_BIAS))
+def points_of(found: Plan) -> dict[Node, tuple[str, str]]:
+    """Return the names of the points that each weighted node reads and writes."""
+    names = {node: point.name for point in found.points for node in point.nodes}
+    return {node: (names[_input(node)], names[fused_output(node)]) for node in found.weighted}
+
+
+def bias_of(node: Node) -> Node | None:
+    """Return the node of a convolution's bias, None where it has none."""
+    bias = node.args[2] if len(node.args) > 2 else None
+    return bias if isinstance(bias, Node) else None
 
 
 def _input(node: Node) -> Node:
@@ -126,7 +155,7 @@ def _input(node: Node) -> Node:
     return source
 
 
-def _stored(model: GraphModule, node: object) -> Tensor:
+def stored(model: GraphModule, node: object) -> Tensor:
     """Return the tensor that a graph's `get_attr` node stands for."""
     assert isinstance(node, Node)
     found = attrgetter(str(node.target))(model)
@@ -134,10 +163,11 @@ def _stored(model: GraphModule, node: object) -> Tensor:
     return found.detach()
 
 
-def _weight_spec(least_scales: Tensor) -> QuantizationSpec:
+def weight_spec(observer: Callable[..., object]) -> QuantizationSpec:
+    """Return the spec of int8 weights, symmetric per output channel, that `observer` measures."""
     return QuantizationSpec(
         dtype=torch.int8,
-        observer_or_fake_quant_ctr=WeightObserver.with_args(least_scales=least_scales),
+        observer_or_fake_quant_ctr=observer,
         quant_min=-127,
         quant_max=127,
         qscheme=torch.per_channel_symmetric,
@@ -145,10 +175,11 @@ def _weight_spec(least_scales: Tensor) -> QuantizationSpec:
     )
 
 
-def _activation_spec(item: Range, *, least_scale: float) -> QuantizationSpec:
+def activation_spec(observer: Callable[..., object]) -> QuantizationSpec:
+    """Return the spec of int8 activations, affine per tensor, that `observer` measures."""
     return QuantizationSpec(
         dtype=torch.int8,
-        observer_or_fake_quant_ctr=FromRange.with_args(low=item.low, high=item.high, least_scale=least_scale),
+        observer_or_fake_quant_ctr=observer,
         quant_min=-128,
         quant_max=127,
         qscheme=torch.per_tensor_affine,
@@ -174,9 +205,9 @@ def quantize(
     """
     graph = program.module()
     check_ranges(plan(graph), ranges)
-    _check_layers(plan(graph), float_layers)
+    check_layers(plan(graph), float_layers)
     found = plan(graph, float_layers=float_layers)
-    quantizer = PlannedQuantizer(ranges, float_layers=float_layers)
+    quantizer = PlannedQuantizer(lambda model, planned: KnownRanges(model, planned, ranges), float_layers=float_layers)
     unfolded, folded = (_converted(program, quantizer, fold=fold) for fold in (False, True))
     return QuantizedPrograms(program=unfolded, folded_program=folded, plan=found)
 
@@ -194,7 +225,8 @@ def check_ranges(found: Plan, ranges: tuple[Range, ...]) -> None:
     raise CheckpointError(f"Ranges do not fit this net: {'; '.join(faults)}. Run edgeseg calibrate again.")
 
 
-def _check_layers(found: Plan, float_layers: tuple[str, ...]) -> None:
+def check_layers(found: Plan, float_layers: tuple[str, ...]) -> None:
+    """Raise `UnknownName` for a path that no int8 layer of the plan lies below."""
     for layer in float_layers:
         if not any(is_below(name, (layer,)) for name in found.in_int8):
             paths = {name.split(":")[0] for name in found.in_int8} - {""}

@@ -9,18 +9,26 @@ from edgeseg.train.recipe import Recipe
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimizer; each group keeps its own base rate as `base`, which the schedule scales."""
+    """Return the optimizer; each group keeps its own base rate as `base`, which the schedule scales.
+
+    A parameter with an attribute `rate_factor` has that factor on its rate.
+    """
     wanted = recipe.optimizer
     encoder = {id(parameter) for parameter in getattr(net, "encoder", nn.Module()).parameters()}
     groups: list[dict[str, object]] = []
     for inside, factor in ((False, 1.0), (True, wanted.encoder_rate)):
         own = [parameter for parameter in net.parameters() if (id(parameter) in encoder) == inside]
-        for decayed in (True, False):
-            chosen = [parameter for parameter in own if (parameter.ndim > 1) == decayed]
+        kinds = dict.fromkeys((decayed, rate) for decayed in (True, False) for rate in sorted({*map(_rate, own)}))
+        for decayed, rate in kinds:
+            chosen = [parameter for parameter in own if (parameter.ndim > 1, _rate(parameter)) == (decayed, rate)]
             if chosen:
-                base = wanted.rate * factor
+                base = wanted.rate * factor * rate
                 decay = wanted.weight_decay if decayed else 0.0
                 groups.append({"params": chosen, "lr": base, "base": base, "weight_decay": decay})
     if wanted.name == "sgd":
         return torch.optim.SGD(groups, lr=wanted.rate, momentum=wanted.momentum, nesterov=wanted.momentum > 0)
     return torch.optim.AdamW(groups, lr=wanted.rate)
+
+
+def _rate(parameter: nn.Parameter) -> float:
+    return float(getattr(parameter, "rate_factor", 1.0))

@@ -27,7 +27,8 @@ from edgeseg.errors import ConversionError, MissingDependency
 from edgeseg.export import export
 from edgeseg.export.observing import observe_points
 from edgeseg.export.points import plan
-from edgeseg.export.quantizing import affine, quantize
+from edgeseg.export.fitting import affine
+from edgeseg.export.quantizing import quantize
 from edgeseg.models.checkpoint import Checkpoint
 
 Made = tuple[ExportedModel, Conversion, bytes]

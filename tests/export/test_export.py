@@ -16,7 +16,7 @@ from contracts.deployable import deployable, pictures, ranges
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import Range, Ranges
 from edgeseg.errors import CheckpointError, InputError, UnknownName, UnsupportedError
-from edgeseg.export import export, quantizing
+from edgeseg.export import export, fitting
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.points import fused_output, plan, point_names
 from edgeseg.export.quantizing import quantize
@@ -172,6 +172,6 @@ def test_dead_outputs_leave_every_multiplier_and_bias_where_kernels_can_hold_the
         source, target = scales[node.args[0]], scales[fused_output(node)]
         weight, bias = (quantizing._stored(graph, argument) for argument in node.args[1:3])
         least = quantizing._least_scales(graph, node, scales)
-        assert source * float(weight.abs().max()) / 127 / target <= quantizing.LARGEST_FACTOR * 1.001
-        assert float((source * least / target).min()) >= quantizing.LEAST_FACTOR * 0.999
-        assert float((bias.abs() / (source * least)).max()) <= quantizing.LARGEST_BIAS * 1.001
+        assert source * float(weight.abs().max()) / 127 / target <= fitting.LARGEST_FACTOR * 1.001
+        assert float((source * least / target).min()) >= fitting.LEAST_FACTOR * 0.999
+        assert float((bias.abs() / (source * least)).max()) <= fitting.LARGEST_BIAS * 1.001
