@@ -4,24 +4,48 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-HELP = "run the camera loop: a camera, a file, a stream or the synthetic street, to a window or a file"
+if TYPE_CHECKING:
+    from edgeseg.verbs.run import Outputs, RunOutcome
+
+HELP = "run the camera loop: a camera, a file, a stream or the synthetic street, to a window, a web page or files"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, positive
+    from edgeseg.cli.options import positive
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
     parser.add_argument(
         "--source", metavar="URI", default="synthetic", help="synthetic[:seed], FILE, 0, v4l2:/dev/video0, rtsp://..."
     )
     parser.add_argument("--save", metavar="FILE", type=Path, help="write the overlay as a video (.mp4, .mkv, .avi)")
+    parser.add_argument("--save-labels", metavar="DIR", type=Path, help="write each frame's class indices as a PNG")
+    parser.add_argument(
+        "--save-areas",
+        metavar="FILE",
+        type=Path,
+        help="write each class's share of pixels in JSON lines (-: stdout)",
+    )
+    parser.add_argument(
+        "--web", metavar="HOST:PORT", nargs="?", const="127.0.0.1:8080", help="serve a live page (default: %(const)s)"
+    )
+    parser.add_argument("--window", action="store_true", help="open a window, also beside files or a page")
     parser.add_argument("--headless", action="store_true", help="open no window")
     parser.add_argument("--no-overlay", action="store_true", help="draw nothing (with --headless: inference alone)")
     parser.add_argument("--frames", metavar="N", type=positive, help="stop after N frames")
     parser.add_argument("--size", metavar="HxW", help="ask the source for this picture size")
-    add_engine(parser)
+    parser.add_argument(
+        "--engine", metavar="E", help="litert, onnxruntime, openvino, ... (default: the artifact's own)"
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=_threads,
+        default="auto",
+        help="engine threads (default: best of a short trial)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,38 +58,76 @@ def run(options: argparse.Namespace) -> int:
         outcome = run_loop(
             options.artifact,
             source=options.source,
-            save=options.save,
-            window=not options.headless and options.save is None,
+            outputs=_outputs(options),
             overlay=not options.no_overlay,
             frames=options.frames,
             size=size_of(options.size),
             engine=options.engine,
             threads=options.threads,
             on_progress=advance,
+            on_notice=render.say,
         )
     if outcome.notice:
         render.say(outcome.notice)
     loop = outcome.loop
     if options.json:
         render.result_json({**render.encode(loop), "artifact": outcome.artifact, "engine": outcome.engine})  # type: ignore[dict-item]
+    elif str(options.save_areas) == "-":
+        render.say(_summary(outcome))
     else:
         _show(outcome, options)
+    if outcome.fault is not None:
+        raise outcome.fault
     return 130 if loop.interrupted else 0
 
 
-def _show(outcome: object, options: argparse.Namespace) -> None:
-    from edgeseg.cli import render
-    from edgeseg.verbs.run import RunOutcome
+def _threads(text: str) -> int | str:
+    from edgeseg.cli.options import positive
 
-    assert isinstance(outcome, RunOutcome)
-    loop = outcome.loop
+    return text if text == "auto" else positive(text)
+
+
+def _outputs(options: argparse.Namespace) -> Outputs:
+    from edgeseg.errors import InputError
+    from edgeseg.runtime.web import web_address
+    from edgeseg.verbs.run import Outputs
+
+    if options.window and options.headless:
+        raise InputError("--window and --headless ask for opposite things. Give one of them.")
+    if options.json and str(options.save_areas) == "-":
+        raise InputError("--json and --save-areas - both write to stdout. Give --save-areas a file.")
+    elsewhere = any((options.save, options.save_labels, options.save_areas, options.web))
+    return Outputs(
+        save=options.save,
+        labels=options.save_labels,
+        areas=options.save_areas,
+        web=web_address(options.web) if options.web else None,
+        window=options.window or not (options.headless or elsewhere),
+    )
+
+
+def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
+    from edgeseg.cli import render
+
     rows = [
         (stage, f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}", f"{times.p99_ms:.2f}")
-        for stage, times in loop.stages_ms.items()
+        for stage, times in outcome.loop.stages_ms.items()
     ]
-    title = f"{outcome.artifact} on {outcome.engine}, {options.source}"
+    age = outcome.loop
+    rows.append(("frame age", f"{age.age_p50_ms:.2f}", f"{age.age_p90_ms:.2f}", f"{age.age_p99_ms:.2f}"))
+    title = f"{outcome.artifact} on {outcome.engine}, {outcome.loop.threads} threads, {options.source}"
     render.table(title, ("stage", "p50 ms", "p90 ms", "p99 ms"), rows, numbers=("p50 ms", "p90 ms", "p99 ms"))
+    render.result(_summary(outcome))
+    for what, path in (("Video", options.save), ("Labels", options.save_labels), ("Areas", options.save_areas)):
+        if path:
+            render.result(f"{what}: {path}")
+
+
+def _summary(outcome: RunOutcome) -> str:
+    from edgeseg.cli import render
+
+    loop = outcome.loop
     score = "" if loop.miou is None else f", mIoU against the source's own labels {render.percent(loop.miou)} %"
-    render.result(f"{loop.frames} frames at {loop.fps:.1f} FPS, {loop.skipped} skipped{score}")
-    if options.save:
-        render.result(f"Video: {options.save}")
+    corrupt = f", {loop.corrupt} corrupt" if loop.corrupt else ""
+    reconnects = f", {loop.reconnects} reconnections" if loop.reconnects else ""
+    return f"{loop.frames} frames at {loop.fps:.1f} FPS, {loop.skipped} skipped{corrupt}{reconnects}{score}"

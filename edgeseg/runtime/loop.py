@@ -23,6 +23,7 @@ from edgeseg.errors import EdgesegError, InputError
 from edgeseg.runtime.handover import Handover, QueueState
 from edgeseg.runtime.hud import Hud
 from edgeseg.runtime.process import cores_left_to_engine, ending_signals, quick_thread_switches
+from edgeseg.runtime.reader import Reader, Readers
 from edgeseg.runtime.session import Session
 from edgeseg.runtime.sinks import LabelCallback, Sink, View
 from edgeseg.runtime.timing import Clock, StageTimes
@@ -71,6 +72,7 @@ def run(
     sinks: Sequence[Sink] = (),
     frames: int | None = None,
     overlay: bool = True,
+    reader: Readers | None = None,
     stuck_s: float = STUCK_S,
     on_frame: Callable[[int], None] | None = None,
     on_labels: Callable[[int, np.ndarray], bool | None] | None = None,
@@ -83,6 +85,7 @@ def run(
     calling thread, in order. A sink or `on_labels` that answers False, and Ctrl-C or SIGTERM, end the loop with the
     result so far and finished files. `on_notice(text)` is told, from another thread, of a stage that is at one frame
     for more than `stuck_s` seconds (without it: the log). `on_end(result)` is called also where a fault is raised.
+    `reader` says how frames are read where that is more than preprocessing and decoding; its sessions then do the work.
 
     Raises:
         CameraError, InputError: what the source or a sink could not go on for, once, after everything was closed.
@@ -91,7 +94,15 @@ def run(
     if frames is not None and frames < 1:
         raise InputError(f"frames is {frames}; give 1 or more.")
     chain = (*sinks, *([LabelCallback(on_labels)] if on_labels else []))
-    work = _Loop(session, camera, frames=frames, overlay=overlay, stuck_s=stuck_s, notify=on_notice or _log.warning)
+    work = _Loop(
+        session,
+        camera,
+        readers=reader or Reader(session),
+        frames=frames,
+        overlay=overlay,
+        stuck_s=stuck_s,
+        notify=on_notice or _log.warning,
+    )
     try:
         with (
             quick_thread_switches(),
@@ -115,12 +126,14 @@ def run(
 class _Prepared:
     frame: Frame
     tensor: np.ndarray
+    reader: Reader
 
 
 @dataclass(frozen=True, slots=True)
 class _Inferred:
     frame: Frame
     output: np.ndarray
+    reader: Reader
 
 
 class _Loop:
@@ -131,6 +144,7 @@ class _Loop:
         session: Session,
         camera: Camera,
         *,
+        readers: Readers,
         frames: int | None,
         overlay: bool,
         stuck_s: float,
@@ -143,10 +157,10 @@ class _Loop:
         self.fault: BaseException | None = None
         self.started = False
         self._session = session
+        self._readers = readers
         self._camera = camera
         self._frames = frames
         self._overlay = _overlay_of(manifest.spec) if overlay else None
-        self._title = f"{session.engine} {manifest.scheme.name}"
         self._prepared: Handover[_Prepared] = Handover(room)
         self._inferred: Handover[_Inferred] = Handover(room)
         self._views: Handover[View] = Handover(room)
@@ -221,9 +235,10 @@ class _Loop:
                 frame = next(frames, None)
             if frame is None:
                 break
+            reader = self._readers.current()
             with preprocess:
-                tensor = self._session.preprocess(frame.image)
-            if not self._prepared.put(_Prepared(frame, tensor)):
+                tensor = reader.prepare(frame.image)
+            if not self._prepared.put(_Prepared(frame, tensor, reader)):
                 return
             taken += 1
         self._prepared.end()
@@ -237,9 +252,9 @@ class _Loop:
         infer = self.clock.stage("infer")
         while (item := self._prepared.get()) is not None:
             with infer:
-                output = self._session.infer(item.tensor)
+                output = item.reader.session.infer(item.tensor)
             self._engine_free.release()
-            if not self._inferred.put(_Inferred(item.frame, output)):
+            if not self._inferred.put(_Inferred(item.frame, output, item.reader)):
                 return
         self._inferred.end()
 
@@ -248,12 +263,14 @@ class _Loop:
         while (item := self._inferred.get()) is not None:
             frame = item.frame
             with decode:
-                labels = self._session.decode(item.output, size=(frame.image.shape[0], frame.image.shape[1]))
+                reading = item.reader.read(item.output, size=(frame.image.shape[0], frame.image.shape[1]))
+            labels = reading.labels
+            self._observe()
             self._score(frame, labels)
-            hud, image = self._hud(), frame.image
+            hud, image = self._hud(item.reader), frame.image
             if self._overlay is not None:
                 with draw:
-                    image = self._overlay.draw(image, labels, hud=hud)
+                    image = self._overlay.draw(image, labels, hud=hud, doubt=reading.doubt)
             view = View(
                 index=frame.index,
                 image=image,
@@ -266,16 +283,21 @@ class _Loop:
                 return
         self._views.end()
 
+    def _observe(self) -> None:
+        stages = self.clock.stages
+        times_ms = [stages[name].last_ms() for name in ("preprocess", "infer", "decode")]
+        self._readers.observe(busy_ms=max(times_ms), latency_ms=sum(times_ms))
+
     def _score(self, frame: Frame, labels: np.ndarray) -> None:
         # A source of other classes than the model's is shown, but cannot be scored.
         if frame.labels is not None and frame.classes == self._session.artifact.manifest.spec.classes:
             self.confusion.update(labels, frame.labels)
 
-    def _hud(self) -> Hud:
+    def _hud(self, reader: Reader) -> Hud:
         live, counts = self._camera.live, self._camera.counts
         stages = self.clock.stages
         return Hud(
-            title=self._title,
+            title=reader.title,
             fps=self.clock.recent_fps(),
             stages_ms={label: stages[stage].last_ms() for label, stage in HUD_STAGES.items()},
             age_ms=self.clock.last_age_ms() if live else None,
@@ -294,7 +316,8 @@ class _Loop:
             go_on = True
             if sinks:
                 with stage:
-                    go_on = all([self._written(sink, view) for sink in sinks])
+                    answers = [self._written(sink, view) for sink in sinks]
+                go_on = all(answers)
             self.clock.done(captured_s=view.captured_s)
             if on_frame is not None:
                 on_frame(self.clock.frames)

@@ -18,7 +18,7 @@ from edgeseg.errors import InputError, MissingDependency
 from edgeseg.runtime import LoopResult
 from edgeseg.verbs.bench import bench
 from edgeseg.verbs.convert import convert, plan
-from edgeseg.verbs.run import run_loop
+from edgeseg.verbs.run import Outputs, run_loop
 
 Progress = Callable[[str, int, int], None]
 Note = Callable[[str], None]
@@ -80,7 +80,9 @@ def demo(
     comparison = compare(read_measurements([results]))
     chosen = _shown(artifacts)
     video = out / "street.mp4"
-    outcome = run_loop(chosen.folder, source="synthetic", save=video, frames=frames, threads=threads, on_progress=tell)
+    outcome = run_loop(
+        chosen.folder, source="synthetic", outputs=Outputs(save=video), frames=frames, threads=threads, on_progress=tell
+    )
     report = write_report(
         comparison, out / "report.html", commands=_commands(model, folders, data, split), pictures=_pictures(chosen)
     )

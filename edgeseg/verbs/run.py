@@ -1,57 +1,164 @@
-"""The camera loop with what a person asks for around it: a source, a window or a file, a number of frames."""
+"""The camera loop with what a person asks for around it: a source, sinks, a number of frames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from edgeseg.runtime import LoopResult, Sink, VideoSink, WindowSink, load, open_camera
+import numpy as np
+
+from edgeseg.core.protocols import Camera
+from edgeseg.errors import EdgesegError
+from edgeseg.runtime import AreaLines, LabelFolder, LoopResult, Session, Sink, VideoSink, WindowSink, load, open_camera
 from edgeseg.runtime import run as loop
+from edgeseg.runtime.web import WebAddress, WebSink
 
 Progress = Callable[[str, int, int], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """How a loop went, and with what; `notice` is what the licence asks to be shown."""
+    """How a loop went, and with what; `notice` is what the licence asks to be shown.
+
+    `fault` is what ended the loop after its first frame: files are finished and figures hold until there.
+    """
 
     artifact: str
     engine: str
     loop: LoopResult
     notice: str
+    fault: EdgesegError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Where results go, any of them at once; `areas` may be "-" for stdout."""
+
+    save: Path | None = None
+    labels: Path | None = None
+    areas: Path | None = None
+    web: WebAddress | None = None
+    window: bool = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether anything shows the overlay; the web page draws its own."""
+        return self.save is not None or self.window
 
 
 def run_loop(
     artifact: Path,
     *,
     source: str = "synthetic",
-    save: Path | None = None,
-    window: bool = False,
+    outputs: Outputs | None = None,
     overlay: bool = True,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
+    fps: float | None = None,
     engine: str | None = None,
-    threads: int | None = None,
+    threads: int | Literal["auto"] | None = None,
     on_progress: Progress | None = None,
+    on_notice: Notify | None = None,
+    on_labels: Callable[[int, np.ndarray], bool | None] | None = None,
 ) -> RunOutcome:
-    """Return how the loop over `source` went; the overlay goes to `save` and, where asked, to a window.
+    """Return how the loop over `source` went.
+
+    With `threads` "auto" a second of trials chooses them; without, the artifact's target does. `on_notice` is told
+    what a person should read meanwhile: the web page's address, the threads chosen, a stage that is stuck.
 
     Raises:
         ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
-        CameraError, InputError: a source or a destination that does not.
+        CameraError, InputError: a source or a destination that does not, or a fault before the first frame.
     """
-    with load(artifact, engine=engine, threads=threads) as session, open_camera(source, size=size) as camera:
-        sinks: list[Sink] = [VideoSink(save, fps=camera.fps)] if save else []
-        if window:
-            sinks.append(WindowSink())
-        result = loop(
-            session,
-            camera,
-            sinks=tuple(sinks),
-            frames=frames,
-            overlay=overlay and bool(sinks),
-            on_frame=None if on_progress is None else lambda done: on_progress("run", done, frames or 0),
+    outputs = outputs or Outputs()
+    overlay = overlay and outputs.drawn
+    notify = on_notice or (lambda _text: None)
+    with open_camera(source, size=size, fps=fps) as camera:
+        if threads == "auto":
+            again = None if camera.live else (lambda: open_camera(source, size=size, fps=fps))
+            threads = _tuned(artifact, engine=engine, again=again, overlay=overlay, outputs=outputs, notify=notify)
+        with load(artifact, engine=engine, threads=threads) as session:
+            sinks = _sinks(outputs, session=session, camera=camera, notify=notify)
+            ends: list[LoopResult] = []
+            fault = None
+            try:
+                loop(
+                    session,
+                    camera,
+                    sinks=sinks,
+                    frames=frames,
+                    overlay=overlay,
+                    on_frame=None if on_progress is None else lambda done: on_progress("run", done, frames or 0),
+                    on_labels=on_labels,
+                    on_notice=notify,
+                    on_end=ends.append,
+                )
+            except EdgesegError as error:
+                if not ends or not ends[-1].frames:
+                    raise
+                fault = error
+            manifest = session.artifact.manifest
+            return RunOutcome(
+                artifact=manifest.name, engine=session.engine, loop=ends[-1], notice=manifest.notice, fault=fault
+            )
+
+
+def _sinks(outputs: Outputs, *, session: Session, camera: Camera, notify: Notify) -> tuple[Sink, ...]:
+    manifest = session.artifact.manifest
+    sinks: list[Sink] = []
+    if outputs.save:
+        sinks.append(VideoSink(outputs.save, fps=camera.fps))
+    if outputs.labels:
+        sinks.append(LabelFolder(outputs.labels))
+    if outputs.areas:
+        sinks.append(AreaLines(outputs.areas, classes=manifest.spec.classes))
+    if outputs.web:
+        web = outputs.web
+        sinks.append(
+            WebSink(
+                manifest.spec,
+                address=web,
+                title=manifest.name,
+                trouble=lambda: camera.trouble,
+                on_open=lambda url: notify(_web_words(url, web)),
+            )
         )
-        manifest = session.artifact.manifest
-        return RunOutcome(artifact=manifest.name, engine=session.engine, loop=result, notice=manifest.notice)
+    if outputs.window:
+        sinks.append(WindowSink())
+    return tuple(sinks)
+
+
+def _web_words(url: str, address: WebAddress) -> str:
+    if address.is_loopback:
+        return f"Web page: {url} (this machine only)"
+    return (
+        f"Web page: {url}\n"
+        "Whoever has this address can watch, and nothing on the way is encrypted: use a network that you trust."
+    )
+
+
+def _tuned(
+    artifact: Path,
+    *,
+    engine: str | None,
+    again: Callable[[], Camera] | None,
+    overlay: bool,
+    outputs: Outputs,
+    notify: Notify,
+) -> int:
+    from edgeseg.runtime.tuning import tune_threads
+
+    @contextlib.contextmanager
+    def video_like_ours() -> Iterator[Sequence[Sink]]:
+        with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
+            yield (VideoSink(Path(folder) / f"trial{outputs.save.suffix}", fps=30.0),) if outputs.save else ()
+
+    tuning = tune_threads(artifact, engine=engine, source=again, overlay=overlay, sinks=video_like_ours)
+    if tuning.fps:
+        notify(tuning.words())
+    return tuning.threads
