@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -57,6 +58,14 @@ class Reading:
     doubt: np.ndarray | None = None
 
 
+class Readers(Protocol):
+    """Gives the reader for each frame: always the same one, or one of several sizes by how long frames take."""
+
+    def current(self) -> Reader: ...
+    def observe(self, *, busy_ms: float, latency_ms: float) -> None:
+        """Hear of a frame: its longest stage, which sets the rate, and the sum of all from preprocessing to labels."""
+
+
 class Reader:
     """What the loop does to a frame before and after the engine. Frames come in order; `read` is one thread's only."""
 
@@ -69,6 +78,7 @@ class Reader:
         doubt: Doubt | None = None,
     ) -> None:
         self.session = session
+        self.title = f"{session.engine} {session.artifact.manifest.scheme.name}"
         self._region = region
         self._smoother = smoother
         self._doubt = doubt
