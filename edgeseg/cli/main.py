@@ -27,6 +27,7 @@ VERBS = (
     "predict",
     "bench",
     "compare",
+    "flicker",
     "train",
     "compress",
     "calibrate",

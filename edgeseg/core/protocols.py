@@ -83,19 +83,47 @@ class Frame:
     classes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraCounts:
+    """What became of a source's frames until now: captured = delivered + skipped + corrupt + waiting.
+
+    `skipped` were replaced by a newer frame before anybody took them, `corrupt` could not be decoded, and `waiting`
+    (0 or 1) can be taken now. `reconnects` counts connections that were made again after a loss.
+    """
+
+    captured: int = 0
+    delivered: int = 0
+    skipped: int = 0
+    corrupt: int = 0
+    waiting: int = 0
+    reconnects: int = 0
+
+
 @runtime_checkable
 class Camera(Protocol):
     """A context manager of frames. A live one gives the newest frame and counts what it skipped;
-    a file gives every frame.
+    a file gives every frame. `frames` may end in `CameraError`; a picture may differ in size from the one before it.
     """
 
     live: bool
     fps: float
 
     @property
-    def skipped(self) -> int: ...
+    def skipped(self) -> int:
+        """Return `counts.skipped`."""
+
+    @property
+    def counts(self) -> CameraCounts:
+        """Return what became of the frames until now; may be asked from any thread."""
+
+    @property
+    def trouble(self) -> str:
+        """Return why no frame comes just now ("... Connecting again."), or an empty text; from any thread."""
+
     def __enter__(self) -> Camera: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def frames(self) -> Iterator[Frame]: ...
+    def stop(self) -> None:
+        """End `frames` at once, wherever it waits, also amid a reconnection; from any thread, any number of times."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from edgeseg.runtime.cameras.source import Request, Source, open_camera
+from edgeseg.runtime.cameras.listing import CameraListing, list_cameras
+from edgeseg.runtime.cameras.source import Request, Source, SourceStatus, open_camera
 
-__all__ = ["Request", "Source", "open_camera"]
+__all__ = ["CameraListing", "Request", "Source", "SourceStatus", "list_cameras", "open_camera"]

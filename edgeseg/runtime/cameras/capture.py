@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from types import TracebackType
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.chatter import native_output
-from edgeseg.core.protocols import Frame
 from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.newest import Newest
+from edgeseg.runtime.cameras.feed import Picture
 
 if TYPE_CHECKING:
     import cv2
@@ -69,53 +68,41 @@ def resized(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-class LiveCapture:
-    """A live camera over a capture that `connect` opens: newest frame only, what was passed over is counted."""
+class CaptureFeed:
+    """A capture that `connect` opens, read in this process.
 
-    live = True
+    A read that waits inside OpenCV cannot be ended: the driver's own time limit does it.
+    """
 
-    def __init__(
-        self,
-        connect: Callable[[], cv2.VideoCapture],
-        *,
-        name: str,
-        size: tuple[int, int] | None,
-        fps: float | None,
-        stall_s: float,
-    ) -> None:
-        self.fps = fps or DEFAULT_FPS
+    def __init__(self, connect: Callable[[], cv2.VideoCapture], *, name: str) -> None:
+        self.fps: float | None = None
         self._connect = connect
         self._name = name
-        self._size = size
-        self._wished_fps = fps
-        self._stall_s = stall_s
-        self._newest: Newest | None = None
+        self._capture: cv2.VideoCapture | None = None
 
-    @property
-    def skipped(self) -> int:
-        """Frames that came while the one before them was still waiting, and replaced it."""
-        return self._newest.skipped if self._newest else 0
+    def open(self) -> None:
+        """Open the capture; raises what `connect` does."""
+        self._capture = self._connect()
+        self.fps = rate_of(self._capture)
 
-    def __enter__(self) -> LiveCapture:
-        capture = self._connect()
-        self.fps = self._wished_fps or rate_of(capture)
+    def read(self) -> Picture | None:
+        """Return the next picture, None for one that cannot be decoded."""
+        import cv2
 
-        def read() -> tuple[np.ndarray, None] | None:
-            good, image = capture.read()
-            return (resized(image, self._size), None) if good else None
+        try:
+            if self._capture is None or not self._capture.grab():
+                raise CameraError(f"{self._name}: stopped giving frames. Is the source still there?")
+            captured_s = time.monotonic()
+            good, image = self._capture.retrieve()
+        except cv2.error as error:
+            raise CameraError(f"{self._name}: stopped giving frames: {error.err or error}.") from None
+        return Picture(image=image, captured_s=captured_s) if good and image is not None else None
 
-        self._newest = Newest(read, release=capture.release, name=self._name, stall_s=self._stall_s)
-        self._newest.start()
-        return self
+    def interrupt(self) -> None:
+        """Do nothing: a read in a driver ends by itself."""
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the newest frame each time; raises `CameraError` where the source ends or stalls."""
-        if self._newest is None:
-            raise CameraError(f"{self._name}: is not open. Use it in a with block.")
-        return self._newest.frames()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._newest is not None:
-            self._newest.close()
+    def close(self) -> None:
+        """Release the capture."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None

@@ -2,107 +2,196 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-import numpy as np
+from edgeseg.core.protocols import CameraCounts, Frame
+from edgeseg.errors import CameraError, EdgesegError
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Picture, Reconnect
 
-from edgeseg.core.protocols import Frame
-from edgeseg.errors import CameraError
+_log = logging.getLogger(__name__)
 
-Picture = tuple[np.ndarray, "np.ndarray | None"]
-STALL_S = 5.0
-"""A live source that gives nothing for this long is taken for dead."""
+JOIN_S = 2.0
+# Waits end by themselves now and then: on Windows a thread that waits for ever does not see Ctrl-C.
+WAKE_S = 0.5
 
 
 class Newest:
-    """A thread that calls `read` for (picture, labels or None) until it returns None, and holds the newest frame.
-
-    `read` and `release` are called from that thread only. `read` must come back by itself within `stall_s`.
-    """
+    """A thread that reads a feed, holds the newest frame, and connects again when the feed is lost."""
 
     def __init__(
         self,
-        read: Callable[[], Picture | None],
+        make: Callable[[], Feed],
         *,
-        release: Callable[[], None],
         name: str,
         stall_s: float = STALL_S,
+        reconnect: Reconnect | None = None,
         classes: tuple[str, ...] = (),
     ) -> None:
-        self.skipped = 0
-        self._read = read
-        self._release = release
+        self.trouble = ""
+        self._make = make
         self._name = name
-        self._classes = classes
         self._stall_s = stall_s
+        self._reconnect = reconnect or Reconnect()
+        self._classes = classes
+        self._feed = make()
         self._changed = threading.Condition()
+        self._closing = threading.Event()
         self._frame: Frame | None = None
+        self._captured = self._delivered = self._skipped = self._corrupt = self._reconnects = 0
         self._ended = False
-        self._closing = False
         self._fault: BaseException | None = None
+        self._last_good_s = 0.0
+        self._pause_s = self._reconnect.first_s
         self._thread = threading.Thread(target=self._grab, name="edgeseg-grabber", daemon=True)
 
-    def start(self) -> None:
-        """Begin to grab."""
+    @property
+    def counts(self) -> CameraCounts:
+        """What became of the frames until now."""
+        with self._changed:
+            return CameraCounts(
+                captured=self._captured,
+                delivered=self._delivered,
+                skipped=self._skipped,
+                corrupt=self._corrupt,
+                waiting=int(self._frame is not None),
+                reconnects=self._reconnects,
+            )
+
+    def start(self) -> float | None:
+        """Connect, begin to grab, and return the feed's rate, None where it does not know; raises what `open` does."""
+        try:
+            self._feed.open()
+        except BaseException:
+            self._feed.close()
+            raise
+        self._last_good_s = time.monotonic()
         self._thread.start()
+        return self._feed.fps
 
     def frames(self) -> Iterator[Frame]:
         """Yield the newest frame each time, waiting for one where none is new; ends when the source is closed.
 
         Raises:
-            CameraError: the source ended, failed, or gave nothing for `stall_s` seconds.
+            CameraError: the source was lost and did not come back in time.
         """
         while (frame := self._take()) is not None:
             yield frame
 
+    def stop(self) -> None:
+        """End the frames at once; from any thread."""
+        self._closing.set()
+        self._feed.interrupt()
+        with self._changed:
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Stop the thread and wait for it; a read that hangs in a driver is left behind and not waited for longer."""
+        self.stop()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=JOIN_S)
+            if self._thread.is_alive():
+                _log.warning("%s: a read does not come back; its thread is left behind.", self._name)
         with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join(timeout=self._stall_s + 1)
+            self._skipped += self._frame is not None
+            self._frame = None
 
     def _take(self) -> Frame | None:
-        deadline = time.monotonic() + self._stall_s
+        # The grabber gives up by itself; this limit is for a driver that never comes back.
+        limit_s = self._reconnect.give_up_s + self._stall_s + 2 * OPEN_S
+        deadline_s = time.monotonic() + limit_s
         with self._changed:
-            while self._frame is None and not self._ended and not self._closing:
-                left_s = deadline - time.monotonic()
+            while self._frame is None and not self._ended and not self._closing.is_set():
+                left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
-                    raise CameraError(f"{self._name}: no frame for {self._stall_s:.0f} s. Is the source still there?")
-                self._changed.wait(left_s)
+                    raise CameraError(f"{self._name}: no frame for {limit_s:.0f} s; the driver hangs.")
+                self._changed.wait(min(WAKE_S, left_s))
             frame, self._frame = self._frame, None
-            if self._closing:
+            if self._closing.is_set():
+                self._skipped += frame is not None
                 return None
-            if frame is None:
-                raise self._end()
-            return frame
-
-    def _end(self) -> BaseException:
+            if frame is not None:
+                self._delivered += 1
+                return frame
         if self._fault is not None:
-            return self._fault
-        return CameraError(f"{self._name}: stopped giving frames. Is the source still there?")
+            raise self._fault
+        return None
 
     def _grab(self) -> None:
-        index = 0
         try:
-            while not self._closing and (picture := self._read()) is not None:
-                image, labels = picture
-                now_s = time.monotonic()
-                self._put(Frame(index=index, image=image, captured_s=now_s, labels=labels, classes=self._classes))
-                index += 1
+            while not self._closing.is_set():
+                try:
+                    self._keep(self._feed.read())
+                except CameraError as fault:
+                    self._again(fault)
         except Exception as error:  # it is raised again where the frames are asked for
             self._fault = error
         finally:
-            self._release()
+            self._feed.close()
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _put(self, frame: Frame) -> None:
+    def _keep(self, picture: Picture | None) -> None:
         with self._changed:
-            if self._frame is not None and not self._closing:
-                self.skipped += 1
-            self._frame = frame
-            self._changed.notify_all()
+            self._captured += 1
+            if picture is None:
+                self._corrupt += 1
+            else:
+                self._captured += picture.passed
+                self._skipped += picture.passed + (self._frame is not None)
+                self._frame = Frame(
+                    index=self._captured - 1,
+                    image=picture.image,
+                    captured_s=picture.captured_s,
+                    labels=picture.labels,
+                    classes=self._classes,
+                )
+                self._changed.notify_all()
+        if picture is not None:
+            self._last_good_s, self._pause_s, self.trouble = time.monotonic(), self._reconnect.first_s, ""
+        elif time.monotonic() > self._last_good_s + self._stall_s:
+            raise CameraError(f"{self._name}: sends only damaged pictures.")
+
+    def _again(self, fault: EdgesegError) -> None:
+        """Connect again, or return when closing; raises `CameraError` once it is time to give up."""
+        self._feed.close()
+        tries = 0
+        while not self._closing.is_set():
+            left_s = self._last_good_s + self._reconnect.give_up_s - time.monotonic()
+            if left_s <= 0:
+                raise _given_up(fault, tries=tries, silent_s=time.monotonic() - self._last_good_s)
+            self.trouble = f"{fault} Connecting again."
+            if tries == 0:
+                _log.warning("%s", self.trouble)
+            if self._closing.wait(min(self._pause_s, left_s)):
+                return
+            self._pause_s = min(2 * self._pause_s, self._reconnect.longest_s)
+            tries += 1
+            try:
+                self._connect()
+            except EdgesegError as again:
+                fault = again
+                continue
+            self._reconnects += 1
+            return
+
+    def _connect(self) -> None:
+        feed = self._make()
+        self._feed = feed
+        if self._closing.is_set():  # `stop` interrupted the feed before this one
+            return
+        try:
+            feed.open()
+        except BaseException:
+            feed.close()
+            raise
+
+
+def _given_up(fault: EdgesegError, *, tries: int, silent_s: float) -> CameraError:
+    if tries == 0:
+        return CameraError(str(fault))
+    times = "once" if tries == 1 else f"{tries} times"
+    return CameraError(f"{fault} Tried to connect again {times}; no picture for {silent_s:.0f} s: giving up.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,33 +12,66 @@ from edgeseg.core import registry
 from edgeseg.core.names import unknown
 from edgeseg.core.protocols import Camera
 from edgeseg.errors import InputError
+from edgeseg.runtime.cameras.feed import Reconnect
 
 # At least two letters: "C:\clip.mp4" is a path.
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+WILD = re.compile(r"[*?\[]")
+COMMON = ("size", "fps", "format", "reconnect")
+"""Options that every kind of camera takes after its `?`; streams take them after a `#`, for the `?` is the server's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for: the whole text, its part after the scheme, and the wished (height, width) and rate.
-
-    `options` are the `key=value` pairs after a `?`, for sources that have any.
+    """What was asked for: the whole text, its part after the scheme, the wished (height, width), rate and pixel format
+    (a FourCC), and how a lost source is tried again.
     """
 
     uri: str
     rest: str
     size: tuple[int, int] | None = None
     fps: float | None = None
+    pixel_format: str | None = None
+    reconnect: Reconnect = field(default_factory=Reconnect)
 
-    def options(self, *known: str) -> tuple[str, dict[str, str]]:
-        """Return `rest` without its options, and the options; raises `UnknownName` for one not in `known`."""
+    def options(self, *own: str, mark: str = "?") -> tuple[Request, dict[str, str]]:
+        """Return this request with the options after `mark` taken out of `rest` and followed, and those named in `own`.
+
+        Raises:
+            UnknownName: an option of no such name. InputError: a value that makes no sense.
+        """
+        from dataclasses import replace
         from urllib.parse import parse_qsl
 
-        plain, _, query = self.rest.partition("?")
+        plain, _, query = self.rest.partition(mark)
         pairs = dict(parse_qsl(query, keep_blank_values=True))
         for key in pairs:
-            if key not in known:
-                raise unknown(f"option of {self.uri}", key, known)
-        return plain, pairs
+            if key not in (*COMMON, *own):
+                raise unknown(f"option of {self.uri}", key, (*COMMON, *own))
+        again = pairs.get("reconnect")
+        request = replace(
+            self,
+            rest=plain,
+            size=_size(pairs["size"]) if "size" in pairs else self.size,
+            fps=_number(pairs["fps"], what="fps") if "fps" in pairs else self.fps,
+            pixel_format=pairs.get("format", self.pixel_format),
+            reconnect=_reconnect(_number(again, what="reconnect")) if again else self.reconnect,
+        )
+        _check(request)
+        return request, {key: pairs[key] for key in own if key in pairs}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """Whether a kind of source can work on this machine; where not, the reason and the command or step that mends it.
+
+    `uris` shows how it is written.
+    """
+
+    uris: tuple[str, ...]
+    works: bool
+    detail: str
+    mend: str = ""
 
 
 @runtime_checkable
@@ -49,44 +83,98 @@ class Source(Protocol):
     def camera(self, request: Request) -> Camera:
         """Return the camera, not yet opened; raises `InputError` for a request that makes no sense."""
 
+    def status(self) -> SourceStatus:
+        """Return whether this kind can work here; quick, opens no device, never raises."""
 
-def open_camera(uri: str | Path, *, size: tuple[int, int] | None = None, fps: float | None = None) -> Camera:
+
+def open_camera(
+    uri: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    pixel_format: str | None = None,
+    reconnect_s: float | None = None,
+) -> Camera:
     """Return the camera of a source; it opens when it is entered (`with open_camera("0") as camera:`).
 
-    `synthetic[:seed][?live=1]`, a video file, a folder of pictures, `0` or `v4l2:/dev/video0`, `rtsp://...`,
-    `http(s)://...`. Frames come at `size` (height, width) where it is given. `fps` is asked of a camera, and taken for
-    the rate of a file or folder instead of its own.
+    `synthetic[:seed][?live=1]`, a video file, a folder of pictures, a pattern (`pictures/*.png`), `0` or
+    `v4l2:/dev/video0`, `rtsp://...`, `http(s)://...`, `csi://0`, `gst:PIPELINE`, `screen:`. Frames come at `size`
+    (height, width) where it is given. `fps` is asked of a camera, and taken for the rate of a file or folder instead of
+    its own. `pixel_format` is a FourCC asked of a camera, such as `MJPG`. A live source that is lost is tried again
+    until no frame has come for `reconnect_s` seconds (30 where it is not given, 0 for never).
+
+    Each may also be written into the source: `v4l2:/dev/video0?size=480x640&fps=30&format=MJPG`, and after a `#` for
+    streams: `http://camera/video#reconnect=60`.
 
     Raises:
-        UnknownName: no source of that kind. InputError: no such file, or a size or rate that makes no sense.
+        UnknownName: no source of that kind. InputError: no such file, or an option that makes no sense.
     """
     text = str(uri)
-    if size is not None and min(size) < 1:
-        raise InputError(f"{text}: the size {size[0]}x{size[1]} has no pixels.")
-    if fps is not None and not 0 < fps < 1e4:
-        raise InputError(f"{text}: the rate {fps} frames per second makes no sense.")
     source, rest = _source_of(text)
-    return source.camera(Request(uri=text, rest=rest, size=size, fps=fps))
+    request = Request(
+        uri=text,
+        rest=rest,
+        size=size,
+        fps=fps,
+        pixel_format=pixel_format,
+        reconnect=Reconnect() if reconnect_s is None else _reconnect(reconnect_s),
+    )
+    _check(request)
+    return source.camera(request)
+
+
+def sources() -> dict[str, Source]:
+    """Return every kind of source by the name it is registered under; broken plug-ins are left out."""
+    plugins = registry.load_all("cameras")
+    return {plugin.name: plugin.value for plugin in plugins if isinstance(plugin.value, Source)}
 
 
 def _source_of(text: str) -> tuple[Source, str]:
-    sources = _by_scheme()
-    if text.isdecimal():
-        return sources["v4l2"], text
-    if text.partition("?")[0] in sources:
-        return sources[text.partition("?")[0]], text[len(text.partition("?")[0]) :]
+    by_scheme = {scheme: source for source in sources().values() for scheme in source.schemes}
+    if re.fullmatch(r"\d+(\?.*)?", text):
+        return by_scheme["v4l2"], text
+    bare = text.partition("?")[0]
+    if bare in by_scheme:
+        return by_scheme[bare], text[len(bare) :]
     match = SCHEME.match(text)
-    if match and match[1].lower() in sources:
-        return sources[match[1].lower()], text[match.end() :]
+    if match and match[1].lower() in by_scheme:
+        return by_scheme[match[1].lower()], text[match.end() :]
     if Path(text).exists():
-        return sources["file"], text
+        return by_scheme["file"], text
     if match and match.end() > 2:
-        raise unknown("kind of source", match[1], sources)
+        raise unknown("kind of source", match[1], by_scheme)
+    if WILD.search(text):
+        return by_scheme["file"], text
     if not re.search(r"[./\\]", text):
-        raise unknown("source", text, (*sources, "0"))
+        raise unknown("source", text, (*by_scheme, "0"))
     raise InputError(f"{text}: no such file or folder.")
 
 
-def _by_scheme() -> dict[str, Source]:
-    sources = (plugin.value for plugin in registry.load_all("cameras"))
-    return {scheme: source for source in sources if isinstance(source, Source) for scheme in source.schemes}
+def _check(request: Request) -> None:
+    size, fps, code = request.size, request.fps, request.pixel_format
+    if size is not None and min(size) < 1:
+        raise InputError(f"{request.uri}: the size {size[0]}x{size[1]} has no pixels.")
+    if fps is not None and not 0 < fps < 1e4:
+        raise InputError(f"{request.uri}: the rate {fps} frames per second makes no sense.")
+    if code is not None and not re.fullmatch(r"[A-Za-z0-9 ]{4}", code):
+        raise InputError(f'{request.uri}: the pixel format "{code}" is no FourCC such as MJPG or YUYV.')
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None:
+        raise InputError(f"size={text} is not HEIGHTxWIDTH in pixels. Write for example size=480x640.")
+    return int(match[1]), int(match[2])
+
+
+def _number(text: str, *, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{what}={text} is not a number.") from None
+
+
+def _reconnect(give_up_s: float) -> Reconnect:
+    if math.isnan(give_up_s) or give_up_s < 0:
+        raise InputError(f"reconnect={give_up_s} is no number of seconds; 0 gives up at once, inf never.")
+    return Reconnect(give_up_s=give_up_s)

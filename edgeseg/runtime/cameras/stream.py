@@ -1,24 +1,22 @@
-"""Network streams, rtsp:// and http(s)://, through OpenCV's FFMPEG."""
+"""Network streams: http(s):// MJPEG by our own reader, everything else through OpenCV's FFMPEG."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError, InputError
-from edgeseg.runtime.cameras.capture import LiveCapture, open_capture
-from edgeseg.runtime.cameras.newest import STALL_S
-from edgeseg.runtime.cameras.source import Request
+from edgeseg.runtime.cameras.capture import CaptureFeed, open_capture
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Picture
+from edgeseg.runtime.cameras.ffmpeg_feed import LIVE_OPTIONS, OPTIONS, FfmpegFeed
+from edgeseg.runtime.cameras.http_feed import HttpFeed, OtherContent
+from edgeseg.runtime.cameras.live import LiveCamera
+from edgeseg.runtime.cameras.source import Request, SourceStatus
 
 if TYPE_CHECKING:
     import cv2
-
-OPEN_S = 8.0
-OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 
 class StreamSource:
@@ -30,10 +28,77 @@ class StreamSource:
         """Return a live camera on a stream."""
         if not re.match(r"//[^/]", request.rest):
             raise InputError(f"{request.uri}: names no host. Write it as rtsp://HOST/PATH or http://HOST/PATH.")
-        uri, shown = request.uri, without_password(request.uri)
-        return LiveCapture(
-            lambda: _connect(uri, shown), name=shown, size=request.size, fps=request.fps, stall_s=STALL_S
+        request, own = request.options("stall", mark="#")
+        stall_s = _stall(own.get("stall"))
+        uri = request.uri.partition("#")[0]
+        shown = without_password(uri)
+        kind = HttpOrFfmpeg if uri.lower().startswith("http") else ffmpeg_feed
+        return LiveCamera(
+            lambda: kind(uri, shown=shown, stall_s=stall_s),
+            name=shown,
+            size=request.size,
+            fps=request.fps,
+            reconnect=request.reconnect,
+            stall_s=stall_s,
         )
+
+    def status(self) -> SourceStatus:
+        """Return whether OpenCV has FFMPEG; MJPEG over HTTP needs none."""
+        import cv2
+
+        uris = ("http://HOST/PATH", "https://HOST/PATH", "rtsp://HOST/PATH")
+        if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
+            return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP, and what FFMPEG in OpenCV reads")
+        mend = "pip install opencv-python-headless"
+        return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP only: this OpenCV has no FFMPEG", mend=mend)
+
+
+class HttpOrFfmpeg:
+    """MJPEG by our own reader; another kind of video at the same address through FFMPEG."""
+
+    fps: float | None = None
+
+    def __init__(self, uri: str, *, shown: str, stall_s: float) -> None:
+        self._uri = uri
+        self._shown = shown
+        self._stall_s = stall_s
+        self._feed: Feed = HttpFeed(uri, shown=shown, stall_s=stall_s)
+        self._stopped = False
+
+    def open(self) -> None:
+        """Connect; raises `CameraError`."""
+        try:
+            self._feed.open()
+        except OtherContent as other:
+            self._feed.close()
+            self._feed = ffmpeg_feed(self._uri, shown=self._shown, stall_s=self._stall_s)
+            if self._stopped:
+                raise CameraError(f"{self._shown}: was closed.") from None
+            try:
+                self._feed.open()
+            except CameraError as error:
+                raise CameraError(f"{other} {error}") from None
+            self.fps = self._feed.fps
+
+    def read(self) -> Picture | None:
+        """Return the next picture, or None for a damaged one."""
+        return self._feed.read()
+
+    def interrupt(self) -> None:
+        """Hang up."""
+        self._stopped = True
+        self._feed.interrupt()
+
+    def close(self) -> None:
+        """Hang up and free everything."""
+        self._feed.close()
+
+
+def ffmpeg_feed(uri: str, *, shown: str, stall_s: float) -> Feed:
+    """Return a feed through OpenCV's FFMPEG: in a program of its own where the system lets its pipes be waited for."""
+    if os.name == "posix":
+        return FfmpegFeed(uri, shown=shown, stall_s=stall_s)
+    return CaptureFeed(lambda: _connect(uri, shown, stall_s), name=shown)
 
 
 def without_password(uri: str) -> str:
@@ -41,31 +106,23 @@ def without_password(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-@contextlib.contextmanager
-def _stream_options() -> Iterator[None]:
-    """Hand FFMPEG its options for a live stream, unless the person has set some; files must not see them.
-
-    UDP loses packets on Wi-Fi, and pictures tear; `nobuffer` keeps FFMPEG from queueing frames before ours.
-    """
-    if OPTIONS in os.environ:
-        yield
-        return
-    os.environ[OPTIONS] = "rtsp_transport;tcp|fflags;nobuffer"
-    try:
-        yield
-    finally:
-        del os.environ[OPTIONS]
+def _stall(text: str | None) -> float:
+    if text is None:
+        return STALL_S
+    if not re.fullmatch(r"\d{1,4}(\.\d+)?", text) or float(text) <= 0:
+        raise InputError(f"stall={text} is no number of seconds, such as stall=5.")
+    return float(text)
 
 
-def _connect(uri: str, shown: str) -> cv2.VideoCapture:
+def _connect(uri: str, shown: str, stall_s: float) -> cv2.VideoCapture:
     import cv2
 
     limits = {
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: int(1000 * OPEN_S),
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC: int(1000 * STALL_S),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC: int(1000 * stall_s),
     }
-    with _stream_options():
-        capture = open_capture(uri, backend=cv2.CAP_FFMPEG, parameters=limits)
+    os.environ.setdefault(OPTIONS, LIVE_OPTIONS)
+    capture = open_capture(uri, backend=cv2.CAP_FFMPEG, parameters=limits)
     if capture is None:
         raise CameraError(f"{shown}: does not open as a video stream. Is the address right, and is it sending now?")
     return capture

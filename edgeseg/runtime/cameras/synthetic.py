@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from itertools import count
 from types import TracebackType
 
-import numpy as np
-
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.errors import CameraError, InputError
-from edgeseg.runtime.cameras.newest import Newest
-from edgeseg.runtime.cameras.source import Request
+from edgeseg.runtime.cameras.feed import Picture
+from edgeseg.runtime.cameras.file import EveryFrame
+from edgeseg.runtime.cameras.live import LiveCamera
+from edgeseg.runtime.cameras.source import Request, SourceStatus
 
 SIZE = (360, 480)
 FPS = 30.0
@@ -25,21 +26,28 @@ class SyntheticSource:
 
     def camera(self, request: Request) -> Camera:
         """Return a street camera: endless and as fast as asked, or live at its rate with `live=1`."""
-        seed, options = request.options("live")
-        live = options.get("live", "0")
+        request, own = request.options("live")
+        seed, live = request.rest, own.get("live", "0")
         if not (seed == "" or seed.isdecimal()) or live not in ("0", "1"):
             raise InputError(f"{request.uri}: write it as synthetic, synthetic:SEED or synthetic:SEED?live=1.")
-        kind = LiveStreet if live == "1" else Street
-        return kind(int(seed or 0), size=request.size or SIZE, fps=request.fps or FPS)
+        size, fps = request.size or SIZE, request.fps or FPS
+        if live == "0":
+            return Street(int(seed or 0), size=size, fps=fps)
+        from edgeseg.data.streets import CLASSES
+
+        street = Street(int(seed or 0), size=size, fps=fps)
+        return LiveCamera(lambda: StreetFeed(street), name="synthetic", fps=fps, classes=CLASSES)
+
+    def status(self) -> SourceStatus:
+        """Return that it always works."""
+        return SourceStatus(uris=("synthetic", "synthetic:SEED?live=1"), works=True, detail="rendered, with labels")
 
 
-class Street:
+class Street(EveryFrame):
     """Frames as fast as they are asked for, none left out, without end."""
 
-    live = False
-    skipped = 0
-
     def __init__(self, seed: int, *, size: tuple[int, int], fps: float) -> None:
+        super().__init__()
         self.fps = fps
         self._seed = seed
         self._size = size
@@ -53,7 +61,10 @@ class Street:
 
         video = StreetVideo(self._seed, size=self._size, fps=self.fps)
         for index in count():
+            if self._stopped:
+                return
             image, labels = video.frame(index)
+            self._given += 1
             yield Frame(index=index, image=image, captured_s=time.monotonic(), labels=labels, classes=CLASSES)
 
     def __exit__(
@@ -62,48 +73,35 @@ class Street:
         return None
 
 
-class LiveStreet:
-    """Frames at the rate of a camera, whether somebody takes them or not."""
+class StreetFeed:
+    """A street at the rate of a camera, whether somebody takes its frames or not."""
 
-    live = True
+    def __init__(self, street: Street) -> None:
+        self.fps: float | None = street.fps
+        self._street = street
+        self._frames: Iterator[Frame] = iter(())
+        self._start_s = 0.0
+        self._stopped = threading.Event()
 
-    def __init__(self, seed: int, *, size: tuple[int, int], fps: float) -> None:
-        self.fps = fps
-        self._street = Street(seed, size=size, fps=fps)
-        self._newest: Newest | None = None
+    def open(self) -> None:
+        """Begin the drive."""
+        self._frames = self._street.frames()
+        self._start_s = time.monotonic()
 
-    @property
-    def skipped(self) -> int:
-        """Frames that nobody took in time."""
-        return self._newest.skipped if self._newest else 0
+    def read(self) -> Picture:
+        """Return the next frame at its time."""
+        frame = next(self._frames)
+        if self._stopped.wait(max(0.0, self._start_s + frame.index / self._street.fps - time.monotonic())):
+            raise CameraError("synthetic: was closed.")
+        return Picture(image=frame.image, labels=frame.labels, captured_s=time.monotonic())
 
-    def __enter__(self) -> LiveStreet:
-        from edgeseg.data.streets import CLASSES
+    def interrupt(self) -> None:
+        """End the wait for the next frame."""
+        self._stopped.set()
 
-        frames = self._street.frames()
-        start_s = time.monotonic()
-
-        def read() -> tuple[np.ndarray, np.ndarray | None]:
-            frame = next(frames)
-            time.sleep(max(0.0, start_s + frame.index / self.fps - time.monotonic()))
-            return frame.image, frame.labels
-
-        release = frames.close  # type: ignore[attr-defined]
-        self._newest = Newest(read, release=release, name="synthetic", classes=CLASSES)
-        self._newest.start()
-        return self
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the newest frame each time."""
-        if self._newest is None:
-            raise CameraError("synthetic: is not open. Use it in a with block.")
-        return self._newest.frames()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._newest is not None:
-            self._newest.close()
+    def close(self) -> None:
+        """End the drive."""
+        self._frames = iter(())
 
 
 CAMERA = SyntheticSource()

@@ -1,0 +1,60 @@
+"""One connection to a live source, and what happens when it is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+STALL_S = 5.0
+"""A live source that gives nothing for this long is taken for lost."""
+OPEN_S = 8.0
+"""A source has this long to open."""
+GIVE_UP_S = 30.0
+"""A lost source is tried again for this long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture (H, W, 3) BGR uint8, when it arrived (`time.monotonic` seconds), and the labels where they are known.
+
+    `passed` older pictures that arrived together with it were left undecoded.
+    """
+
+    image: np.ndarray
+    captured_s: float
+    labels: np.ndarray | None = None
+    passed: int = 0
+
+
+class Feed(Protocol):
+    """One connection. Made without any input or output; `open` and `read` come back within their time limits.
+
+    `open`, `read` and `close` are called by one thread at a time, `interrupt` from any.
+    """
+
+    fps: float | None
+
+    def open(self) -> None:
+        """Connect; raises an `EdgesegError` that says what is missing."""
+
+    def read(self) -> Picture | None:
+        """Return the next picture, or None for one that is damaged; raises `CameraError` where the source is lost."""
+
+    def interrupt(self) -> None:
+        """Make an `open` or `read` that waits come back soon, with an error."""
+
+    def close(self) -> None:
+        """Let go of everything; may be called again, and before `open`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnect:
+    """How a lost source is tried again: pauses that double from `first_s` to `longest_s`, until no good frame has come
+    for `give_up_s` seconds; 0 gives up at once, infinity never.
+    """
+
+    give_up_s: float = GIVE_UP_S
+    first_s: float = 0.25
+    longest_s: float = 4.0
