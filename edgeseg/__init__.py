@@ -1,5 +1,94 @@
-"""edgeseg takes a semantic-segmentation model from a PyTorch checkpoint to edge devices, and proves it there."""
+"""edgeseg takes a semantic-segmentation model from a PyTorch checkpoint to edge devices, and proves it there.
+
+Each verb of the command line is a function here, imported when it is first used: `import edgeseg` needs no library.
+`bench`, `compress` and `train` are packages too: `edgeseg.train(recipe, out=folder)` and `edgeseg.train.Recipe`.
+"""
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from edgeseg.core.version import VERSION
+
+if TYPE_CHECKING:
+    from edgeseg.bench.compare import compare
+    from edgeseg.runtime import load, open_camera, run, verify
+    from edgeseg.train.run import train
+    from edgeseg.verbs.bench import bench
+    from edgeseg.verbs.calibrate import calibrate
+    from edgeseg.verbs.compress import compress
+    from edgeseg.verbs.convert import convert
+    from edgeseg.verbs.predict import predict
+    from edgeseg.verbs.validate import validate
+
+__version__ = VERSION
+
+__all__ = [
+    "__version__",
+    "bench",
+    "calibrate",
+    "compare",
+    "compress",
+    "convert",
+    "load",
+    "open_camera",
+    "predict",
+    "run",
+    "train",
+    "validate",
+    "verify",
+]
+
+_HOMES = {
+    "bench": "edgeseg.verbs.bench",
+    "calibrate": "edgeseg.verbs.calibrate",
+    "compare": "edgeseg.bench.compare",
+    "compress": "edgeseg.verbs.compress",
+    "convert": "edgeseg.verbs.convert",
+    "load": "edgeseg.runtime",
+    "open_camera": "edgeseg.runtime",
+    "predict": "edgeseg.verbs.predict",
+    "run": "edgeseg.runtime",
+    "train": "edgeseg.train.run",
+    "validate": "edgeseg.verbs.validate",
+    "verify": "edgeseg.runtime",
+}
+_PACKAGES = ("bench", "compress", "train")
+
+
+class _CallablePackage(ModuleType):
+    """A package that is called as the verb of its name."""
+
+    def __call__(self, *arguments: object, **options: object) -> object:
+        return _function(self.__name__.rpartition(".")[2])(*arguments, **options)  # type: ignore[operator]
+
+
+class _Edgeseg(ModuleType):
+    """This package. Python binds an imported sub-package here under its name, which would hide the verb."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _PACKAGES and isinstance(value, ModuleType):
+            value.__class__ = _CallablePackage
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return import_module(f"edgeseg.{name}")
+    if name in _HOMES:
+        return _function(name)
+    raise AttributeError(f"module 'edgeseg' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _function(name: str) -> object:
+    return getattr(import_module(_HOMES[name]), name)
+
+
+sys.modules[__name__].__class__ = _Edgeseg

@@ -14,6 +14,7 @@ from edgeseg.converters.coreml.lowering import Lowered
 from edgeseg.core.chatter import hushed
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.spec import ModelSpec
+from edgeseg.core.version import VERSION
 from edgeseg.errors import ConversionError
 
 logger = logging.getLogger(__name__)
@@ -72,11 +73,9 @@ def _convert(lowered: Lowered, *, exported: ExportedModel) -> Any:
 
 
 def _describe(model: Any, *, spec: ModelSpec, precision: str) -> None:
-    import edgeseg
-
     model.author = "edgeseg"
     model.license = spec.licence
-    model.version = edgeseg.__version__
+    model.version = VERSION
     model.short_description = f"{spec.name}: semantic segmentation into {len(spec.classes)} classes, {precision}."
     model.user_defined_metadata["classes"] = ",".join(spec.classes)
     model.user_defined_metadata["palette"] = ";".join(",".join(map(str, colour)) for colour in spec.palette)

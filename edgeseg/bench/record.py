@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, StageLatency
+from edgeseg.core.version import VERSION
 from edgeseg.errors import EdgesegError, InputError, RecipeError
 from edgeseg.runtime import Session
 
@@ -27,7 +28,6 @@ def build_measurement(
     label_agreement: float | None = None,
 ) -> Measurement:
     """Return the measurement of a session from what was measured; fps is 1000 / p50 of the stage `total`, or 0."""
-    from edgeseg import __version__
     from edgeseg.bench.memory import HOW
 
     artifact, manifest, options = session.artifact, session.artifact.manifest, dict(session.options)
@@ -35,7 +35,7 @@ def build_measurement(
     return Measurement(
         schema=SCHEMA,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        edgeseg_version=__version__,
+        edgeseg_version=VERSION,
         artifact=manifest.name,
         artifact_sha256=artifact.sha256,
         artifact_bytes=artifact.size_bytes,
