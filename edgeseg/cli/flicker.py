@@ -1,0 +1,57 @@
+"""`edgeseg flicker ARTIFACT --source FILE`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "measure how often labels change on a video where the picture does not"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from edgeseg.cli.options import add_engine, positive
+
+    parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
+    parser.add_argument("--source", metavar="FILE", required=True, help="a video or a folder of pictures in order")
+    parser.add_argument(
+        "--smooth", metavar="HOW", action="append", default=[], help="exp:0.6 or vote:3; may be given several times"
+    )
+    parser.add_argument("--baseline", metavar="ARTIFACT", type=Path, help="another artifact to compare with")
+    parser.add_argument("--motion", action="store_true", help="follow optical flow: for a moving camera; slow")
+    parser.add_argument("--frames", metavar="N", type=positive, help="stop after N frames")
+    add_engine(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, and print a row for each way of labelling."""
+    from edgeseg.cli import render
+    from edgeseg.verbs.flicker import measure_flicker
+
+    with render.progress(quiet=options.json) as advance:
+        report = measure_flicker(
+            options.artifact,
+            source=options.source,
+            smooth=tuple(options.smooth),
+            baseline=options.baseline,
+            motion=options.motion,
+            frames=options.frames,
+            engine=options.engine,
+            threads=options.threads,
+            on_progress=advance,
+        )
+    if report.notice:
+        render.say(report.notice)
+    if options.json:
+        render.result_json(report)
+        return 0
+    rows = [
+        (row.subject, row.smooth, f"{100 * row.flicker.share:.3f}", f"{100 * row.agreement:.2f}", f"{row.lag_frames:.1f}")
+        for row in report.rows
+    ]
+    columns = ("artifact", "smooth", "flicker %", "labels as first %", "lag frames")
+    along = "along optical flow" if report.motion else "in place"
+    render.table(f"{report.frames} frames of {report.source}, {along}", columns, rows, numbers=columns[2:])
+    still = 100 * report.rows[0].flicker.still_share
+    render.result(f"Flicker is the share of unchanged pixels ({still:.0f} % of all) whose label changed.")
+    return 0

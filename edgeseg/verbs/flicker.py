@@ -1,0 +1,124 @@
+"""How much an artifact's labels flicker on a video: as it is, smoothed, and beside another artifact."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeseg.errors import InputError
+from edgeseg.runtime import Session, load, open_camera
+from edgeseg.runtime.flicker import Flicker, FlickerMeter
+from edgeseg.runtime.reader import Reader
+from edgeseg.runtime.smoothing import smoother_of
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlickerRow:
+    """One way of labelling the frames: its flicker, its lag in frames, and the share of labels as the plain artifact's.
+
+    The agreement of a smoothed row is what smoothing changes: flicker that went, and lag that came.
+    """
+
+    subject: str
+    smooth: str
+    flicker: Flicker
+    agreement: float
+    lag_frames: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlickerReport:
+    """The rows, all measured on the same pixels of the same frames."""
+
+    source: str
+    motion: bool
+    frames: int
+    rows: tuple[FlickerRow, ...]
+    notice: str
+
+
+def measure_flicker(
+    artifact: Path,
+    *,
+    source: str,
+    smooth: tuple[str, ...] = (),
+    baseline: Path | None = None,
+    motion: bool = False,
+    frames: int | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> FlickerReport:
+    """Return the flicker of `artifact`, plain and with each way of `smooth`, and that of `baseline`, on a file.
+
+    Raises:
+        ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
+        CameraError, InputError: a source that does not open, is live, or has fewer than two frames.
+    """
+    with contextlib.ExitStack() as opened:
+        session = opened.enter_context(load(artifact, engine=engine, threads=threads))
+        other = None if baseline is None else opened.enter_context(load(baseline, threads=threads))
+        ways = _ways(session, other, smooth)
+        camera = opened.enter_context(open_camera(source))
+        if camera.live:
+            raise InputError(f"{source}: flicker is measured on a file, where every frame counts. Record one first.")
+        meter = FlickerMeter(motion=motion, maps=len(ways))
+        equal, pixels, done = np.zeros(len(ways), np.int64), 0, 0
+        for frame in camera.frames():
+            maps = _labels(ways, frame.image)
+            meter.update(frame.image, *maps)
+            equal += [int(np.count_nonzero(one == maps[0])) for one in maps]
+            pixels, done = pixels + maps[0].size, done + 1
+            if on_progress is not None:
+                on_progress("flicker", done, frames or 0)
+            if done == frames:
+                break
+        if done < 2:
+            raise InputError(f"{source}: {done} frames; flicker needs two at least.")
+        rows = tuple(
+            FlickerRow(
+                subject=way.reader.session.artifact.manifest.name,
+                smooth=way.smooth,
+                flicker=found,
+                agreement=float(same / pixels),
+                lag_frames=way.lag_frames,
+            )
+            for way, found, same in zip(ways, meter.results(), equal, strict=True)
+        )
+        notice = session.artifact.manifest.notice
+    return FlickerReport(source=source, motion=motion, frames=done, rows=rows, notice=notice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    reader: Reader
+    smooth: str
+    lag_frames: float
+
+
+def _ways(session: Session, other: Session | None, smooth: tuple[str, ...]) -> list[_Way]:
+    """Return the ways in the order of the rows; the ways of one session stand side by side."""
+    ways = []
+    for one in (session, *(() if other is None else (other,))):
+        for text in ("none", *smooth):
+            smoother = smoother_of(text)
+            lag_frames = 0.0 if smoother is None else smoother.lag_frames
+            ways.append(_Way(Reader(one, smoother=smoother), text, lag_frames))
+    return ways
+
+
+def _labels(ways: list[_Way], image: np.ndarray) -> list[np.ndarray]:
+    outputs: dict[int, np.ndarray] = {}
+    maps = []
+    for way in ways:
+        session = way.reader.session
+        if id(session) not in outputs:
+            outputs[id(session)] = session.infer(way.reader.prepare(image))
+        maps.append(way.reader.read(outputs[id(session)], size=(image.shape[0], image.shape[1])).labels)
+    return maps
