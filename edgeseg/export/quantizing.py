@@ -108,19 +108,22 @@ class KnownRanges:
         self._points = points_of(found)
         known = {point.name: self._ranges[point.name] for point in found.points}
         scales = {name: affine(item.low, item.high)[0] for name, item in known.items()}
-        self._scales = fitting_scales(scales, [self._load(node) for node in found.weighted])
+        self.scales = fitting_scales(scales, [self._load(node) for node in found.weighted])
 
     def activation(self, point: Point) -> QuantizationSpec:
         """Return the spec of a point's range."""
         item = self._ranges[point.name]
-        return activation_spec(FromRange.with_args(low=item.low, high=item.high, least_scale=self._scales[point.name]))
+        return activation_spec(FromRange.with_args(low=item.low, high=item.high, least_scale=self.scales[point.name]))
 
     def weight(self, node: Node) -> QuantizationSpec:
         """Return the spec of scales per output channel that fit the points around the node."""
-        source, target = (self._scales[name] for name in self._points[node])
+        return weight_spec(WeightObserver.with_args(least_scales=self.least_scales(node)))
+
+    def least_scales(self, node: Node) -> Tensor:
+        """Return (output channels,): the smallest weight scales of a node that kernels can hold."""
+        source, target = (self.scales[name] for name in self._points[node])
         channels = stored(self._model, node.args[1]).shape[0]
-        least = least_weight_scales(channels, self._bias(node), source=source, target=target)
-        return weight_spec(WeightObserver.with_args(least_scales=least))
+        return least_weight_scales(channels, self._bias(node), source=source, target=target)
 
     def _load(self, node: Node) -> Load:
         source, target = self._points[node]

@@ -25,9 +25,9 @@ from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import Precision, Ranges
 from edgeseg.errors import ConversionError, MissingDependency
 from edgeseg.export import export
+from edgeseg.export.fitting import affine
 from edgeseg.export.observing import observe_points
 from edgeseg.export.points import plan
-from edgeseg.export.fitting import affine
 from edgeseg.export.quantizing import quantize
 from edgeseg.models.checkpoint import Checkpoint
 

@@ -18,8 +18,8 @@ from edgeseg.core.quantization import Range, Ranges
 from edgeseg.errors import CheckpointError, InputError, UnknownName, UnsupportedError
 from edgeseg.export import export, fitting
 from edgeseg.export.export import deploy, export_program
-from edgeseg.export.points import fused_output, plan, point_names
-from edgeseg.export.quantizing import quantize
+from edgeseg.export.points import plan, point_names
+from edgeseg.export.quantizing import KnownRanges, points_of, quantize, stored
 from edgeseg.export.reference import TorchReference
 from edgeseg.models.checkpoint import Checkpoint
 
@@ -166,12 +166,12 @@ def test_layers_that_are_named_stay_in_float(checkpoint: Checkpoint, observed: R
 def test_dead_outputs_leave_every_multiplier_and_bias_where_kernels_can_hold_them(checkpoint: Checkpoint) -> None:
     graph = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
     found = plan(graph)
-    dead = {point.name: Range(name=point.name, low=0.0, high=0.0) for point in found.points}
-    scales = quantizing._fitting_scales(graph, found, dead)
+    dead = tuple(Range(name=point.name, low=0.0, high=0.0) for point in found.points)
+    specs, around = KnownRanges(graph, found, dead), points_of(found)
     for node in found.weighted:
-        source, target = scales[node.args[0]], scales[fused_output(node)]
-        weight, bias = (quantizing._stored(graph, argument) for argument in node.args[1:3])
-        least = quantizing._least_scales(graph, node, scales)
+        source, target = (specs.scales[name] for name in around[node])
+        weight, bias = (stored(graph, argument) for argument in node.args[1:3])
+        least = specs.least_scales(node)
         assert source * float(weight.abs().max()) / 127 / target <= fitting.LARGEST_FACTOR * 1.001
         assert float((source * least / target).min()) >= fitting.LEAST_FACTOR * 0.999
         assert float((bias.abs() / (source * least)).max()) <= fitting.LARGEST_BIAS * 1.001

@@ -10,9 +10,9 @@ from torch.fx import GraphModule
 
 from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy, export_program
+from edgeseg.export.fitting import affine
 from edgeseg.export.observing import BINS, Histogram, least_error_range, observe_points
 from edgeseg.export.points import plan
-from edgeseg.export.fitting import affine
 
 
 @pytest.fixture(scope="module")
