@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeseg.compress.distill_recipe import DistillRecipe
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import Job, stage_kind
+from edgeseg.compress.stages import Job, stage_kind, teaching
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import InputError
@@ -91,10 +90,11 @@ def _joined(first: str, second: str) -> str:
 def _check_stage(stage: StageRecipe, *, spec: ModelSpec, pictures: int) -> None:
     if stage_kind(stage.kind).trains and stage.training.run.batch > pictures:
         raise InputError(f"run.batch is {stage.training.run.batch}, but there are only {pictures} training pictures.")
-    if isinstance(stage.settings, DistillRecipe):
+    teachers = teaching(stage.settings)
+    if teachers is not None:
         from edgeseg.compress.teacher import check_teachers
 
-        check_teachers(stage.settings, classes=spec.classes)
+        check_teachers(teachers, classes=spec.classes)
 
 
 def _stated_miou(folder: Path) -> float | None:

@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from edgeseg.compress.budget import Budget
 from edgeseg.compress.importance import Batch
-from edgeseg.compress.prune import Pruned, prune
+from edgeseg.compress.prune import Measure, Pruned, prune
 from edgeseg.compress.recipe import StageRecipe
 from edgeseg.compress.stages import Job, PruneStage
+from edgeseg.core.files import read_json
+from edgeseg.core.latency import LatencyTable
+from edgeseg.core.records import encode
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, Sample, open_dataset
+from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, load_checkpoint, save_checkpoint
 from edgeseg.pixels import prepare
 from edgeseg.train.class_weights import class_weights
 from edgeseg.train.describe import versions
 from edgeseg.train.evaluate import evaluate, normalise
 from edgeseg.train.objective import Objective
+from edgeseg.train.setup import seen
+
+BATCH = 8
 
 
 def prune_stage(job: Job) -> None:
     """Write the pruned checkpoint of a stage's parent, with its score on the validation split before any training."""
-    import dataclasses
-
-    from edgeseg.core.records import encode
-
+    settings = job.stage.settings
+    assert isinstance(settings, PruneStage)
     checkpoint = load_checkpoint(job.parent, size=job.size)
     source = job.pipeline.data
     data = open_dataset(source.train, split=source.train_split)
-    pruned = prune_checkpoint(checkpoint, job.stage, data=data)
+    pruned = prune_checkpoint(checkpoint, job.stage, data=data, measure=job.measure)
     validation = open_dataset(source.val or source.train, split=source.val_split)
     score = evaluate(pruned.net, validation, spec=pruned.spec)
     account = {
         "command": job.command,
         "recipe": job.pipeline.name,
         "start": {"checkpoint": checkpoint.spec.name, "sha256": checkpoint.spec.weights_sha256},
+        "data": {"train": {**seen(data), "images": min(len(data), settings.pictures)}, "val": seen(validation)},
         "val": encode(score),
-        "prune": encode(job.stage.settings),
+        "prune": encode(settings),
         "groups": encode(pruned.groups),
         "versions": versions(),
     }
@@ -49,37 +55,47 @@ def prune_stage(job: Job) -> None:
     save_checkpoint(job.folder / "checkpoint", net=pruned.net, spec=spec, training=account)
 
 
-def prune_checkpoint(checkpoint: Checkpoint, stage: StageRecipe, *, data: Dataset) -> Pruned:
-    """Return what a prune stage makes of a checkpoint; `data` is the training split."""
+def prune_checkpoint(
+    checkpoint: Checkpoint, stage: StageRecipe, *, data: Dataset, measure: Measure | None = None
+) -> Pruned:
+    """Return what a prune stage makes of a checkpoint; `data` is the training split, `measure` times a whole net."""
     settings = stage.settings
     assert isinstance(settings, PruneStage)
-    batches: Sequence[Batch] = ()
-    objective: Callable[[Sequence[Tensor], Tensor], Tensor] | None = None
-    if settings.importance == "taylor":
-        samples = _samples(data, settings)
-        batches = tuple(_batch(sample, spec=checkpoint.spec) for sample in samples)
-        objective = _objective(stage, samples, spec=checkpoint.spec)
+    samples = _samples(data, settings)
     return prune(
         checkpoint,
-        budget=Budget(macs=settings.macs, parameters=settings.parameters),
+        budget=Budget(macs=settings.macs, parameters=settings.parameters, ms=settings.ms),
         importance=settings.importance,  # type: ignore[arg-type]
         scope=settings.scope,  # type: ignore[arg-type]
         round_to=settings.round_to,
-        batches=batches,
-        objective=objective,
+        batches=_batches(samples, spec=checkpoint.spec),
+        objective=_objective(stage, samples, spec=checkpoint.spec),
+        table=read_json(LatencyTable, Path(settings.table)) if settings.table else None,
+        measure=measure,
         keep=settings.keep,
         floor=settings.floor,
         steer=settings.steer,
+        passes=settings.passes,
     )
 
 
 def _samples(data: Dataset, settings: PruneStage) -> list[Sample]:
     order = np.random.default_rng(settings.seed).permutation(len(data))
+    if len(order) < 2:
+        raise InputError(f"{data.name} {data.split}: {len(order)} pictures; pruning needs two or more.")
     return [data.load(int(index)) for index in order[: settings.pictures]]
 
 
-def _batch(sample: Sample, *, spec: ModelSpec) -> Batch:
-    """Return a picture as the net takes it, (1, 3, H, W), and its labels at the input's size, (1, H, W)."""
+def _batches(samples: list[Sample], *, spec: ModelSpec) -> tuple[Batch, ...]:
+    """Return the pictures as the net takes them, with their labels at the input's size, two or more in each batch."""
+    count = max(1, len(samples) // BATCH)
+    parts = [samples[index::count] for index in range(count)]
+    made = [[_entry(sample, spec=spec) for sample in part] for part in parts]
+    return tuple((torch.cat([x for x, _ in part]), torch.cat([y for _, y in part])) for part in made)
+
+
+def _entry(sample: Sample, *, spec: ModelSpec) -> Batch:
+    """Return one picture, (1, 3, H, W), and its labels, (1, H, W)."""
     x = torch.from_numpy(prepare(sample.image, preprocess=spec.preprocess, tensor=spec.inputs[0]))
     x = normalise(x, spec=spec) if spec.preprocess.in_graph else x
     high, width = spec.size

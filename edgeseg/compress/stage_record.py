@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import stage_kind
+from edgeseg.compress.stages import PruneStage, stage_kind, teaching
 from edgeseg.core.files import read_json, sha256_of, write_json
 from edgeseg.core.lineage import Setting, flatten
 from edgeseg.core.records import encode
@@ -16,6 +16,8 @@ from edgeseg.errors import InputError, RecipeError, TrainingError
 
 RECORD_FILE = "stage.json"
 SCHEMA = 1
+WITHOUT_EFFECT = ("cache", "distill.cache", "table", "run.tensorboard", "data.cache")
+"""Settings from which no weight follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +40,19 @@ class StageRecord:
 def resolved(pipeline: PipelineRecipe, stage: StageRecipe, *, size: tuple[int, int]) -> dict[str, Setting]:
     """Return everything that a stage's weights follow from, beside those it starts from, as one flat table."""
     kind = stage_kind(stage.kind)
-    training = encode(stage.training)
+    training, settings = encode(stage.training), encode(stage.settings)
     assert isinstance(training, dict)
+    assert isinstance(settings, dict)
     table = {
         "kind": stage.kind,
-        "settings": encode(stage.settings),
+        **settings,
         "size": list(size),
         "data": encode(pipeline.data),
         **{name: training[name] for name in kind.tables},
-        **_teachers(stage),
+        **_inputs(stage),
     }
     flat = flatten(table)
-    # Where answers are stored, and how often a state is, changes no weight.
-    return {key: value for key, value in flat.items() if key not in ("settings.cache", "run.tensorboard")}
+    return {key: value for key, value in flat.items() if key not in WITHOUT_EFFECT}
 
 
 def begin(folder: Path, *, kind: str, parent_sha256: str, settings: dict[str, Setting]) -> StageRecord:
@@ -101,12 +103,14 @@ def check_weights(record: StageRecord, *, folder: Path, weights: Path) -> None:
         )
 
 
-def _teachers(stage: StageRecipe) -> dict[str, str]:
-    """Return the weights' hash of each teacher: a name may come to mean another checkpoint."""
-    from edgeseg.compress.distill_recipe import DistillRecipe
+def _inputs(stage: StageRecipe) -> dict[str, str]:
+    """Return the hash of what a stage reads beside its parent and the data: a name may come to mean something else."""
     from edgeseg.models import resolve_model
     from edgeseg.models.checkpoint import read_spec
 
-    if not isinstance(stage.settings, DistillRecipe):
-        return {}
-    return {f"teacher {name}": read_spec(resolve_model(name)).weights_sha256 for name in stage.settings.teachers}
+    settings, teachers = stage.settings, teaching(stage.settings)
+    found = {name: read_spec(resolve_model(name)).weights_sha256 for name in (teachers.teachers if teachers else ())}
+    told = {f"teacher {name}": sha256 for name, sha256 in found.items()}
+    if isinstance(settings, PruneStage) and settings.table:
+        told["table sha256"] = sha256_of(Path(settings.table))
+    return told

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.compress.distill_recipe import DistillRecipe
+from edgeseg.compress.qat_recipe import QatRecipe
 from edgeseg.core.names import suggestion
 from edgeseg.errors import RecipeError
 
 if TYPE_CHECKING:
+    from edgeseg.compress.prune import Measure
     from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
     from edgeseg.train.events import OnEvent
     from edgeseg.train.method import Method
@@ -33,33 +35,47 @@ class Job:
     command: str
     accelerator: str = "auto"
     on_event: OnEvent | None = None
+    measure: Measure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneStage:
-    """Structured pruning to a budget, exactly one of: the share of MACs or of parameters that stays.
+    """Structured pruning to a budget, exactly one of: the share of MACs or of parameters that stays, or milliseconds.
 
-    Channels stay multiples of `round_to`; groups that touch a layer in `keep` stay whole, and every group keeps the
-    share `floor` of its architecture's width. "taylor" looks at `pictures` training pictures with the stage's loss.
+    See `edgeseg.compress.prune` for what each means. Batch norm's statistics are taken again on `pictures` training
+    pictures, drawn by `seed`; Taylor importance takes them with the stage's loss.
     """
 
     macs: float | None = None
     parameters: float | None = None
+    ms: float | None = None
     importance: str = "magnitude"
     scope: str = "global"
     round_to: int = 8
     keep: tuple[str, ...] = ()
     floor: float = 0.25
     steer: float | None = None
+    passes: int = 1
     pictures: int = 64
     seed: int = 0
+    table: str = ""
+    """A latency table (JSON) that says what a layer costs on an engine; a budget in ms needs one."""
 
     def __post_init__(self) -> None:
-        given = [share for share in (self.macs, self.parameters) if share is not None]
-        if len(given) != 1 or not 0 < given[0] <= 1:
-            raise ValueError("give exactly one of macs and parameters, the share that stays, above 0 to 1.")
-        if self.pictures < 1 or self.seed < 0:
-            raise ValueError("pictures is 1 or more, seed 0 or more.")
+        shares = [share for share in (self.macs, self.parameters) if share is not None]
+        if len(shares) + (self.ms is not None) != 1 or not all(0 < share <= 1 for share in shares):
+            raise ValueError("give exactly one of macs and parameters, the share that stays (above 0 to 1), and ms.")
+        if self.ms is not None and (self.ms <= 0 or not self.table):
+            raise ValueError("ms is above 0 and needs a latency table; give its file as table.")
+        if self.pictures < 2 or self.seed < 0:
+            raise ValueError("pictures is 2 or more, seed 0 or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QatStage(QatRecipe):
+    """Quantization-aware training, with teachers where `distill` names them."""
+
+    distill: DistillRecipe | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +83,7 @@ class FineTune:
     """Training by labels alone: nothing to set beside the training tables."""
 
 
-Settings = PruneStage | FineTune | DistillRecipe
+Settings = PruneStage | FineTune | DistillRecipe | QatStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +116,20 @@ def _distill(stage: StageRecipe) -> Method:
     return Distill(stage.settings)
 
 
+def _qat(stage: StageRecipe) -> Method:
+    from edgeseg.compress.distill import Distill
+    from edgeseg.compress.qat import Qat
+
+    assert isinstance(stage.settings, QatStage)
+    own = Qat(stage.settings)
+    return own if stage.settings.distill is None else Distill(stage.settings.distill, student=own)
+
+
+def teaching(settings: Settings) -> DistillRecipe | None:
+    """Return the settings of the teachers that a stage listens to, or None."""
+    return settings if isinstance(settings, DistillRecipe) else getattr(settings, "distill", None)
+
+
 def _prune(job: Job) -> None:
     from edgeseg.compress.cutting import prune_stage
 
@@ -113,6 +143,7 @@ STAGES = (
     ),
     StageKind(name="finetune", settings=FineTune, does="train on labels", method=_fine_tune),
     StageKind(name="distill", settings=DistillRecipe, does="train on labels and teachers", method=_distill),
+    StageKind(name="qat", settings=QatStage, does="train through int8: weights and ranges", method=_qat),
 )  # fmt: skip
 
 

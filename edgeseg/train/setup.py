@@ -98,7 +98,7 @@ def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent 
         ),
         validation=load_samples(validation, on_event=on_event) if fabric.is_global_zero else None,
         start=start,
-        seen={"train": _seen(training), "val": _seen(validation)},
+        seen={"train": seen(training), "val": seen(validation)},
     )
     method.prepare(parts.net, spec=spec, training=parts.batches.training, on_event=on_event)
     return parts
@@ -108,7 +108,8 @@ def _each(data: Dataset) -> Iterator[Sample]:
     return (data.load(index) for index in range(len(data)))
 
 
-def _seen(data: Dataset) -> dict[str, object]:
+def seen(data: Dataset) -> dict[str, object]:
+    """Return the account of a data set for training.json."""
     return {"name": data.name, "split": data.split, "images": len(data), "licence": data.licence}
 
 
