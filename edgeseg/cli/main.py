@@ -31,6 +31,7 @@ VERBS = (
     "train",
     "compress",
     "calibrate",
+    "inspect",
     "models",
     "targets",
     "cameras",

@@ -1,0 +1,93 @@
+"""`edgeseg inspect [MODEL|ARTIFACT]`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeseg.core.lineage import LineageStep
+    from edgeseg.verbs.inspect import Inspection
+
+HELP = "say what a checkpoint or an artifact is: cost, pruned layers, ranges, lineage, licence"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="an artifact, a checkpoint folder or a bundled name")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the summary and the lineage."""
+    from edgeseg.cli import render
+    from edgeseg.verbs.inspect import inspect
+
+    found = inspect(options.model)
+    if options.json:
+        render.result_json(found)
+        return 0
+    for name, text in _facts(found):
+        render.result(f"{name:<12}{text}")
+    if found.lineage:
+        columns = ("stage", "checkpoint", "weights", "from", "data", "val mIoU %", "MACs", "parameters")
+        rows = [_step(step) for step in found.lineage]
+        render.table("Lineage", columns, rows, numbers=columns[-3:])
+    return 0
+
+
+def _facts(found: Inspection) -> list[tuple[str, str]]:
+    spec, (high, width) = found.spec, found.spec.size
+    facts = [(found.kind, f"{spec.name} ({found.path})"), ("net", f"{spec.architecture}, {len(spec.classes)} classes, "
+             f"input {high}x{width}, output stride {spec.output_stride}")]  # fmt: skip
+    if found.format:
+        facts.append(("format", f"{found.format} {found.precision}, {(found.size_bytes or 0) / 2**20:.2f} MiB"))
+    if found.macs is not None and found.parameters is not None:
+        facts.append(("cost", f"{found.macs / 1e6:.1f} M MACs, {found.parameters / 1e3:.1f} k parameters"))
+    facts.append(("pruned", _pruned(found)))
+    facts.append(("ranges", _ranges(found)))
+    facts.append(("weights", spec.weights_sha256))
+    facts.append(("licence", found.licence + (f". {found.notice}" if found.notice else "")))
+    return facts
+
+
+def _pruned(found: Inspection) -> str:
+    if not found.spec.channels:
+        return "no: as wide as its architecture"
+    if not found.pruned:
+        return f"{len(found.spec.channels)} layers are narrower than {found.spec.architecture}'s"
+    before, after = sum(item.before for item in found.pruned), sum(item.after for item in found.pruned)
+    worst = min(found.pruned, key=lambda item: item.after / item.before)
+    return (
+        f"{len(found.pruned)} layers give {after} of {before} channels ({100 * after / before:.0f} %); "
+        f"most of all {worst.name}, {worst.after} of {worst.before}"
+    )
+
+
+def _ranges(found: Inspection) -> str:
+    own = found.ranges
+    if own is None:
+        return "none"
+    told = {"qat": "trained", "static-range": "observed"}.get(own.mode, own.mode)
+    count = f"{own.count} " if found.kind == "checkpoint" else ""
+    layers = f"; in float: {', '.join(own.float_layers)}" if own.float_layers else ""
+    return f"{count}{told}, {own.pictures} pictures of {own.source}{layers}"
+
+
+def _step(step: LineageStep) -> tuple[str, ...]:
+    from edgeseg.cli import render
+
+    macs, parameters = step.metrics.get("macs"), step.metrics.get("parameters")
+    data = (
+        f"{step.data[0].name} {step.data[0].split}, {step.data[0].images} ({step.data[0].licence})" if step.data else ""
+    )
+    parent = f"{step.parent} {step.parent_sha256[:8]}" if step.parent_sha256 else "fresh weights"
+    return (
+        step.stage,
+        step.checkpoint,
+        step.weights_sha256[:8],
+        parent,
+        data,
+        render.percent(step.metrics.get("val_miou")),
+        "-" if macs is None else f"{macs / 1e6:.1f} M",
+        "-" if parameters is None else f"{parameters / 1e3:.1f} k",
+    )

@@ -1,0 +1,163 @@
+"""What a checkpoint or an artifact is: spec, cost, pruned layers, ranges, lineage, licence. Artifacts need no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.core.artifact import MANIFEST, open_artifact
+from edgeseg.core.files import read_json
+from edgeseg.core.lineage import LineageStep
+from edgeseg.core.quantization import Ranges
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import CheckpointError, RecipeError
+
+if TYPE_CHECKING:
+    from edgeseg.models import Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedLayer:
+    """A layer's outputs in the architecture and in this net."""
+
+    name: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangesAccount:
+    """Where a checkpoint's or artifact's activation ranges come from, and what stays in float."""
+
+    count: int
+    observer: str
+    mode: str
+    pictures: int
+    source: str
+    float_layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """A checkpoint or an artifact, as its own files tell. What an artifact does not tell is None or empty."""
+
+    kind: str
+    path: Path
+    spec: ModelSpec
+    macs: int | None
+    parameters: int | None
+    pruned: tuple[PrunedLayer, ...]
+    ranges: RangesAccount | None
+    lineage: tuple[LineageStep, ...]
+    licence: str
+    notice: str
+    format: str = ""
+    precision: str = ""
+    size_bytes: int | None = None
+
+
+def inspect(model: str | None) -> Inspection:
+    """Return what is known of an artifact's folder, a checkpoint's, or a bundled name.
+
+    Raises:
+        ArtifactError, CheckpointError: an artifact or checkpoint that is damaged.
+        InputError, UnknownName: no such thing.
+    """
+    path = Path(model).expanduser() if model else None
+    if path is not None and (path / MANIFEST).is_file():
+        return _artifact(path)
+    return _checkpoint(model)
+
+
+def _artifact(path: Path) -> Inspection:
+    artifact = open_artifact(path)
+    manifest = artifact.manifest
+    seen, steps = manifest.calibration, manifest.lineage.steps
+    metrics = steps[-1].metrics if steps else {}
+    ranges = None
+    if manifest.scheme.name == "int8" and seen is not None:
+        ranges = RangesAccount(
+            count=manifest.report.ops_quantized,
+            observer="",
+            mode=manifest.scheme.mode,
+            pictures=len(seen.item_ids),
+            source=f"{seen.source} {seen.split}",
+            float_layers=manifest.scheme.float_layers,
+        )
+    return Inspection(
+        kind="artifact",
+        path=path,
+        spec=manifest.spec,
+        macs=int(metrics["macs"]) if "macs" in metrics else None,
+        parameters=int(metrics["parameters"]) if "parameters" in metrics else None,
+        pruned=(),
+        ranges=ranges,
+        lineage=steps,
+        licence=manifest.licence,
+        notice=manifest.notice,
+        format=manifest.format,
+        precision=manifest.scheme.name,
+        size_bytes=artifact.size_bytes,
+    )
+
+
+def _checkpoint(model: str | None) -> Inspection:
+    from edgeseg.models import cost, load_checkpoint, resolve_model
+    from edgeseg.models.lineage import read_lineage
+
+    path = resolve_model(model)
+    checkpoint = load_checkpoint(path)
+    price = cost(checkpoint.net, size=checkpoint.spec.size)
+    return Inspection(
+        kind="checkpoint",
+        path=path,
+        spec=checkpoint.spec,
+        macs=price.macs,
+        parameters=price.parameters,
+        pruned=_pruned(checkpoint),
+        ranges=_ranges(checkpoint),
+        lineage=read_lineage(path),
+        licence=checkpoint.spec.licence,
+        notice=checkpoint.spec.notice,
+    )
+
+
+def _pruned(checkpoint: Checkpoint) -> tuple[PrunedLayer, ...]:
+    """Return the convolutions and linear layers with fewer outputs than the architecture's."""
+    from torch import nn
+
+    from edgeseg.models import build
+
+    spec = checkpoint.spec
+    if not spec.channels:
+        return ()
+    plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    found = []
+    for layer in spec.channels:
+        own = plain.get_submodule(layer.name)
+        before = (
+            own.out_channels if isinstance(own, nn.Conv2d) else own.out_features if isinstance(own, nn.Linear) else 0
+        )
+        if before > layer.outputs:
+            found.append(PrunedLayer(name=layer.name, before=before, after=layer.outputs))
+    return tuple(found)
+
+
+def _ranges(checkpoint: Checkpoint) -> RangesAccount | None:
+    path = checkpoint.folder / "ranges.json"
+    if not path.is_file():
+        return None
+    try:
+        ranges = read_json(Ranges, path)
+    except RecipeError as error:
+        raise CheckpointError(f"{path}: damaged: {error} Calibrate again with: edgeseg calibrate") from error
+    seen = ranges.calibration
+    return RangesAccount(
+        count=len(ranges.ranges),
+        observer=ranges.observer,
+        mode=ranges.mode,
+        pictures=len(seen.item_ids),
+        source=f"{seen.source} {seen.split}",
+        float_layers=ranges.float_layers,
+    )
