@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 TALKATIVE = ("torchao", "torch.utils._pytree")
 
 
-def lower(program: object, *, shape: tuple[int, ...], int8: bool) -> bytes:
-    """Return the flatbuffer of a program that takes uint8 of `shape`, channels last throughout.
+def lower(program: object, *, shape: tuple[int, ...], int8: bool, dtype: str = "uint8") -> bytes:
+    """Return the flatbuffer of a program that takes a tensor of `shape` and `dtype`, channels last throughout.
 
     Raises:
         ConversionError: litert-torch failed, in its own words.
@@ -45,7 +45,7 @@ def lower(program: object, *, shape: tuple[int, ...], int8: bool) -> bytes:
             module = cast("ExportedProgram", program).module()
             for part in module.modules():
                 part.training = False  # an exported graph has no other mode, but its flag says so
-            example = (torch.zeros(shape, dtype=torch.uint8),)
+            example = (torch.zeros(shape, dtype=getattr(torch, dtype)),)
             litert_torch.convert(module, example, quant_config=config).export(str(path))
         except Exception as error:  # torch, MLIR and the converter each raise their own kinds
             raise ConversionError(f"litert-torch failed: {type(error).__name__}: {error}") from error
