@@ -21,7 +21,7 @@ from edgeseg.errors import InputError
 from edgeseg.runtime.hud import Hud
 
 LEAST_FREE_BYTES = 16 << 20
-LEAST_GROWTH_BYTES = 1 << 20
+"""What a video may grow between two looks, and needs to be finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +201,7 @@ def refuse_full_disk(path: Path, *, partial: Path | None = None) -> None:
     if partial is None or limit_bytes is None:
         return
     size_bytes = partial.stat().st_size if partial.exists() else 0
-    if size_bytes + LEAST_GROWTH_BYTES > limit_bytes:
+    if size_bytes + min(LEAST_FREE_BYTES, limit_bytes // 2) > limit_bytes:
         raise InputError(
             f"{path}: has {size_bytes >> 10} kB, and this process may write files of {limit_bytes >> 10} kB at most. "
             "See ulimit -f."

@@ -1,0 +1,92 @@
+"""What lands in files and functions: exact labels, class areas, several sinks at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from contracts import tiny_artifact as tiny
+
+from edgeseg.errors import InputError
+from edgeseg.runtime import AreaLines, LabelFolder, VideoSink, load, open_camera, run
+from edgeseg.runtime.hud import Hud
+from edgeseg.runtime.sinks import View
+from edgeseg.runtime.web import WebAddress, WebSink
+
+HUD = Hud(title="x", fps=1.0, stages_ms={})
+
+
+def view(index: int, size: tuple[int, int] = tiny.SIZE) -> View:
+    image = tiny.picture(size, seed=index)
+    labels = (image[:, :, 0] // 64).astype(np.uint8)
+    return View(index=index, image=image, labels=labels, captured_s=time.monotonic() - 0.05, picture=image, hud=HUD)
+
+
+def test_areas_are_each_classes_share_of_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "areas.jsonl"
+    with AreaLines(path, classes=tiny.CLASSES) as sink:
+        assert all(sink.write(view(index)) for index in range(3))
+        assert len(path.read_text().splitlines()) == 3, "a line can be read as soon as its frame is done"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1, 2]
+    for index, line in enumerate(lines):
+        expected = [float((view(index).labels == number).mean()) for number in range(4)]
+        assert tuple(line["areas"]) == tiny.CLASSES
+        np.testing.assert_allclose(list(line["areas"].values()), expected, atol=1e-6)
+        assert line["age_ms"] >= 50
+        assert datetime.fromisoformat(line["time"]).tzinfo is not None
+
+
+@pytest.mark.parametrize("make", [lambda path: AreaLines(path, classes=tiny.CLASSES), LabelFolder])
+def test_places_that_cannot_be_written_are_refused_before_the_first_frame(tmp_path: Path, make: type) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError), make(tmp_path / "file" / "below"):
+        pass
+
+
+def test_a_label_map_that_cannot_be_written_leaves_no_part(tmp_path: Path) -> None:
+    with LabelFolder(tmp_path) as sink:
+        sink.write(view(0))
+        (tmp_path / "000001.png").mkdir()
+        with pytest.raises(InputError, match="cannot be written"):
+            sink.write(view(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000.png", "000001.png"]
+
+
+def test_a_recording_goes_on_when_the_source_changes_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "out.mkv"
+    with VideoSink(path, fps=10) as sink:
+        for index in range(4):
+            sink.write(view(index, (64, 96) if index < 2 else (96, 128)))
+    capture = cv2.VideoCapture(str(path))
+    shapes = [capture.read()[1].shape for _ in range(4)]
+    capture.release()
+    assert shapes == [(64, 96, 3)] * 4
+
+
+def test_several_sinks_and_a_function_get_the_same_frames(tmp_path: Path) -> None:
+    given: dict[int, np.ndarray] = {}
+    with load(tiny.make_artifact(tmp_path / "artifact").folder, threads=1) as session:
+        web = WebSink(session.artifact.manifest.spec, address=WebAddress(port=0))
+        sinks = (
+            VideoSink(tmp_path / "o.mp4", fps=30),
+            LabelFolder(tmp_path / "labels"),
+            AreaLines(tmp_path / "areas.jsonl", classes=tiny.CLASSES),
+            web,
+        )
+        with open_camera("synthetic:1", size=(48, 64)) as camera:
+            result = run(
+                session, camera, sinks=sinks, on_labels=lambda index, labels: given.update({index: labels}) or index < 4
+            )
+    assert result.frames == 5, "the function answered False at frame 4"
+    assert sorted(given) == [0, 1, 2, 3, 4]
+    for index, labels in given.items():
+        saved = cv2.imread(str(tmp_path / "labels" / f"{index:06d}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(saved, labels)
+    assert len((tmp_path / "areas.jsonl").read_text().splitlines()) == 5
+    assert (tmp_path / "o.mp4").stat().st_size > 1000
