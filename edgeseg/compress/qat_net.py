@@ -14,7 +14,7 @@ from edgeseg.compress.qat_points import AverageRange, FakeActivation, FakeWeight
 from edgeseg.compress.qat_recipe import QatRecipe
 from edgeseg.core.chatter import hushed
 from edgeseg.core.quantization import Range
-from edgeseg.export.fitting import SMALLEST_SCALE, Load, fitting_scales, least_weight_scales
+from edgeseg.export.fitting import Load, affine, fitting_scales, least_weight_scales
 from edgeseg.export.folding import fold_batch_norms, simplify
 from edgeseg.export.points import Point, aten, plan
 
@@ -101,11 +101,15 @@ class QuantNet(nn.Module):
 
     @torch.no_grad()
     def _fit(self) -> None:
-        raw = torch.stack([self.point(name).raw_scale() for name in self._points]).tolist()
-        scales = {name: max(scale, SMALLEST_SCALE) for name, scale in zip(self._points, raw, strict=True)}
+        """Set every scale and zero point from the ranges, and the least scales of the weights."""
+        points = {name: self.point(name) for name in self._points}
+        # One read of all numbers: on an accelerator each read waits for the device.
+        ends = torch.stack([end for point in points.values() for end in point.ends()]).view(-1, 2).tolist()
+        ranges = dict(zip(points, ends, strict=True))
+        scales = {name: affine(low, high)[0] for name, (low, high) in ranges.items()}
         fitting = fitting_scales(scales, self._loads())
-        for name in self._points:
-            self.point(name).least_scale = fitting[name] if fitting[name] > scales[name] else SMALLEST_SCALE
+        for name, point in points.items():
+            point.scale, point.zero_point = affine(*ranges[name], least_scale=fitting[name])
         for wire in self._wires:
             weight, bias = self._stored(wire.weight), self._stored(wire.bias) if wire.bias else None
             fake = self.graph.get_submodule(wire.fake)
@@ -115,7 +119,6 @@ class QuantNet(nn.Module):
             fake.least_scales = least.to(weight)
 
     def _loads(self) -> list[Load]:
-        # One read of all numbers: on an accelerator each read waits for the device.
         largest = [self._stored(wire.weight).abs().max() for wire in self._wires]
         heaviest = [self._stored(wire.bias).abs().max() for wire in self._wires if wire.bias]
         weights, biases = torch.stack(largest).tolist(), iter(torch.stack([*heaviest, largest[0]]).tolist())

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torchao.quantization.pt2e import FakeQuantizeBase
 
-from edgeseg.export.fitting import SMALLEST_SCALE
-
 LOWEST, HIGHEST = -128, 127
 LARGEST_WEIGHT = 127
 # torchao's observers take no smaller weight scale; training must find the same.
@@ -17,12 +15,15 @@ EPS = torch.finfo(torch.float32).eps
 
 
 class FakeActivation(FakeQuantizeBase):
-    """Rounds a tensor to 256 steps between two ends that the subclass knows; zero is one of the steps."""
+    """Rounds a tensor to 256 steps between two ends that the subclass knows; zero is one of the steps.
+
+    `scale` and `zero_point` are set from outside before each pass: they depend on what the kernels around can hold.
+    """
 
     def __init__(self, **_: object) -> None:
         super().__init__()
         self.frozen = False
-        self.least_scale = SMALLEST_SCALE
+        self.scale, self.zero_point = 1.0, 0
         self.dtype = torch.int8
         self.quant_min, self.quant_max, self.qscheme = LOWEST, HIGHEST, torch.per_tensor_affine
 
@@ -30,32 +31,20 @@ class FakeActivation(FakeQuantizeBase):
         """Return lowest and highest value, scalars; the lowest is 0 or less, the highest 0 or more."""
         raise NotImplementedError
 
-    def raw_scale(self) -> Tensor:
-        """Return the scale, a scalar, before `least_scale`."""
-        low, high = self.ends()
-        return ((high - low) / 255.0).detach()
-
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        """Return scale and zero point, scalars; the zero point is a whole number but has the ends' gradient."""
-        low, high = self.ends()
-        scale = ((high - low) / 255.0).clamp_min(self.least_scale)
-        exact = LOWEST - low / scale
-        whole = exact.detach().round().clamp(LOWEST, HIGHEST)
-        return scale, exact + (whole - exact).detach()
+        """Return scale and zero point of the last pass, scalars."""
+        return torch.tensor(self.scale), torch.tensor(self.zero_point)
 
     def range(self) -> tuple[float, float]:
-        """Return the (low, high) whose scale and zero point are exactly those of training."""
-        with torch.no_grad():
-            scale, zero_point = (item.item() for item in self.calculate_qparams())
-        zero_point = round(zero_point)
-        return (LOWEST - zero_point) * scale, (HIGHEST - zero_point) * scale
+        """Return the (low, high) whose scale and zero point are exactly those of the last pass."""
+        return (LOWEST - self.zero_point) * self.scale, (HIGHEST - self.zero_point) * self.scale
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x on the grid, of the same shape."""
-        scale, zero_point = self.calculate_qparams()
+        low, high = self.ends()
         if self.frozen or not torch.is_grad_enabled():
-            scale, zero_point = scale.detach(), zero_point.detach()
-        return _Rounded.apply(x, scale, zero_point)  # type: ignore[no-any-return,no-untyped-call]
+            low, high = low.detach(), high.detach()
+        return _Rounded.apply(x, low, high, self.scale, self.zero_point)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class LearnedRange(FakeActivation):
@@ -100,7 +89,7 @@ class AverageRange(FakeActivation):
     def forward(self, x: Tensor) -> Tensor:
         """Return x on the grid, of the same shape."""
         if self.training and not self.frozen:
-            low, high = torch.aminmax(x.detach())
+            low, high = torch.aminmax(_flat(x.detach()))
             self.low.lerp_(low.clamp_max(0.0), self._rate)
             self.high.lerp_(high.clamp_min(0.0), self._rate)
         return super().forward(x)
@@ -142,25 +131,44 @@ class _Rounded(torch.autograd.Function):
     """Fake quantization with LSQ's gradients.
 
     With y the rounded x and m = 1 where x lies within the range: dy/dx = m, dy/dscale = (y - m x) / scale,
-    dy/dzero = -scale (1 - m).
+    dy/dzero = -scale (1 - m). From there to the ends: scale = (high - low) / 255, zero = -128 - low / scale.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
-        y, inside = torch._fake_quantize_per_tensor_affine_cachemask_tensor_qparams(
-            x, scale, zero_point.to(torch.int32), scale.new_ones(1), LOWEST, HIGHEST
-        )
-        ctx.learned = scale.requires_grad
-        ctx.save_for_backward(inside, *((x, y, scale) if ctx.learned else ()))
+    def forward(ctx: Any, x: Tensor, low: Tensor, high: Tensor, scale: float, zero_point: int) -> Tensor:
+        # Plain operations in place: several times faster on a CPU than PyTorch's own fake quantization.
+        y = x.mul(1.0 / scale).round_().clamp_(LOWEST - zero_point, HIGHEST - zero_point).mul_(scale)
+        ctx.scale, ctx.zero_point = scale, zero_point
+        learned = low.requires_grad or high.requires_grad
+        ctx.save_for_backward(x, *((y, low, high) if learned else ()))
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        if not ctx.learned:
-            (inside,) = ctx.saved_tensors
-            return grad * inside, None, None
-        inside, x, y, scale = ctx.saved_tensors
-        passed = grad * inside
-        of_scale = ((grad * y).sum() - (passed * x).sum()) / scale
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, *learned = ctx.saved_tensors
+        scale, zero_point = ctx.scale, ctx.zero_point
+        edges = (LOWEST - zero_point - 0.5) * scale, (HIGHEST - zero_point + 0.5) * scale
+        passed = torch.ops.aten.hardtanh_backward(grad, x, *edges)
+        if not learned:
+            return passed, None, None, None, None
+        y, low, high = learned
+        span = high - low
+        of_scale = (_dot(grad, y) - _dot(passed, x)) / scale
         of_zero = -scale * (grad.sum() - passed.sum())
-        return passed, of_scale, of_zero
+        return passed, *_of_ends(of_scale, of_zero, low=low, high=high, span=span), None, None
+
+
+def _of_ends(of_scale: Tensor, of_zero: Tensor, *, low: Tensor, high: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of both ends from those of scale and zero point; 0 for a range without a width."""
+    share = 255.0 * of_zero / span.square()
+    of_low, of_high = -of_scale / 255.0 - share * high, of_scale / 255.0 + share * low
+    return torch.where(span > 0, of_low, 0.0), torch.where(span > 0, of_high, 0.0)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(_flat(a), _flat(b))
+
+
+def _flat(x: Tensor) -> Tensor:
+    """Return x as a vector, in channels-last order where it has four dimensions: a view where it is stored so."""
+    return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).reshape(-1)
