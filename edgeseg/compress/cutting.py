@@ -13,7 +13,7 @@ from edgeseg.compress.budget import Budget
 from edgeseg.compress.importance import Batch
 from edgeseg.compress.prune import Measure, Pruned, prune
 from edgeseg.compress.recipe import StageRecipe
-from edgeseg.compress.stages import Job, PruneStage
+from edgeseg.compress.stages import Clock, Job, PruneStage
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.records import encode
@@ -29,6 +29,7 @@ from edgeseg.train.objective import Objective
 from edgeseg.train.setup import seen
 
 BATCH = 8
+TIMES_FILE = "layer_times.json"
 
 
 def prune_stage(job: Job) -> None:
@@ -38,7 +39,7 @@ def prune_stage(job: Job) -> None:
     checkpoint = load_checkpoint(job.parent, size=job.size)
     source = job.pipeline.data
     data = open_dataset(source.train, split=source.train_split)
-    pruned = prune_checkpoint(checkpoint, job.stage, data=data, measure=job.measure)
+    pruned = prune_checkpoint(checkpoint, job.stage, data=data, clock=job.clock, times=job.folder / TIMES_FILE)
     validation = open_dataset(source.val or source.train, split=source.val_split)
     score = evaluate(pruned.net, validation, spec=pruned.spec)
     account = {
@@ -56,9 +57,22 @@ def prune_stage(job: Job) -> None:
 
 
 def prune_checkpoint(
-    checkpoint: Checkpoint, stage: StageRecipe, *, data: Dataset, measure: Measure | None = None
+    checkpoint: Checkpoint,
+    stage: StageRecipe,
+    *,
+    data: Dataset,
+    clock: Clock | None = None,
+    times: Path | None = None,
 ) -> Pruned:
-    """Return what a prune stage makes of a checkpoint; `data` is the training split, `measure` times a whole net."""
+    """Return what a prune stage makes of a checkpoint.
+
+    `data` is the training split; `clock` times layers (kept in the file `times`) and nets where the stage names an
+    engine.
+
+    Raises:
+        InputError: an engine is named and there is no clock, or a latency table of another engine.
+        Others as `prune` does.
+    """
     settings = stage.settings
     assert isinstance(settings, PruneStage)
     samples = _samples(data, settings)
@@ -70,13 +84,42 @@ def prune_checkpoint(
         round_to=settings.round_to,
         batches=_batches(samples, spec=checkpoint.spec),
         objective=_objective(stage, samples, spec=checkpoint.spec),
-        table=read_json(LatencyTable, Path(settings.table)) if settings.table else None,
-        measure=measure,
+        table=_table(checkpoint, settings, clock=clock, times=times),
+        measure=_measure(settings, clock=clock),
         keep=settings.keep,
         floor=settings.floor,
         steer=settings.steer,
         passes=settings.passes,
     )
+
+
+def _table(
+    checkpoint: Checkpoint, settings: PruneStage, *, clock: Clock | None, times: Path | None
+) -> LatencyTable | None:
+    if not settings.engine:
+        return None
+    if not settings.table:
+        return _needed(clock).table(checkpoint, settings.engine, settings.threads, times)
+    found = read_json(LatencyTable, Path(settings.table))
+    if (found.engine, found.threads) != (settings.engine, settings.threads):
+        raise InputError(
+            f"{settings.table}: holds times of {found.engine} on {found.threads} threads; the stage names "
+            f"{settings.engine} on {settings.threads}. Give another table."
+        )
+    return found
+
+
+def _measure(settings: PruneStage, *, clock: Clock | None) -> Measure | None:
+    if settings.ms is None:
+        return None
+    timer = _needed(clock)
+    return lambda checkpoint: timer.net(checkpoint, settings.engine, settings.threads)
+
+
+def _needed(clock: Clock | None) -> Clock:
+    if clock is None:
+        raise InputError("A prune stage with an engine needs a clock: run it with `edgeseg compress`.")
+    return clock
 
 
 def _samples(data: Dataset, settings: PruneStage) -> list[Sample]:

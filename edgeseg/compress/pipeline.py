@@ -20,7 +20,7 @@ from edgeseg.compress.stage_record import (
     read_record,
     resolved,
 )
-from edgeseg.compress.stages import Job, stage_kind
+from edgeseg.compress.stages import Clock, Job, stage_kind
 from edgeseg.core.files import MARKER, refuse_foreign, write_json
 from edgeseg.core.names import unknown
 from edgeseg.errors import InputError
@@ -75,11 +75,13 @@ def compress(
     on_event: OnPipelineEvent | None = None,
     command: str = "",
     accelerator: str = "auto",
+    clock: Clock | None = None,
 ) -> CompressionResult:
     """Return the result of all stages of `recipe`, each in `out/NN-kind`, and of the calibration in `out/checkpoint`.
 
     With `resume`, finished stages are taken as they are and a half-done one goes on from its last state, bit for bit on
-    the same machine. `only` (a number, a kind or `NN-kind`) runs one stage; those before it must be done.
+    the same machine. `only` (a number, a kind or `NN-kind`) runs one stage; those before it must be done. `clock` is
+    for prune stages that name an engine; what they measure differs a little from run to run.
 
     Raises:
         InputError: a folder that is not a pipeline's, one that holds another, or a stage made from other settings.
@@ -103,6 +105,7 @@ def compress(
         job = Job(
             pipeline=recipe, stage=stage, number=number, parent=parent, folder=out / folder_name(number, stage),
             size=start.size, command=command, accelerator=accelerator, on_event=on_event,
+            clock=clock,
         )  # fmt: skip
         record = _stage(job, total=len(recipe.stages), on_event=on_event)
         results.append(_result(job, record))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgeseg.compress.checking import check_start, open_training
 from edgeseg.compress.pipeline import folder_name
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import PruneStage, stage_kind
+from edgeseg.compress.stages import Clock, PruneStage, stage_kind
 from edgeseg.core.lineage import Setting, flatten
 from edgeseg.core.records import encode
 from edgeseg.models import Checkpoint, Cost, cost, load_checkpoint
@@ -17,7 +17,7 @@ from edgeseg.models import Checkpoint, Cost, cost, load_checkpoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
-    """One stage: its settings that differ from their defaults, the net before and after, and epochs and steps."""
+    """One stage: the settings that matter most, the net before and after, and epochs and steps."""
 
     folder: str
     kind: str
@@ -41,7 +41,7 @@ class PipelinePlan:
     stages: tuple[PlannedStage, ...]
 
 
-def plan_pipeline(recipe: PipelineRecipe) -> PipelinePlan:
+def plan_pipeline(recipe: PipelineRecipe, *, clock: Clock | None = None) -> PipelinePlan:
     """Return the plan of a recipe; nothing is written.
 
     Raises:
@@ -52,7 +52,7 @@ def plan_pipeline(recipe: PipelineRecipe) -> PipelinePlan:
     checkpoint = load_checkpoint(start.folder, size=recipe.size)
     stages = []
     for number, stage in enumerate(recipe.stages, 1):
-        after = _changed(checkpoint, recipe, stage)
+        after = _changed(checkpoint, recipe, stage, clock=clock)
         epochs = stage.training.schedule.epochs if stage_kind(stage.kind).trains else 0
         stages.append(
             PlannedStage(
@@ -77,13 +77,13 @@ def plan_pipeline(recipe: PipelineRecipe) -> PipelinePlan:
     )
 
 
-def _changed(checkpoint: Checkpoint, recipe: PipelineRecipe, stage: StageRecipe) -> Checkpoint:
+def _changed(checkpoint: Checkpoint, recipe: PipelineRecipe, stage: StageRecipe, *, clock: Clock | None) -> Checkpoint:
     """Return the checkpoint with its net as wide as the stage leaves it."""
     if not isinstance(stage.settings, PruneStage):
         return checkpoint
     from edgeseg.compress.cutting import prune_checkpoint
 
-    pruned = prune_checkpoint(checkpoint, stage, data=open_training(recipe))
+    pruned = prune_checkpoint(checkpoint, stage, data=open_training(recipe), clock=clock)
     return dataclasses.replace(checkpoint, net=pruned.net, spec=pruned.spec)
 
 
@@ -93,13 +93,12 @@ def _steps_per_epoch(stage: StageRecipe, *, pictures: int) -> int:
 
 
 def _told(stage: StageRecipe) -> dict[str, Setting]:
-    """Return the settings of a stage that are not their defaults, and the learning rate of one that trains."""
-    kind = stage_kind(stage.kind)
+    """Return the settings of a stage's kind that are not their defaults; of one that trains also rate, batch, seed."""
     own = flatten(_differing(stage.settings))
-    if not kind.trains:
+    if not stage_kind(stage.kind).trains:
         return own
-    training = {name: _differing(getattr(stage.training, name)) for name in kind.tables if name not in ("schedule",)}
-    return {**own, "optimizer.rate": stage.training.optimizer.rate, **flatten(training)}
+    tables = stage.training
+    return {**own, "rate": tables.optimizer.rate, "batch": tables.run.batch, "seed": tables.run.seed}
 
 
 def _differing(record: object) -> dict[str, object]:

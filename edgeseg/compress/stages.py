@@ -13,13 +13,26 @@ from edgeseg.core.names import suggestion
 from edgeseg.errors import RecipeError
 
 if TYPE_CHECKING:
-    from edgeseg.compress.prune import Measure
     from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
+    from edgeseg.core.latency import LatencyTable
+    from edgeseg.models import Checkpoint
     from edgeseg.train.events import OnEvent
     from edgeseg.train.method import Method
 
 TABLES = ("augment", "loss", "optimizer", "schedule", "run")
 """The tables of a training recipe that a stage which trains may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """How pruning learns what things cost on an engine; given by whoever may open engines.
+
+    `table` takes (checkpoint, engine, threads, file to keep the times in or None), `net` the first three; times are in
+    milliseconds.
+    """
+
+    table: Callable[[Checkpoint, str, int, Path | None], LatencyTable]
+    net: Callable[[Checkpoint, str, int], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +48,7 @@ class Job:
     command: str
     accelerator: str = "auto"
     on_event: OnEvent | None = None
-    measure: Measure | None = None
+    clock: Clock | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +71,20 @@ class PruneStage:
     passes: int = 1
     pictures: int = 64
     seed: int = 0
+    engine: str = ""
+    """Where time is taken: the layers' one by one to choose what goes, and, for a budget in ms, the whole net's."""
+    threads: int = 1
     table: str = ""
-    """A latency table (JSON) that says what a layer costs on an engine; a budget in ms needs one."""
+    """The layers' times (JSON), taken before on the same engine; without it they are taken by the stage."""
 
     def __post_init__(self) -> None:
         shares = [share for share in (self.macs, self.parameters) if share is not None]
         if len(shares) + (self.ms is not None) != 1 or not all(0 < share <= 1 for share in shares):
             raise ValueError("give exactly one of macs and parameters, the share that stays (above 0 to 1), and ms.")
-        if self.ms is not None and (self.ms <= 0 or not self.table):
-            raise ValueError("ms is above 0 and needs a latency table; give its file as table.")
+        if (self.ms is not None and self.ms <= 0) or self.threads < 1:
+            raise ValueError("ms is above 0, threads 1 or more.")
+        if not self.engine and (self.ms is not None or self.table):
+            raise ValueError('ms and table need the engine that they are measured on, for example "onnxruntime".')
         if self.pictures < 2 or self.seed < 0:
             raise ValueError("pictures is 2 or more, seed 0 or more.")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.compress.pipeline import CompressionResult, OnPipelineEvent
 from edgeseg.compress.recipe import PipelineRecipe, override_pipeline, read_pipeline
+from edgeseg.compress.stages import Clock
 
 if TYPE_CHECKING:
     from edgeseg.compress.planning import PipelinePlan
@@ -19,7 +20,7 @@ def plan(recipe: str | Path, *, data: str | None = None, init: str | None = None
     """
     from edgeseg.compress.planning import plan_pipeline
 
-    return plan_pipeline(_read(recipe, data=data, init=init))
+    return plan_pipeline(_read(recipe, data=data, init=init), clock=_clock())
 
 
 def compress(
@@ -41,7 +42,18 @@ def compress(
 
     read = _read(recipe, data=data, init=init)
     folder = out or Path("runs") / read.name
-    return run(read, out=folder, resume=resume, only=only, on_event=on_event, command=command)
+    return run(read, out=folder, resume=resume, only=only, on_event=on_event, command=command, clock=_clock())
+
+
+def _clock() -> Clock:
+    from edgeseg.verbs.latency_table import latency_table, time_net
+
+    return Clock(
+        table=lambda checkpoint, engine, threads, cache: latency_table(
+            checkpoint, engine=engine, threads=threads, cache=cache
+        ),
+        net=lambda checkpoint, engine, threads: time_net(checkpoint, engine=engine, threads=threads),
+    )
 
 
 def _read(recipe: str | Path, *, data: str | None, init: str | None) -> PipelineRecipe:
