@@ -56,7 +56,8 @@ def _write_all(pipe: object, data: bytes | memoryview) -> None:
 
 
 def _leave_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not through sys.stdin: a thread that waits inside it aborts the interpreter at its end
+        pass
     os._exit(0)
 
 

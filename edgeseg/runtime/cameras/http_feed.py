@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import re
 import select
@@ -70,8 +71,9 @@ class HttpFeed:
             bodies = self._parts.feed(self._receive(deadline_s))
         # What has piled up behind a slow decoder is not worth decoding any more.
         arrived_s = time.monotonic()
-        while self._more() and time.monotonic() < arrived_s + STEP_S:
-            bodies += self._parts.feed(self._receive(deadline_s))
+        with contextlib.suppress(CameraError):  # the next read says so, after these pictures
+            while self._more() and time.monotonic() < arrived_s + STEP_S:
+                bodies += self._parts.feed(self._receive(deadline_s))
         return self._newest(bodies, arrived_s)
 
     def interrupt(self) -> None:

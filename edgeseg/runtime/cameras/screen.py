@@ -123,7 +123,7 @@ class ScreenFeed:
 def _opened() -> Any:
     import mss
 
-    return mss.mss()
+    return mss.MSS() if hasattr(mss, "MSS") else mss.mss()  # renamed in 10.2
 
 
 def _display_fault() -> str:

@@ -54,6 +54,8 @@ class Y4mReader:
     def picture(self) -> np.ndarray:
         """Return the next picture (H, W, 3) BGR uint8; raises `BadVideo`."""
         while (mark := self._take(len(FRAME))) != FRAME:
+            if mark != MAGIC[: len(FRAME)]:  # y4menc tells a new size to nobody
+                raise BadVideo("its pictures changed their size")
             self._start(mark)
         if self._planes is None:
             self._planes = self._found()
