@@ -22,10 +22,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", metavar="N", type=positive, default=200, help="counted runs (default: 200)")
     parser.add_argument("--warmup", metavar="N", type=positive, default=20, help="runs before them (default: 20)")
     parser.add_argument("--device", metavar="NAME", help="what to call this machine in the results")
-    parser.add_argument("--data", metavar="DIR|SET", help="measure accuracy on this data set too")
+    parser.add_argument(
+        "--data",
+        metavar="DIR|SET",
+        help="measure accuracy too, on a data set folder or streets[:count[:seed]]",
+    )
     parser.add_argument("--split", default="val", help="of --data (default: val)")
-    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N pictures of --data")
-    parser.add_argument("--out", metavar="PATH", type=Path, help="write one JSON file a run: a folder, or one file")
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=positive,
+        help="only the first N pictures of --data (default: all)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        type=Path,
+        help="write the measurements: a folder for one JSON file each, or one .json file (default: print only)",
+    )
     add_engine(parser)
 
 

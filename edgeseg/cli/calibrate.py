@@ -12,10 +12,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import positive
 
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="a checkpoint folder or a bundled name")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a checkpoint folder or a bundled name (default: fast_scnn)",
+    )
     parser.add_argument("--data", metavar="DIR|SET", required=True, help="train pictures, or streets[:count[:seed]]")
     parser.add_argument("--count", metavar="N", type=positive, default=64, help="pictures to select (default: 64)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the selection (default: 0)")
     parser.add_argument(
         "--out", metavar="FILE", type=Path, help="where to write (default: ranges.json in the checkpoint)"
     )

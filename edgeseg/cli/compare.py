@@ -15,11 +15,30 @@ HELP = "put measurements side by side: table, HTML report, and a gate for contin
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("results", metavar="RESULT", nargs="+", type=Path, help="JSON files or folders of bench --out")
+    parser.add_argument(
+        "results",
+        metavar="RESULT",
+        nargs="+",
+        type=Path,
+        help="JSON files or folders of bench --out",
+    )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a self-contained report")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown, for a README or a review")
-    parser.add_argument("--baseline", metavar="X", help="artifact to hold all against (default: fp32, same engine)")
-    parser.add_argument("--gate", metavar="RULES", help='such as "miou>=60,p99_ms<=40"; status 3 where one fails')
+    parser.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print the table as Markdown, for a README or a review",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="X",
+        help="artifact to hold all others against (default: the fp32 one of the same net and engine)",
+    )
+    parser.add_argument(
+        "--gate",
+        metavar="RULES",
+        help='rules such as "miou>=60,p99_ms<=40", status 3 where one fails; also miou_drop, agreement, '
+        "boundary_f1, fps, speed_up, size_mb, memory_mb",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

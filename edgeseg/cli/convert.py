@@ -17,18 +17,49 @@ HELP = "turn a checkpoint into proven artifacts for one or more targets"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="fast_scnn:camvid, a checkpoint folder ... (default: the bundled one)"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a name of edgeseg models, or a checkpoint folder (default: fast_scnn)",
     )
     parser.add_argument(
-        "--target", metavar="T", action="append", required=True, help="a format or a device; may be given several times"
+        "--target",
+        metavar="T",
+        action="append",
+        required=True,
+        help="a format or a device (edgeseg targets lists them), or ./board.toml; may be given several times",
     )
-    parser.add_argument("--precision", choices=("auto", "fp32", "fp16", "int8"), default="auto")
     parser.add_argument(
-        "--calibration", metavar="DIR|SET", help="pictures for int8 (train split), or streets[:count[:seed]]"
+        "--precision",
+        choices=("auto", "fp32", "fp16", "int8"),
+        default="auto",
+        help="of weights and activations (default: auto, the device's first; for a format int8 where ranges "
+        "are at hand, else fp32)",
     )
-    parser.add_argument("--size", metavar="HxW", help="input size (default: the checkpoint's own)")
-    parser.add_argument("--output", choices=("logits", "labels"), default="logits", help="what the graph gives")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="folder to write (default: artifacts/<name>)")
+    parser.add_argument(
+        "--calibration",
+        metavar="DIR|SET",
+        help="train pictures to observe int8 ranges on, or streets[:count[:seed]] (default: the ranges that "
+        "come with the checkpoint)",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="HxW",
+        help="input size in pixels, HEIGHTxWIDTH (default: the checkpoint's own)",
+    )
+    parser.add_argument(
+        "--output",
+        choices=("logits", "labels"),
+        default="logits",
+        help="what the graph ends with: logits, decoded exactly at any size by edgeseg, or labels at the "
+        "output's own resolution, for apps without it (default: logits)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="folder of the artifact, or of all where there are several (default: artifacts/<name>)",
+    )
     parser.add_argument("--force", action="store_true", help="calibrate on val or test pictures all the same")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 

@@ -13,18 +13,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from edgeseg.cli.options import positive
 
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="default: the bundled one, trained on synthetic streets"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="a checkpoint folder or a bundled name (default: fast_scnn, trained on synthetic streets)",
     )
     parser.add_argument(
         "--data", metavar="DIR", default="streets:24", help="data set for the mIoU (default: streets:24)"
     )
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("edgeseg-demo"), help="default: ./edgeseg-demo")
-    parser.add_argument("--threads", metavar="N", type=positive, help="engine threads")
+    parser.add_argument("--split", default="val", help="of --data: train, val or test (default: val)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("edgeseg-demo"),
+        help="folder to write (default: ./edgeseg-demo)",
+    )
+    parser.add_argument("--threads", metavar="N", type=positive, help="engine threads (default: each target's own)")
     parser.add_argument(
         "--runs", metavar="N", type=positive, default=60, help="timed runs of each engine (default: 60)"
     )
-    parser.add_argument("--frames", metavar="N", type=positive, default=120, help="frames of the video (default: 120)")
+    parser.add_argument(
+        "--frames",
+        metavar="N",
+        type=positive,
+        default=120,
+        help="frames of the video (default: 120)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -20,8 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR|SET", help="data set instead of the recipe's, for train and val")
     parser.add_argument("--init", metavar="MODEL", help="checkpoint to start from instead of the recipe's")
     parser.add_argument("--encoder", metavar="FILE", help="public encoder weights instead of the recipe's")
-    parser.add_argument("--epochs", metavar="N", type=positive)
-    parser.add_argument("--seed", metavar="N", type=int)
+    parser.add_argument("--epochs", metavar="N", type=positive, help="instead of the recipe's")
+    parser.add_argument("--seed", metavar="N", type=int, help="of all random numbers, instead of the recipe's")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
 

@@ -12,9 +12,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from edgeseg.cli.options import add_engine, positive
 
     parser.add_argument("subject", metavar="ARTIFACT|MODEL", help="artifact folder, or a model name or checkpoint")
-    parser.add_argument("--data", metavar="DIR", default="streets", help="data set folder, or streets[:count[:seed]]")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        default="streets",
+        help="data set folder, or streets[:count[:seed]] (default: streets)",
+    )
     parser.add_argument("--split", default="val", help="train, val or test (default: val)")
-    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N pictures")
+    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N pictures (default: all)")
     add_engine(parser)
 
 
