@@ -1,0 +1,178 @@
+"""Whether the loop holds out: memory, threads, open files and rate over minutes at full load.
+
+Usage: python benchmarks/soak.py ARTIFACT [--source URI] [--minutes 30] [--threads N] [--web] [--json FILE]
+A file is read again from its start when it ends, in one process. Every two seconds resident memory, threads and open
+files are sampled; a line is fitted through them after the first tenth (caches fill). Exit status 3 where one grows.
+Linux only: it reads /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edgeseg.core.protocols import Camera, Frame
+from edgeseg.runtime import Sink, load, open_camera, run
+from edgeseg.runtime.web import WebAddress, WebSink
+
+SAMPLE_S = 2.0
+MEMORY_MB_PER_HOUR = 20.0
+"""The least growth that is called one, for allocators breathe; a leak of one frame a second is 1.8 GB an hour."""
+LAST_AGAINST_FIRST = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The process at one time."""
+
+    at_s: float
+    memory_mb: float
+    threads: int
+    files: int
+    frames: int
+
+
+class Again:
+    """A file's frames again and again, or an endless source's, until the time is up."""
+
+    skipped = 0
+    trouble = ""
+
+    def __init__(self, uri: str, *, seconds: float) -> None:
+        self._uri = uri
+        self._until_s = time.monotonic() + seconds
+        self._camera: Camera = open_camera(uri)
+        self.fps = self._camera.fps
+        self.live = self._camera.live
+        self.counts = self._camera.counts
+
+    def __enter__(self) -> Again:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield them, numbered through."""
+        index = 0
+        while time.monotonic() < self._until_s:
+            self._camera = open_camera(self._uri)
+            with self._camera as camera:
+                for frame in camera.frames():
+                    yield Frame(index=index, image=frame.image, captured_s=frame.captured_s)
+                    index += 1
+                    if time.monotonic() >= self._until_s:
+                        return
+
+    def stop(self) -> None:
+        """End the camera that is open."""
+        self._camera.stop()
+
+
+def sample(start_s: float, frames: int) -> Sample:
+    """Return the process as it is now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return Sample(
+        at_s=time.monotonic() - start_s,
+        memory_mb=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        threads=len(tuple(Path("/proc/self/task").iterdir())),
+        files=len(tuple(Path("/proc/self/fd").iterdir())),
+        frames=frames,
+    )
+
+
+def slope(samples: list[Sample], what: str) -> tuple[float, float]:
+    """Return the fitted growth an hour and its standard error."""
+    hours = np.array([found.at_s / 3600 for found in samples])
+    values = np.array([float(getattr(found, what)) for found in samples])
+    if len(samples) < 3:
+        return 0.0, float("inf")
+    centred = hours - hours.mean()
+    growth = float(centred @ values / (centred @ centred))
+    left = values - values.mean() - growth * centred
+    return growth, float(np.sqrt(left @ left / (len(samples) - 2) / (centred @ centred)))
+
+
+def fps_by_minute(samples: list[Sample]) -> list[float]:
+    """Return the rate of each whole minute (of a run under two minutes: of its halves)."""
+    end_s = samples[-1].at_s
+    step_s = 60.0 if end_s >= 120 else end_s / 2
+    edges = [
+        min(samples, key=lambda found: abs(found.at_s - step_s * i)) for i in range(int(end_s / step_s + 0.05) + 1)
+    ]
+    pairs = itertools.pairwise(edges)
+    return [(b.frames - a.frames) / (b.at_s - a.at_s) for a, b in pairs if b.at_s > a.at_s]
+
+
+def verdict(samples: list[Sample]) -> dict[str, object]:
+    """Return the figures and what they say."""
+    settled = samples[len(samples) // 10 :]
+    rates = fps_by_minute(samples)
+    growth = {what: slope(settled, what) for what in ("memory_mb", "threads", "files")}
+    grows = {
+        what: per_hour > 3 * error and per_hour > (MEMORY_MB_PER_HOUR if what == "memory_mb" else 1.0)
+        for what, (per_hour, error) in growth.items()
+    }
+    steady = rates[-1] >= LAST_AGAINST_FIRST * rates[0]
+    return {
+        "minutes": samples[-1].at_s / 60,
+        "frames": samples[-1].frames,
+        "growth_per_hour": {what: {"fitted": fit, "standard_error": error} for what, (fit, error) in growth.items()},
+        "grows": grows,
+        "fps_by_minute": rates,
+        "fps_last_over_first": rates[-1] / rates[0],
+        "fps_spread": float(np.std(rates) / np.mean(rates)),
+        "holds": steady and not any(grows.values()),
+    }
+
+
+def main() -> int:
+    """Run, print the verdict, and return 3 where it is bad."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--source", default="synthetic:1")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--web", action="store_true", help="serve the page, too (open it to load it)")
+    parser.add_argument("--json", type=Path, help="write figures and samples there")
+    options = parser.parse_args()
+    start_s, done = time.monotonic(), threading.Event()
+    samples: list[Sample] = []
+    frames = [0]
+
+    def watch() -> None:
+        while not done.wait(SAMPLE_S):
+            samples.append(sample(start_s, frames[0]))
+
+    with load(options.artifact, threads=options.threads) as session:
+        camera = Again(options.source, seconds=60 * options.minutes)
+        page = WebSink(session.artifact.manifest.spec, address=WebAddress(), on_open=print)
+        sinks: tuple[Sink, ...] = (page,) if options.web else ()
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        run(session, camera, sinks=sinks, on_frame=lambda count: frames.__setitem__(0, count))
+        done.set()
+        watcher.join()
+    found = verdict(samples)
+    print(json.dumps(found, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps({**found, "samples": [asdict(one) for one in samples]}) + "\n")
+    print(f"{'holds' if found['holds'] else 'DOES NOT HOLD'} over {found['minutes']:.1f} minutes")
+    return 0 if found["holds"] else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
