@@ -49,7 +49,7 @@ class Dependencies:
     def __init__(self, net: nn.Module, *, size: tuple[int, int], keep: tuple[str, ...] = ()) -> None:
         require_modules(("torch_pruning",), what="Structured pruning", extra="compress")
         self._net, self._size = net, size
-        self._keep = {name for name, _ in net.named_modules() if _is_below(name, keep)}
+        self._keep = {name for name, _ in net.named_modules() if is_below(name, keep)}
         self._graph = self._trace()
         self.groups = self._find()
 
@@ -108,7 +108,8 @@ class Dependencies:
         self._net.zero_grad(set_to_none=True)
 
 
-def _is_below(name: str, prefixes: tuple[str, ...]) -> bool:
+def is_below(name: str, prefixes: tuple[str, ...]) -> bool:
+    """Return whether a module's name is one of the prefixes or inside one."""
     return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
 
