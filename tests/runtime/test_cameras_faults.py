@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
+import cv2
 import pytest
+from contracts import tiny_artifact as tiny
 from contracts.mjpeg_server import MjpegServer, number_in
 
 from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.errors import CameraError
-from edgeseg.runtime import open_camera
+from edgeseg.runtime import LabelFolder, load, open_camera, run
 from edgeseg.runtime.cameras.feed import Picture
 from edgeseg.runtime.cameras.multipart import Parts
 from edgeseg.runtime.cameras.newest import Newest
@@ -156,6 +159,15 @@ def test_a_change_of_size_is_passed_on_unless_a_size_was_asked_for(server: Mjpeg
     assert sizes[-1] == (120, 160)
     with open_camera(server.uri("/resize?after=5"), size=(96, 128)) as camera:
         assert {frame.image.shape[:2] for frame in take(camera, 12)} == {(96, 128)}
+
+
+def test_the_loop_follows_a_change_of_size(server: MjpegServer, tmp_path: Path) -> None:
+    artifact = tiny.make_artifact(tmp_path / "artifact").folder
+    with load(artifact, threads=1) as session, open_camera(server.uri("/resize?after=5")) as camera:
+        result = run(session, camera, sinks=(LabelFolder(tmp_path / "labels"),), frames=12)
+    sizes = {cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape for path in (tmp_path / "labels").iterdir()}
+    assert result.frames == 12
+    assert sizes == {(240, 320), (120, 160)}
 
 
 def test_stop_ends_a_reader_amid_a_reconnection() -> None:

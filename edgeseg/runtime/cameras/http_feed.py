@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import re
 import select
@@ -43,6 +42,7 @@ class HttpFeed:
         self._response: http.client.HTTPResponse | None = None
         self._parts = Parts(b"")
         self._damaged = 0
+        self._lost: CameraError | None = None
 
     def open(self) -> None:
         """Connect and read the answer's head; raises `OtherContent` for one that is no MJPEG, else `CameraError`."""
@@ -65,15 +65,19 @@ class HttpFeed:
         if self._damaged:
             self._damaged -= 1
             return None
+        if self._lost is not None:
+            raise self._lost
         deadline_s = time.monotonic() + self._stall_s
         bodies: list[bytes] = []
         while not bodies:
             bodies = self._parts.feed(self._receive(deadline_s))
         # What has piled up behind a slow decoder is not worth decoding any more.
         arrived_s = time.monotonic()
-        with contextlib.suppress(CameraError):  # the next read says so, after these pictures
+        try:
             while self._more() and time.monotonic() < arrived_s + STEP_S:
                 bodies += self._parts.feed(self._receive(deadline_s))
+        except CameraError as error:  # first what did arrive
+            self._lost = error
         return self._newest(bodies, arrived_s)
 
     def interrupt(self) -> None:

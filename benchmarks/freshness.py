@@ -1,0 +1,92 @@
+"""How old a frame is when a slow consumer is done with it: edgeseg's camera against a plain `VideoCapture.read` loop.
+
+Usage: python benchmarks/freshness.py [--seconds 60] [--work-ms 100] [--fps 30]
+A numbered camera on this machine (tests/contracts/mjpeg_server.py) sends 30 frames a second; the consumer sleeps 100 ms
+a frame, as a net would compute. Each frame carries its own number, so its age is known to a frame's time, whatever
+queue it waited in. Both run at the same time, each on its own connection. Prints one line each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from edgeseg.runtime import open_camera
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from contracts.mjpeg_server import MjpegServer, number_in
+
+
+def ours(uri: str, end_s: float) -> Iterator[np.ndarray]:
+    """Yield pictures as the camera loop gets them; prints at the end what became of every frame."""
+    with open_camera(uri) as camera:
+        for frame in camera.frames():
+            yield frame.image
+            if time.monotonic() > end_s:
+                break
+        counts = camera.counts
+    told = counts.delivered + counts.skipped + counts.corrupt + counts.waiting
+    print(f"edgeseg: {counts}; {counts.captured - told} frames unaccounted for")
+
+
+def plain(uri: str, end_s: float) -> Iterator[np.ndarray]:
+    """Yield pictures as the usual tutorial reads them."""
+    import cv2
+
+    capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG)
+    while time.monotonic() < end_s:
+        good, image = capture.read()
+        if not good:
+            break
+        yield image
+    capture.release()
+
+
+def ages_s(pictures: Iterator[np.ndarray], server: MjpegServer, work_s: float) -> list[float]:
+    """Return each picture's age when the work on it was done."""
+    found = []
+    for image in pictures:
+        time.sleep(work_s)
+        number = number_in(image)
+        if number is not None:
+            found.append(server.age_s(number))
+    return found
+
+
+def main() -> None:
+    """Measure both at once and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--work-ms", type=float, default=100)
+    parser.add_argument("--fps", type=float, default=30)
+    options = parser.parse_args()
+    results: dict[str, list[float]] = {}
+
+    with MjpegServer(fps=options.fps) as server:
+        end_s = time.monotonic() + options.seconds
+        loops = {"edgeseg": ours(server.uri(), end_s), "plain read loop": plain(server.uri(), end_s)}
+
+        def measure(name: str) -> None:
+            results[name] = ages_s(loops[name], server, options.work_ms / 1000)
+
+        threads = [threading.Thread(target=measure, args=(name,)) for name in loops]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for name, ages in results.items():
+        p50, p90 = np.percentile(ages, [50, 90])
+        print(
+            f"{name}: {len(ages)} frames in {options.seconds:g} s, "
+            f"age p50 {1000 * p50:.0f} ms, p90 {1000 * p90:.0f} ms, last {1000 * ages[-1]:.0f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
