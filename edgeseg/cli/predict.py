@@ -137,7 +137,8 @@ def _show(found: Predictions, out: Path) -> None:
     resumed = f" ({found.resumed} done before)" if found.resumed else ""
     bad = f", {len(found.unreadable)} unreadable" if found.unreadable else ""
     stopped = ", interrupted: go on with --resume" if found.interrupted else ""
-    render.result(f"{len(found.pictures)} label maps in {out / 'labels'}{resumed}{bad}{score}{stopped}")
+    maps = "1 label map" if len(found.pictures) == 1 else f"{len(found.pictures)} label maps"
+    render.result(f"{maps} in {out / 'labels'}{resumed}{bad}{score}{stopped}")
 
 
 def _largest(share: dict[str, float]) -> list[tuple[str, float]]:
