@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeseg.runtime.monitor import Observation
     from edgeseg.verbs.run import Outputs, RunOutcome
 
 HELP = "run the camera loop: a camera, a file, a stream or the synthetic street, to a window, a web page or files"
@@ -15,8 +16,15 @@ HELP = "run the camera loop: a camera, a file, a stream or the synthetic street,
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import positive
+    from edgeseg.cli.reading import add_reading
 
-    parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
+    parser.add_argument(
+        "artifact",
+        metavar="ARTIFACT",
+        type=Path,
+        nargs="+",
+        help="what edgeseg convert wrote; several for --fps",
+    )
     parser.add_argument(
         "--source", metavar="URI", default="synthetic", help="synthetic[:seed], FILE, 0, v4l2:/dev/video0, rtsp://..."
     )
@@ -46,19 +54,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="engine threads (default: best of a short trial)",
     )
+    add_reading(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the loop, and print how it went."""
     from edgeseg.cli import render
     from edgeseg.cli.options import size_of
+    from edgeseg.cli.reading import reading_of
+    from edgeseg.verbs.reading import artifacts_in
     from edgeseg.verbs.run import run_loop
+
+    artifact, *others = artifacts_in(options.artifact)
 
     with render.progress(quiet=options.json) as advance:
         outcome = run_loop(
-            options.artifact,
+            artifact,
             source=options.source,
             outputs=_outputs(options),
+            reading=reading_of(options, others=others),
             overlay=not options.no_overlay,
             frames=options.frames,
             size=size_of(options.size),
@@ -71,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         render.say(outcome.notice)
     loop = outcome.loop
     if options.json:
-        render.result_json({**render.encode(loop), "artifact": outcome.artifact, "engine": outcome.engine})  # type: ignore[dict-item]
+        render.result_json({**render.encode(loop), **_whole(outcome)})  # type: ignore[dict-item]
     elif str(options.save_areas) == "-":
         render.say(_summary(outcome))
     else:
@@ -118,6 +132,8 @@ def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
     title = f"{outcome.artifact} on {outcome.engine}, {outcome.loop.threads} threads, {options.source}"
     render.table(title, ("stage", "p50 ms", "p90 ms", "p99 ms"), rows, numbers=("p50 ms", "p90 ms", "p99 ms"))
     render.result(_summary(outcome))
+    if outcome.observation is not None:
+        render.result(_observed(outcome.observation))
     for what, path in (("Video", options.save), ("Labels", options.save_labels), ("Areas", options.save_areas)):
         if path:
             render.result(f"{what}: {path}")
@@ -131,3 +147,26 @@ def _summary(outcome: RunOutcome) -> str:
     corrupt = f", {loop.corrupt} corrupt" if loop.corrupt else ""
     reconnects = f", {loop.reconnects} reconnections" if loop.reconnects else ""
     return f"{loop.frames} frames at {loop.fps:.1f} FPS, {loop.skipped} skipped{corrupt}{reconnects}{score}"
+
+
+def _whole(outcome: RunOutcome) -> dict[str, object]:
+    return {
+        "artifact": outcome.artifact,
+        "engine": outcome.engine,
+        "monitor": outcome.observation,
+        "size_steps": outcome.size_steps,
+    }
+
+
+def _observed(seen: Observation) -> str:
+    from edgeseg.cli import render
+
+    if seen.agreement is None:
+        return f"Monitor: no frame compared. {seen.fault or 'Lower --monitor-every.'}"
+    words = f"Monitor: {render.percent(seen.agreement)} % of labels as the float artifact's in {seen.frames} frames"
+    if seen.drift is not None:
+        words += (
+            f"; input against {seen.reference}: mean off by {seen.drift.mean_shift:.2f} standard deviations, "
+            f"spread {seen.drift.std_ratio:.2f} times, histograms {seen.drift.histogram_distance:.3f} apart"
+        )
+    return f"{words}. {seen.fault}" if seen.fault else f"{words}."

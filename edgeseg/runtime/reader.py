@@ -83,7 +83,7 @@ class Reader:
         self._smoother = smoother
         self._doubt = doubt
         spec = session.artifact.manifest.spec
-        self._ignore = spec.ignore_index
+        self.ignore_index = spec.ignore_index
         self._preprocess = spec.preprocess
         self._temperature = getattr(spec, "temperature", None) or 1.0
         if session.output.role == "labels" and (smoother or doubt):
@@ -111,7 +111,7 @@ class Reader:
         if where is None:
             return Reading(labels=labels, doubt=doubt)
         framed = None if doubt is None else _framed(doubt, where, size, 0)
-        return Reading(labels=_framed(labels, where, size, self._ignore), doubt=framed)
+        return Reading(labels=_framed(labels, where, size, self.ignore_index), doubt=framed)
 
     def _read(self, output: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
         from edgeseg.pixels import decode

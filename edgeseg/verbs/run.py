@@ -15,7 +15,9 @@ from edgeseg.core.protocols import Camera
 from edgeseg.errors import EdgesegError
 from edgeseg.runtime import AreaLines, LabelFolder, LoopResult, Session, Sink, VideoSink, WindowSink, load, open_camera
 from edgeseg.runtime import run as loop
+from edgeseg.runtime.monitor import Observation
 from edgeseg.runtime.web import WebAddress, WebSink
+from edgeseg.verbs.reading import Reading, open_reading
 
 Progress = Callable[[str, int, int], None]
 Notify = Callable[[str], None]
@@ -26,6 +28,7 @@ class RunOutcome:
     """How a loop went, and with what; `notice` is what the licence asks to be shown.
 
     `fault` is what ended the loop after its first frame: files are finished and figures hold until there.
+    `observation` is the monitor's, where there was one, and `size_steps` how often the input size changed.
     """
 
     artifact: str
@@ -33,6 +36,8 @@ class RunOutcome:
     loop: LoopResult
     notice: str
     fault: EdgesegError | None = None
+    observation: Observation | None = None
+    size_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,7 @@ def run_loop(
     *,
     source: str = "synthetic",
     outputs: Outputs | None = None,
+    reading: Reading | None = None,
     overlay: bool = True,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
@@ -82,8 +88,12 @@ def run_loop(
         if threads == "auto":
             again = None if camera.live else (lambda: open_camera(source, size=size, fps=fps))
             threads = _tuned(artifact, engine=engine, again=again, overlay=overlay, outputs=outputs, notify=notify)
-        with load(artifact, engine=engine, threads=threads) as session:
+        with (
+            load(artifact, engine=engine, threads=threads) as session,
+            open_reading(session, reading or Reading(), engine=engine, notify=notify) as opened,
+        ):
             sinks = _sinks(outputs, session=session, camera=camera, notify=notify)
+            sinks = (*sinks, *([opened.monitor] if opened.monitor else []))
             ends: list[LoopResult] = []
             fault = None
             try:
@@ -93,6 +103,7 @@ def run_loop(
                     sinks=sinks,
                     frames=frames,
                     overlay=overlay,
+                    reader=opened.readers,
                     on_frame=None if on_progress is None else lambda done: on_progress("run", done, frames or 0),
                     on_labels=on_labels,
                     on_notice=notify,
@@ -104,7 +115,13 @@ def run_loop(
                 fault = error
             manifest = session.artifact.manifest
             return RunOutcome(
-                artifact=manifest.name, engine=session.engine, loop=ends[-1], notice=manifest.notice, fault=fault
+                artifact=manifest.name,
+                engine=session.engine,
+                loop=ends[-1],
+                notice=manifest.notice,
+                fault=fault,
+                observation=opened.monitor.observation() if opened.monitor else None,
+                size_steps=opened.ladder.steps if opened.ladder else 0,
             )
 
 
