@@ -88,6 +88,10 @@ class QuantNet(nn.Module):
         self._fit()
         return {name: self.point(name).range() for name in self._points}
 
+    def fit(self) -> None:
+        """Set every scale and zero point from the ranges; a forward pass does this itself."""
+        self._fit()
+
     def weights(self) -> dict[str, Tensor]:
         """Return the folded weights and biases by their keys in the plain net."""
         inner: nn.Module = getattr(self.graph, INNER)
@@ -173,7 +177,7 @@ def quant_net(net: nn.Module, *, size: tuple[int, int], ranges: tuple[Range, ...
         CheckpointError: ranges of another net.
         UnknownName: a float layer that the net does not have.
     """
-    graph = _exported(net, size=size)
+    graph = float_graph(net, size=size)
     check_ranges(plan(graph), ranges)
     check_layers(plan(graph), recipe.float_layers)
     found = plan(graph, float_layers=recipe.float_layers)
@@ -184,7 +188,8 @@ def quant_net(net: nn.Module, *, size: tuple[int, int], ranges: tuple[Range, ...
     return _tidied(prepare_qat_pt2e(graph, quantizer), points=points, around=around)
 
 
-def _exported(net: nn.Module, *, size: tuple[int, int]) -> GraphModule:
+def float_graph(net: nn.Module, *, size: tuple[int, int]) -> GraphModule:
+    """Return the float graph from normalised pictures (N, 3, H, W) to logits, batch norms folded, for any N."""
     trainable = _Trainable(simplify(fold_batch_norms(net))).eval()
     example = torch.zeros((2, 3, *size))
     dynamic = ({0: torch.export.Dim.DYNAMIC},)

@@ -60,14 +60,15 @@ class Plan:
     in_float: tuple[str, ...]
 
 
-def plan(graph: GraphModule, *, float_layers: tuple[str, ...] = ()) -> Plan:
+def plan(graph: GraphModule, *, float_layers: tuple[str, ...] = (), only: frozenset[str] | None = None) -> Plan:
     """Return what becomes int8 in a float graph, as `torch.export` gives it with batch norms folded.
 
-    Modules below the paths in `float_layers` compute in float.
+    Modules below the paths in `float_layers` compute in float; with `only`, so do all nodes but those of these names.
     """
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     names = point_names(nodes)
     computing = [node for node in nodes if _computes_in_int8(node) and not is_below(names[node], float_layers)]
+    computing = [node for node in computing if only is None or names[node] in only]
     chosen = {fused_output(node) for node in computing}
     for node in computing:
         chosen.update(fused_output(source) for source in _tensor_inputs(node) if source.op == "call_function")
