@@ -67,7 +67,10 @@ class Readers(Protocol):
 
 
 class Reader:
-    """What the loop does to a frame before and after the engine. Frames come in order; `read` is one thread's only."""
+    """What the loop does to a frame before and after the engine. Frames come in order; `read` is one thread's only.
+
+    `temperature` divides the logits before doubt is taken from them.
+    """
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Reader:
         region: Region | None = None,
         smoother: Smoother | None = None,
         doubt: Doubt | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self.session = session
         self.title = f"{session.engine} {session.artifact.manifest.scheme.name}"
@@ -85,7 +89,7 @@ class Reader:
         spec = session.artifact.manifest.spec
         self.ignore_index = spec.ignore_index
         self._preprocess = spec.preprocess
-        self._temperature = getattr(spec, "temperature", None) or 1.0
+        self._temperature = temperature
         if session.output.role == "labels" and (smoother or doubt):
             raise UnsupportedError(
                 f"{session.artifact.manifest.name} gives labels; smoothing and doubt need logits. "

@@ -17,7 +17,7 @@ from edgeseg.runtime import AreaLines, LabelFolder, LoopResult, Session, Sink, V
 from edgeseg.runtime import run as loop
 from edgeseg.runtime.monitor import Observation
 from edgeseg.runtime.web import WebAddress, WebSink
-from edgeseg.verbs.reading import Reading, open_reading
+from edgeseg.verbs.reading import Opened, Reading, open_reading
 
 Progress = Callable[[str, int, int], None]
 Notify = Callable[[str], None]
@@ -93,7 +93,8 @@ def run_loop(
             open_reading(session, reading or Reading(), engine=engine, notify=notify) as opened,
         ):
             sinks = _sinks(outputs, session=session, camera=camera, notify=notify)
-            sinks = (*sinks, *([opened.monitor] if opened.monitor else []))
+            if opened.monitor:
+                sinks = (*sinks, opened.monitor)
             ends: list[LoopResult] = []
             fault = None
             try:
@@ -113,16 +114,20 @@ def run_loop(
                 if not ends or not ends[-1].frames:
                     raise
                 fault = error
-            manifest = session.artifact.manifest
-            return RunOutcome(
-                artifact=manifest.name,
-                engine=session.engine,
-                loop=ends[-1],
-                notice=manifest.notice,
-                fault=fault,
-                observation=opened.monitor.observation() if opened.monitor else None,
-                size_steps=opened.ladder.steps if opened.ladder else 0,
-            )
+            return _outcome(session, opened, loop=ends[-1], fault=fault)
+
+
+def _outcome(session: Session, opened: Opened, *, loop: LoopResult, fault: EdgesegError | None) -> RunOutcome:
+    manifest = session.artifact.manifest
+    return RunOutcome(
+        artifact=manifest.name,
+        engine=session.engine,
+        loop=loop,
+        notice=manifest.notice,
+        fault=fault,
+        observation=opened.monitor.observation() if opened.monitor else None,
+        size_steps=opened.ladder.steps if opened.ladder else 0,
+    )
 
 
 def _sinks(outputs: Outputs, *, session: Session, camera: Camera, notify: Notify) -> tuple[Sink, ...]:
