@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,14 +15,29 @@ HELP = "say what a checkpoint or an artifact is: cost, pruned layers, ranges, li
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    from edgeseg.cli.options import positive
+
     parser.add_argument("model", metavar="MODEL", nargs="?", help="an artifact, a checkpoint folder or a bundled name")
+    parser.add_argument(
+        "--sensitivity",
+        choices=("int8", "prune"),
+        help="score the model once for each layer that alone is int8 or pruned",
+    )
+    parser.add_argument("--data", metavar="DIR|SET", help="pictures for --sensitivity (default: rendered streets)")
+    parser.add_argument("--split", metavar="NAME", default="train", help="split of --data (default: train)")
+    parser.add_argument("--count", metavar="N", type=positive, default=16, help="pictures to look at (default: 16)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where --sensitivity writes its JSON and plot")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the summary and the lineage."""
+    """Print the summary, or the sensitivity of each layer."""
     from edgeseg.cli import render
     from edgeseg.verbs.inspect import inspect
 
+    if options.sensitivity:
+        from edgeseg.cli.sensitivity import run_sensitivity
+
+        return run_sensitivity(options)
     found = inspect(options.model)
     if options.json:
         render.result_json(found)

@@ -1,0 +1,93 @@
+"""`edgeseg debug-quant [MODEL|ARTIFACT]`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeseg.verbs.layers import QuantDebug
+
+HELP = "say where int8 parts from float, layer by layer, and which layers to keep in float"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    from edgeseg.cli.options import positive
+
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="an int8 ONNX artifact, a checkpoint or a bundled name"
+    )
+    parser.add_argument("--checkpoint", metavar="MODEL", help="the float checkpoint of an artifact that is not bundled")
+    parser.add_argument("--data", metavar="DIR|SET", help="pictures to look at (default: rendered streets)")
+    parser.add_argument("--split", metavar="NAME", default="train", help="split of --data (default: train)")
+    parser.add_argument("--count", metavar="N", type=positive, default=16, help="pictures to look at (default: 16)")
+    parser.add_argument(
+        "--below", metavar="DB", type=float, default=20.0, help="SQNR under which they part (default: 20)"
+    )
+    parser.add_argument(
+        "--bound",
+        metavar="X",
+        type=float,
+        help="find few layers to keep in float so that at most X is lost (share, 0-1)",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="write debug-quant.json and debug-quant.png there")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print signal to noise by layer, the first that parts, and the command that keeps layers in float."""
+    from edgeseg.cli import render
+    from edgeseg.verbs.layers import debug_quant
+
+    with render.progress(quiet=options.json) as advance:
+        found = debug_quant(
+            options.model,
+            checkpoint=options.checkpoint,
+            data=options.data,
+            split=options.split,
+            count=options.count,
+            below_db=options.below,
+            bound=options.bound,
+            out=options.out,
+            on_progress=advance,
+        )
+    if options.json:
+        render.result_json(found)
+        return 0
+    _print(found)
+    if found.bound is not None:
+        _print_bound(found, options)
+    for path in found.files:
+        render.result(f"written: {path}")
+    return 0
+
+
+def _print(found: QuantDebug) -> None:
+    from edgeseg.cli import render
+
+    title = f"{found.model}: int8 ({found.engine}) against float on {found.pictures} pictures of {found.data}"
+    rows = [(item.layer, _db(item.sqnr_db), _db(item.own_db)) for item in found.layers]
+    render.table(title, ("layer", "SQNR dB", "own dB"), rows, numbers=("SQNR dB", "own dB"))
+    if found.parted is None:
+        render.result(f"Nowhere below {found.below_db:g} dB.")
+    else:
+        render.result(f"They part first at {found.parted}, below {found.below_db:g} dB.")
+
+
+def _print_bound(found: QuantDebug, options: argparse.Namespace) -> None:
+    from edgeseg.cli import render
+
+    lost, all_int8 = render.percent(found.lost), render.percent(found.lost_all_int8)
+    if not found.float_layers:
+        render.result(f"All in int8 loses {all_int8} %, within the bound: no layer need stay in float.")
+        return
+    render.result(f"All in int8 loses {all_int8} %; with {len(found.float_layers)} layers in float {lost} %.")
+    model = options.checkpoint or options.model
+    words = ["edgeseg", "calibrate", *([model] if model else []), "--data", options.data or "DIR", "--float-layers"]
+    render.result(f"Next: {shlex.join([*words, *found.float_layers])}")
+
+
+def _db(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

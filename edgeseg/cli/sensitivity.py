@@ -1,0 +1,32 @@
+"""`edgeseg inspect --sensitivity`: each layer's cost as a table."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def run_sensitivity(options: argparse.Namespace) -> int:
+    """Measure what each layer alone costs, and print it, dearest first."""
+    from edgeseg.cli import render
+    from edgeseg.verbs.layers import int8_sensitivity
+
+    with render.progress(quiet=options.json) as advance:
+        found = int8_sensitivity(
+            options.model,
+            data=options.data,
+            split=options.split,
+            count=options.count,
+            out=options.out,
+            on_progress=advance,
+        )
+    if options.json:
+        render.result_json(found)
+        return 0
+    order = sorted(found.layers, key=lambda item: -(item.labels_changed if item.miou_lost is None else item.miou_lost))
+    rows = [(item.layer, render.percent(item.labels_changed), render.percent(item.miou_lost)) for item in order]
+    title = f"{found.model}: one layer at a time, {found.kind}, on {found.pictures} pictures of {found.data}"
+    columns = ("layer", "labels changed %", "mIoU lost, points")
+    render.table(title, columns, rows, numbers=columns[1:])
+    for path in found.files:
+        render.result(f"written: {path}")
+    return 0
