@@ -32,7 +32,6 @@ VERBS = (
     "compress",
     "calibrate",
     "inspect",
-    "debug-quant",
     "models",
     "targets",
     "cameras",
@@ -79,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"edgeseg {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for name in VERBS:
-        module = import_module(f"edgeseg.cli.{name.replace('-', '_')}")
+        module = import_module(f"edgeseg.cli.{name}")
         # A percent sign in a help text would be a format to argparse.
         verb = verbs.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
         module.configure(verb)
@@ -91,15 +90,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options, unknown = parser().parse_known_args(arguments)
-    if unknown:
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr
-    )
     try:
-        status = options.run(options)
-        sys.stdout.flush()
+        return _run(arguments)
     except EdgesegError as error:
         print(f"edgeseg: {error}", file=sys.stderr)
         return error.exit_status
@@ -109,10 +101,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _close_stdout()
         return 1
+    except OSError as error:
+        # A full or failing disk shows wherever something is written, stdout included.
+        _close_stdout()
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"edgeseg: {place}{error.strerror or error}.", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options, unknown = parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr
+    )
+    status = options.run(options)
+    sys.stdout.flush()
     return status or 0
 
 
 def _close_stdout() -> None:
-    # The reader has gone (`edgeseg models | head -1`): nothing may be flushed into the closed pipe at exit.
+    # The reader has gone (`edgeseg models | head -1`) or its disk is full: nothing may be flushed there at exit.
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

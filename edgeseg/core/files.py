@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,9 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""What the system answers where no more can be written; Windows knows no quotas."""
 
 MARKER = ".edgeseg"
 """Name of the empty file that marks a folder as made by edgeseg, hence one that it may replace."""
@@ -76,10 +80,22 @@ def read_json(cls: type[T], path: Path) -> T:
 
 
 def write_json(value: object, path: Path) -> None:
-    """Write a dataclass as indented JSON, through a temporary file, so that a cut-off write leaves the old one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(encode(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    """Write a dataclass as indented JSON, whole or not at all; raises OSError where it cannot be written."""
+    write_whole((json.dumps(encode(value), indent=2, ensure_ascii=False) + "\n").encode(), path)
+
+
+def write_whole(content: bytes, path: Path) -> None:
+    """Write a file through a temporary one beside it, so that a cut-off write leaves the old one, or none.
+
+    Raises OSError where it cannot be written; the temporary file is then gone.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def _read_text(path: Path) -> str:
@@ -115,6 +131,13 @@ def new_folder(destination: Path) -> Iterator[Path]:
         (partial / MARKER).touch()
         partial.chmod(0o777 & ~_umask())
         _put_in_place(partial, destination)
+    except OSError as error:
+        # Converters and vendors' tools write in there in many ways, each with a traceback of its own.
+        if error.errno not in FULL:
+            raise
+        raise InputError(
+            f"{destination}: cannot be written: {error.strerror}. Make room, or choose another --out."
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from edgeseg.core.files import write_whole
 from edgeseg.errors import InputError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +30,7 @@ def write_labels(path: Path, labels: np.ndarray, *, palette: Palette | None = No
         colors = [*palette, *[(0, 0, 0)] * (256 - len(palette))]
         chunks.append(_chunk(b"PLTE", bytes(channel for color in colors for channel in color)))
     chunks += [_chunk(b"IDAT", _deflated(labels)), _chunk(b"IEND", b"")]
-    write_whole(path, SIGNATURE + b"".join(chunks))
+    _write(path, SIGNATURE + b"".join(chunks))
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:
@@ -41,21 +40,15 @@ def write_picture(path: Path, image: np.ndarray) -> None:
     done, data = cv2.imencode(path.suffix, image)
     if not done:
         raise InputError(f"{path}: OpenCV here cannot write {path.suffix}.")
-    write_whole(path, data.tobytes())
+    _write(path, data.tobytes())
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file through a temporary one beside it; raises `InputError` where it cannot be written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_whole(content, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def _deflated(labels: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from edgeseg.bench.compare import Comparison
 from edgeseg.bench.report import facts, sections, words
 from edgeseg.bench.report.sections import section
+from edgeseg.core.files import write_whole
 from edgeseg.errors import InputError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -42,7 +43,7 @@ def write_report(
     text = render_report(comparison, title=title, commands=commands, pictures=pictures)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(text.encode(), path)
     except OSError as error:
         raise InputError(f"{path}: the report cannot be written: {error.strerror}.") from None
     return path
