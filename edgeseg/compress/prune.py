@@ -16,7 +16,7 @@ from edgeseg.compress.importance import Batch, Importance, Objective, score_chan
 from edgeseg.compress.layers import layer_shapes
 from edgeseg.compress.recalibrate import recalibrate
 from edgeseg.compress.selection import SCOPES, Rules, Scope, Selection, select_global, select_uniform
-from edgeseg.core.latency import LatencyTable
+from edgeseg.core.latency import LatencyTable, LayerShape
 from edgeseg.core.lineage import LineageStep
 from edgeseg.core.names import unknown
 from edgeseg.core.spec import ModelSpec
@@ -126,6 +126,7 @@ def prune(
         objective=objective,
         price=price,
         steer_by=price if table is None else price_of("ms", table),
+        shapes=layer_shapes(checkpoint.net, size=checkpoint.spec.size),
     )
     if budget.unit == "ms":
         return _to_time(cut, measure=measure)
@@ -188,33 +189,39 @@ class _Cut:
     objective: Objective | None
     price: PriceOf
     steer_by: PriceOf
+    shapes: dict[str, LayerShape]
 
     def whole(self) -> float:
         """Return the price of the net as it came."""
-        return sum(map(self.price, layer_shapes(self.checkpoint.net, size=self.checkpoint.spec.size).values()))
+        return sum(map(self.price, self.shapes.values()))
 
     def to(self, limit: float) -> tuple[Pruned, float]:
         """Return the net cut to price <= limit, in so many passes as the settings say, and its price."""
-        whole, net = self.whole(), _free_copy(self.checkpoint.net)
+        whole, net, shapes = self.whole(), _free_copy(self.checkpoint.net), self.shapes
+        groups: tuple[ChannelGroup, ...] = ()
         passes = self.settings.passes
         for index in range(1, passes + 1):
-            self._pass(net, limit=limit if index == passes else whole * (limit / whole) ** (index / passes))
-        spent = sum(map(self.price, layer_shapes(net, size=self.checkpoint.spec.size).values()))
-        return _pruned(self.checkpoint, net, settings=self.settings), spent
+            dependencies = Dependencies(net, size=self.checkpoint.spec.size, keep=self.settings.keep)
+            groups = groups or dependencies.groups
+            step = limit if index == passes else whole * (limit / whole) ** (index / passes)
+            shapes = self._pass(net, dependencies, shapes=shapes, limit=step)
+        pruned = _pruned(self.checkpoint, net, settings=self.settings, groups=_cuts(groups, shapes))
+        return pruned, sum(map(self.price, shapes.values()))
 
-    def _pass(self, net: nn.Module, *, limit: float) -> None:
-        settings, spec = self.settings, self.checkpoint.spec
-        dependencies = Dependencies(net, size=spec.size, keep=settings.keep)
-        scores = score_channels(
-            net, dependencies.groups, importance=settings.importance, batches=self.batches, objective=self.objective
-        )
+    def _pass(
+        self, net: nn.Module, dependencies: Dependencies, *, shapes: dict[str, LayerShape], limit: float
+    ) -> dict[str, LayerShape]:
+        """Cut the net once, in place, and return its layers' shapes."""
+        settings = self.settings
         start = Selection(
             groups=dependencies.groups,
-            scores=scores,
-            shapes=layer_shapes(net, size=spec.size),
+            scores=score_channels(
+                net, dependencies.groups, importance=settings.importance, batches=self.batches, objective=self.objective
+            ),
+            shapes=shapes,
             rules=Rules(
                 round_to=settings.round_to,
-                least=_least(spec, dependencies.groups, settings),
+                least=_least(self.checkpoint.spec, dependencies.groups, settings),
                 steer=settings.steer,
                 relative=settings.importance != "taylor",
             ),
@@ -226,6 +233,7 @@ class _Cut:
         dependencies.cut(chosen.channels())
         if self.batches:
             recalibrate(net, self.batches)
+        return chosen.shapes
 
 
 def _check(settings: Settings, checkpoint: Checkpoint) -> None:
@@ -265,7 +273,7 @@ def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) 
     return found
 
 
-def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings) -> Pruned:
+def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings, groups: tuple[GroupCut, ...]) -> Pruned:
     spec = checkpoint.spec
     plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
     narrower = dataclasses.replace(
@@ -280,14 +288,12 @@ def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings) -> Pr
         parent=checkpoint,
         before=cost(checkpoint.net, size=spec.size),
         after=cost(net, size=spec.size),
-        groups=_cuts(checkpoint, net, keep=settings.keep),
+        groups=groups,
         settings=settings,
     )
 
 
-def _cuts(checkpoint: Checkpoint, net: nn.Module, *, keep: tuple[str, ...]) -> tuple[GroupCut, ...]:
-    groups = Dependencies(_free_copy(checkpoint.net), size=checkpoint.spec.size, keep=keep).groups
-    after = layer_shapes(net, size=checkpoint.spec.size)
+def _cuts(groups: Sequence[ChannelGroup], after: dict[str, LayerShape]) -> tuple[GroupCut, ...]:
     return tuple(
         GroupCut(
             name=group.name,

@@ -1,0 +1,145 @@
+"""Time budgets follow the table, and the table follows the engine's files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from compress.test_prune import trained
+
+from edgeseg.bench.layer_clock import time_layer
+from edgeseg.compress.budget import Budget
+from edgeseg.compress.latency import LatencyModel
+from edgeseg.compress.layers import layer_shapes
+from edgeseg.compress.prune import prune
+from edgeseg.core.files import read_json
+from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
+from edgeseg.errors import InputError, UnknownName
+from edgeseg.models import Checkpoint
+from edgeseg.verbs.latency_table import _grid, latency_table
+from edgeseg.verbs.layer_files import LayerFiles
+
+CONV = LayerShape(
+    inputs=16, outputs=24, kernel=(3, 3), stride=(2, 2), dilation=(1, 1), groups=1, cells=(16, 24), activation="ReLU"
+)
+DEPTHWISE = dataclasses.replace(CONV, outputs=16, groups=16, stride=(1, 1), activation="Hardswish")
+
+
+@pytest.fixture(scope="module")
+def scnn(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return trained(tmp_path_factory.mktemp("trained") / "c", "fast_scnn")
+
+
+def invented(checkpoint: Checkpoint, *, expensive: str) -> LatencyTable:
+    """Return a table where a layer costs its MACs, and the layers that are like `expensive` a hundred times more."""
+    shapes = layer_shapes(checkpoint.net, size=checkpoint.spec.size)
+    dear = dataclasses.replace(shapes[expensive], inputs=0, outputs=0, groups=0)
+    times = []
+    for shape in _grid(shapes, (1.0, 0.5, 0.25)):
+        factor = 100 if dataclasses.replace(shape, inputs=0, outputs=0, groups=0) == dear else 1
+        times.append(LayerTime(shape=shape, ms=factor * shape.macs / 1e6))
+    return LatencyTable(engine="invented", threads=1, machine="here", times=tuple(times))
+
+
+def test_times_lie_between_measured_widths() -> None:
+    def at(inputs: int, outputs: int, ms: float) -> LayerTime:
+        return LayerTime(shape=dataclasses.replace(CONV, inputs=inputs, outputs=outputs), ms=ms)
+
+    times = (at(8, 8, 1.0), at(8, 24, 2.0), at(16, 8, 3.0), at(16, 24, 6.0))
+    model = LatencyModel(LatencyTable(engine="e", threads=1, machine="m", times=times))
+    assert model.layer_ms(dataclasses.replace(CONV, inputs=12, outputs=16)) == pytest.approx(3.0)
+    assert model.layer_ms(CONV) == 6.0
+    with pytest.raises(InputError, match="no layer of kernel"):
+        model.layer_ms(dataclasses.replace(CONV, cells=(8, 8)))
+
+
+def test_what_costs_time_goes_first(scnn: Checkpoint) -> None:
+    plain = prune(scnn, budget=Budget(macs=0.8), steer=1.0)
+    steered = prune(scnn, budget=Budget(macs=0.8), table=invented(scnn, expensive="downsample.1.1.0"), steer=1.0)
+
+    def left(pruned, name):  # type: ignore[no-untyped-def]
+        return next(group.after for group in pruned.groups if group.name == name)
+
+    assert left(steered, "downsample.2.0.0") < left(plain, "downsample.2.0.0")
+
+
+def test_a_time_budget_is_met_as_measured(scnn: Checkpoint) -> None:
+    """The whole net takes 3 ms more than its layers, and a fifth of them again: only measuring tells."""
+    table = invented(scnn, expensive="downsample.0.0")
+    model = LatencyModel(table)
+
+    def measure(checkpoint: Checkpoint) -> float:
+        return 3.0 + 1.2 * model.net_ms(layer_shapes(checkpoint.net, size=checkpoint.spec.size))
+
+    whole = measure(scnn)
+    pruned = prune(scnn, budget=Budget(ms=0.6 * whole), table=table, measure=measure)
+    assert pruned.before_ms == whole
+    assert pruned.after_ms is not None
+    assert 0.5 * whole < pruned.after_ms <= 0.6 * whole
+
+
+@pytest.mark.parametrize(("engine", "module"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
+@pytest.mark.parametrize("shape", [CONV, DEPTHWISE], ids=["conv", "depthwise"])
+def test_single_layers_run_on_their_engine(engine: str, module: str, shape: LayerShape, tmp_path: Path) -> None:
+    pytest.importorskip(module)
+    path, picture = LayerFiles(tmp_path, engine=engine).write(shape)
+    assert picture.shape == (1, 16, 16, 24)
+    assert 0 < time_layer(path, engine=engine, threads=1, picture=picture, runs=2) < 1000
+
+
+def test_one_lowered_layer_serves_all_widths(tmp_path: Path) -> None:
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    pytest.importorskip("litert_torch")
+    files = LayerFiles(tmp_path, engine="litert")
+    for inputs, outputs in ((16, 24), (8, 40)):
+        path, picture = files.write(dataclasses.replace(CONV, inputs=inputs, outputs=outputs))
+        runner = interpreter.Interpreter(model_path=str(path), num_threads=1)
+        runner.allocate_tensors()
+        assert tuple(runner.get_input_details()[0]["shape"]) == picture.shape == (1, 16, 24, inputs)
+        assert tuple(runner.get_output_details()[0]["shape"]) == (1, 8, 12, outputs)
+        assert time_layer(path, engine="litert", threads=1, picture=picture, runs=2) > 0
+
+
+def test_a_table_goes_on_where_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 1))
+    made = _Bare(net=net, spec=_Size(size=(16, 16)))
+    cache = tmp_path / "table.json"
+    first = latency_table(made, engine="onnxruntime", runs=2, shares=(1.0, 0.5), cache=cache)  # type: ignore[arg-type]
+    assert read_json(LatencyTable, cache) == first
+    assert len(first.times) == 4 + 4
+    told: list[int] = []
+    again = latency_table(
+        made,  # type: ignore[arg-type]
+        engine="onnxruntime",
+        runs=2,
+        shares=(1.0, 0.5, 0.25),
+        cache=cache,
+        on_progress=lambda done, total: told.append(total),
+    )
+    assert again.times[: len(first.times)] == first.times
+    assert told[-1] == len(again.times) - len(first.times) > 0
+    with pytest.raises(InputError, match="Give another file"):
+        latency_table(made, engine="onnxruntime", threads=2, cache=cache)  # type: ignore[arg-type]
+    with pytest.raises(UnknownName, match="onnxruntime"):
+        latency_table(made, engine="onnxruntim")  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Size:
+    size: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bare:
+    net: torch.nn.Module
+    spec: _Size
+
+
+def test_numbers_are_float32(tmp_path: Path) -> None:
+    _, picture = LayerFiles(tmp_path, engine="onnxruntime").write(CONV)
+    assert picture.dtype == np.float32
