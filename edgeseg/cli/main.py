@@ -32,6 +32,7 @@ VERBS = (
     "compress",
     "calibrate",
     "inspect",
+    "debug-quant",
     "models",
     "targets",
     "cameras",
@@ -78,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"edgeseg {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for name in VERBS:
-        module = import_module(f"edgeseg.cli.{name}")
+        module = import_module(f"edgeseg.cli.{name.replace('-', '_')}")
         # A percent sign in a help text would be a format to argparse.
         verb = verbs.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
         module.configure(verb)
