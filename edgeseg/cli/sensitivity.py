@@ -7,6 +7,8 @@ import argparse
 
 def run_sensitivity(options: argparse.Namespace) -> int:
     """Measure what each layer alone costs, and print it, dearest first."""
+    if options.sensitivity == "prune":
+        return _pruned(options)
     from edgeseg.cli import render
     from edgeseg.verbs.layers import int8_sensitivity
 
@@ -24,9 +26,44 @@ def run_sensitivity(options: argparse.Namespace) -> int:
         return 0
     order = sorted(found.layers, key=lambda item: -(item.labels_changed if item.miou_lost is None else item.miou_lost))
     rows = [(item.layer, render.percent(item.labels_changed), render.percent(item.miou_lost)) for item in order]
-    title = f"{found.model}: one layer at a time, {found.kind}, on {found.pictures} pictures of {found.data}"
+    title = f"{found.model}: only this layer in int8, on {found.pictures} pictures of {found.data}"
     columns = ("layer", "labels changed %", "mIoU lost, points")
     render.table(title, columns, rows, numbers=columns[1:])
     for path in found.files:
+        render.result(f"written: {path}")
+    return 0
+
+
+def _pruned(options: argparse.Namespace) -> int:
+    from edgeseg.cli import render
+    from edgeseg.verbs.layers import prune_sensitivity
+
+    with render.progress(quiet=options.json) as advance:
+        scan, files = prune_sensitivity(
+            options.model,
+            data=options.data,
+            split=options.split,
+            count=options.count,
+            out=options.out,
+            on_progress=advance,
+        )
+    if options.json:
+        render.result_json(scan)
+        return 0
+    rows = [
+        (
+            item.group,
+            f"{item.removed} of {item.channels}",
+            render.percent(1 - item.agreement),
+            render.percent(scan.miou - item.miou),
+            render.percent(item.macs_saved),
+        )
+        for item in scan.losses
+    ]
+    columns = ("group", "channels removed", "labels changed %", "mIoU lost, points", "MACs saved %")
+    render.table(
+        f"{scan.checkpoint}: only this group pruned, {scan.images} pictures", columns, rows, numbers=columns[1:]
+    )
+    for path in files:
         render.result(f"written: {path}")
     return 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import Job, stage_kind, teaching
+from edgeseg.compress.stages import Job, LotteryStage, stage_kind, teaching
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import InputError
@@ -65,10 +65,12 @@ def open_training(recipe: PipelineRecipe) -> Dataset:
 def training_recipe(job: Job) -> Recipe:
     """Return the training recipe of a stage: its tables, on the pipeline's data, from its parent's weights."""
     pipeline, tables, spec = job.pipeline, job.stage.training, read_spec(job.parent)
+    settings = job.stage.settings
+    start = settings.rewind if isinstance(settings, LotteryStage) else str(job.parent)
     return Recipe(
         schema=1,
         name=pipeline.name,
-        model=ModelRecipe(name=spec.architecture, size=job.size, init=str(job.parent)),
+        model=ModelRecipe(name=spec.architecture, size=job.size, init=start),
         data=pipeline.data,
         augment=tables.augment,
         loss=tables.loss,
@@ -90,6 +92,8 @@ def _joined(first: str, second: str) -> str:
 def _check_stage(stage: StageRecipe, *, spec: ModelSpec, pictures: int) -> None:
     if stage_kind(stage.kind).trains and stage.training.run.batch > pictures:
         raise InputError(f"run.batch is {stage.training.run.batch}, but there are only {pictures} training pictures.")
+    if isinstance(stage.settings, LotteryStage):
+        resolve_model(stage.settings.rewind)
     teachers = teaching(stage.settings)
     if teachers is not None:
         from edgeseg.compress.teacher import check_teachers

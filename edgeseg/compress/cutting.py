@@ -81,7 +81,7 @@ def prune_checkpoint(
         budget=Budget(macs=settings.macs, parameters=settings.parameters, ms=settings.ms),
         importance=settings.importance,  # type: ignore[arg-type]
         scope=settings.scope,  # type: ignore[arg-type]
-        round_to=settings.round_to,
+        round_to=round_to(settings),
         batches=_batches(samples, spec=checkpoint.spec),
         objective=_objective(stage, samples, spec=checkpoint.spec),
         table=_table(checkpoint, settings, clock=clock, times=times),
@@ -91,6 +91,19 @@ def prune_checkpoint(
         steer=settings.steer,
         passes=settings.passes,
     )
+
+
+def round_to(settings: PruneStage) -> int:
+    """Return the multiple that channel counts stay at: the target's, where one is named.
+
+    Raises:
+        UnknownName, InputError, RecipeError: no such target.
+    """
+    if not settings.target:
+        return settings.round_to
+    from edgeseg.targets import find_target
+
+    return find_target(settings.target).channel_multiple
 
 
 def _table(

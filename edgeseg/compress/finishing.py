@@ -18,14 +18,14 @@ from edgeseg.train.events import Loading, OnEvent
 RANGES_FILE = "ranges.json"
 
 
-def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, on_event: OnEvent | None) -> str:
+def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep: bool, on_event: OnEvent | None) -> str:
     """Write the checkpoint at `last` to `out` with ranges, and return where those come from, in words.
 
-    Ranges that the last stage trained are taken as they are; else they are observed on training pictures. A finished
-    `out` is left as it is.
+    Ranges that the last stage trained are taken as they are; else they are observed on training pictures. With `keep`
+    a finished `out` is left as it is.
     """
     spec = read_spec(last)
-    found = _ranges_for(out, weights_sha256=spec.weights_sha256)
+    found = _ranges_for(out, weights_sha256=spec.weights_sha256) if keep else None
     if found is not None:
         return _words(found)
     ranges = _ranges_for(last, weights_sha256=spec.weights_sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from edgeseg.compress.stage_record import (
 from edgeseg.compress.stages import Clock, Job, stage_kind
 from edgeseg.core.files import MARKER, refuse_foreign, write_json
 from edgeseg.core.names import unknown
+from edgeseg.core.records import encode
 from edgeseg.errors import InputError
 from edgeseg.train.events import Event
 
@@ -97,6 +99,7 @@ def compress(
     _check_records(recipe, out=out, start=start, chosen=chosen)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).touch()
+    same_calibration = _calibration_was(out / PIPELINE_FILE) == encode(recipe.calibration)
     write_json(recipe, out / PIPELINE_FILE)
     results = [StageResult(stage="start", folder="", miou=start.miou, macs=start.cost.macs,
                            parameters=start.cost.parameters, seconds=0.0)]  # fmt: skip
@@ -114,8 +117,17 @@ def compress(
             break
     if chosen is not None and chosen < len(recipe.stages):
         return CompressionResult(stages=tuple(results), checkpoint=None, ranges="")
-    ranges = finish(recipe, last=parent, start=start, out=out / CHECKPOINT, on_event=on_event)
+    ranges = finish(recipe, last=parent, start=start, out=out / CHECKPOINT, keep=same_calibration, on_event=on_event)
     return CompressionResult(stages=tuple(results), checkpoint=out / CHECKPOINT, ranges=ranges)
+
+
+def _calibration_was(path: Path) -> object:
+    """Return the calibration settings that a pipeline's folder was filled with before, or None."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found.get("calibration") if isinstance(found, dict) else None
 
 
 def folder_name(number: int, stage: StageRecipe) -> str:
@@ -198,7 +210,7 @@ def _run(job: Job, record: StageRecord | None) -> StageRecord:
             on_event=job.on_event,
             command=job.command,
             accelerator=job.accelerator,
-            method=kind.method(job.stage),
+            method=kind.method(job),
         )
         seconds = result.seconds
     return close(job, record, seconds=time.monotonic() - started if seconds is None else seconds)

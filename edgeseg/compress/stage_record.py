@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import PruneStage, stage_kind, teaching
+from edgeseg.compress.stages import LotteryStage, PruneStage, stage_kind, teaching
 from edgeseg.core.files import read_json, sha256_of, write_json
 from edgeseg.core.lineage import Setting, flatten
 from edgeseg.core.records import encode
@@ -111,6 +111,12 @@ def _inputs(stage: StageRecipe) -> dict[str, str]:
     settings, teachers = stage.settings, teaching(stage.settings)
     found = {name: read_spec(resolve_model(name)).weights_sha256 for name in (teachers.teachers if teachers else ())}
     told = {f"teacher {name}": sha256 for name, sha256 in found.items()}
+    if isinstance(settings, LotteryStage):
+        told[f"rewind {settings.rewind}"] = read_spec(resolve_model(settings.rewind)).weights_sha256
     if isinstance(settings, PruneStage) and settings.table:
         told["table sha256"] = sha256_of(Path(settings.table))
+    if isinstance(settings, PruneStage) and settings.target:
+        from edgeseg.compress.cutting import round_to
+
+        told["channel multiple"] = str(round_to(settings))
     return told

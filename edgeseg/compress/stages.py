@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgeseg.compress.distill_recipe import DistillRecipe
 from edgeseg.compress.qat_recipe import QatRecipe
@@ -65,6 +65,8 @@ class PruneStage:
     importance: str = "magnitude"
     scope: str = "global"
     round_to: int = 8
+    target: str = ""
+    """A device whose kernels' channel multiple stands in for `round_to`."""
     keep: tuple[str, ...] = ()
     floor: float = 0.25
     steer: float | None = None
@@ -101,7 +103,27 @@ class FineTune:
     """Training by labels alone: nothing to set beside the training tables."""
 
 
-Settings = PruneStage | FineTune | DistillRecipe | QatStage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparsifyStage:
+    """Single weights held at zero while the rest trains; see `edgeseg.compress.unstructured`. Not faster anywhere."""
+
+    sparsity: float
+    scope: Literal["global", "layer"] = "global"
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sparsity < 1:
+            raise ValueError("sparsity is the share of weights that become zero, above 0 to below 1.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LotteryStage(SparsifyStage):
+    """The same, from the weights of `rewind`: the checkpoint that the stage's parent was once trained from."""
+
+    rewind: str
+
+
+Settings = PruneStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +134,7 @@ class StageKind:
     settings: type
     does: str
     tables: tuple[str, ...] = TABLES
-    method: Callable[[StageRecipe], Method] | None = None
+    method: Callable[[Job], Method] | None = None
     change: Callable[[Job], None] | None = None
 
     @property
@@ -121,26 +143,37 @@ class StageKind:
         return self.method is not None
 
 
-def _fine_tune(stage: StageRecipe) -> Method:
+def _fine_tune(job: Job) -> Method:
     from edgeseg.train.method import Method
 
     return Method()
 
 
-def _distill(stage: StageRecipe) -> Method:
+def _distill(job: Job) -> Method:
     from edgeseg.compress.distill import Distill
 
-    assert isinstance(stage.settings, DistillRecipe)
-    return Distill(stage.settings)
+    settings = job.stage.settings
+    assert isinstance(settings, DistillRecipe)
+    return Distill(settings)
 
 
-def _qat(stage: StageRecipe) -> Method:
+def _qat(job: Job) -> Method:
     from edgeseg.compress.distill import Distill
     from edgeseg.compress.qat import Qat
 
-    assert isinstance(stage.settings, QatStage)
-    own = Qat(stage.settings)
-    return own if stage.settings.distill is None else Distill(stage.settings.distill, student=own)
+    settings = job.stage.settings
+    assert isinstance(settings, QatStage)
+    own = Qat(settings)
+    return own if settings.distill is None else Distill(settings.distill, student=own)
+
+
+def _masked(job: Job) -> Method:
+    from edgeseg.compress.unstructured import MaskedTraining
+
+    settings = job.stage.settings
+    assert isinstance(settings, SparsifyStage)
+    scope: Literal["global", "layer"] = settings.scope
+    return MaskedTraining(str(job.parent), sparsity=settings.sparsity, scope=scope, keep=settings.keep)
 
 
 def teaching(settings: Settings) -> DistillRecipe | None:
@@ -162,6 +195,10 @@ STAGES = (
     StageKind(name="finetune", settings=FineTune, does="train on labels", method=_fine_tune),
     StageKind(name="distill", settings=DistillRecipe, does="train on labels and teachers", method=_distill),
     StageKind(name="qat", settings=QatStage, does="train through int8: weights and ranges", method=_qat),
+    StageKind(name="sparsify", settings=SparsifyStage, does="zero single weights, train the rest; no faster",
+              method=_masked),
+    StageKind(name="lottery", settings=LotteryStage, does="zero single weights, train the rest from before; no faster",
+              method=_masked),
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def plot_sensitivity(found: Sensitivity, path: Path) -> None:
     figure, axes = _canvas([item.layer for item in found.layers])
     axes.barh(range(len(values)), values, color="#2a6f97")
     axes.set_xlabel("mIoU lost, percentage points" if labelled else "labels that change, %")
-    axes.set_title(f"{found.model}: one layer at a time, {found.kind} ({found.pictures} pictures of {found.data})")
+    axes.set_title(f"{found.model}: only this layer in int8 ({found.pictures} pictures of {found.data})")
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 

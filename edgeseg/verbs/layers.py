@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from edgeseg.core.quantization import Ranges
 from edgeseg.errors import CheckpointError, InputError, RecipeError
 
 if TYPE_CHECKING:
+    from edgeseg.compress.group_sensitivity import SensitivityScan
     from edgeseg.compress.sensitivity import LayerSqnr
     from edgeseg.models import Checkpoint
 
@@ -37,7 +39,6 @@ class Sensitivity:
     """Every layer's cost, on which pictures, and the files it was written to."""
 
     model: str
-    kind: Literal["int8", "prune"]
     data: str
     pictures: int
     layers: tuple[LayerLoss, ...]
@@ -107,23 +108,52 @@ def int8_sensitivity(
     layers = tuple(
         LayerLoss(layer=item.name, labels_changed=1 - item.agreement, miou_lost=item.miou_lost) for item in effects
     )
-    found = Sensitivity(
-        model=checkpoint.spec.name, kind="int8", data=seen.name, pictures=len(seen.images), layers=layers
-    )
-    return found if out is None else write_sensitivity(found, out)
-
-
-def write_sensitivity(found: Sensitivity, out: Path) -> Sensitivity:
-    """Return the sensitivity with the names of its JSON and its plot, both written into the folder `out`."""
-    import dataclasses
-
+    found = Sensitivity(model=checkpoint.spec.name, data=seen.name, pictures=len(seen.images), layers=layers)
+    if out is None:
+        return found
     from edgeseg.verbs.layer_plots import plot_sensitivity
 
-    files = _files(out, f"sensitivity-{found.kind}")
-    complete = dataclasses.replace(found, files=files)
-    write_json(complete, files[0])
-    plot_sensitivity(complete, files[1])
-    return complete
+    files = _files(out, "sensitivity-int8")
+    found = dataclasses.replace(found, files=files)
+    write_json(found, files[0])
+    plot_sensitivity(found, files[1])
+    return found
+
+
+def prune_sensitivity(
+    model: str | None,
+    *,
+    data: str | None = None,
+    split: str = "train",
+    count: int = 16,
+    out: Path | None = None,
+    on_progress: Progress | None = None,
+) -> tuple[SensitivityScan, tuple[Path, ...]]:
+    """Return what each group of channels costs when it alone is pruned, and the files written to `out`.
+
+    Raises:
+        InputError, UnknownName, CheckpointError, DatasetError: a model or pictures that cannot be used, or pictures of
+            other classes than the model's.
+    """
+    from edgeseg.compress.group_sensitivity import plot_groups, scan_groups
+    from edgeseg.data import open_dataset
+    from edgeseg.models import load_checkpoint, resolve_model
+
+    checkpoint = load_checkpoint(resolve_model(model))
+    source = open_dataset(data or f"streets:{count}", split=split if data else "test")
+    if source.classes != checkpoint.spec.classes:
+        raise InputError(
+            f"{source.name} has other classes than {checkpoint.spec.name}. Give pictures of its own classes."
+        )
+    samples = [source.load(index) for index in _spread(len(source), count=count)]
+    report = None if on_progress is None else lambda done, total: on_progress("groups", done, total)
+    scan = scan_groups(checkpoint, samples, on_progress=report)
+    if out is None:
+        return scan, ()
+    files = _files(out, "sensitivity-prune")
+    write_json(scan, files[0])
+    plot_groups(scan, files[1])
+    return scan, files
 
 
 def debug_quant(
@@ -148,8 +178,6 @@ def debug_quant(
             no choice of layers meets.
         UnsupportedError: an artifact whose engine returns no intermediates.
     """
-    import dataclasses
-
     from edgeseg.compress.sensitivity import first_parting, layer_sqnr
     from edgeseg.verbs.artifact_noise import artifact_sqnr, float_checkpoint
 
@@ -189,8 +217,6 @@ def debug_quant(
 def _bounded(
     found: QuantDebug, checkpoint: Checkpoint, ranges: Ranges, seen: _Pictures, *, bound: float, tell: Progress
 ) -> QuantDebug:
-    import dataclasses
-
     from edgeseg.compress.mixed_precision import fewest_float_layers
 
     mixed = fewest_float_layers(
@@ -231,17 +257,21 @@ def _opened(model: str | None) -> tuple[Checkpoint, Ranges]:
 
 
 def _pictures(data: str | None, *, split: str, count: int, classes: tuple[str, ...]) -> _Pictures:
-    """Return the first pictures of every `count`-th part of a data set, with labels where its classes are the net's."""
+    """Return pictures spread over a data set, with their labels where its classes are the net's."""
     from edgeseg.data import open_dataset
 
     source = open_dataset(data or f"streets:{count}", split=split if data else "test")
-    chosen = [source.load(int(index)) for index in np.linspace(0, len(source) - 1, min(count, len(source)), dtype=int)]
+    chosen = [source.load(index) for index in _spread(len(source), count=count)]
     labelled = data is not None and source.classes == classes
     return _Pictures(
         name=f"{source.name} {source.split}",
         images=[item.image for item in chosen],
         labels=[item.labels for item in chosen] if labelled else None,
     )
+
+
+def _spread(total: int, *, count: int) -> list[int]:
+    return [int(index) for index in np.linspace(0, total - 1, min(count, total), dtype=int)]
 
 
 def _files(out: Path, name: str) -> tuple[Path, Path]:
