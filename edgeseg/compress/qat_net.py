@@ -97,6 +97,14 @@ class QuantNet(nn.Module):
         inner: nn.Module = getattr(self.graph, INNER)
         return {key: value.detach() for key, value in inner.state_dict().items()}
 
+    def weight_scales(self) -> dict[str, Tensor]:
+        """Return the scales (output channels,) of every int8 weight, by the weight's key in the plain net."""
+        self._fit()
+        return {
+            wire.weight.removeprefix(f"{INNER}."): self._fake(wire).scales(self._stored(wire.weight))
+            for wire in self._wires
+        }
+
     def point(self, name: str) -> FakeActivation:
         """Return the fake quantization of a point."""
         found = self.graph.get_submodule(self._points[name])
@@ -116,11 +124,9 @@ class QuantNet(nn.Module):
             point.scale, point.zero_point = affine(*ranges[name], least_scale=fitting[name])
         for wire in self._wires:
             weight, bias = self._stored(wire.weight), self._stored(wire.bias) if wire.bias else None
-            fake = self.graph.get_submodule(wire.fake)
-            assert isinstance(fake, FakeWeight)
             source, target = fitting[wire.source], fitting[wire.target]
             least = least_weight_scales(weight.shape[0], bias, source=source, target=target)
-            fake.least_scales = least.to(weight)
+            self._fake(wire).least_scales = least.to(weight)
 
     def _loads(self) -> list[Load]:
         largest = [self._stored(wire.weight).abs().max() for wire in self._wires]
@@ -130,6 +136,11 @@ class QuantNet(nn.Module):
             Load(source=wire.source, target=wire.target, weight=weight, bias=next(biases) if wire.bias else None)
             for wire, weight in zip(self._wires, weights, strict=True)
         ]
+
+    def _fake(self, wire: Wire) -> FakeWeight:
+        found = self.graph.get_submodule(wire.fake)
+        assert isinstance(found, FakeWeight)
+        return found
 
     def _stored(self, key: str) -> Tensor:
         found = attrgetter(key)(self.graph)

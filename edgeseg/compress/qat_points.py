@@ -106,25 +106,20 @@ class FakeWeight(FakeQuantizeBase):
         self.qscheme = torch.per_channel_symmetric
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        """Raise: a weight's scales follow from the weight; see `weight_scales`."""
+        """Raise: a weight's scales follow from the weight; see `scales`."""
         raise NotImplementedError
+
+    def scales(self, weight: Tensor) -> Tensor:
+        """Return the scale of each output channel, (O,), as torchao's observer finds it, none below `least_scales`."""
+        largest = weight.detach().abs().amax(tuple(range(1, weight.ndim)))
+        found = (largest / float(LARGEST_WEIGHT)).clamp_min(EPS)
+        return found if self.least_scales is None else torch.maximum(found, self.least_scales)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x on the grid; its gradient passes unchanged."""
-        scales = weight_scales(x, self.least_scales)
+        scales = self.scales(x)
         zeros = torch.zeros_like(scales, dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(x, scales, zeros, 0, -LARGEST_WEIGHT, LARGEST_WEIGHT)
-
-
-def weight_scales(weight: Tensor, least: Tensor | None) -> Tensor:
-    """Return the scale of each output channel, (O,), as torchao's observer finds it, none below `least`."""
-    scales = (largest_of(weight) / float(LARGEST_WEIGHT)).clamp_min(EPS)
-    return scales if least is None else torch.maximum(scales, least)
-
-
-def largest_of(weight: Tensor) -> Tensor:
-    """Return the largest absolute value of each output channel, (O,)."""
-    return weight.detach().abs().amax(tuple(range(1, weight.ndim)))
 
 
 class _Rounded(torch.autograd.Function):
