@@ -73,7 +73,18 @@ def compare(measurements: Sequence[Measurement], *, baseline: str | None = None)
         for index, (item, label) in enumerate(zip(measurements, labels, strict=True))
     )  # fmt: skip
     words = "fp32 on the same engine" if fixed is None else labels[measurements.index(fixed)]
-    return Comparison(rows=rows, baseline=words, warnings=find_warnings(measurements))
+    warnings = (*find_warnings(measurements), *_without_baseline(rows))
+    return Comparison(rows=rows, baseline=words, warnings=warnings)
+
+
+def _without_baseline(rows: Sequence[Row]) -> tuple[str, ...]:
+    lacking = [row.label for row in rows if not row.baseline and timed_ms(row.measurement) is not None]
+    if not lacking:
+        return ()
+    return (
+        f"No speed-up for {', '.join(lacking)}: no fp32 artifact of the same net, engine, threads and input size was "
+        "given. Give one, or name a baseline.",
+    )
 
 
 def timed_ms(measurement: Measurement, percentile: str = "p50_ms") -> float | None:

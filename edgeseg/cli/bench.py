@@ -81,7 +81,8 @@ def _show(measurement: Measurement) -> None:
     from edgeseg.cli import render
 
     title = (
-        f"{measurement.artifact}: {measurement.engine} {measurement.engine_version}, {measurement.threads} threads, "
+        f"{measurement.artifact}: {measurement.engine} {measurement.engine_version}, "
+        f"{render.counted(measurement.threads, 'thread')}, "
         f"{measurement.device.name}"
     )
     if not measurement.latency:

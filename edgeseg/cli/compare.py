@@ -73,7 +73,9 @@ def show_comparison(comparison: Comparison) -> None:
     from edgeseg.cli import render
 
     rows = [_cells(row) for row in comparison.rows]
-    render.table(f"Speed-up and loss against {comparison.baseline}", COLUMNS, rows, numbers=COLUMNS[2:8])
+    held = any(row.baseline for row in comparison.rows)
+    title = f"Speed-up and loss against {comparison.baseline}" if held else "Side by side, without a baseline"
+    render.table(title, COLUMNS, rows, numbers=COLUMNS[2:8])
     for warning in comparison.warnings:
         render.say(f"Note: {warning}")
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from edgeseg.core.records import encode
 
-__all__ = ["Advance", "console", "encode", "percent", "progress", "result", "result_json", "say", "table"]
+__all__ = ["Advance", "console", "counted", "encode", "percent", "progress", "result", "result_json", "say", "table"]
 
 WIDTH_IN_A_PIPE = 160
 
@@ -83,6 +83,11 @@ def progress(*, quiet: bool = False) -> Iterator[Advance]:
             bars.update(tasks[what], completed=done, total=total or None)  # type: ignore[arg-type]
 
         yield advance
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 thread" or "2 threads"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def percent(fraction: float | None) -> str:

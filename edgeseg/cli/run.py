@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeseg.runtime import LoopResult
     from edgeseg.runtime.monitor import Observation
     from edgeseg.verbs.run import Outputs, RunOutcome
 
+WORTH_SAYING = 1.2
+"""The engine's own rate over the loop's from which on the source is named as the limit."""
 HELP = "run the camera loop: a camera, a file, a stream or the synthetic street, to a window, a web page or files"
 
 
@@ -44,6 +47,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-overlay", action="store_true", help="draw nothing (with --headless: inference alone)")
     parser.add_argument("--frames", metavar="N", type=positive, help="stop after N frames")
     parser.add_argument("--size", metavar="HxW", help="ask the source for this picture size")
+    parser.add_argument("--pixel-format", metavar="CODE", help="ask a camera for this FourCC, such as MJPG or YUYV")
+    parser.add_argument(
+        "--reconnect", metavar="SECONDS", type=float, help="try a lost source again for so long (default: 30; 0: never)"
+    )
     parser.add_argument(
         "--engine", metavar="E", help="litert, onnxruntime, openvino, ... (default: the artifact's own)"
     )
@@ -76,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
             overlay=not options.no_overlay,
             frames=options.frames,
             size=size_of(options.size),
+            pixel_format=options.pixel_format,
+            reconnect_s=options.reconnect,
             engine=options.engine,
             threads=options.threads,
             on_progress=advance,
@@ -129,9 +138,13 @@ def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
     ]
     age = outcome.loop
     rows.append(("frame age", f"{age.age_p50_ms:.2f}", f"{age.age_p90_ms:.2f}", f"{age.age_p99_ms:.2f}"))
-    title = f"{outcome.artifact} on {outcome.engine}, {outcome.loop.threads} threads, {options.source}"
+    title = (
+        f"{outcome.artifact} on {outcome.engine}, {render.counted(outcome.loop.threads, 'thread')}, {options.source}"
+    )
     render.table(title, ("stage", "p50 ms", "p90 ms", "p99 ms"), rows, numbers=("p50 ms", "p90 ms", "p99 ms"))
     render.result(_summary(outcome))
+    if limit := _limit(outcome.loop):
+        render.result(limit)
     if outcome.observation is not None:
         render.result(_observed(outcome.observation))
     for what, path in (("Video", options.save), ("Labels", options.save_labels), ("Areas", options.save_areas)):
@@ -145,8 +158,18 @@ def _summary(outcome: RunOutcome) -> str:
     loop = outcome.loop
     score = "" if loop.miou is None else f", mIoU against the source's own labels {render.percent(loop.miou)} %"
     corrupt = f", {loop.corrupt} corrupt" if loop.corrupt else ""
-    reconnects = f", {loop.reconnects} reconnections" if loop.reconnects else ""
-    return f"{loop.frames} frames at {loop.fps:.1f} FPS, {loop.skipped} skipped{corrupt}{reconnects}{score}"
+    reconnects = f", {render.counted(loop.reconnects, 'reconnection')}" if loop.reconnects else ""
+    frames = render.counted(loop.frames, "frame")
+    return f"{frames} at {loop.fps:.1f} FPS, {loop.skipped} skipped{corrupt}{reconnects}{score}"
+
+
+def _limit(loop: LoopResult) -> str:
+    """Return a line where the source gives clearly less than the engine takes."""
+    infer = loop.stages_ms.get("infer")
+    engine_fps = 1000 / infer.p50_ms if infer is not None and infer.p50_ms else 0.0
+    if loop.limit != "capture" or engine_fps < WORTH_SAYING * loop.fps:
+        return ""
+    return f"The source gives {loop.fps:.0f} frames a second; the engine alone would reach about {engine_fps:.0f}."
 
 
 def _whole(outcome: RunOutcome) -> dict[str, object]:

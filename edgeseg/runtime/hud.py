@@ -18,6 +18,7 @@ class Hud:
     age_ms: float | None = None
     skipped: int | None = None
     corrupt: int = 0
+    reconnects: int = 0
     queues: dict[str, tuple[int, int]] = field(default_factory=dict)
     miou: float | None = None
 
@@ -33,5 +34,6 @@ class Hud:
             *([f"queues {queues}"] if queues else []),
             *([] if self.skipped is None else [f"skipped {self.skipped}"]),
             *([f"corrupt {self.corrupt}"] if self.corrupt else []),
+            *([f"reconnects {self.reconnects}"] if self.reconnects else []),
             *([] if self.miou is None else [f"mIoU {100 * self.miou:.1f} %"]),
         )

@@ -26,7 +26,7 @@ from edgeseg.runtime.process import cores_left_to_engine, ending_signals, quick_
 from edgeseg.runtime.reader import Reader, Readers
 from edgeseg.runtime.session import Session
 from edgeseg.runtime.sinks import LabelCallback, Sink, View
-from edgeseg.runtime.timing import Clock, StageTimes
+from edgeseg.runtime.timing import Clock, StageTimes, limiting_stage
 from edgeseg.runtime.watchdog import STUCK_S, Stall, Watchdog
 
 if TYPE_CHECKING:
@@ -38,25 +38,33 @@ ROOM = 2
 """Frames that may wait between two stages of a file's loop: enough to bridge a slow frame."""
 HUD_STAGES = {"prep": "preprocess", "infer": "infer", "decode": "decode"}
 JOIN_S = 2.0
+WAIT_MS, SPARE = 1.0, 10
+"""A loop waits for its live source where it has to at half of the frames, and passes over less than a tenth of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopResult:
     """How a loop went. `miou` is None where the source has no labels; a frame's age is taken when its result is out.
 
-    `queues` says how full the queue before each of its keys' stages was, `stalls` what the watchdog reported, and
-    `fault` what ended the loop before its time.
+    `limit` is the stage that sets the rate: "capture" where the source gives less than the rest could take.
+    `captured` = `delivered` + `skipped` + `corrupt` frames came from the source, and `trouble` is why it gave none at
+    the end. `queues` says how full the queue before each of its keys' stages was, `stalls` what the watchdog reported,
+    and `fault` what ended the loop before its time.
     """
 
     frames: int
     fps: float
+    captured: int
+    delivered: int
     skipped: int
     age_p50_ms: float
     age_p90_ms: float
     age_p99_ms: float
     corrupt: int
     reconnects: int
+    trouble: str
     stages_ms: dict[str, StageTimes]
+    limit: str
     queues: dict[str, QueueState]
     stalls: tuple[Stall, ...]
     threads: int
@@ -83,8 +91,9 @@ def run(
 
     Sinks are opened and closed here; they are called, like `on_frame(done)` and `on_labels(index, labels)`, from the
     calling thread, in order. A sink or `on_labels` that answers False, and Ctrl-C or SIGTERM, end the loop with the
-    result so far and finished files. `on_notice(text)` is told, from another thread, of a stage that is at one frame
-    for more than `stuck_s` seconds (without it: the log). `on_end(result)` is called also where a fault is raised.
+    result so far and finished files. `on_notice(text)` is told, from another thread, of a source that is lost or back,
+    and of a stage that is at one frame for more than `stuck_s` seconds (without it: the log). `on_end(result)` is
+    called also where a fault is raised.
     `reader` says how frames are read where that is more than preprocessing and decoding; its sessions then do the work.
 
     Raises:
@@ -173,7 +182,7 @@ class _Loop:
             tuple(self.clock.stages.values()),
             stuck_s=stuck_s,
             notify=notify,
-            reason=lambda: camera.trouble,
+            trouble=lambda: camera.trouble,
             on_tick=self._stop_if_interrupted,
         )
 
@@ -205,17 +214,22 @@ class _Loop:
 
     def result(self) -> LoopResult:
         """Return the figures of the run."""
-        age, counts = self.clock.age(), self._camera.counts
+        age, counts, stages_ms = self.clock.age(), self._camera.counts, self.clock.percentiles()
         return LoopResult(
             frames=self.clock.frames,
             fps=self.clock.fps(),
-            skipped=counts.skipped,
+            captured=counts.captured,
+            delivered=counts.delivered,
+            # A frame that still waited when the loop ended was seen by nobody.
+            skipped=counts.skipped + counts.waiting,
             age_p50_ms=age.p50_ms,
             age_p90_ms=age.p90_ms,
             age_p99_ms=age.p99_ms,
             corrupt=counts.corrupt,
             reconnects=counts.reconnects,
-            stages_ms=self.clock.percentiles(),
+            trouble=self._camera.trouble,
+            stages_ms=stages_ms,
+            limit=limiting_stage(stages_ms, waits=self._waits(stages_ms) if self._camera.live else None),
             queues={name: queue.state() for name, queue in self._queues.items()},
             stalls=self._watchdog.stalls(),
             threads=self._session.threads,
@@ -223,6 +237,10 @@ class _Loop:
             interrupted=self._interrupted,
             fault=None if self.fault is None else str(self.fault) or type(self.fault).__name__,
         )
+
+    def _waits(self, stages_ms: dict[str, StageTimes]) -> bool:
+        counts, capture = self._camera.counts, stages_ms.get("capture")
+        return capture is not None and capture.p50_ms >= WAIT_MS and SPARE * counts.skipped < counts.delivered
 
     def _prepare_all(self) -> None:
         frames = iter(self._camera.frames())
@@ -303,6 +321,7 @@ class _Loop:
             age_ms=self.clock.last_age_ms() if live else None,
             skipped=counts.skipped if live else None,
             corrupt=counts.corrupt,
+            reconnects=counts.reconnects,
             queues={name: queue.level() for name, queue in self._queues.items()},
             miou=self._miou(),
         )

@@ -10,6 +10,8 @@ from types import TracebackType
 import numpy as np
 
 STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
+THREADS = (("capture", "preprocess"), ("infer",), ("decode", "draw"), ("sink",))
+"""Stages that one thread does in turn; the threads work side by side."""
 KEPT = 20_000
 """Times kept a stage: a loop may run for weeks."""
 RECENT = 30
@@ -103,6 +105,20 @@ class Clock:
     def age(self) -> StageTimes:
         """Return the percentiles of a frame's age when its result was out; zeros before there is one."""
         return _times(self._ages_ms) if self._ages_ms else StageTimes(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
+
+
+def limiting_stage(stages_ms: dict[str, StageTimes], *, waits: bool | None = None) -> str:
+    """Return the stage that sets a loop's rate, by median times: the longest one of the busiest thread.
+
+    A live source's capture is a wait and no work, so `waits` says whether the loop waits for it; None is for files.
+    """
+    if waits:
+        return "capture"
+    times_ms = {name: times.p50_ms for name, times in stages_ms.items() if waits is None or name != "capture"}
+    if not times_ms:
+        return ""
+    busiest = max(THREADS, key=lambda names: sum(times_ms.get(name, 0.0) for name in names))
+    return max(busiest, key=lambda name: times_ms.get(name, 0.0))
 
 
 def _times(times_ms: deque[float]) -> StageTimes:

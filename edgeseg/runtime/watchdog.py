@@ -1,4 +1,4 @@
-"""Says which stage of the loop is stuck, and that it goes on again. It ends nothing by itself."""
+"""Says which stage of the loop is stuck, that the source is lost, and that either goes on again. It ends nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Stall:
 class Watchdog:
     """A thread that looks at the stages five times a second, and calls `on_tick` as often.
 
-    `reason` is asked why the source gives nothing just now; what it answers is put in the report.
+    `trouble` is asked why the source gives nothing just now. While it has an answer, that is told, once, and who waits
+    for the source is not called stuck.
     """
 
     def __init__(
@@ -36,13 +37,14 @@ class Watchdog:
         *,
         stuck_s: float,
         notify: Callable[[str], None],
-        reason: Callable[[], str],
+        trouble: Callable[[], str],
         on_tick: Callable[[], None],
     ) -> None:
         self._stages = stages
         self._stuck_s = stuck_s
         self._notify = notify
-        self._reason = reason
+        self._trouble = trouble
+        self._lost_s = 0.0
         self._on_tick = on_tick
         self._closing = threading.Event()
         self._open: dict[str, tuple[int, float]] = {}
@@ -71,8 +73,18 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._closing.wait(CHECK_S):
             self._on_tick()
+            self._look_at_source()
             for stage in self._stages:
                 self._look_at(stage)
+
+    def _look_at_source(self) -> None:
+        trouble, now_s = self._trouble(), time.perf_counter()
+        if trouble and not self._lost_s:
+            self._lost_s = now_s
+            self._notify(trouble)
+        elif self._lost_s and not trouble:
+            self._notify(f"The source is back after {now_s - self._lost_s:.1f} s.")
+            self._lost_s = 0.0
 
     def _look_at(self, stage: Stage) -> None:
         now_s, since_s, frame = time.perf_counter(), stage.since_s, stage.frame
@@ -83,9 +95,8 @@ class Watchdog:
             self._over.append(stall)
             self._notify(f'The stage "{stall.stage}" goes on again after {stall.seconds:.1f} s.')
         elif known is None and since_s and now_s - since_s > self._stuck_s:
+            if stage.name == "capture" and self._trouble():
+                return
             self._open[stage.name] = (frame, since_s)
             where = f" ({stage.note})" if stage.note else ""
-            why = f" {self._reason()}" if stage.name == "capture" else ""
-            self._notify(
-                f'The stage "{stage.name}"{where} has been at frame {frame} for {now_s - since_s:.0f} s.{why}'.rstrip()
-            )
+            self._notify(f'The stage "{stage.name}"{where} has been at frame {frame} for {now_s - since_s:.0f} s.')

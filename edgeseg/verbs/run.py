@@ -66,6 +66,8 @@ def run_loop(
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     fps: float | None = None,
+    pixel_format: str | None = None,
+    reconnect_s: float | None = None,
     engine: str | None = None,
     threads: int | Literal["auto"] | None = None,
     on_progress: Progress | None = None,
@@ -75,7 +77,8 @@ def run_loop(
     """Return how the loop over `source` went.
 
     With `threads` "auto" a second of trials chooses them; without, the artifact's target does. `on_notice` is told
-    what a person should read meanwhile: the web page's address, the threads chosen, a stage that is stuck.
+    what a person should read meanwhile: the web page's address, the threads chosen, a source that is lost, a stage
+    that is stuck. `pixel_format` is a FourCC asked of a camera; a lost source is tried again for `reconnect_s` seconds.
 
     Raises:
         ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
@@ -84,7 +87,7 @@ def run_loop(
     outputs = outputs or Outputs()
     overlay = overlay and outputs.drawn
     notify = on_notice or (lambda _text: None)
-    with open_camera(source, size=size, fps=fps) as camera:
+    with open_camera(source, size=size, fps=fps, pixel_format=pixel_format, reconnect_s=reconnect_s) as camera:
         if threads == "auto":
             again = None if camera.live else (lambda: open_camera(source, size=size, fps=fps))
             threads = _tuned(artifact, engine=engine, again=again, overlay=overlay, outputs=outputs, notify=notify)
@@ -134,7 +137,7 @@ def _sinks(outputs: Outputs, *, session: Session, camera: Camera, notify: Notify
     manifest = session.artifact.manifest
     sinks: list[Sink] = []
     if outputs.save:
-        sinks.append(VideoSink(outputs.save, fps=camera.fps))
+        sinks.append(VideoSink(outputs.save, fps=camera.fps, live=camera.live))
     if outputs.labels:
         sinks.append(LabelFolder(outputs.labels))
     if outputs.areas:

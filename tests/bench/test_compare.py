@@ -106,3 +106,10 @@ def test_what_was_not_measured_does_not_hold() -> None:
 def test_a_gate_that_is_none_is_refused(text: str, message: str) -> None:
     with pytest.raises(EdgesegError, match=message):
         parse_gate(text)
+
+
+def test_a_missing_baseline_is_said() -> None:
+    comparison = compare([measurement(precision="int8"), measurement(precision="fp16")])
+    assert [row.speed_up for row in comparison.rows] == [None, None]
+    assert "No speed-up for TFLite int8, TFLite fp16: no fp32 artifact" in comparison.warnings[-1]
+    assert compare(several()).warnings == ()

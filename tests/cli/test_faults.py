@@ -121,3 +121,13 @@ def assert_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFi
     assert len(lines) == 1, printed.err
     for part in (message, *more):
         assert part in lines[0]
+
+
+def test_options_of_the_source_reach_it(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["run", str(artifact), "--source", "synthetic", "--headless", "--threads", "1"]
+    assert_one_line([*run, "--pixel-format", "MJPEGS"], "FourCC", capsys)
+    assert_one_line([*run, "--reconnect", "-1"], "seconds", capsys)
+    assert main([*run, "--pixel-format", "MJPG", "--reconnect", "5", "--frames", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "1 thread," in out
+    assert "1 frame at" in out

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import pytest
 from contracts import tiny_artifact as tiny
+from contracts.mjpeg_server import MjpegServer
 
 from edgeseg.runtime import LoopResult, load, open_camera, run
 
@@ -139,14 +140,14 @@ def test_the_watchdog_names_the_stage_that_is_stuck_and_that_it_goes_on(artifact
 
         def hang(done: int, _labels: object) -> None:
             if done == 2:
-                wait_for(lambda: told)
+                wait_for(lambda: any('The stage "sink" (LabelCallback) has been at frame 2' in text for text in told))
 
-        result = run(session, camera, frames=5, stuck_s=0.3, on_labels=hang, on_notice=told.append)
-        wait_for(lambda: told)
-    assert 'The stage "sink" (LabelCallback) has been at frame 2' in told[0]
+        result = run(session, camera, frames=5, stuck_s=0.5, on_labels=hang, on_notice=told.append)
     assert result.frames == 5
-    assert [(stall.stage, stall.frame) for stall in result.stalls] == [("sink", 2)]
-    assert result.stalls[0].seconds >= 0.3
+    # On a busy machine another stage may have been slow as well.
+    stalls = {stall.stage: stall for stall in result.stalls}
+    assert stalls["sink"].frame == 2
+    assert stalls["sink"].seconds >= 0.5
 
 
 def test_every_live_frame_is_accounted_for_and_queues_stay_short(artifact: Path) -> None:
@@ -212,3 +213,27 @@ def test_no_thread_is_left_by_a_web_page_a_live_source_and_a_signal() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['MainThread']"
+
+
+def test_a_lost_source_is_told_and_waiting_for_it_is_no_stall(artifact: Path) -> None:
+    told: list[str] = []
+    with (
+        MjpegServer(fps=30) as server,
+        load(artifact, threads=1) as session,
+        open_camera(server.uri(), reconnect_s=60) as camera,
+    ):
+
+        def pull_the_plug(_index: int, _labels: object) -> bool:
+            if not told:
+                server.kill()
+                threading.Timer(1.5, server.start).start()
+                told.append("pulled")
+            return "is back" not in told[-1]
+
+        result = run(session, camera, stuck_s=0.5, on_labels=pull_the_plug, on_notice=told.append)
+    assert "Connecting again" in told[1]
+    assert "is back" in told[-1]
+    assert not any(stall.stage == "capture" for stall in result.stalls)
+    assert result.reconnects == 1
+    assert result.trouble == ""
+    assert result.captured == result.delivered + result.skipped + result.corrupt

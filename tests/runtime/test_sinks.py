@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from datetime import datetime
@@ -90,3 +91,35 @@ def test_several_sinks_and_a_function_get_the_same_frames(tmp_path: Path) -> Non
         np.testing.assert_array_equal(saved, labels)
     assert len((tmp_path / "areas.jsonl").read_text().splitlines()) == 5
     assert (tmp_path / "o.mp4").stat().st_size > 1000
+
+
+def recorded_s(path: Path) -> float:
+    capture = cv2.VideoCapture(str(path))
+    fps, frames = capture.get(cv2.CAP_PROP_FPS), 0
+    while capture.read()[0]:
+        frames += 1
+    capture.release()
+    return frames / fps
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "o.avi"])
+@pytest.mark.parametrize("step_s", [1 / 29, 0.11, 0.4])
+def test_a_live_recording_lasts_as_long_as_what_it_shows(tmp_path: Path, name: str, step_s: float) -> None:
+    path = tmp_path / name
+    noise = np.random.default_rng(0)
+    # The engine is slow at first, frames come unevenly, and once the source is away for a while.
+    times_s = np.cumsum([0, 5 * step_s, *noise.uniform(0.5 * step_s, 1.5 * step_s, 80), 2.0, *[step_s] * 40])
+    with VideoSink(path, fps=30, live=True) as sink:
+        for index, time_s in enumerate(times_s):
+            sink.write(dataclasses.replace(view(index), captured_s=100 + time_s))
+    assert recorded_s(path) == pytest.approx(times_s[-1], rel=0.1)
+
+
+def test_a_long_absence_is_cut_and_a_short_recording_is_kept(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "gap.avi", fps=10, live=True) as sink:
+        for index, time_s in enumerate((*np.arange(12) / 10, 4000.0)):
+            sink.write(dataclasses.replace(view(index), captured_s=time_s))
+    assert recorded_s(tmp_path / "gap.avi") == pytest.approx(31.1, rel=0.1)
+    with VideoSink(tmp_path / "one.mp4", fps=30, live=True) as sink:
+        sink.write(view(0))
+    assert recorded_s(tmp_path / "one.mp4") > 0

@@ -1,0 +1,29 @@
+"""Which stage sets a loop's rate."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgeseg.runtime.timing import StageTimes, limiting_stage
+
+
+def times(**p50_ms: float) -> dict[str, StageTimes]:
+    return {name: StageTimes(p50_ms=value, p90_ms=value, p99_ms=value) for name, value in p50_ms.items()}
+
+
+@pytest.mark.parametrize(
+    ("stages", "waits", "limit"),
+    [
+        (times(capture=8, preprocess=1, infer=7, decode=2), None, "capture"),
+        (times(capture=3, preprocess=6, infer=8, decode=2), None, "preprocess"),
+        (times(capture=1, preprocess=1, infer=8, decode=5, draw=4), None, "decode"),
+        (times(capture=1, preprocess=1, infer=8, decode=2, sink=9), None, "sink"),
+        (times(capture=12, preprocess=1, infer=20), True, "capture"),
+        (times(capture=12, preprocess=1, infer=8), False, "infer"),
+        ({}, None, ""),
+    ],
+)
+def test_the_longest_stage_of_the_busiest_thread_sets_the_rate(
+    stages: dict[str, StageTimes], waits: bool | None, limit: str
+) -> None:
+    assert limiting_stage(stages, waits=waits) == limit
