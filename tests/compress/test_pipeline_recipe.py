@@ -1,0 +1,104 @@
+"""The compression recipe: strict, short, and with its stages in plain sight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeseg.compress.checking import check_start
+from edgeseg.compress.distill_recipe import DistillRecipe
+from edgeseg.compress.recipe import parse_pipeline, read_pipeline, recipes
+from edgeseg.core.artifact import open_artifact
+from edgeseg.errors import EdgesegError, InputError, RecipeError
+
+BASE: dict[str, object] = {
+    "schema": 1,
+    "name": "small",
+    "model": "fast_scnn:streets",
+    "data": {"train": "streets:8"},
+    "training": {"schedule": {"epochs": 5}, "run": {"batch": 4, "seed": 7}},
+}
+
+
+def stages(*tables: dict[str, object], **more: object) -> dict[str, object]:
+    return {**BASE, **more, "stages": list(tables)}
+
+
+def test_a_stage_takes_what_it_leaves_out_from_training() -> None:
+    own = {"kind": "finetune", "schedule": {"epochs": 2}, "run": {"seed": 9}}
+    recipe = parse_pipeline(stages(own, {"kind": "qat"}), where="r.toml")
+    first, second = (stage.training for stage in recipe.stages)
+    assert (first.schedule.epochs, first.run.batch, first.run.seed) == (2, 4, 9)
+    assert (second.schedule.epochs, second.run.batch, second.run.seed) == (5, 4, 7)
+
+
+def test_qat_may_listen_to_teachers() -> None:
+    table = {"kind": "qat", "distill": {"teachers": ["fast_scnn:streets"]}}
+    settings = parse_pipeline(stages(table), where="r.toml").stages[0].settings
+    assert isinstance(settings.distill, DistillRecipe)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"kind": "prun", "macs": 0.5}, r'r\.toml\.stages\[0\]\.kind: unknown stage "prun"\. Did you mean "prune"\?'),
+        ({"kind": "prune", "mac": 0.5}, r'r\.toml\.stages\[0\]: unknown key "mac".*Did you mean "macs"\?'),
+        ({"kind": "prune", "macs": 0.5, "schedule": {}}, 'unknown key "schedule" of kind = "prune"'),
+        ({"kind": "prune"}, "exactly one of macs and parameters"),
+        ({"kind": "prune", "ms": 3.0}, "need the engine"),
+        ({"kind": "finetune", "schedule": {"epoch": 1}}, r'stages\[0\]\.schedule: unknown key "epoch".*"epochs"'),
+        ({"kind": "distill"}, r'stages\[0\]: the key "teachers" is missing'),
+        ({"kind": "sparsify", "sparsity": 1.5}, "share of weights"),
+        ({"macs": 0.5}, "a table with a kind is needed"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(table: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_pipeline(stages(table), where="r.toml")
+
+
+def test_a_recipe_without_stages_or_of_another_schema_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"no \[\[stages\]\]"):
+        parse_pipeline(BASE, where="r.toml")
+    with pytest.raises(RecipeError, match="this version reads schema = 1"):
+        parse_pipeline({**stages({"kind": "finetune"}), "schema": 2}, where="r.toml")
+
+
+def test_other_classes_and_missing_data_are_told_before_any_stage(tmp_path: Path) -> None:
+    for name, value in (("train", "0.png"), ("val", "1.png")):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / name).mkdir(parents=True)
+            (tmp_path / kind / name / value).touch()
+    (tmp_path / "classes.txt").write_text("cat\ndog\n", encoding="utf-8")
+    other = parse_pipeline(stages({"kind": "finetune"}, data={"train": str(tmp_path)}), where="r.toml")
+    with pytest.raises(InputError, match="Compress a checkpoint that was trained on the data's classes"):
+        check_start(other)
+    missing = parse_pipeline(stages({"kind": "finetune"}, data={"train": "nowhere"}), where="r.toml")
+    with pytest.raises(InputError, match="nowhere"):
+        check_start(missing)
+    large = parse_pipeline(stages({"kind": "finetune", "run": {"batch": 99}}), where="r.toml")
+    with pytest.raises(InputError, match="only 8 training pictures"):
+        check_start(large)
+
+
+def test_the_bundled_recipes_are_read() -> None:
+    for name in ("fast_scnn-camvid-half", "lraspp_mobilenet_v3_small-camvid-half"):
+        assert [stage.kind for stage in read_pipeline(name).stages] == ["prune", "distill", "qat"]
+    assert all(read_pipeline(name).name == name for name in recipes())
+    with pytest.raises(EdgesegError, match='Did you mean "fast_scnn-camvid-half"'):
+        read_pipeline("fast_scnn-camvid-hal")
+
+
+def test_manifests_from_before_lineage_steps_stay_intact(tmp_path: Path) -> None:
+    import json
+
+    from contracts import tiny_artifact as tiny
+
+    tiny.make_artifact(tmp_path / "artifact", file_format="onnx")
+    path = tmp_path / "artifact" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    assert manifest["lineage"].pop("steps") == []
+    assert manifest["spec"].pop("channels") == []
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert open_artifact(tmp_path / "artifact").manifest.is_intact()
