@@ -6,7 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchao.quantization.pt2e import FakeQuantizeBase
+
+from edgeseg.core.chatter import hushed
+
+with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
+    from torchao.quantization.pt2e import FakeQuantizeBase
 
 LOWEST, HIGHEST = -128, 127
 LARGEST_WEIGHT = 127

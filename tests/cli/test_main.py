@@ -78,6 +78,9 @@ def test_a_misspelt_verb_or_option_is_usage_with_a_hint(capsys: pytest.CaptureFi
         (["validate", "fast_scnn", "--data", "nowhere"], "nowhere"),
         (["compare", "nowhere.json"], "nowhere.json: no such file"),
         (["train", "no-such-recipe"], 'Unknown recipe "no-such-recipe"'),
+        (["compress", "no-such-recipe"], 'Unknown compression recipe "no-such-recipe"'),
+        (["inspect", "fast_snn"], 'Did you mean "fast_scnn'),
+        (["debug-quant", "nowhere/checkpoint"], "nowhere/checkpoint: no such checkpoint"),
         (["targets", "rasberry-pi-5"], 'Did you mean "raspberry-pi-5"?'),
     ],
 )
