@@ -14,12 +14,13 @@ from edgeseg.bench.layer_clock import time_layer
 from edgeseg.compress.budget import Budget
 from edgeseg.compress.latency import LatencyModel
 from edgeseg.compress.layers import layer_shapes
-from edgeseg.compress.prune import prune
+from edgeseg.compress.prune import prune, save
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
 from edgeseg.errors import InputError, UnknownName
-from edgeseg.models import Checkpoint
-from edgeseg.verbs.latency_table import _grid, latency_table
+from edgeseg.models import Checkpoint, load_checkpoint
+from edgeseg.verbs.convert import convert
+from edgeseg.verbs.latency_table import _grid, latency_table, time_net
 from edgeseg.verbs.layer_files import LayerFiles
 
 CONV = LayerShape(
@@ -143,3 +144,14 @@ class _Bare:
 def test_numbers_are_float32(tmp_path: Path) -> None:
     _, picture = LayerFiles(tmp_path, engine="onnxruntime").write(CONV)
     assert picture.dtype == np.float32
+
+
+def test_pruned_nets_convert_with_float_parity(scnn: Checkpoint, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    save(prune(scnn, budget=Budget(macs=0.5)), tmp_path / "p")
+    (artifact,) = convert(str(tmp_path / "p"), target="onnx", precision="fp32", out=tmp_path / "a")
+    assert artifact.manifest.parity.label_agreement >= 0.999
+    assert [step.stage for step in artifact.manifest.lineage.steps] == ["prune"]
+    made = load_checkpoint(tmp_path / "p")
+    assert time_net(made, engine="onnxruntime", runs=2) > 0
