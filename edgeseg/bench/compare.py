@@ -56,7 +56,8 @@ def compare(measurements: Sequence[Measurement], *, baseline: str | None = None)
     """Return measurements side by side.
 
     Without `baseline`, each is held against the fp32 artifact of the same model, engine, threads and input size.
-    With it (an artifact's name, or NAME-ENGINE-Nt), all are held against that one.
+    With it (an artifact's name, or NAME-ENGINE-Nt), all are held against that one; with a model's name, each against
+    that model's fp32 artifact on the same engine, threads and input size: what compression gained.
 
     Raises:
         InputError: no measurement, or a baseline that fits more than one.
@@ -64,15 +65,17 @@ def compare(measurements: Sequence[Measurement], *, baseline: str | None = None)
     """
     if not measurements:
         raise InputError("No measurement was given. Give JSON files that edgeseg bench --out wrote.")
-    fixed = None if baseline is None else _named(measurements, baseline)
+    origin = baseline if any(item.model == baseline for item in measurements) else None
+    fixed = None if baseline is None or origin else _named(measurements, baseline)
     front = _front(measurements)
     labels = short_labels(measurements)
     rows = tuple(
-        _row(item, label=label, baseline=fixed or _own_baseline(item, measurements), labels=labels,
-             measurements=measurements, on_front=index in front)
+        _row(item, label=label, labels=labels, measurements=measurements, on_front=index in front,
+             baseline=fixed or _float_baseline(item, measurements, model=origin or item.model))
         for index, (item, label) in enumerate(zip(measurements, labels, strict=True))
     )  # fmt: skip
-    words = "fp32 on the same engine" if fixed is None else labels[measurements.index(fixed)]
+    same_engine = f"fp32 of {origin} on the same engine" if origin else "fp32 on the same engine"
+    words = same_engine if fixed is None else labels[measurements.index(fixed)]
     warnings = (*find_warnings(measurements), *_without_baseline(rows))
     return Comparison(rows=rows, baseline=words, warnings=warnings)
 
@@ -179,11 +182,16 @@ def _unlike(
     )
 
 
-def _own_baseline(item: Measurement, measurements: Sequence[Measurement]) -> Measurement | None:
+def _float_baseline(item: Measurement, measurements: Sequence[Measurement], *, model: str) -> Measurement | None:
     def key(other: Measurement) -> tuple[object, ...]:
-        return other.model, other.engine, other.threads, other.input_size, other.device.name
+        return other.engine, other.threads, other.input_size, other.device.name
 
-    return next((other for other in measurements if other.precision == "fp32" and key(other) == key(item)), None)
+    floats = (other for other in measurements if other.precision == "fp32" and other.model == model)
+    return next((other for other in floats if key(other) == key(item)), None)
+
+
+def _models(measurements: Sequence[Measurement]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.model for item in measurements))
 
 
 def _named(measurements: Sequence[Measurement], name: str) -> Measurement:
@@ -192,7 +200,7 @@ def _named(measurements: Sequence[Measurement], name: str) -> Measurement:
         return by_run[name]
     fits = [item for item in measurements if item.artifact == name]
     if not fits:
-        raise unknown("baseline", name, [*by_run, *(item.artifact for item in measurements)])
+        raise unknown("baseline", name, [*by_run, *(item.artifact for item in measurements), *_models(measurements)])
     if len(fits) > 1:
         runs = ", ".join(sorted(run for run, item in by_run.items() if item in fits))
         raise InputError(f'Baseline "{name}" was measured {len(fits)} times. Say which: {runs}.')

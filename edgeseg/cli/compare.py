@@ -31,7 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="X",
-        help="artifact to hold all others against (default: the fp32 one of the same net and engine)",
+        help="artifact to hold all others against, or a model's name: its fp32 one on each engine (default: the fp32 "
+        "one of the same net and engine)",
     )
     parser.add_argument(
         "--gate",

@@ -35,6 +35,17 @@ def test_one_baseline_for_all() -> None:
     assert compare(twice, baseline="fast_scnn-tflite-fp32-litert-4t").baseline == "TFLite fp32 4T"
 
 
+def test_a_model_as_baseline_is_its_float_on_each_engine() -> None:
+    small = dataclasses.replace(measurement(precision="int8", infer_ms=2.0, miou=0.638), model="fast_scnn-half")
+    comparison = compare([*several(), small], baseline="fast_scnn")
+    assert comparison.baseline == "fp32 of fast_scnn on the same engine"
+    assert comparison.rows[-1].speed_up == pytest.approx(8.1 / 3.6)
+    assert comparison.rows[-1].miou_drop == pytest.approx(0.002)
+    assert compare([*several(), small]).rows[-1].speed_up is None
+    with pytest.raises(UnknownName, match=r'Did you mean "fast_scnn-half"'):
+        compare([*several(), small], baseline="fast_scnn-hal")
+
+
 def test_the_front_holds_what_none_beats() -> None:
     assert [row.on_front for row in compare(several()).rows] == [True, True, False, False, False]
 
