@@ -8,19 +8,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.bench.layer_clock import time_layer
-from edgeseg.core.artifact import Artifact, Lineage
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
 from edgeseg.errors import InputError
 from edgeseg.verbs.layer_files import LayerFiles
 
 if TYPE_CHECKING:
-    from edgeseg.core.protocols import Engine
     from edgeseg.models import Checkpoint
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite"}
@@ -69,35 +67,29 @@ def latency_table(
 def time_net(checkpoint: Checkpoint, *, engine: str, threads: int = 1, runs: int = 50) -> float:
     """Return the median milliseconds of one inference of a checkpoint's fp32 artifact on an engine.
 
-    The artifact is the real one, converted into a folder that is deleted afterwards.
+    The artifact is the real one, converted and proven in a folder that is deleted afterwards.
 
     Raises:
+        GateError: the artifact does not agree with the net.
         UnknownName, MissingDependency: an engine or converter that cannot be used here.
     """
-    from edgeseg.core import registry
-    from edgeseg.export import export
-    from edgeseg.runtime.engines.library import require
-    from edgeseg.verbs.manifest import draft
-    from edgeseg.verbs.planning import PlannedArtifact, converter_for
+    from edgeseg.export.golden import golden_picture
+    from edgeseg.models import save_checkpoint
+    from edgeseg.runtime import load
+    from edgeseg.verbs.convert import convert
 
-    name = _format(engine)
-    found = cast("Engine", registry.load("engines", engine))
-    require(found.status())
+    target = _format(engine)
     with tempfile.TemporaryDirectory(prefix="edgeseg-") as text:
-        folder = Path(text)
-        exported = export(checkpoint, precision="fp32", workdir=folder, onnx=name != "tflite")
-        conversion = converter_for(name).convert(exported, folder=folder)
-        item = PlannedArtifact(target=name, format=name, engine=engine, precision="fp32", path=folder, reason="")
-        nothing = Lineage(checkpoint="", weights_sha256="")
-        manifest = draft(item, conversion, spec=exported.spec, lineage=nothing, calibration=None)
-        session = found.open(Artifact(folder=folder, manifest=manifest), threads=threads)
-        picture = exported.golden_picture[None]
-        times = []
-        for _ in range(runs + 5):
-            start = time.perf_counter_ns()
-            session.run(picture)
-            times.append((time.perf_counter_ns() - start) / 1e6)
-        session.close()
+        # The net may be one that was just cut, and lies nowhere yet.
+        save_checkpoint(Path(text) / "checkpoint", net=checkpoint.net, spec=checkpoint.spec)
+        out = Path(text) / "artifact"
+        convert(Path(text) / "checkpoint", target=target, precision="fp32", out=out)
+        picture, times = golden_picture(checkpoint.spec)[None], []
+        with load(out, engine=engine, threads=threads) as session:
+            for _ in range(runs + 5):
+                start = time.perf_counter_ns()
+                session.infer(picture)
+                times.append((time.perf_counter_ns() - start) / 1e6)
     return float(np.median(times[5:]))
 
 
