@@ -111,7 +111,7 @@ def read_pipeline(text: str | Path) -> PipelineRecipe:
         RecipeError: a key or value that the schema does not have, with its place.
     """
     path = Path(text)
-    if path.suffix != ".toml" and not path.exists():
+    if path.suffix != ".toml" and not path.is_file():
         if str(text) not in recipes():
             raise unknown("compression recipe", str(text), recipes())
         path = BUNDLED / f"{text}.toml"
