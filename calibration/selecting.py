@@ -14,6 +14,7 @@ from edgeseg.core.quantization import CalibrationSet
 from edgeseg.core.spec import ModelSpec, TensorSpec
 from edgeseg.errors import InputError
 from edgeseg.pixels import prepare
+from edgeseg.pixels.statistics import StatisticsMeter
 
 See = Callable[[np.ndarray], np.ndarray]
 """From an input tensor to the pixels of each class, (classes,) integers, that the float model sees in it."""
@@ -68,7 +69,8 @@ def select(
     if not candidates:
         raise InputError(f"{source.name}: no usable picture. {' '.join(screening.findings())}")
     chosen = _cover(candidates, count=count)
-    tensors = tuple(_load(source, item.index, spec=spec, tensor=tensor) for item in chosen)
+    statistics = StatisticsMeter()
+    tensors = tuple(_load(source, item.index, spec=spec, tensor=tensor, meter=statistics) for item in chosen)
     class_pixels = tuple(int(pixels) for pixels in np.sum([item.class_pixels for item in chosen], axis=0))
     calibration = CalibrationSet(
         source=source.name,
@@ -80,6 +82,7 @@ def select(
         preprocess_sha256=preprocess_sha256(spec.preprocess),
         sha256=tensors_sha256(tensors),
         licence=source.licence,
+        statistics=statistics.result(),
     )
     findings = (
         *screening.findings(),
@@ -125,5 +128,7 @@ def _cover(candidates: list[_Candidate], *, count: int) -> list[_Candidate]:
     return chosen
 
 
-def _load(source: Source, index: int, *, spec: ModelSpec, tensor: TensorSpec) -> np.ndarray:
-    return prepare(source.load_image(index), preprocess=spec.preprocess, tensor=tensor)
+def _load(source: Source, index: int, *, spec: ModelSpec, tensor: TensorSpec, meter: StatisticsMeter) -> np.ndarray:
+    image = source.load_image(index)
+    meter.update(image)
+    return prepare(image, preprocess=spec.preprocess, tensor=tensor)

@@ -1,11 +1,13 @@
-"""`edgeseg calibrate [MODEL] --data DIR|SET --out FOLDER`."""
+"""`edgeseg calibrate [MODEL] --data DIR|SET [--temperature]`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "observe a model's activation ranges once, so that its int8 conversions need no data"
+from edgeseg.errors import InputError
+
+HELP = "observe a model's activation ranges once, so that its int8 conversions need no data; or fit its temperature"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +22,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", metavar="DIR|SET", required=True, help="train pictures, or streets[:count[:seed]]")
     parser.add_argument("--count", metavar="N", type=positive, default=64, help="pictures to select (default: 64)")
+    parser.add_argument(
+        "--temperature",
+        action="store_true",
+        help="instead fit the temperature that makes --uncertainty mean what it says, on the labels of --data",
+    )
+    parser.add_argument("--split", metavar="S", help="labelled pictures for --temperature (default: val)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the selection (default: 0)")
     parser.add_argument(
-        "--out", metavar="FILE", type=Path, help="where to write (default: ranges.json in the checkpoint)"
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="where to write (default: ranges.json or temperature.json in the checkpoint)",
     )
     parser.add_argument(
         "--float-layers", metavar="PATH", nargs="+", default=[], help="modules that int8 conversions leave in float"
@@ -32,6 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Calibrate, and print what the ranges were observed on."""
+    if options.temperature:
+        return _fit(options)
+    if options.split:
+        raise InputError("--split goes with --temperature; for ranges, --data names the pictures themselves.")
     from edgeseg.cli import render
     from edgeseg.verbs.calibrate import calibrate
 
@@ -56,4 +71,36 @@ def run(options: argparse.Namespace) -> int:
         f"{done.path}: {len(done.ranges.ranges)} ranges from {len(found.item_ids)} pictures of {found.source} "
         f"({found.split}, {found.selection})"
     )
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from edgeseg.cli import render
+    from edgeseg.verbs.temperature import fit
+
+    if options.float_layers or options.force or options.seed:
+        raise InputError("--float-layers, --force and --seed are for ranges; --temperature takes none of them.")
+    with render.progress(quiet=options.json) as advance:
+        done = fit(
+            options.model,
+            data=options.data,
+            split=options.split or "val",
+            count=options.count,
+            out=options.out,
+            on_progress=advance,
+        )
+    found = done.temperature
+    if options.json:
+        render.result_json({"path": str(done.path), "temperature": found})
+        return 0
+    render.result(
+        f"{done.path}: temperature {found.fitted:.3f} from {found.images} pictures of {found.data} ({found.split}); "
+        f"its halves give {found.halves[0]:.3f} and {found.halves[1]:.3f}"
+    )
+    render.result(
+        f"Each half with the other's: NLL {found.nll_before:.4f} to {found.nll_after:.4f}, "
+        f"ECE {render.percent(found.ece_before)} to {render.percent(found.ece_after)} %"
+    )
+    if found.value != found.fitted:
+        render.result("No gain on pictures it was not fitted on: 1 is kept, for the net is calibrated as it is.")
     return 0

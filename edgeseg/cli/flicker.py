@@ -46,7 +46,13 @@ def run(options: argparse.Namespace) -> int:
         render.result_json(report)
         return 0
     rows = [
-        (row.subject, row.smooth, f"{100 * row.flicker.share:.3f}", f"{100 * row.agreement:.2f}", f"{row.lag_frames:.1f}")
+        (
+            row.subject,
+            row.smooth,
+            f"{100 * row.flicker.share:.3f}",
+            f"{100 * row.agreement:.2f}",
+            f"{row.lag_frames:.1f}",
+        )
         for row in report.rows
     ]
     columns = ("artifact", "smooth", "flicker %", "labels as first %", "lag frames")

@@ -145,6 +145,11 @@ def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
     render.result(_summary(outcome))
     if limit := _limit(outcome.loop):
         render.result(limit)
+    if outcome.uncertainty is not None and outcome.uncertainty.temperature is None:
+        render.say(
+            f"The {outcome.uncertainty.kind} is not calibrated: the artifact carries no temperature. "
+            "Fit one with edgeseg calibrate --temperature, and convert again."
+        )
     if outcome.observation is not None:
         render.result(_observed(outcome.observation))
     for what, path in (("Video", options.save), ("Labels", options.save_labels), ("Areas", options.save_areas)):
@@ -177,6 +182,7 @@ def _whole(outcome: RunOutcome) -> dict[str, object]:
         "artifact": outcome.artifact,
         "engine": outcome.engine,
         "monitor": outcome.observation,
+        "uncertainty": outcome.uncertainty,
         "size_steps": outcome.size_steps,
     }
 

@@ -12,13 +12,14 @@ from edgeseg.core.lineage import LineageStep
 from edgeseg.core.quantization import CalibrationSet, QuantizationScheme
 from edgeseg.core.records import encode
 from edgeseg.core.spec import ModelSpec, TensorSpec
+from edgeseg.core.temperature import Temperature
 from edgeseg.errors import ArtifactError, EdgesegError
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 # Fields that the first manifests did not have. Where they are empty they are left out of the manifest's hash, so that
 # artifacts made before them stay intact.
-LATER = (("spec", "channels"), ("lineage", "steps"))
+LATER = (("spec", "channels"), ("lineage", "steps"), ("calibration", "statistics"), ("", "temperature"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,10 @@ class Parity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything that is known of an artifact; `self_sha256` is the hash of all the rest."""
+    """Everything that is known of an artifact; `self_sha256` is the hash of all the rest.
+
+    `temperature` is that of the float checkpoint, where it carries one; int8 logits are close enough to share it.
+    """
 
     schema: int
     name: str
@@ -121,6 +125,7 @@ class Manifest:
     report: ConversionReport
     licence: str
     notice: str = ""
+    temperature: Temperature | None = None
     self_sha256: str = ""
 
     def sealed(self) -> Manifest:
@@ -135,8 +140,9 @@ class Manifest:
         blank = encode(dataclasses.replace(self, self_sha256=""))
         assert isinstance(blank, dict)
         for part, key in LATER:
-            if not blank[part].get(key):
-                blank[part].pop(key, None)
+            table = blank[part] if part else blank
+            if table is not None and not table.get(key):
+                table.pop(key, None)
         return sha256_of_bytes(json.dumps(blank, sort_keys=True, ensure_ascii=False).encode())
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeseg.core.statistics import InputStatistics
+
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
@@ -41,7 +43,8 @@ class CalibrationSet:
 
     `sha256` is the hash of the exact input tensors in order, so that two calibrations can be told apart or proved
     equal;
-    `class_pixels` counts what the float model saw in them, in the order of the classes.
+    `class_pixels` counts what the float model saw in them, in the order of the classes. `statistics` are those of the
+    pictures as they were read; the first calibrations did not keep them.
     """
 
     source: str
@@ -53,6 +56,7 @@ class CalibrationSet:
     preprocess_sha256: str
     sha256: str
     licence: str = ""
+    statistics: InputStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

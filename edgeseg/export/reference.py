@@ -10,6 +10,7 @@ from edgeseg.export.golden import float_answer
 from edgeseg.export.head import answer_spec, check_preprocess, picture_spec
 from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.pixels import decode, prepare
+from edgeseg.pixels.decode import cells_of
 
 
 class TorchReference:
@@ -22,11 +23,19 @@ class TorchReference:
 
     def segment(self, image: np.ndarray) -> np.ndarray:
         """Return class ids (H, W) uint8 at the size of a picture (H, W, 3) BGR uint8."""
-        tensor = prepare(image, preprocess=self.spec.preprocess, tensor=picture_spec(self.spec))
         return decode(
-            float_answer(self._net, tensor[0]),
+            self._answer(image),
             tensor=answer_spec(self.spec, output="logits"),
             preprocess=self.spec.preprocess,
             input_size=self.spec.size,
             size=image.shape[:2],
         )
+
+    def cells(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """Return the logits of a picture's cells, (h * w, C) float32, and (h, w)."""
+        tensor = answer_spec(self.spec, output="logits")
+        return cells_of(self._answer(image), tensor=tensor), tensor.size
+
+    def _answer(self, image: np.ndarray) -> np.ndarray:
+        tensor = prepare(image, preprocess=self.spec.preprocess, tensor=picture_spec(self.spec))
+        return float_answer(self._net, tensor[0])

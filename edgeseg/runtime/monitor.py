@@ -13,24 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeseg.core.statistics import InputStatistics
 from edgeseg.errors import EdgesegError, InputError
+from edgeseg.pixels.statistics import StatisticsMeter
 from edgeseg.runtime.reader import Reader
 
 if TYPE_CHECKING:
     from edgeseg.runtime.sinks import View
 
-BINS = 32
 JOIN_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputStatistics:
-    """Pixel values in [0, 1] of the three channels (BGR) of pictures: mean, standard deviation, shares of 32 bins."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    histogram: tuple[tuple[float, ...], ...]
-    pictures: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,37 +48,6 @@ class Observation:
     drift: Drift | None
     reference: str
     fault: str | None = None
-
-
-class StatisticsMeter:
-    """Adds up the statistics of pictures (H, W, 3) BGR uint8, each with the same weight whatever its size."""
-
-    def __init__(self) -> None:
-        self._levels = np.zeros((3, 256))
-        self._pictures = 0
-
-    def update(self, image: np.ndarray) -> None:
-        """Take a picture."""
-        import cv2
-
-        counts = [cv2.calcHist([image], [channel], None, [256], [0, 256]).reshape(-1) for channel in range(3)]
-        self._levels += np.stack(counts) / (image.shape[0] * image.shape[1])
-        self._pictures += 1
-
-    def result(self) -> InputStatistics:
-        """Return the statistics; raises `InputError` before the first picture."""
-        if not self._pictures:
-            raise InputError("No picture was seen, so there are no statistics of pictures.")
-        shares, levels = self._levels / self._pictures, np.arange(256) / 255
-        mean = shares @ levels
-        std = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 0))
-        histogram = shares.reshape(3, BINS, -1).sum(axis=2)
-        return InputStatistics(
-            mean=tuple(mean.tolist()),
-            std=tuple(std.tolist()),
-            histogram=tuple(tuple(channel) for channel in histogram.tolist()),
-            pictures=self._pictures,
-        )
 
 
 def drift_of(seen: InputStatistics, reference: InputStatistics) -> Drift:

@@ -69,7 +69,8 @@ class Readers(Protocol):
 class Reader:
     """What the loop does to a frame before and after the engine. Frames come in order; `read` is one thread's only.
 
-    `temperature` divides the logits before doubt is taken from them.
+    `temperature` divides the logits before doubt is taken from them; without one, doubt is not calibrated, and the
+    title says so.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Reader:
         region: Region | None = None,
         smoother: Smoother | None = None,
         doubt: Doubt | None = None,
-        temperature: float = 1.0,
+        temperature: float | None = None,
     ) -> None:
         self.session = session
         self.title = f"{session.engine} {session.artifact.manifest.scheme.name}"
@@ -89,7 +90,10 @@ class Reader:
         spec = session.artifact.manifest.spec
         self.ignore_index = spec.ignore_index
         self._preprocess = spec.preprocess
-        self._temperature = temperature
+        self._temperature = 1.0 if temperature is None else temperature
+        if doubt is not None:
+            scaling = "not calibrated" if temperature is None else f"T {temperature:.2f}"
+            self.title += f" {doubt} ({scaling})"
         if session.output.role == "labels" and (smoother or doubt):
             raise UnsupportedError(
                 f"{session.artifact.manifest.name} gives labels; smoothing and doubt need logits. "

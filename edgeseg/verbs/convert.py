@@ -16,6 +16,7 @@ from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.files import new_folder, read_json, refuse_foreign
 from edgeseg.core.quantization import SCHEMES, Precision, Ranges
 from edgeseg.core.spec import ModelSpec
+from edgeseg.core.temperature import read_temperature
 from edgeseg.errors import CheckpointError, InputError, RecipeError
 from edgeseg.verbs.planning import PlannedArtifact, Wanted, converter_for, plan_artifacts
 from edgeseg.verbs.proof import PROOF_PICTURES
@@ -158,7 +159,14 @@ def _make(
     calibrated = ranges.calibration if ranges is not None and item.precision == "int8" else None
     with new_folder(item.path) as folder:
         conversion = converter_for(item.format).convert(exported, folder=folder)
-        first = draft(item, conversion, spec=exported.spec, lineage=lineage_of(checkpoint), calibration=calibrated)
+        first = draft(
+            item,
+            conversion,
+            spec=exported.spec,
+            lineage=lineage_of(checkpoint),
+            calibration=calibrated,
+            temperature=read_temperature(checkpoint.folder, weights_sha256=checkpoint.spec.weights_sha256),
+        )
         with open_session(Artifact(folder=folder, manifest=first)) as session:
             golden, parity = prove(session, reference=reference)
         seal(first, golden=golden, parity=parity, folder=folder)

@@ -13,6 +13,7 @@ from edgeseg.core.exported import Conversion
 from edgeseg.core.files import write_json
 from edgeseg.core.quantization import CalibrationSet
 from edgeseg.core.spec import ModelSpec
+from edgeseg.core.temperature import Temperature
 from edgeseg.verbs.planning import PlannedArtifact
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def draft(
     spec: ModelSpec,
     lineage: Lineage,
     calibration: CalibrationSet | None,
+    temperature: Temperature | None = None,
 ) -> Manifest:
     """Return the manifest as far as it is known before the proof: enough for an engine to open the artifact."""
     return Manifest(
@@ -52,6 +54,7 @@ def draft(
         report=conversion.report,
         licence=spec.licence,
         notice=spec.notice,
+        temperature=temperature,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseg.core.artifact import MANIFEST
+from edgeseg.core.statistics import InputStatistics
 from edgeseg.errors import InputError
 from edgeseg.runtime import Session, load
 from edgeseg.runtime.adaptive import Ladder
@@ -61,6 +62,7 @@ def open_reading(
             region=region_of(reading.region),
             smoother=smoother_of(reading.smooth),
             doubt=doubt_kind(reading.doubt),
+            temperature=_temperature(one),
         )
 
     with contextlib.ExitStack() as opened:
@@ -79,8 +81,23 @@ def open_reading(
             judge = opened.enter_context(load(reading.monitor, threads=1))
             if judge.artifact.manifest.spec.classes != session.artifact.manifest.spec.classes:
                 raise InputError(f"{reading.monitor}: other classes than those of {session.artifact.folder}.")
-            monitor = Monitor(Reader(judge, region=region_of(reading.region)), every=reading.monitor_every)
+            monitor = Monitor(
+                Reader(judge, region=region_of(reading.region)),
+                every=reading.monitor_every,
+                reference=_statistics(session, judge),
+            )
         yield Opened(ladder or first, ladder, monitor)
+
+
+def _temperature(session: Session) -> float | None:
+    found = session.artifact.manifest.temperature
+    return None if found is None else found.value
+
+
+def _statistics(*sessions: Session) -> InputStatistics | None:
+    """Return what the pictures looked like that either artifact was calibrated on; int8 ones know it."""
+    sets = [session.artifact.manifest.calibration for session in sessions]
+    return next((one.statistics for one in sets if one is not None and one.statistics is not None), None)
 
 
 def artifacts_in(paths: Sequence[Path]) -> tuple[Path, ...]:

@@ -24,6 +24,14 @@ Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Uncertainty:
+    """Which doubt was shown, and the temperature it was calibrated by; None where the artifact carries none."""
+
+    kind: str
+    temperature: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
     """How a loop went, and with what; `notice` is what the licence asks to be shown.
 
@@ -37,6 +45,7 @@ class RunOutcome:
     notice: str
     fault: EdgesegError | None = None
     observation: Observation | None = None
+    uncertainty: Uncertainty | None = None
     size_steps: int = 0
 
 
@@ -117,17 +126,21 @@ def run_loop(
                 if not ends or not ends[-1].frames:
                     raise
                 fault = error
-            return _outcome(session, opened, loop=ends[-1], fault=fault)
+            return _outcome(session, opened, loop=ends[-1], fault=fault, doubt=reading.doubt if reading else None)
 
 
-def _outcome(session: Session, opened: Opened, *, loop: LoopResult, fault: EdgesegError | None) -> RunOutcome:
+def _outcome(
+    session: Session, opened: Opened, *, loop: LoopResult, fault: EdgesegError | None, doubt: str | None
+) -> RunOutcome:
     manifest = session.artifact.manifest
+    temperature = None if manifest.temperature is None else manifest.temperature.value
     return RunOutcome(
         artifact=manifest.name,
         engine=session.engine,
         loop=loop,
         notice=manifest.notice,
         fault=fault,
+        uncertainty=None if doubt is None else Uncertainty(kind=doubt, temperature=temperature),
         observation=opened.monitor.observation() if opened.monitor else None,
         size_steps=opened.ladder.steps if opened.ladder else 0,
     )

@@ -48,6 +48,9 @@ def test_the_train_split_of_a_data_set_is_taken(tmp_path: Path) -> None:
     assert chosen.calibration.split == "train"
     assert chosen.calibration.licence == "CC-BY-4.0"
     assert chosen.calibration.source == "set/images/train"
+    assert chosen.calibration.statistics is not None
+    assert chosen.calibration.statistics.pictures == 33
+    assert chosen.calibration.statistics.mean == pytest.approx((0.5, 0.5, 0.5), abs=0.02)
     assert len(set(chosen.calibration.item_ids)) == len(chosen.tensors) == 33
     assert chosen.findings == ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,17 @@ import numpy as np
 import pytest
 from contracts import tiny_artifact as tiny
 
+from edgeseg.core.artifact import open_artifact
+from edgeseg.core.files import write_json
+from edgeseg.core.quantization import CalibrationSet
 from edgeseg.errors import InputError
+from edgeseg.pixels.statistics import StatisticsMeter
 from edgeseg.runtime import Session, View, load
 from edgeseg.runtime.hud import Hud
-from edgeseg.runtime.monitor import Monitor, StatisticsMeter, drift_of
+from edgeseg.runtime.monitor import Monitor, drift_of
 from edgeseg.runtime.reader import Reader
+from edgeseg.verbs.reading import Reading as Asked
+from edgeseg.verbs.reading import open_reading
 
 
 @pytest.fixture
@@ -60,6 +67,35 @@ def test_drift_shows_against_the_first_frames(session: Session) -> None:
     assert same is not None
     assert changed is not None
     assert same.histogram_distance < 0.01 < 0.1 < changed.histogram_distance
+
+
+def test_the_pictures_of_the_calibration_are_the_reference_where_the_artifact_knows_them(
+    session: Session, tmp_path: Path
+) -> None:
+    meter = StatisticsMeter()
+    meter.update(tiny.picture(seed=1))
+    calibrated = CalibrationSet(
+        source="s", split="train", item_ids=("1",), selection="", seed=0, class_pixels=(1,) * 4, preprocess_sha256="",
+        sha256="", statistics=meter.result(),
+    )  # fmt: skip
+    folder = tiny.make_artifact(tmp_path / "calibrated").folder
+    manifest = dataclasses.replace(open_artifact(folder).manifest, calibration=calibrated)
+    write_json(manifest.sealed(), folder / "manifest.json")
+    dark = tiny.picture(seed=1) // 3
+    references = []
+    for path in (folder, session.artifact.folder):
+        with (
+            load(path, threads=1) as one,
+            open_reading(
+                one, Asked(monitor=session.artifact.folder, monitor_every=1), engine=None, notify=str
+            ) as opened,
+        ):
+            assert opened.monitor is not None
+            with opened.monitor as monitor:
+                watch(monitor, [view_of(dark, one.segment(dark))])
+            seen = monitor.observation()
+            references.append((seen.reference, seen.drift is not None and seen.drift.histogram_distance > 0.1))
+    assert references == [("calibration pictures", True), ("the first 10 frames", False)]
 
 
 def test_drift_measures_say_what_changed() -> None:

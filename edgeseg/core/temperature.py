@@ -1,0 +1,58 @@
+"""Temperature scaling: by what a net's logits are divided, so that its probabilities mean what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeseg.core.files import read_json
+from edgeseg.errors import CheckpointError, RecipeError
+
+TEMPERATURE_FILE = "temperature.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Temperature:
+    """A temperature of one net's logits (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
+
+    `fitted` is of all `images`, and `value`, which is to be used, the same, or 1 where it did not lower the NLL of
+    held-out pictures. The figures are of held-out halves: each half of the pictures was scored with the temperature of
+    the other (`halves`), and with none before. NLL is in nats, ECE over 15 bins; both of labelled cells of the output.
+    """
+
+    value: float
+    fitted: float
+    weights_sha256: str
+    data: str
+    split: str
+    images: int
+    cells: int
+    halves: tuple[float, float]
+    nll_before: float
+    nll_after: float
+    ece_before: float
+    ece_after: float
+
+    def __post_init__(self) -> None:
+        if not self.value > 0:
+            raise ValueError(f"a temperature is above 0; got {self.value}.")
+
+
+def read_temperature(folder: Path, *, weights_sha256: str) -> Temperature | None:
+    """Return the temperature that the checkpoint in `folder` carries, None where it carries none.
+
+    Raises:
+        CheckpointError: a file that does not follow its schema, or belongs to other weights.
+    """
+    path = folder / TEMPERATURE_FILE
+    if not path.is_file():
+        return None
+    try:
+        found = read_json(Temperature, path)
+    except RecipeError as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from error
+    if found.weights_sha256 != weights_sha256:
+        raise CheckpointError(
+            f"{path}: was fitted to other weights. Fit again with edgeseg calibrate --temperature, or remove it."
+        )
+    return found

@@ -1,0 +1,115 @@
+"""Fits a checkpoint's temperature on labelled pictures, and keeps it beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeseg.calibration.temperature import ece, fit_temperature, labels_of_cells, nll
+from edgeseg.core.files import write_json
+from edgeseg.core.temperature import TEMPERATURE_FILE, Temperature
+from edgeseg.data import open_dataset
+from edgeseg.errors import InputError
+from edgeseg.export.reference import TorchReference
+
+Progress = Callable[[str, int, int], None]
+REFUSED = {
+    "train": "the net was fitted to these pictures and is too sure of them",
+    "test": "what is fitted on the test pictures can no longer be judged by them",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A temperature and the file it was written to."""
+
+    path: Path
+    temperature: Temperature
+
+
+def fit(
+    model: str | None,
+    *,
+    data: str,
+    split: str = "val",
+    count: int = 64,
+    out: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Fitted:
+    """Return the temperature of a model on `count` labelled pictures of `data`, written to `out` or beside the weights.
+
+    Pictures are taken evenly over the split. Val is the split to take: the net's weights never saw it. That it chose
+    the best epoch makes the figures a little too good; where you keep another labelled split, name it.
+
+    Raises:
+        InputError: train or test pictures, fewer than two pictures, or a place that cannot be written.
+        UnknownName, CheckpointError, DatasetError: a model or a data set that cannot be used.
+    """
+    from edgeseg.bench.accuracy import check_classes
+    from edgeseg.models import load_checkpoint, resolve_model
+
+    if split in REFUSED:
+        raise InputError(f"A temperature is not fitted on {split} pictures: {REFUSED[split]}. Take --split val.")
+    checkpoint = load_checkpoint(resolve_model(model))
+    dataset = open_dataset(data, split=split)
+    check_classes(dataset, checkpoint.spec)
+    if min(count, len(dataset)) < 2:
+        raise InputError(f"{data}: a temperature needs two pictures at least, to be checked on other ones.")
+    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset)), dtype=int)
+    reference, spec = TorchReference(checkpoint), checkpoint.spec
+    answers = []
+    for done, index in enumerate(chosen, start=1):
+        sample = dataset.load(int(index))
+        cells, grid = reference.cells(sample.image)
+        truth = labels_of_cells(
+            sample.labels, cells=grid, input_size=spec.size, preprocess=spec.preprocess, ignore=dataset.ignore_index
+        )
+        known = truth != dataset.ignore_index
+        answers.append((cells[known], truth[known].astype(np.intp)))
+        if on_progress is not None:
+            on_progress("temperature", done, len(chosen))
+    found = _fitted(answers, weights_sha256=spec.weights_sha256, data=dataset.name, split=split)
+    path = out or checkpoint.folder / TEMPERATURE_FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(found, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another --out.") from None
+    return Fitted(path=path, temperature=found)
+
+
+def _fitted(answers: list[tuple[np.ndarray, np.ndarray]], *, weights_sha256: str, data: str, split: str) -> Temperature:
+    # Halves in the order of the pictures: neighbours in a sequence are too alike to stand on both sides.
+    middle = (len(answers) + 1) // 2
+    first, second = _joined(answers[:middle]), _joined(answers[middle:])
+    halves = (fit_temperature(*first), fit_temperature(*second))
+    held_out = ((first, halves[1]), (second, halves[0]))
+    total = len(first[1]) + len(second[1])
+
+    def mean(measure: Callable[..., float], *, scaled: bool) -> float:
+        parts = [len(part[1]) * measure(*part, temperature=other if scaled else 1.0) for part, other in held_out]
+        return round(sum(parts) / total, 5)
+
+    fitted = round(fit_temperature(*_joined(answers)), 4)
+    nll_before, nll_after = mean(nll, scaled=False), mean(nll, scaled=True)
+    return Temperature(
+        value=fitted if nll_after < nll_before else 1.0,
+        fitted=fitted,
+        weights_sha256=weights_sha256,
+        data=data,
+        split=split,
+        images=len(answers),
+        cells=total,
+        halves=(round(halves[0], 4), round(halves[1], 4)),
+        nll_before=nll_before,
+        nll_after=nll_after,
+        ece_before=mean(ece, scaled=False),
+        ece_after=mean(ece, scaled=True),
+    )
+
+
+def _joined(answers: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([logits for logits, _ in answers]), np.concatenate([labels for _, labels in answers])
