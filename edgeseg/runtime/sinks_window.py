@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from dataclasses import dataclass
 from types import TracebackType
 
+from edgeseg.core.chatter import native_output
 from edgeseg.errors import MissingDependency
 from edgeseg.runtime.sinks import View
+
+_log = logging.getLogger(__name__)
 
 
 class WindowSink:
@@ -24,7 +28,8 @@ class WindowSink:
         fault = window_fault()
         if fault is not None:
             raise MissingDependency(f"No window: {fault.reason} {fault.mend}")
-        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
+        with native_output(_log):  # Qt in OpenCV's wheel looks for fonts that it does not bring
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
         return self
 
     def write(self, view: View) -> bool:
@@ -32,9 +37,12 @@ class WindowSink:
         import cv2
 
         cv2.imshow(self._title, view.image)
-        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+        try:
+            if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+                return False
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # Qt takes everything down with its last window, and then knows of none
             return False
-        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contracts import xvfb
 from contracts.camera_contract import CameraContract
 
 from edgeseg.errors import CameraError, InputError, MissingDependency
@@ -203,26 +204,10 @@ def test_closing_an_rtsp_camera_does_not_wait_for_its_server(rtsp: Rtsp) -> None
 
 @pytest.fixture(scope="module")
 def display() -> Iterator[str]:
-    if shutil.which("Xvfb") is None:
-        pytest.skip("Xvfb is not installed")
     pytest.importorskip("mss")
-    reading, writing = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "320x240x24", "-noreset", "-nolisten", "tcp"],
-        pass_fds=(writing,),
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        name = f":{pipe.readline().strip()}"
-    before = os.environ.get("DISPLAY")
-    os.environ["DISPLAY"] = name
-    yield name
-    os.environ.pop("DISPLAY")
-    if before is not None:
-        os.environ["DISPLAY"] = before
-    server.terminate()
-    server.wait()
+    with xvfb.display() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISPLAY", name)
+        yield name
 
 
 class TestScreen(CameraContract):
