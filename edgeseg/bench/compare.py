@@ -17,6 +17,7 @@ FORMAT_TITLES = {
     "openvino": "OpenVINO",
     "coreml": "Core ML",
     "mlprogram": "Core ML",
+    "executorch": "ExecuTorch",
 }
 BUSY_LOAD_PER_CORE = 1.5
 

@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 
 RANGES_FILE = "ranges.json"
 # These start from the torch program; everything else may read the ONNX file, which takes seconds to write.
-WITHOUT_ONNX = frozenset({"tflite", "coreml"})
+WITHOUT_ONNX = frozenset({"tflite", "coreml", "executorch"})
 
 _log = logging.getLogger(__name__)
 

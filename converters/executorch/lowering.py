@@ -1,0 +1,54 @@
+"""The exported program to the bytes of a .pte file, by ExecuTorch, without its chatter."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+from edgeseg.core.chatter import hushed, native_output
+from edgeseg.errors import ConversionError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+log = logging.getLogger(__name__)
+
+# torchao looks for kernels of other machines; torch's pytree announces deprecations.
+TALKATIVE = ("torchao", "torch.utils._pytree", "executorch")
+
+
+def lower(program: object) -> bytes:
+    """Return the .pte file of a program, with all that XNNPACK takes in its hands and the rest on portable kernels.
+
+    Raises:
+        ConversionError: ExecuTorch failed, in its own words.
+    """
+    with quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        try:
+            edge = to_edge_transform_and_lower(cast("ExportedProgram", program), partitioner=[XnnpackPartitioner()])
+            return bytes(edge.to_executorch().buffer)
+        except Exception as error:  # torch, ExecuTorch and its backend each raise their own kinds
+            words = " ".join(str(error).split())
+            raise ConversionError(f"ExecuTorch failed: {type(error).__name__}: {words[:500]}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep ExecuTorch's words, warnings and log handler to ourselves."""
+    before = list(logging.root.handlers)
+    try:
+        with warnings.catch_warnings(), native_output(log), hushed(*TALKATIVE):
+            # torch's and importlib's deprecations inside ExecuTorch: nothing that a user could mend.
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        # Importing the partitioner calls logging.basicConfig, which is for the program to do and not for a library.
+        for handler in [item for item in logging.root.handlers if item not in before]:
+            logging.root.removeHandler(handler)
