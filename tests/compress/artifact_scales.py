@@ -116,9 +116,21 @@ def of_coreml(folder: Path) -> Scales:
     return Scales(activations=frozenset(activations), weights=tuple(weights))
 
 
+def of_executorch(folder: Path) -> Scales:
+    from edgeseg.converters.executorch.stored import read_stored
+
+    (graph,) = read_stored((folder / "model.pte").read_bytes()).graphs
+    stored = graph.tensors.values()
+    return Scales(
+        activations=frozenset((item.scales[0], item.zero_point) for item in stored if item.dtype == "int8"),
+        weights=tuple(np.array(item.scales) for item in stored if item.dtype == "int8 per channel"),
+    )
+
+
 READERS: dict[str, Callable[[Path], Scales]] = {
     "tflite": of_tflite,
     "onnx": of_onnx,
     "openvino": of_openvino,
     "coreml": of_coreml,
+    "executorch": of_executorch,
 }

@@ -133,6 +133,28 @@ def write_tflite(path: Path, size: tuple[int, int]) -> None:
     path.write_bytes(bytes(builder.Output()))
 
 
+def write_executorch(path: Path, size: tuple[int, int]) -> None:
+    """Write the net as a .pte for XNNPACK: NHWC uint8 in, NCHW float32 out."""
+    import torch
+
+    from edgeseg.converters.executorch.lowering import lower
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            kernel, bias = weights()
+            self.convolution = torch.nn.Conv2d(3, len(CLASSES), STRIDE, stride=STRIDE)
+            self.convolution.weight.data = torch.from_numpy(np.ascontiguousarray(kernel.transpose(0, 3, 1, 2)))
+            self.convolution.bias.data = torch.from_numpy(bias)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.convolution(image.to(torch.float32).permute(0, 3, 1, 2))
+
+    with torch.no_grad():
+        program = torch.export.export(Net().eval(), (torch.zeros((1, *size, 3), dtype=torch.uint8),))
+    path.write_bytes(lower(program))
+
+
 def _tflite_tensor(schema: object, name: str, shape: tuple[int, ...], kind: int, buffer: int) -> object:
     tensor = schema.TensorT()  # type: ignore[attr-defined]
     tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), kind, buffer
@@ -150,6 +172,7 @@ FORMATS: dict[str, tuple[str, Writer, Layout, str]] = {
     "tflite": ("model.tflite", write_tflite, "NHWC", "litert"),
     "onnx": ("model.onnx", write_onnx, "NCHW", "onnxruntime"),
     "openvino": ("model.xml", write_openvino, "NCHW", "openvino"),
+    "executorch": ("model.pte", write_executorch, "NCHW", "executorch"),
 }
 
 

@@ -11,7 +11,7 @@ from edgeseg.errors import MissingDependency, UnknownName
 
 
 def test_our_own_are_there() -> None:
-    assert {"tflite", "onnx", "openvino", "coreml"} <= set(registry.names("converters"))
+    assert {"tflite", "onnx", "openvino", "coreml", "executorch"} <= set(registry.names("converters"))
     assert {"fast_scnn", "lraspp_mobilenet_v3_small"} <= set(registry.names("models"))
 
 

@@ -32,12 +32,33 @@ class TestOpenVINO(EngineContract):
     engine, file_format = "openvino", "openvino"
 
 
-LIBRARIES = {"litert": "ai_edge_litert.interpreter", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+class TestExecuTorch(EngineContract):
+    engine, file_format = "executorch", "executorch"
+
+    def test_sessions_that_are_open_together_share_one_number_of_threads(self, folder: Path) -> None:
+        with load(folder, engine=self.engine, threads=1) as first:
+            with pytest.raises(UnsupportedError, match="one pool of threads"):
+                load(folder, engine=self.engine, threads=2)
+            with load(folder, engine=self.engine, threads=1) as second:
+                tensor = first.preprocess(tiny.picture())
+                assert (first.infer(tensor) == second.infer(tensor)).all()
+        with load(folder, engine=self.engine, threads=2) as third:
+            assert (third.infer(tensor) == third.infer(tensor)).all()
+
+
+LIBRARIES = {
+    "litert": "ai_edge_litert.interpreter",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "executorch": "executorch.extension.pybindings._C",
+}
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_missing_library_names_the_extra(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file_format = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "openvino"}[name]
+    pytest.importorskip(LIBRARIES[name])
+    engines = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "openvino", "executorch": "executorch"}
+    file_format = engines[name]
     tiny.make_artifact(tmp_path / "a", file_format=file_format)
     monkeypatch.setitem(sys.modules, LIBRARIES[name], None)
     with pytest.raises(MissingDependency, match=r'pip install "edgeseg\[') as caught:
