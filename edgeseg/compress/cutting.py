@@ -8,12 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from edgeseg.compress.budget import Budget
+from edgeseg.compress.equalize import equalize
 from edgeseg.compress.importance import Batch
 from edgeseg.compress.prune import Measure, Pruned, prune
 from edgeseg.compress.recipe import StageRecipe
-from edgeseg.compress.stages import Clock, Job, PruneStage
+from edgeseg.compress.stages import Clock, EqualizeStage, Job, PruneStage
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.records import encode
@@ -37,23 +39,51 @@ def prune_stage(job: Job) -> None:
     settings = job.stage.settings
     assert isinstance(settings, PruneStage)
     checkpoint = load_checkpoint(job.parent, size=job.size)
-    source = job.pipeline.data
-    data = open_dataset(source.train, split=source.train_split)
+    data = _training(job)
     pruned = prune_checkpoint(checkpoint, job.stage, data=data, clock=job.clock, times=job.folder / TIMES_FILE)
+    outcome = {"prune": encode(settings), "groups": encode(pruned.groups)}
+    _keep(job, checkpoint, net=pruned.net, spec=pruned.spec, data=data, outcome=outcome)
+
+
+def equalize_stage(job: Job) -> None:
+    """Write the equalized checkpoint of a stage's parent, with its score on the validation split.
+
+    Raises as `edgeseg.compress.equalize.equalize`.
+    """
+    settings = job.stage.settings
+    assert isinstance(settings, EqualizeStage)
+    checkpoint = load_checkpoint(job.parent, size=job.size)
+    data = _training(job)
+    batches = _batches(_samples(data, settings), spec=checkpoint.spec)
+    net = checkpoint.net.eval()
+    links = equalize(net, [pictures for pictures, _ in batches], size=job.size, balance=settings.balance)
+    outcome = {"equalize": encode(settings), "links": encode(links)}
+    _keep(job, checkpoint, net=net, spec=checkpoint.spec, data=data, outcome=outcome)
+
+
+def _training(job: Job) -> Dataset:
+    source = job.pipeline.data
+    return open_dataset(source.train, split=source.train_split)
+
+
+def _keep(
+    job: Job, parent: Checkpoint, *, net: nn.Module, spec: ModelSpec, data: Dataset, outcome: dict[str, object]
+) -> None:
+    """Write a changed net with its score and the account of where it came from and of what was done to it."""
+    settings, source = job.stage.settings, job.pipeline.data
+    assert isinstance(settings, PruneStage | EqualizeStage)
     validation = open_dataset(source.val or source.train, split=source.val_split)
-    score = evaluate(pruned.net, validation, spec=pruned.spec)
     account = {
         "command": job.command,
         "recipe": job.pipeline.name,
-        "start": {"checkpoint": checkpoint.spec.name, "sha256": checkpoint.spec.weights_sha256},
+        "start": {"checkpoint": parent.spec.name, "sha256": parent.spec.weights_sha256},
         "data": {"train": {**seen(data), "images": min(len(data), settings.pictures)}, "val": seen(validation)},
-        "val": encode(score),
-        "prune": encode(settings),
-        "groups": encode(pruned.groups),
+        "val": encode(evaluate(net, validation, spec=spec)),
+        **outcome,
         "versions": versions(),
     }
-    spec = dataclasses.replace(pruned.spec, name=job.pipeline.name)
-    save_checkpoint(job.folder / "checkpoint", net=pruned.net, spec=spec, training=account)
+    spec = dataclasses.replace(spec, name=job.pipeline.name)
+    save_checkpoint(job.folder / "checkpoint", net=net, spec=spec, training=account)
 
 
 def prune_checkpoint(
@@ -135,10 +165,10 @@ def _needed(clock: Clock | None) -> Clock:
     return clock
 
 
-def _samples(data: Dataset, settings: PruneStage) -> list[Sample]:
+def _samples(data: Dataset, settings: PruneStage | EqualizeStage) -> list[Sample]:
     order = np.random.default_rng(settings.seed).permutation(len(data))
     if len(order) < 2:
-        raise InputError(f"{data.name} {data.split}: {len(order)} pictures; pruning needs two or more.")
+        raise InputError(f"{data.name} {data.split}: {len(order)} pictures; this stage needs two or more.")
     return [data.load(int(index)) for index in order[: settings.pictures]]
 
 

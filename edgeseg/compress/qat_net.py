@@ -16,7 +16,7 @@ from edgeseg.core.chatter import hushed
 from edgeseg.core.quantization import Range
 from edgeseg.export.fitting import Load, affine, fitting_scales, least_weight_scales
 from edgeseg.export.folding import fold_batch_norms, simplify
-from edgeseg.export.points import Point, aten, plan
+from edgeseg.export.points import Point, aten, plan, useful_span
 
 with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
     from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
@@ -170,9 +170,11 @@ class _FakeSpecs:
     def activation(self, point: Point) -> QuantizationSpec:
         """Return the spec of a range that starts at the given one."""
         start, recipe = self.ranges[point.name], self.recipe
+        least, greatest = useful_span(point)
+        low, high = max(start.low, least), min(start.high, greatest)
         if recipe.mode == "learned":
-            return activation_spec(LearnedRange.with_args(low=start.low, high=start.high, rate=recipe.range_rate))
-        return activation_spec(AverageRange.with_args(low=start.low, high=start.high, rate=recipe.ema_rate))
+            return activation_spec(LearnedRange.with_args(low=low, high=high, rate=recipe.range_rate))
+        return activation_spec(AverageRange.with_args(low=low, high=high, rate=recipe.ema_rate, span=(least, greatest)))
 
     def weight(self, node: Node) -> QuantizationSpec:
         """Return the spec of a weight whose scales follow it."""

@@ -76,11 +76,14 @@ class LearnedRange(FakeActivation):
 
 
 class AverageRange(FakeActivation):
-    """A range that follows the lowest and highest value of each training batch as a moving average, until frozen."""
+    """A range that follows the lowest and highest value of each training batch as a moving average, until frozen.
 
-    def __init__(self, *, low: float, high: float, rate: float, **options: Any) -> None:
+    It never leaves `span`.
+    """
+
+    def __init__(self, *, low: float, high: float, rate: float, span: tuple[float, float], **options: Any) -> None:
         super().__init__(**options)
-        self._rate = rate
+        self._rate, self._span = rate, span
         self.low: Tensor
         self.high: Tensor
         self.register_buffer("low", torch.tensor(min(low, 0.0)))
@@ -93,7 +96,7 @@ class AverageRange(FakeActivation):
     def forward(self, x: Tensor) -> Tensor:
         """Return x on the grid, of the same shape."""
         if self.training and not self.frozen:
-            low, high = torch.aminmax(_flat(x.detach()))
+            low, high = torch.aminmax(_flat(x.detach()).clamp(*self._span))
             self.low.lerp_(low.clamp_max(0.0), self._rate)
             self.high.lerp_(high.clamp_min(0.0), self._rate)
         return super().forward(x)

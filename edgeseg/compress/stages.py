@@ -92,6 +92,23 @@ class PruneStage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EqualizeStage:
+    """Cross-layer equalization: the same answers, from channels that int8 rounds more alike; see
+    `edgeseg.compress.equalize`.
+
+    Channels are measured on `pictures` training pictures, drawn by `seed`.
+    """
+
+    balance: float = 0.5
+    pictures: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.balance <= 1 or self.pictures < 2 or self.seed < 0:
+            raise ValueError("balance is 0 to 1, pictures 2 or more, seed 0 or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QatStage(QatRecipe):
     """Quantization-aware training, with teachers where `distill` names them."""
 
@@ -123,7 +140,7 @@ class LotteryStage(SparsifyStage):
     rewind: str
 
 
-Settings = PruneStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
+Settings = PruneStage | EqualizeStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,11 +204,19 @@ def _prune(job: Job) -> None:
     prune_stage(job)
 
 
+def _equalize(job: Job) -> None:
+    from edgeseg.compress.cutting import equalize_stage
+
+    equalize_stage(job)
+
+
 STAGES = (
     StageKind(
         name="prune", settings=PruneStage, does="remove whole channels: a dense, narrower net", tables=("loss",),
         change=_prune,
     ),
+    StageKind(name="equalize", settings=EqualizeStage, does="even out channels for int8; same answers", tables=(),
+              change=_equalize),
     StageKind(name="finetune", settings=FineTune, does="train on labels", method=_fine_tune),
     StageKind(name="distill", settings=DistillRecipe, does="train on labels and teachers", method=_distill),
     StageKind(name="qat", settings=QatStage, does="train through int8: weights and ranges", method=_qat),

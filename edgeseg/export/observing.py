@@ -3,6 +3,7 @@
 Two passes over the pictures: lowest and highest values, then a histogram of each point between them. The range of a
 point is the one with the least expected squared error after rounding to 256 steps (Nagel et al., "A White Paper on
 Neural Network Quantization", 2021, section 3.1: MSE range setting), searched over shrunken copies of (lowest, highest).
+Values beyond what a point's readers tell apart (`useful_span`) count as the end they are cut to: no error lies there.
 Both passes only add up, so neither order nor grouping of the pictures changes the result.
 """
 
@@ -17,9 +18,9 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from edgeseg.core.quantization import Range
-from edgeseg.export.points import Plan
+from edgeseg.export.points import ANY, Plan, useful_span
 
-OBSERVER = "mse-histogram-2048"
+OBSERVER = "mse-histogram-2048-useful-span"
 BINS = 2_048
 STEPS = 256
 SHRINKS = np.linspace(1.0, 0.3, 36)
@@ -27,21 +28,25 @@ SHRINKS = np.linspace(1.0, 0.3, 36)
 
 @dataclass(slots=True, kw_only=True)
 class Histogram:
-    """Counts of a tensor's values between `low` and `high`; both always span zero, which int8 stores exactly."""
+    """Counts of a tensor's values between `low` and `high`; both always span zero, which int8 stores exactly.
 
+    Values outside `span` count as its ends.
+    """
+
+    span: tuple[float, float] = ANY
     low: float = 0.0
     high: float = 0.0
     counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
 
     def widen(self, values: Tensor) -> None:
         """First pass: take the values into the span."""
-        low, high = torch.aminmax(values)
+        low, high = torch.aminmax(values.clamp(*self.span))
         self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
 
     def count(self, values: Tensor) -> None:
         """Second pass: count the values."""
         if self.high > self.low:
-            self.counts += torch.histc(values, bins=BINS, min=self.low, max=self.high).numpy()
+            self.counts += torch.histc(values.clamp(*self.span), bins=BINS, min=self.low, max=self.high).numpy()
 
 
 def observe_points(
@@ -52,7 +57,7 @@ def observe_points(
     `pictures` starts a pass over the input tensors (1, H, W, 3) uint8; it is called twice. Points named in `exact` keep
     lowest and highest as they are.
     """
-    histograms = {point.name: Histogram() for point in plan.points}
+    histograms = {point.name: Histogram(span=useful_span(point)) for point in plan.points}
     owner = {node: histograms[point.name] for point in plan.points for node in point.nodes}
     for gather in (Histogram.widen, Histogram.count):
         watcher = _Watcher(graph, owner=owner, gather=gather)

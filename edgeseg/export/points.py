@@ -33,6 +33,16 @@ SAME_SCALE: tuple[OpOverload, ...] = (
     aten.cat.default,
 )
 
+# Where an activation is flat: what lies beyond gives the same as what lies at the end.
+FLAT_BEYOND: dict[OpOverload, tuple[float, float]] = {
+    aten.hardswish.default: (-3.0, float("inf")),
+    aten.hardswish_.default: (-3.0, float("inf")),
+    aten.hardsigmoid.default: (-3.0, 3.0),
+    aten.hardsigmoid_.default: (-3.0, 3.0),
+}
+
+ANY = (float("-inf"), float("inf"))
+
 # Neither float nor int8: they move numbers, convert types or check.
 MOVING = (
     aten.permute.default,
@@ -86,6 +96,17 @@ def is_below(name: str, layers: tuple[str, ...]) -> bool:
     """Return whether a point's name is that of one of the modules `layers`, or of one inside them."""
     path = name.split(":")[0]
     return any(path == layer or path.startswith(f"{layer}.") for layer in layers)
+
+
+def useful_span(point: Point) -> tuple[float, float]:
+    """Return the ends beyond which nobody who reads the point tells its values apart; infinite where somebody does.
+
+    A range that stops there loses nothing, and its steps are finer: hard-swish maps all below -3 to 0.
+    """
+    readers = {user.target for node in point.nodes for user in node.users}
+    flat = {op: span for op, span in FLAT_BEYOND.items() if op in readers}
+    spans = list(flat.values()) if len(flat) == len(readers) else []
+    return min((low for low, _ in spans), default=ANY[0]), max((high for _, high in spans), default=ANY[1])
 
 
 def point_names(nodes: Iterable[Node]) -> dict[Node, str]:

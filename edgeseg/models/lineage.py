@@ -11,6 +11,9 @@ from edgeseg.errors import CheckpointError, RecipeError
 from edgeseg.models.checkpoint import read_spec, read_training
 from edgeseg.models.resolve import bundled, resolve_model
 
+# What edgeseg train calls its step; every other stage compresses.
+TRAINED = ("train",)
+
 
 def read_lineage(path: Path) -> tuple[LineageStep, ...]:
     """Return the steps that made the checkpoint at `path` (its folder or weights file), oldest first.
@@ -38,6 +41,19 @@ def read_lineage(path: Path) -> tuple[LineageStep, ...]:
 def write_lineage(folder: Path, steps: tuple[LineageStep, ...]) -> None:
     """Write a checkpoint's lineage beside its weights."""
     write_json(LineageRecord(schema=SCHEMA, steps=steps), folder / LINEAGE_FILE)
+
+
+def original_of(path: Path) -> str | None:
+    """Return the bundled checkpoint that the one at `path` was compressed from; None where there is none.
+
+    Raises as `read_lineage`.
+    """
+    steps = read_lineage(path)
+    first = next((step for step in steps if step.stage not in TRAINED), None)
+    if first is None:
+        return None
+    named = (name for name in bundled() if read_spec(resolve_model(name)).weights_sha256 == first.parent_sha256)
+    return next(named, None)
 
 
 def data_uses(account: object) -> tuple[DataUse, ...]:

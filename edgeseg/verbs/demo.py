@@ -15,6 +15,9 @@ from edgeseg.core.artifact import Artifact
 from edgeseg.core.files import MARKER, refuse_foreign
 from edgeseg.core.quantization import Precision
 from edgeseg.errors import InputError, MissingDependency
+from edgeseg.models import resolve_model
+from edgeseg.models.checkpoint import read_spec
+from edgeseg.models.lineage import original_of
 from edgeseg.runtime import LoopResult
 from edgeseg.verbs.bench import bench
 from edgeseg.verbs.convert import convert, plan
@@ -53,6 +56,9 @@ def demo(
     """Return what the demo made in `out`: artifacts of every format that this machine converts, in float and int8, each
     proven, a video of the camera loop on the synthetic street, one measurement an artifact, and an HTML report.
 
+    Where the model was compressed from a bundled one, that one's float artifacts are made too, and are what all are
+    held against.
+
     Raises:
         MissingDependency: no converter is usable here.
         InputError: `out` is a folder that edgeseg did not make.
@@ -65,11 +71,15 @@ def demo(
     planned = plan(model, target=formats, precision="int8", out=out / "artifacts")
     if planned.notice:
         note(planned.notice)
+    original = original_of(resolve_model(model))
+    wanted: list[tuple[str | None, Precision]] = [(model, precision) for precision in PRECISIONS]
+    if original:
+        wanted.insert(0, (original, "fp32"))
     artifacts = [
         artifact
-        for precision in PRECISIONS
+        for name, precision in wanted
         for artifact in convert(
-            model, target=formats, precision=precision, out=out / "artifacts", on_progress=_named(tell, precision)
+            name, target=formats, precision=precision, out=out / "artifacts", on_progress=_named(tell, precision)
         )
     ]
     for artifact in artifacts:
@@ -77,14 +87,18 @@ def demo(
     folders = [artifact.folder for artifact in artifacts]
     results = out / "measurements"
     bench(folders, runs=runs, threads=threads, data=data, split=split, out=results, on_progress=tell)
-    comparison = compare(read_measurements([results]))
+    baseline = None if original is None else read_spec(resolve_model(original)).name
+    comparison = compare(read_measurements([results]), baseline=baseline)
     chosen = _shown(artifacts)
     video = out / "street.mp4"
     outcome = run_loop(
         chosen.folder, source="synthetic", outputs=Outputs(save=video), frames=frames, threads=threads, on_progress=tell
     )
     report = write_report(
-        comparison, out / "report.html", commands=_commands(model, folders, data, split), pictures=_pictures(chosen)
+        comparison,
+        out / "report.html",
+        commands=_commands(model, folders, data, split, baseline),
+        pictures=_pictures(chosen),
     )
     return DemoResult(
         artifacts_folder=out / "artifacts",
@@ -131,16 +145,17 @@ def _named(tell: Progress, precision: str) -> Progress:
 def _proof(artifact: Artifact) -> str:
     manifest = artifact.manifest
     share = f"{100 * manifest.parity.label_agreement:.2f} % of labels as float PyTorch"
-    seconds = f"{manifest.report.seconds:.0f} s"
-    return f"  {manifest.format:9} {manifest.scheme.name}  {artifact.size_bytes / 1e6:5.2f} MB  {share}  ({seconds})"
+    what = f"{manifest.spec.name:22} {manifest.format:9} {manifest.scheme.name}"
+    return f"  {what}  {artifact.size_bytes / 1e6:5.2f} MB  {share}  ({manifest.report.seconds:.0f} s)"
 
 
-def _commands(model: str | None, folders: list[Path], data: str, split: str) -> tuple[str, ...]:
+def _commands(model: str | None, folders: list[Path], data: str, split: str, baseline: str | None) -> tuple[str, ...]:
     name = "" if model is None else f" {model}"
+    against = "" if baseline is None else f" --baseline {baseline}"
     return (
         f"edgeseg convert{name} --target {folders[0].name.split('-')[-2]} --precision int8",
         f"edgeseg bench artifacts/* --data {data} --split {split} --out measurements",
-        "edgeseg compare measurements --html report.html",
+        f"edgeseg compare measurements{against} --html report.html",
     )
 
 

@@ -26,6 +26,7 @@ from edgeseg.errors import CheckpointError, InputError, UnknownName
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.fitting import affine
 from edgeseg.export.folding import fold_batch_norms
+from edgeseg.export.points import ANY
 from edgeseg.export.quantizing import quantize
 from edgeseg.models import build, resolve_model
 from edgeseg.train import train
@@ -95,7 +96,7 @@ def test_a_range_that_starts_at_zero_stays_there_and_keeps_zero_exact() -> None:
 
 
 def test_average_ranges_follow_the_batches_in_training_until_frozen() -> None:
-    point = settled(AverageRange(low=-1.0, high=1.0, rate=0.5))
+    point = settled(AverageRange(low=-1.0, high=1.0, rate=0.5, span=ANY))
     x = torch.tensor([-3.0, 5.0]).reshape(1, 1, 1, 2)
     point(x)
     assert [float(item) for item in point.ends()] == [-2.0, 3.0]

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from contracts.deployable import deployable, pictures
+from torch import nn
 from torch.fx import GraphModule
 
 from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.fitting import affine
 from edgeseg.export.observing import BINS, Histogram, least_error_range, observe_points
-from edgeseg.export.points import plan
+from edgeseg.export.points import plan, useful_span
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,39 @@ def test_scales_span_the_range_and_hold_zero_exactly(low: float, high: float) ->
     assert -128 <= zero_point <= 127
     assert scale * (-128 - zero_point) <= min(low, 0.0) + scale
     assert scale * (127 - zero_point) >= max(high, 0.0) - scale
+
+
+@pytest.mark.parametrize(("activation", "span"), [(nn.Hardswish(), (-3.0, None)), (nn.Hardsigmoid(), (-3.0, 3.0))])
+def test_a_range_ends_where_its_reader_no_longer_tells_values_apart(
+    activation: nn.Module, span: tuple[float, float | None]
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), activation).eval()
+    x = 40 * torch.rand(1, 3, 8, 8) - 20
+    graph = torch.export.export(net, (x,)).module()
+    assert isinstance(graph, GraphModule)
+    found = plan(graph)
+    with torch.no_grad():
+        made = net[0](x)
+    assert made.min() < -4
+    assert made.max() > 4
+    (first,) = [item for item in observe_points(graph, lambda: iter([x.numpy()]), plan=found, exact=["0:conv2d"])
+                if item.name == "0:conv2d"]  # fmt: skip
+    assert first.low == span[0]
+    assert first.high == pytest.approx(span[1] or made.max().item())
+
+
+def test_a_range_that_somebody_else_reads_is_left_whole() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.act = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.Hardswish()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made = self.first(x)
+            return self.second(made) + self.second(self.act(made))
+
+    graph = torch.export.export(Both().eval(), (torch.rand(1, 3, 8, 8),)).module()
+    assert isinstance(graph, GraphModule)
+    (point,) = [item for item in plan(graph).points if item.name == "first:conv2d"]
+    assert useful_span(point) == (float("-inf"), float("inf"))
