@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +49,18 @@ class EngineSession(Protocol):
 
     def run(self, tensor: np.ndarray) -> np.ndarray: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class OverlappingSession(EngineSession, Protocol):
+    """One opened artifact of an engine that can work at several tensors at once, `requests` at most.
+
+    `start` begins with a tensor, and returns the function that waits for its output and returns it, to be called once.
+    """
+
+    @property
+    def requests(self) -> int: ...
+    def start(self, tensor: np.ndarray) -> Callable[[], np.ndarray]: ...
 
 
 @runtime_checkable

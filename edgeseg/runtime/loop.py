@@ -12,25 +12,21 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.protocols import Camera, Frame
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.runtime.handover import Handover, QueueState
 from edgeseg.runtime.hud import Hud
+from edgeseg.runtime.overlap import InferenceLine
 from edgeseg.runtime.process import cores_left_to_engine, ending_signals, quick_thread_switches
 from edgeseg.runtime.reader import Reader, Readers
 from edgeseg.runtime.session import Session
 from edgeseg.runtime.sinks import LabelCallback, Sink, View
 from edgeseg.runtime.timing import Clock, StageTimes, limiting_stage
 from edgeseg.runtime.watchdog import STUCK_S, Stall, Watchdog
-
-if TYPE_CHECKING:
-    from edgeseg.runtime.overlay import Overlay
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +77,7 @@ def run(
     frames: int | None = None,
     overlay: bool = True,
     reader: Readers | None = None,
+    overlap: bool = True,
     stuck_s: float = STUCK_S,
     on_frame: Callable[[int], None] | None = None,
     on_labels: Callable[[int, np.ndarray], bool | None] | None = None,
@@ -94,6 +91,7 @@ def run(
     result so far and finished files. `on_notice(text)` is told, from another thread, of a source that is lost or back,
     and of a stage that is at one frame for more than `stuck_s` seconds (without it: the log). `on_end(result)` is
     called also where a fault is raised.
+    With `overlap` an engine that can, OpenVINO on two threads or more, works at several frames of a file at once.
     `reader` says how frames are read where that is more than preprocessing and decoding; its sessions then do the work.
 
     Raises:
@@ -109,6 +107,7 @@ def run(
         readers=reader or Reader(session),
         frames=frames,
         overlay=overlay,
+        overlap=overlap,
         stuck_s=stuck_s,
         notify=on_notice or _log.warning,
     )
@@ -156,9 +155,12 @@ class _Loop:
         readers: Readers,
         frames: int | None,
         overlay: bool,
+        overlap: bool,
         stuck_s: float,
         notify: Callable[[str], None],
     ) -> None:
+        from edgeseg.runtime.overlay import Overlay
+
         manifest = session.artifact.manifest
         room = 1 if camera.live else ROOM
         self.clock = Clock()
@@ -169,7 +171,8 @@ class _Loop:
         self._readers = readers
         self._camera = camera
         self._frames = frames
-        self._overlay = _overlay_of(manifest.spec) if overlay else None
+        self._overlap = overlap
+        self._overlay = Overlay(manifest.spec.classes, palette=manifest.spec.palette) if overlay else None
         self._prepared: Handover[_Prepared] = Handover(room)
         self._inferred: Handover[_Inferred] = Handover(room)
         self._views: Handover[View] = Handover(room)
@@ -268,13 +271,22 @@ class _Loop:
 
     def _infer_all(self) -> None:
         infer = self.clock.stage("infer")
-        while (item := self._prepared.get()) is not None:
-            with infer:
-                output = item.reader.session.infer(item.tensor)
-            self._engine_free.release()
-            if not self._inferred.put(_Inferred(item.frame, output, item.reader)):
-                return
-        self._inferred.end()
+        # A live source's frame would only wait longer for its own result.
+        line: InferenceLine[_Prepared] = InferenceLine(overlap=self._overlap and not self._camera.live)
+        try:
+            while (item := self._prepared.get()) is not None:
+                with infer:
+                    done = line.put(item, session=item.reader.session, tensor=item.tensor)
+                if not all(self._hand_on(*pair) for pair in done):
+                    return
+            if all(self._hand_on(*pair) for pair in line.rest()):
+                self._inferred.end()
+        finally:
+            line.drop()
+
+    def _hand_on(self, item: _Prepared, output: np.ndarray) -> bool:
+        self._engine_free.release()
+        return self._inferred.put(_Inferred(item.frame, output, item.reader))
 
     def _decode_all(self) -> None:
         decode, draw = self.clock.stage("decode"), self.clock.stage("draw")
@@ -380,9 +392,3 @@ def _named(error: BaseException, *, stage: str) -> BaseException:
     named = EdgesegError(f'The stage "{stage}" failed: {type(error).__name__}: {error}')
     named.__cause__ = error
     return named
-
-
-def _overlay_of(spec: ModelSpec) -> Overlay:
-    from edgeseg.runtime.overlay import Overlay
-
-    return Overlay(spec.classes, palette=spec.palette)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
-from edgeseg.core.protocols import Engine, EngineSession
+from edgeseg.core.protocols import Engine, EngineSession, OverlappingSession
 from edgeseg.core.spec import TensorSpec
 from edgeseg.errors import ArtifactError, EdgesegError, InputError
 from edgeseg.runtime.choice import choose_engine, choose_threads
+
+T = TypeVar("T")
 
 
 def load(folder: Path | str, *, engine: str | None = None, threads: int | None = None) -> Session:
@@ -43,6 +47,7 @@ class Session:
         self._input = artifact.manifest.inputs[0]
         self._output = artifact.manifest.outputs[0]
         self._preprocess = artifact.manifest.spec.preprocess
+        self._under_way = 0
 
     @property
     def engine(self) -> str:
@@ -82,6 +87,37 @@ class Session:
             InputError: another shape or dtype, or a session that was closed.
             ArtifactError: the engine fails, or gives another shape than the manifest says.
         """
+        runner = self._checked(tensor)
+        return self._whole(lambda: runner.run(tensor))
+
+    @property
+    def requests(self) -> int:
+        """How many inferences may be under way at once; 1 where the engine works at one after the other."""
+        return self._runner.requests if isinstance(self._runner, OverlappingSession) else 1
+
+    def start(self, tensor: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin an inference, and return the function that waits for its output and returns it, to be called once.
+
+        Several at once take longer each and less in all: for files, not for live pictures. Where the engine cannot, the
+        inference is done when this returns. Outputs and errors are those of `infer`, from here or from the function;
+        also raises `InputError` where `requests` are under way.
+        """
+        runner = self._checked(tensor)
+        if not isinstance(runner, OverlappingSession):
+            output = self.infer(tensor)
+            return lambda: output
+        if self._under_way >= runner.requests:
+            raise InputError(f"{self._under_way} inferences are under way, the most at once. Finish one of them first.")
+        finish = self._guarded(lambda: runner.start(tensor))
+        self._under_way += 1
+
+        def finished() -> np.ndarray:
+            self._under_way -= 1
+            return self._whole(finish)
+
+        return finished
+
+    def _checked(self, tensor: np.ndarray) -> EngineSession:
         if self._runner is None:
             raise InputError(f"{self.artifact.folder}: this session was closed. Load the artifact again.")
         if tensor.shape != self._input.shape or tensor.dtype != self._input.dtype:
@@ -89,15 +125,21 @@ class Session:
                 f"The tensor is {tensor.shape} {tensor.dtype}; {self.artifact.manifest.name} takes "
                 f"{self._input.shape} {self._input.dtype}. Make it with session.preprocess(image)."
             )
+        return self._runner
+
+    def _whole(self, work: Callable[[], np.ndarray]) -> np.ndarray:
+        output = self._guarded(work)
+        if output.shape != self._output.shape:
+            raise self._fault(f"{self.engine} gives {output.shape}; the manifest says {self._output.shape}.")
+        return output
+
+    def _guarded(self, work: Callable[[], T]) -> T:
         try:
-            output = self._runner.run(tensor)
+            return work()
         except EdgesegError:
             raise
         except Exception as error:  # each engine has exceptions of its own
             raise self._fault(f"{self.engine} failed on it: {' '.join(str(error).split())[:300]}") from None
-        if output.shape != self._output.shape:
-            raise self._fault(f"{self.engine} gives {output.shape}; the manifest says {self._output.shape}.")
-        return output
 
     def _fault(self, what: str) -> ArtifactError:
         return ArtifactError(f"{self.artifact.entry}: {what} Convert the artifact again, or try another --engine.")

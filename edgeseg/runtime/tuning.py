@@ -64,7 +64,7 @@ def tune_threads(
             camera = source() if source else _Pictures((picture,))
             with camera, sinks() if sinks else _Nothing() as fed:
                 limited = _Limited(camera, seconds=trial_s / len(counts))
-                found[threads] = run(session, limited, sinks=fed, overlay=overlay).fps
+                found[threads] = run(session, limited, sinks=fed, overlay=overlay, overlap=source is not None).fps
     best = max(found.values())
     return Tuning(threads=next(count for count in counts if found[count] >= ENOUGH * best), fps=found)
 

@@ -85,6 +85,14 @@ def session(tmp_path: Path) -> Iterator[Session]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def openvino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("openvino")
+    folder = tiny.make_artifact(tmp_path_factory.mktemp("openvino") / "a", file_format="openvino").folder
+    with load(folder, threads=1):  # the library's own thread comes with its first use and stays
+        return folder
+
+
 @pytest.fixture(autouse=True)
 def _no_thread_stays() -> Iterator[None]:
     before = threading.active_count()
@@ -108,6 +116,20 @@ def test_every_frame_comes_out_once_in_order_with_its_own_labels(session: Sessio
     assert not result.interrupted
     assert result.miou is None
     assert 0 < result.age_p50_ms <= result.age_p90_ms
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("enough", [None, 1, 5])
+def test_overlapping_inferences_change_neither_order_nor_labels(
+    openvino_folder: Path, live: bool, enough: int | None
+) -> None:
+    sink = Kept(enough=enough)
+    with load(openvino_folder, threads=2) as session:
+        result = run(session, Fake(count=11, live=live), sinks=(sink,), overlay=False)
+        assert result.frames == (enough or 11)
+        assert [view.index for view in sink.views] == list(range(result.frames))
+        for view in sink.views:
+            np.testing.assert_array_equal(view.labels, session.segment(tiny.picture(seed=view.index)))
 
 
 def test_the_result_holds_each_stage_that_ran(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,27 @@ def test_a_model_that_is_not_what_its_manifest_says_ends_with_one_line(folder: P
     tiny.reseal(folder)
     with load(folder, threads=1) as session, pytest.raises(ArtifactError, match=r"model\.tflite: litert failed"):
         session.segment(tiny.picture())
+
+
+def test_inferences_that_overlap_give_the_outputs_of_one_after_the_other(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    with load(tiny.make_artifact(tmp_path / "a", file_format="openvino").folder, threads=2) as session:
+        tensors = [session.preprocess(tiny.picture(seed=seed)) for seed in range(6)]
+        assert session.requests == 2
+        for first, second in itertools.pairwise(tensors):
+            finish_first, finish_second = session.start(first), session.start(second)
+            with pytest.raises(InputError, match="2 inferences are under way"):
+                session.start(first)
+            with pytest.raises(InputError, match="takes"):
+                session.start(first[:, 1:])
+            np.testing.assert_array_equal(finish_first(), session.infer(first))
+            np.testing.assert_array_equal(finish_second(), session.infer(second))
+
+
+def test_where_the_engine_works_at_one_alone_start_does_so_too(folder: Path) -> None:
+    with load(folder, threads=2) as session:
+        tensor = session.preprocess(tiny.picture())
+        assert session.requests == 1
+        np.testing.assert_array_equal(session.start(tensor)(), session.infer(tensor))
+    with pytest.raises(InputError, match="was closed"):
+        session.start(tensor)
