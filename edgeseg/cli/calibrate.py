@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="a checkpoint folder or a bundled name (default: fast_scnn)",
+        help="a checkpoint folder or a bundled name (default: fast_scnn:streets-half)",
     )
     parser.add_argument("--data", metavar="DIR|SET", required=True, help="train pictures, or streets[:count[:seed]]")
     parser.add_argument("--count", metavar="N", type=positive, default=64, help="pictures to select (default: 64)")

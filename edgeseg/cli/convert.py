@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="a name of edgeseg models, or a checkpoint folder (default: fast_scnn)",
+        help="a name of edgeseg models, or a checkpoint folder (default: fast_scnn:streets-half)",
     )
     parser.add_argument(
         "--target",

@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="MODEL",
         nargs="?",
-        help="a checkpoint folder or a bundled name (default: fast_scnn, trained on synthetic streets)",
+        help="a checkpoint folder or a bundled name (default: fast_scnn:streets-half, compressed)",
     )
     parser.add_argument(
         "--data", metavar="DIR", default="streets:24", help="data set for the mIoU (default: streets:24)"

@@ -22,16 +22,17 @@ def run(options: argparse.Namespace) -> int:
         return 0
     rows = [
         (
-            item.name,
+            f"{item.name} (default)" if item.default else item.name,
             f"{item.size[0]}x{item.size[1]}",
             str(item.classes),
             render.percent(item.val_miou),
             item.data,
+            item.original or "-",
             item.licence,
         )
         for item in listing.checkpoints
     ]
-    columns = ("checkpoint", "input", "classes", "val mIoU %", "trained on", "licence")
+    columns = ("checkpoint", "input", "classes", "val mIoU %", "trained on", "compressed from", "licence")
     render.table("Bundled checkpoints", columns, rows, numbers=("classes", "val mIoU %"))
     nets = [(item.name, str(item.output_stride), item.description, item.paper) for item in listing.architectures]
     render.table("Architectures", ("name", "stride", "what", "paper"), nets, numbers=("stride",))

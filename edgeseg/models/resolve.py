@@ -9,7 +9,7 @@ from edgeseg.errors import InputError, UnknownName
 from edgeseg.models.architecture import architectures
 
 BUNDLED = Path(__file__).with_name("bundled")
-DEFAULT = "fast_scnn"
+DEFAULT = "fast_scnn:streets-half"
 SPEC_FILE = "spec.json"
 
 

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from edgeseg.core import registry
 from edgeseg.models import Architecture, bundled, resolve_model
 from edgeseg.models.checkpoint import read_spec, read_training
+from edgeseg.models.lineage import original_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointListing:
-    """One bundled checkpoint; `val_miou` is a fraction, measured as `training.json` says."""
+    """One bundled checkpoint; `val_miou` is a fraction, measured as `training.json` says.
+
+    `original` is the one that it was compressed from, if it was; `default` is the one that stands in for no name.
+    """
 
     name: str
     architecture: str
@@ -20,6 +24,8 @@ class CheckpointListing:
     val_miou: float | None
     data: str
     licence: str
+    original: str | None
+    default: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,4 +77,6 @@ def _checkpoint(name: str) -> CheckpointListing:
         val_miou=miou if isinstance(miou, float) else None,
         data=source.get("name", "not stated") if isinstance(source, dict) else str(source or "not stated"),
         licence=spec.licence,
+        original=original_of(folder),
+        default=folder == resolve_model(None),
     )

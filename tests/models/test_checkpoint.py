@@ -12,6 +12,7 @@ from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.errors import CheckpointError, EdgesegError, InputError, UnknownName
 from edgeseg.models import build, load_checkpoint, resolve, resolve_model, save_checkpoint
 from edgeseg.models.checkpoint import read_spec, read_training
+from edgeseg.models.lineage import original_of
 
 
 def _spec(*, classes: int = 3, architecture: str = "fast_scnn") -> ModelSpec:
@@ -150,7 +151,7 @@ def test_a_missing_checkpoint_and_a_foreign_folder_are_refused(tmp_path: Path) -
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("fast_scnn-streets", "fast_scnn-camvid", "lraspp_mobilenet_v3_small-camvid"):
+    for name in ("fast_scnn-streets", "fast_scnn-streets-half", "fast_scnn-camvid", "lraspp_mobilenet_v3_small-camvid"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "spec.json").touch()
     monkeypatch.setattr(resolve, "BUNDLED", tmp_path)
@@ -160,7 +161,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("text", "folder"),
     [
-        (None, "fast_scnn-streets"),
+        (None, "fast_scnn-streets-half"),
         ("fast_scnn", "fast_scnn-streets"),
         ("fast_scnn:camvid", "fast_scnn-camvid"),
         ("lraspp_mobilenet_v3_small", "lraspp_mobilenet_v3_small-camvid"),
@@ -172,7 +173,8 @@ def test_names_lead_to_bundled_checkpoints(shelf: Path, text: str | None, folder
 
 
 def test_bundled_are_listed_by_the_name_that_resolves(shelf: Path) -> None:
-    assert resolve.bundled() == ("fast_scnn:camvid", "fast_scnn:streets", "lraspp_mobilenet_v3_small:camvid")
+    small = "lraspp_mobilenet_v3_small:camvid"
+    assert resolve.bundled() == ("fast_scnn:camvid", "fast_scnn:streets", "fast_scnn:streets-half", small)
 
 
 def test_paths_resolve_to_themselves(folder: Path) -> None:
@@ -199,3 +201,8 @@ def test_names_that_lead_nowhere_are_answered(text: str, error: type[EdgesegErro
 def test_a_folder_without_a_spec_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no checkpoint"):
         resolve_model(str(tmp_path))
+
+
+def test_a_compressed_bundled_checkpoint_names_the_one_it_came_from() -> None:
+    assert original_of(resolve_model("fast_scnn:streets-half")) == "fast_scnn:streets"
+    assert original_of(resolve_model("fast_scnn:camvid")) is None
