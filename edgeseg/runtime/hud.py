@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgeseg.runtime.timing import StageTimes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hud:
     """The loop's figures for one frame; what does not apply to the source is None.
 
-    `queues` are the frames that wait before a stage and the room there is.
+    `stages_ms` are percentiles of each stage's newest times; `queues` are the frames that wait before a stage and the
+    room there is.
     """
 
     title: str
     fps: float
-    stages_ms: dict[str, float]
+    stages_ms: dict[str, StageTimes]
     age_ms: float | None = None
     skipped: int | None = None
     corrupt: int = 0
@@ -24,12 +27,15 @@ class Hud:
 
     def items(self) -> tuple[str, ...]:
         """Return the texts in the order in which they are shown."""
-        stages = "  ".join(f"{stage} {time_ms:.1f}" for stage, time_ms in self.stages_ms.items())
+        stages = "  ".join(
+            f"{stage} {times.p50_ms:.1f}/{times.p90_ms:.1f}/{times.p99_ms:.1f}"
+            for stage, times in self.stages_ms.items()
+        )
         queues = " ".join(f"{waiting}/{room}" for waiting, room in self.queues.values())
         return (
             self.title,
             f"{self.fps:.1f} FPS",
-            f"{stages} ms",
+            *([f"{stages} ms"] if stages else []),
             *([] if self.age_ms is None else [f"age {self.age_ms:.0f} ms"]),
             *([f"queues {queues}"] if queues else []),
             *([] if self.skipped is None else [f"skipped {self.skipped}"]),

@@ -325,11 +325,11 @@ class _Loop:
 
     def _hud(self, reader: Reader) -> Hud:
         live, counts = self._camera.live, self._camera.counts
-        stages = self.clock.stages
+        times = self.clock.recent_percentiles()
         return Hud(
             title=reader.title,
             fps=self.clock.recent_fps(),
-            stages_ms={label: stages[stage].last_ms() for label, stage in HUD_STAGES.items()},
+            stages_ms={label: times[stage] for label, stage in HUD_STAGES.items() if stage in times},
             age_ms=self.clock.last_age_ms() if live else None,
             skipped=counts.skipped if live else None,
             corrupt=counts.corrupt,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 
 import numpy as np
@@ -15,6 +17,8 @@ THREADS = (("capture", "preprocess"), ("infer",), ("decode", "draw"), ("sink",))
 KEPT = 20_000
 """Times kept a stage: a loop may run for weeks."""
 RECENT = 30
+SHOWN, SHOWN_FOR_S = 200, 0.5
+"""What is shown while the loop runs: percentiles of so many newest times, each for so long that eyes can read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,8 @@ class Clock:
         self._recent_s: deque[float] = deque(maxlen=RECENT + 1)
         self._first_s = 0.0
         self._started_s = time.perf_counter()
+        self._shown: dict[str, StageTimes] = {}
+        self._shown_s = 0.0
 
     def stage(self, name: str) -> Stage:
         """Return the stage's timer: `with clock.stage("infer"): ...`."""
@@ -102,6 +108,15 @@ class Clock:
         """Return the percentiles of each stage that ran."""
         return {name: _times(stage.times_ms) for name, stage in self.stages.items() if stage.times_ms}
 
+    def recent_percentiles(self) -> dict[str, StageTimes]:
+        """Return the percentiles of the newest times of each stage that ran; they change twice a second at most."""
+        now_s = time.perf_counter()
+        if now_s - self._shown_s >= SHOWN_FOR_S:
+            newest = {name: list(islice(reversed(stage.times_ms), SHOWN)) for name, stage in self.stages.items()}
+            self._shown = {name: _times(times_ms) for name, times_ms in newest.items() if times_ms}
+            self._shown_s = now_s
+        return self._shown
+
     def age(self) -> StageTimes:
         """Return the percentiles of a frame's age when its result was out; zeros before there is one."""
         return _times(self._ages_ms) if self._ages_ms else StageTimes(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
@@ -121,6 +136,6 @@ def limiting_stage(stages_ms: dict[str, StageTimes], *, waits: bool | None = Non
     return max(busiest, key=lambda name: times_ms.get(name, 0.0))
 
 
-def _times(times_ms: deque[float]) -> StageTimes:
+def _times(times_ms: Iterable[float]) -> StageTimes:
     p50, p90, p99 = (float(value) for value in np.percentile(tuple(times_ms), (50, 90, 99)))
     return StageTimes(p50_ms=p50, p90_ms=p90, p99_ms=p99)

@@ -7,10 +7,24 @@ import pytest
 
 from edgeseg.runtime.hud import Hud
 from edgeseg.runtime.overlay import OPACITY, Overlay
+from edgeseg.runtime.timing import StageTimes
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((128, 64, 128), (70, 130, 180), (0, 0, 142))
-HUD = Hud(title="litert int8", fps=31.24, stages_ms={"prep": 0.41, "infer": 4.1}, age_ms=23, skipped=3, miou=0.713)
+
+
+def times(p50_ms: float) -> StageTimes:
+    return StageTimes(p50_ms=p50_ms, p90_ms=2 * p50_ms, p99_ms=3 * p50_ms)
+
+
+HUD = Hud(
+    title="litert int8",
+    fps=31.24,
+    stages_ms={"prep": times(0.41), "infer": times(4.1)},
+    age_ms=23,
+    skipped=3,
+    miou=0.713,
+)
 
 
 def test_every_pixel_is_blended_with_the_colour_of_its_class() -> None:
@@ -34,8 +48,10 @@ def test_the_legend_colours_only_classes_that_are_there() -> None:
 
 
 def test_the_hud_leaves_out_what_a_source_does_not_have() -> None:
-    assert HUD.items() == ("litert int8", "31.2 FPS", "prep 0.4  infer 4.1 ms", "age 23 ms", "skipped 3", "mIoU 71.3 %")
-    assert Hud(title="x", fps=1, stages_ms={"infer": 2}).items() == ("x", "1.0 FPS", "infer 2.0 ms")
+    stages = "prep 0.4/0.8/1.2  infer 4.1/8.2/12.3 ms"
+    assert HUD.items() == ("litert int8", "31.2 FPS", stages, "age 23 ms", "skipped 3", "mIoU 71.3 %")
+    assert Hud(title="x", fps=1, stages_ms={"infer": times(2)}).items() == ("x", "1.0 FPS", "infer 2.0/4.0/6.0 ms")
+    assert Hud(title="x", fps=1, stages_ms={}).items() == ("x", "1.0 FPS")
 
 
 @pytest.mark.parametrize("size", [(360, 480), (48, 64), (720, 1280), (1080, 1920), (31, 900)])

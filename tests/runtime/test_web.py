@@ -23,11 +23,18 @@ from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.runtime.hud import Hud
 from edgeseg.runtime.sinks import View
+from edgeseg.runtime.timing import StageTimes
 from edgeseg.runtime.web import WebAddress, WebSink, web_address
 from edgeseg.runtime.web.paletted import paletted_png
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-HUD = Hud(title="litert int8", fps=30.0, stages_ms={"infer": 4.0}, queues={"infer": (1, 2)}, skipped=3)
+HUD = Hud(
+    title="litert int8",
+    fps=30.0,
+    stages_ms={"infer": StageTimes(p50_ms=4.0, p90_ms=5.0, p99_ms=6.0)},
+    queues={"infer": (1, 2)},
+    skipped=3,
+)
 
 
 @pytest.fixture(scope="module")

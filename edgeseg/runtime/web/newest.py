@@ -81,7 +81,10 @@ class NewestFrame:
             "title": hud.title,
             "fps": round(hud.fps, 2),
             "age_ms": round(1000 * (time.monotonic() - view.captured_s), 1),
-            "stages_ms": {name: round(time_ms, 2) for name, time_ms in hud.stages_ms.items()},
+            "stages_ms": {
+                name: [round(time_ms, 2) for time_ms in (times.p50_ms, times.p90_ms, times.p99_ms)]
+                for name, times in hud.stages_ms.items()
+            },
             "queues": hud.queues,
             "skipped": hud.skipped,
             "corrupt": hud.corrupt,

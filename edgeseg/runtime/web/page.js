@@ -75,10 +75,10 @@ async function show(buffer) {
 function tell(figures) {
   $("fps").textContent = figures.fps.toFixed(1);
   $("age").textContent = figures.age_ms.toFixed(0);
-  $("infer").textContent = (figures.stages_ms.infer ?? 0).toFixed(1);
+  $("infer").textContent = (figures.stages_ms.infer?.[0] ?? 0).toFixed(1);
   $("skipped").textContent = figures.skipped ?? 0;
   $("corrupt").textContent = figures.corrupt ? `${figures.corrupt} corrupt` : "";
-  const stages = Object.entries(figures.stages_ms).map(([name, ms]) => `${name} ${ms.toFixed(1)} ms`);
+  const stages = Object.entries(figures.stages_ms).map(([name, times]) => `${name} ${times.map((ms) => ms.toFixed(1)).join("/")} ms`);
   const queues = Object.entries(figures.queues).map(([name, [waiting, room]]) => `${name} ${waiting}/${room}`);
   const score = figures.miou == null ? [] : [`mIoU ${(100 * figures.miou).toFixed(1)} %`];
   $("detail").textContent = [
