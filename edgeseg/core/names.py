@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from edgeseg.errors import UnknownName
 
+LISTED = 20
+"""Known names beyond this many are only counted: an error stays readable where a net has hundreds of layers."""
+
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the nearest known name, or an empty string."""
@@ -17,5 +20,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """Return (not raise) the error for a `name` that is not among `known`; `kind` says what it should have been."""
     names = sorted(known)
-    listed = ", ".join(names) if names else "none"
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    listed = ", ".join(names[:LISTED]) + more if names else "none"
     return UnknownName(f'Unknown {kind} "{name}".{suggestion(name, names)} Known: {listed}.')
