@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgeseg.core.chatter import hushed
+from edgeseg.errors import UnsupportedError
 
 with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
     from torchao.quantization.pt2e import FakeQuantizeBase
@@ -31,9 +33,9 @@ class FakeActivation(FakeQuantizeBase):
         self.dtype = torch.int8
         self.quant_min, self.quant_max, self.qscheme = LOWEST, HIGHEST, torch.per_tensor_affine
 
+    @abstractmethod
     def ends(self) -> tuple[Tensor, Tensor]:
         """Return lowest and highest value, scalars; the lowest is 0 or less, the highest 0 or more."""
-        raise NotImplementedError
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Return scale and zero point of the last pass, scalars."""
@@ -113,8 +115,8 @@ class FakeWeight(FakeQuantizeBase):
         self.qscheme = torch.per_channel_symmetric
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        """Raise: a weight's scales follow from the weight; see `scales`."""
-        raise NotImplementedError
+        """Raise `UnsupportedError`: a weight's scales follow from the weight, which torchao does not give here."""
+        raise UnsupportedError("Scales of a fake-quantized weight come from `scales(weight)`.")
 
     def scales(self, weight: Tensor) -> Tensor:
         """Return the scale of each output channel, (O,), as torchao's observer finds it, none below `least_scales`."""
