@@ -107,7 +107,10 @@ class ScheduleRecipe:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 0 <= self.warmup_epochs < self.epochs or self.power < 0:
-            raise ValueError("epochs is 1 or more, warmup_epochs from 0 to below epochs, power 0 or more.")
+            raise ValueError(
+                f"epochs = {self.epochs}, warmup_epochs = {self.warmup_epochs:g}, power = {self.power:g}: epochs is 1 "
+                "or more, warmup_epochs from 0 to below epochs, power 0 or more."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
