@@ -43,11 +43,10 @@ def fewest_float_layers(
     leave in float count as int8 here: the search starts anew.
 
     Raises:
-        InputError: a bound that no choice of layers meets, a bound below 0, or pictures as in `layer_sensitivity`.
+        InputError: a bound that no choice of layers meets or that is no share, or pictures as in `layer_sensitivity`.
         CheckpointError: ranges of another checkpoint.
     """
-    if bound < 0:
-        raise InputError(f"bound is {bound}: give the share that may be lost, 0 or more.")
+    check_bound(bound)
     probe = Probe(checkpoint, ranges, pictures, labels=labels)
     search = _Search(probe, bound=bound)
     everything = search.lost(())
@@ -59,6 +58,12 @@ def fewest_float_layers(
     return MixedPrecision(
         float_layers=in_order, lost=search.lost(chosen), lost_all_int8=everything, measured=search.measured
     )
+
+
+def check_bound(bound: float) -> None:
+    """Raise `InputError` for a bound that is no share."""
+    if not 0 <= bound <= 1:
+        raise InputError(f"bound is {bound:g}: give the share that may be lost, 0 to 1 (0.01 is one percent).")
 
 
 class _Search:

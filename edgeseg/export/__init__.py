@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeseg.export.calibrating import Calibrated, calibrate
-from edgeseg.export.export import export
+from edgeseg.export.export import check_float_layers, export
 from edgeseg.export.head import Output
 
-__all__ = ["Calibrated", "Output", "calibrate", "export"]
+__all__ = ["Calibrated", "Output", "calibrate", "check_float_layers", "export"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.chatter import hushed
 from edgeseg.core.exported import ExportedModel
+from edgeseg.core.names import unknown
 from edgeseg.core.quantization import SCHEMES, Precision, QuantizationScheme, Ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError
@@ -19,7 +20,11 @@ from edgeseg.models import build
 from edgeseg.models.checkpoint import Checkpoint, at_size
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.export import ExportedProgram
+
+INNER = "net"
+"""What the deployment module calls the plain net."""
 
 
 def export(
@@ -87,6 +92,18 @@ def deploy(checkpoint: Checkpoint, *, spec: ModelSpec, output: Output) -> Deploy
     plain = simplify(fold_batch_norms(net))
     deployed = Deployed(plain, preprocess=spec.preprocess, width=spec.size[1], output=output)
     return deployed.eval()
+
+
+def check_float_layers(net: nn.Module, layers: tuple[str, ...]) -> None:
+    """Raise `UnknownName` for a layer to keep in float that a plain net does not have.
+
+    Paths are those of the deployment module, where the net is called `net`. Whether something of a layer would compute
+    in int8 at all is known only once the graph is exported.
+    """
+    names = [f"{INNER}.{name}" for name, _ in net.named_modules() if name]
+    for layer in layers:
+        if layer not in names:
+            raise unknown("layer to keep in float", layer, names)
 
 
 def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:

@@ -40,13 +40,18 @@ def calibrate(
     int8 conversions leave the modules at the paths `float_layers`, and what is inside them, in float.
 
     Raises:
-        UnknownName, InputError, CheckpointError: a model that cannot be opened, or a place that cannot be written.
+        UnknownName, InputError, CheckpointError: a model that cannot be opened, a layer that it does not have, or a
+            place that cannot be written.
         DatasetError: pictures that cannot be used; InputError for val or test pictures without `force`.
     """
     from edgeseg.export import calibrate as observe
+    from edgeseg.export import check_float_layers
     from edgeseg.models import load_checkpoint, resolve_model
 
+    if seed < 0:
+        raise InputError(f"seed is {seed}; give 0 or more.")
     checkpoint = load_checkpoint(resolve_model(model))
+    check_float_layers(checkpoint.net, float_layers)
     report = None if on_progress is None else lambda done, total: on_progress("calibrate", done, total)
     done = observe(checkpoint, data, count=count, seed=seed, force=force, on_progress=report)
     ranges = dataclasses.replace(done.ranges, float_layers=float_layers)

@@ -178,9 +178,12 @@ def debug_quant(
             no choice of layers meets.
         UnsupportedError: an artifact whose engine returns no intermediates.
     """
+    from edgeseg.compress.mixed_precision import check_bound
     from edgeseg.compress.sensitivity import first_parting, layer_sqnr
     from edgeseg.verbs.artifact_noise import artifact_sqnr, float_checkpoint
 
+    if bound is not None:
+        check_bound(bound)
     tell = on_progress or _silent
     artifact = open_artifact(Path(model)) if model and (Path(model) / MANIFEST).is_file() else None
     opened, ranges = _opened(model if artifact is None else str(float_checkpoint(artifact, named=checkpoint)))
