@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import Job, LotteryStage, stage_kind, teaching
+from edgeseg.compress.stages import Job, LotteryStage, PruneStage, QatStage, SparsifyStage, stage_kind, teaching
+from edgeseg.core.names import unknown
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import InputError
+from edgeseg.export import check_float_layers
 from edgeseg.models import Cost, cost, load_checkpoint, resolve_model
 from edgeseg.models.checkpoint import read_spec, read_training
 from edgeseg.train.recipe import ModelRecipe, Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,7 @@ def check_start(recipe: PipelineRecipe) -> Start:
 
     Raises:
         InputError, UnknownName, CheckpointError: a start checkpoint or a teacher that cannot be used, or one of other
-            classes than the data.
+            classes than the data; a layer that the net does not have.
         DatasetError: data that cannot be used.
     """
     path = resolve_model(recipe.model).resolve()
@@ -45,9 +51,12 @@ def check_start(recipe: PipelineRecipe) -> Start:
                 f'"{recipe.model}" has the classes {", ".join(spec.classes)}; {found.name} {found.split} has '
                 f"{', '.join(found.classes)}. Compress a checkpoint that was trained on the data's classes."
             )
+    pruned = False
     for stage in recipe.stages:
-        _check_stage(stage, spec=spec, pictures=len(data))
+        _check_stage(stage, spec=spec, pictures=len(data), pruned=pruned)
+        pruned = pruned or isinstance(stage.settings, PruneStage)
     checkpoint = load_checkpoint(path, size=recipe.size)
+    _check_layers(recipe, checkpoint.net)
     return Start(
         folder=path,
         spec=spec,
@@ -89,16 +98,41 @@ def _joined(first: str, second: str) -> str:
     return " AND ".join(known)
 
 
-def _check_stage(stage: StageRecipe, *, spec: ModelSpec, pictures: int) -> None:
+def _check_stage(stage: StageRecipe, *, spec: ModelSpec, pictures: int, pruned: bool) -> None:
     if stage_kind(stage.kind).trains and stage.training.run.batch > pictures:
         raise InputError(f"run.batch is {stage.training.run.batch}, but there are only {pictures} training pictures.")
     if isinstance(stage.settings, LotteryStage):
-        resolve_model(stage.settings.rewind)
+        _check_rewind(stage.settings.rewind, spec=spec, pruned=pruned)
     teachers = teaching(stage.settings)
     if teachers is not None:
         from edgeseg.compress.teacher import check_teachers
 
         check_teachers(teachers, classes=spec.classes)
+
+
+def _check_rewind(name: str, *, spec: ModelSpec, pruned: bool) -> None:
+    """Raise `InputError` for a checkpoint to rewind to that is another net than the one that comes to the stage."""
+    found = read_spec(resolve_model(name))
+    # How wide a prune stage leaves the net shows only when it runs: neither whole nor as it started.
+    fits = found.channels not in ((), spec.channels) if pruned else found.channels == spec.channels
+    if found.architecture != spec.architecture or not fits:
+        raise InputError(
+            f'rewind = "{name}": is of another architecture or of other widths than the net that comes to the lottery '
+            "stage. Give a checkpoint that this net was trained from."
+        )
+
+
+def _check_layers(recipe: PipelineRecipe, net: nn.Module) -> None:
+    """Raise `UnknownName` for a layer that a stage or the calibration names and the net does not have."""
+    names = [name for name, _ in net.named_modules() if name]
+    check_float_layers(net, recipe.calibration.float_layers or ())
+    for stage in recipe.stages:
+        settings = stage.settings
+        if isinstance(settings, QatStage):
+            check_float_layers(net, settings.float_layers)
+        for layer in settings.keep if isinstance(settings, PruneStage | SparsifyStage) else ():
+            if layer not in names:
+                raise unknown("layer to keep", layer, names)
 
 
 def _stated_miou(folder: Path) -> float | None:

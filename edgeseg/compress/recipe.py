@@ -7,6 +7,7 @@ schedule, run); what it leaves out it takes from the recipe's `[training]`.
 from __future__ import annotations
 
 import dataclasses
+import string
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from edgeseg.train.recipe import DataRecipe, LossRecipe, OptimizerRecipe, RunRec
 
 BUNDLED = Path(__file__).with_name("recipes")
 SCHEMA = 1
+MASKED = ("sparsify", "lottery")
+NAME_LETTERS = frozenset(f"{string.ascii_letters}{string.digits}._-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,8 @@ class _Head:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        if not self.name or not set(self.name) <= NAME_LETTERS or self.name.startswith("."):
+            raise ValueError(f'name is "{self.name}"; give letters, digits and "._-": folders are called by it.')
 
 
 def recipes() -> tuple[str, ...]:
@@ -126,12 +131,14 @@ def parse_pipeline(data: dict[str, object], *, where: str) -> PipelineRecipe:
         raise RecipeError(f'{where}: no [[stages]]; list at least one, for example kind = "prune".')
     defaults = data.get("training", {})
     assert isinstance(defaults, dict)
+    made = tuple(_stage(item, defaults, f"{where}.stages[{index}]") for index, item in enumerate(stages))
+    _check_order(made, where=where)
     return PipelineRecipe(
         schema=head.schema,
         name=head.name,
         model=head.model,
         data=head.data,
-        stages=tuple(_stage(item, defaults, f"{where}.stages[{index}]") for index, item in enumerate(stages)),
+        stages=made,
         calibration=head.calibration,
         size=head.size,
         licence=head.licence,
@@ -161,6 +168,21 @@ def _stage(data: object, defaults: dict[str, object], where: str) -> StageRecipe
         settings=decode(kind.settings, own, where=where),
         training=decode(TrainingTables, tables, where=where),
     )
+
+
+def _check_order(stages: tuple[StageRecipe, ...], *, where: str) -> None:
+    """Raise `RecipeError` where what a stage trained is lost in a later one."""
+    kinds = [stage.kind for stage in stages]
+    trained = [stage.kind for stage in stages if stage_kind(stage.kind).trains]
+    masked = [kind for kind in kinds if kind in MASKED]
+    if masked and trained[-1] not in MASKED:
+        raise RecipeError(
+            f'{where}: "{trained[-1]}" after "{masked[0]}" trains its zeros away. Put "{masked[0]}" behind it.'
+        )
+    if "qat" in kinds and kinds[-1] != "qat":
+        raise RecipeError(
+            f'{where}: "{kinds[-1]}" after "qat" changes the weights that its ranges were trained with. Put "qat" last.'
+        )
 
 
 def _check_keys(data: dict[str, object], kind: StageKind, where: str) -> None:

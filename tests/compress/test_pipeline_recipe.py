@@ -65,6 +65,40 @@ def test_a_recipe_without_stages_or_of_another_schema_is_refused() -> None:
         parse_pipeline({**stages({"kind": "finetune"}), "schema": 2}, where="r.toml")
 
 
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        (("qat", "prune"), '"prune" after "qat" changes the weights.*Put "qat" last'),
+        (("qat", "finetune"), '"finetune" after "qat"'),
+        (("sparsify", "finetune"), '"finetune" after "sparsify" trains its zeros away'),
+    ],
+)
+def test_an_order_that_loses_what_a_stage_trained_is_refused(kinds: tuple[str, ...], message: str) -> None:
+    own: dict[str, dict[str, object]] = {"prune": {"macs": 0.5}, "sparsify": {"sparsity": 0.5}}
+    with pytest.raises(RecipeError, match=message):
+        parse_pipeline(stages(*({"kind": kind, **own.get(kind, {})} for kind in kinds)), where="r.toml")
+
+
+@pytest.mark.parametrize("name", ["", "../elsewhere", ".hidden"])
+def test_a_name_that_is_no_folder_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="folders are called by it"):
+        parse_pipeline(stages({"kind": "finetune"}, name=name), where="r.toml")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"kind": "qat", "float_layers": ["net.classifer"]}, 'Did you mean "net.classifier"'),
+        ({"kind": "prune", "macs": 0.5, "keep": ["classifer"]}, 'Did you mean "classifier"'),
+        ({"kind": "sparsify", "sparsity": 0.5, "keep": ["classifer"]}, 'Did you mean "classifier"'),
+        ({"kind": "lottery", "sparsity": 0.5, "rewind": "fast_scnn:streets-half"}, "of other widths"),
+    ],
+)
+def test_names_of_layers_and_checkpoints_are_checked_before_any_stage(table: dict[str, object], message: str) -> None:
+    with pytest.raises(EdgesegError, match=message):
+        check_start(parse_pipeline(stages(table), where="r.toml"))
+
+
 def test_other_classes_and_missing_data_are_told_before_any_stage(tmp_path: Path) -> None:
     for name, value in (("train", "0.png"), ("val", "1.png")):
         for kind in ("images", "labels"):
