@@ -9,6 +9,7 @@ all channels and int8 weights one for each.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -73,12 +74,17 @@ def equalize(
     convolutions read it: their weights have a scale of their own for each channel, and lose nothing.
 
     Raises:
-        InputError: no picture, or the net's answers change by more than rounding.
+        InputError: no picture, a net without links, or one whose answers change by more than rounding.
     """
     if not pictures:
         raise InputError("Equalization measures channels on pictures, and none was given.")
     graph = float_graph(net, size=size)
     links = find_links(graph)
+    if not links:
+        raise InputError(
+            "This net has no channels to equalize: none pass from a convolution to convolutions through nothing but "
+            "ReLU, means, pools, resizes and gates. Leave this stage out."
+        )
     with torch.no_grad():
         before = net(pictures[0][:1])
         sizes = _measure(graph, links, pictures)
@@ -195,7 +201,9 @@ def _divide(net: nn.Module, path: str, factors: Tensor) -> None:
     """Divide the output of a convolution, after the batch norm that follows it in its Sequential."""
     parent, _, index = path.rpartition(".")
     block = net.get_submodule(parent)
-    after = block[int(index) + 1] if isinstance(block, nn.Sequential) and int(index) + 1 < len(block) else None
+    names = [name for name, _ in block.named_children()] if isinstance(block, nn.Sequential) else []
+    following = dict(itertools.pairwise(names)).get(index)
+    after = None if following is None else block.get_submodule(following)
     convolution = _convolution(net, path)
     if isinstance(after, nn.BatchNorm2d):
         after.weight.div_(factors)
@@ -221,7 +229,7 @@ def _spread(held: Tensor) -> float:
 
 
 def _check_same(before: Tensor, after: Tensor) -> None:
-    change = float((before - after).abs().max() / before.abs().max())
+    change = float((before - after).abs().max() / before.abs().max().clamp_min(LEAST))
     if not change <= TOLERANCE:
         raise InputError(
             f"Equalization changed the net's logits by {change:.1e} of the largest: a layer reads channels in a way "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -119,3 +120,17 @@ def find(graph: torch.fx.GraphModule, wrong: Link) -> Link:
 def test_without_pictures_it_says_so() -> None:
     with pytest.raises(InputError, match="none was given"):
         equalize(block(), [], size=SIZE)
+
+
+def test_blocks_with_named_children_keep_their_answers() -> None:
+    names = ("expand", "norm", "relu", "depthwise", "relu2", "project")
+    net = settled(nn.Sequential(OrderedDict(zip(names, block(), strict=True))))
+    x = torch.rand(2, 3, *SIZE)
+    before = net(x)
+    assert [item.link for item in equalize(net, [x], size=SIZE)] == ["expand -> depthwise", "depthwise -> project"]
+    torch.testing.assert_close(net(x), before, rtol=1e-4, atol=1e-4)
+
+
+def test_a_net_without_links_is_refused() -> None:
+    with pytest.raises(InputError, match="no channels to equalize"):
+        equalize(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), [torch.rand(2, 3, *SIZE)], size=SIZE)
