@@ -12,10 +12,8 @@ from edgeseg.core.files import new_folder, read_json, write_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.errors import RecipeError
 from edgeseg.models import load_checkpoint
-from edgeseg.models.checkpoint import read_spec
+from edgeseg.models.checkpoint import RANGES_FILE, read_spec
 from edgeseg.train.events import Loading, OnEvent
-
-RANGES_FILE = "ranges.json"
 
 
 def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep: bool, on_event: OnEvent | None) -> str:
