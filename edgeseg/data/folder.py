@@ -145,7 +145,7 @@ def _no_folder(path: Path) -> str:
     if path.exists():
         return f"{path}: a file, not a folder. Give the folder that holds the pictures."
     near = suggestion(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()]) if path.parent.is_dir() else ""
-    return f"{path}: no such folder.{near}"
+    return f"{path}: no such folder.{near or ' Say where the data set lies, for example with --data DIR.'}"
 
 
 def _split_folder(root: Path, split: str) -> Path:
