@@ -34,7 +34,8 @@ class InferenceLine(Generic[T]):
         if not self._overlap or session.requests == 1:
             return [*self.rest(), (item, session.infer(tensor))]
         self._under_way.append(_UnderWay(item, session.start(tensor)))
-        return [self._oldest()] if len(self._under_way) == session.requests else []
+        # More than one where the session was changed for one that works at fewer.
+        return [self._oldest() for _ in range(len(self._under_way) - session.requests + 1)]
 
     def drop(self) -> None:
         """Wait for what is under way, and forget it: until it is done it reads its tensor."""
