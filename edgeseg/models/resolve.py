@@ -21,8 +21,8 @@ def bundled() -> tuple[str, ...]:
 def resolve_model(text: str | None) -> Path:
     """Return the checkpoint folder (or weights file) that `text` names; without text, the bundled default.
 
-    A bare architecture name means its checkpoint trained on synthetic streets, or its only one. A path wins where it
-    exists.
+    A bare architecture name means its checkpoint trained on synthetic streets, or its only one that is not compressed
+    from another (`camvid-half` is, from `camvid`). A path wins where it exists.
 
     Raises:
         InputError: a path that does not exist, or an architecture without a bundled checkpoint.
@@ -38,8 +38,9 @@ def resolve_model(text: str | None) -> Path:
     candidates = [item for item in known if item.split(":")[0] == name]
     if f"{name}:streets" in candidates:
         return _folder(f"{name}:streets")
-    if len(candidates) == 1:
-        return _folder(candidates[0])
+    whole = [item for item in candidates if not any(item.startswith(f"{other}-") for other in candidates)]
+    if len(whole) == 1:
+        return _folder(whole[0])
     raise _no_model(name, path, candidates)
 
 

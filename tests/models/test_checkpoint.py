@@ -151,7 +151,8 @@ def test_a_missing_checkpoint_and_a_foreign_folder_are_refused(tmp_path: Path) -
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("fast_scnn-streets", "fast_scnn-streets-half", "fast_scnn-camvid", "lraspp_mobilenet_v3_small-camvid"):
+    for name in ("fast_scnn-streets", "fast_scnn-streets-half", "fast_scnn-camvid", "lraspp_mobilenet_v3_small-camvid",
+                 "lraspp_mobilenet_v3_small-camvid-half"):  # fmt: skip
         (tmp_path / name).mkdir()
         (tmp_path / name / "spec.json").touch()
     monkeypatch.setattr(resolve, "BUNDLED", tmp_path)
@@ -174,7 +175,8 @@ def test_names_lead_to_bundled_checkpoints(shelf: Path, text: str | None, folder
 
 def test_bundled_are_listed_by_the_name_that_resolves(shelf: Path) -> None:
     small = "lraspp_mobilenet_v3_small:camvid"
-    assert resolve.bundled() == ("fast_scnn:camvid", "fast_scnn:streets", "fast_scnn:streets-half", small)
+    fast = ("fast_scnn:camvid", "fast_scnn:streets", "fast_scnn:streets-half")
+    assert resolve.bundled() == (*fast, small, f"{small}-half")
 
 
 def test_paths_resolve_to_themselves(folder: Path) -> None:
