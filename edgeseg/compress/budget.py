@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -41,25 +40,6 @@ class Budget:
     def amount(self) -> float:
         """The share that may stay, or the milliseconds."""
         return next(value for value in (self.macs, self.parameters, self.ms) if value is not None)
-
-    def steps(self, count: int) -> tuple[Budget, ...]:
-        """Return the budgets of `count` rounds, each relative to the round before, that end at this one.
-
-        Shares fall by the same factor each round. Milliseconds need the net's own time: see `steps_ms`.
-
-        Raises:
-            InputError: fewer than one round, or a budget in milliseconds.
-        """
-        if count < 1 or self.ms is not None:
-            raise InputError(f"{count} rounds to {self.amount} {self.unit}: give 1 or more rounds, and a share.")
-        share = self.amount ** (1 / count)
-        return (dataclasses.replace(self, **{self.unit: share}),) * count
-
-    def steps_ms(self, count: int, *, start_ms: float) -> tuple[Budget, ...]:
-        """Return the budgets of `count` rounds from `start_ms` milliseconds down to this one, falling by one factor."""
-        if count < 1 or self.ms is None or self.ms > start_ms:
-            raise InputError(f"{count} rounds from {start_ms} ms to {self.ms} ms: give 1 or more, and a lower time.")
-        return tuple(Budget(ms=start_ms * (self.ms / start_ms) ** (step / count)) for step in range(1, count + 1))
 
 
 def price_of(unit: Unit, table: LatencyTable | None) -> PriceOf:

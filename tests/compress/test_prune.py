@@ -17,7 +17,6 @@ from edgeseg.compress.importance import score_channels
 from edgeseg.compress.layers import layer_shapes
 from edgeseg.compress.prune import Pruned, prune, save
 from edgeseg.compress.recalibrate import recalibrate
-from edgeseg.compress.rounds import prune_in_rounds
 from edgeseg.core.spec import LayerChannels
 from edgeseg.data import StreetsDataset
 from edgeseg.errors import CheckpointError, InputError, UnknownName
@@ -241,27 +240,6 @@ def test_other_classes_on_a_pruned_net(halved: Halved) -> None:
     made = recipe(model={"name": halved.pruned.spec.architecture, "init": str(halved.folder)})
     net, _ = start_net(made, model_spec(made, Two(split="train", count=2)))
     assert net.eval()(torch.zeros(1, 3, *SIZE)).shape[1] == 2
-
-
-def test_rounds_end_at_the_budget(scnn: Checkpoint, tmp_path: Path) -> None:
-    tuned: list[Path] = []
-
-    def fine_tune(start: Path, _run: Path) -> Path:
-        tuned.append(start)
-        return start
-
-    rounds = prune_in_rounds(
-        scnn.folder,
-        budget=Budget(macs=0.5),
-        rounds=2,
-        prune_once=lambda checkpoint, budget: prune(checkpoint, budget=budget),
-        fine_tune=fine_tune,
-        out=tmp_path,
-    )
-    macs = [cost(load_checkpoint(item.pruned).net, size=SIZE).macs for item in rounds]
-    assert macs == sorted(macs, reverse=True)
-    assert 0.4 < macs[-1] / cost(scnn.net, size=SIZE).macs <= 0.5
-    assert len(tuned) == 2
 
 
 def test_layer_shapes_count_as_the_cost_does(checkpoint: Checkpoint) -> None:
