@@ -79,10 +79,16 @@ def test_a_folder_that_does_not_fit_is_not_there_at_all(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_results_that_cannot_be_printed(more: list[str]) -> None:
+def test_results_that_cannot_be_printed(more: list[str], tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*EDGESEG, "targets", *more], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+            [*EDGESEG, "targets", *more],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
         )
     assert_one_line(done, "No space left on device")  # type: ignore[arg-type]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -108,15 +107,8 @@ def test_a_killed_run_resumes_bit_for_bit(whole: tuple[Path, TrainingResult], tm
 
 def test_an_interrupt_between_steps_resumes_bit_for_bit(whole: tuple[Path, TrainingResult], tmp_path: Path) -> None:
     out = tmp_path / "run"
-
-    def interrupt(event: Event) -> None:
-        if isinstance(event, StepDone) and event.step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train(RESUMED, out=out, on_event=interrupt)
-    assert signal.getsignal(signal.SIGINT) is handler
+    ended = worker(RESUMED, out, "interrupt=3")
+    assert (ended.returncode, ended.stdout.strip()) == (0, "interrupted"), ended.stderr
     assert torch.load(out / "state.pt", weights_only=True)["progress"]["step"] == 3
     train(RESUMED, out=out, resume=True)
     assert_same_end(out, whole[0])

@@ -1,4 +1,4 @@
-"""A training run in a process of its own: `python worker.py RECIPE.json OUT [resume] [kill=STEP] [nodropout]`."""
+"""A run in a process of its own: `python worker.py RECIPE.json OUT [resume] [kill=STEP] [interrupt=STEP] [nodropout]`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,18 @@ def main(recipe: Path, out: Path, *words: str) -> None:
             losses.append(event.loss)
             if str(event.step) == options.get("kill"):
                 os.kill(os.getpid(), signal.SIGKILL)
+            if str(event.step) == options.get("interrupt"):
+                os.kill(os.getpid(), signal.SIGINT)
 
-    result = train(read_json(Recipe, recipe), out=out, resume="resume" in options, on_event=watch, accelerator="cpu")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        result = train(
+            read_json(Recipe, recipe), out=out, resume="resume" in options, on_event=watch, accelerator="cpu"
+        )
+    except KeyboardInterrupt:
+        assert signal.getsignal(signal.SIGINT) is handler
+        print("interrupted")
+        return
     if losses:
         print(json.dumps({"losses": losses, "miou": result.miou}))
 
