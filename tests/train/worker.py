@@ -1,4 +1,4 @@
-"""A run in a process of its own: `python worker.py RECIPE.json OUT [resume] [kill=STEP] [interrupt=STEP] [nodropout]`."""
+"""A run in a process of its own: `python worker.py RECIPE OUT [resume] [kill=STEP] [interrupt=STEP] [nodropout]`."""
 
 from __future__ import annotations
 
