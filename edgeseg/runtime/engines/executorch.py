@@ -6,9 +6,12 @@ torch on the device. Both are imported when an artifact is opened, by name, and 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import logging
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,7 +76,7 @@ class ExecuTorch:
         )
         if not torch.available:
             return torch
-        with native_output(_log):
+        with _quiet():
             return library_status(BINDING, title="ExecuTorch", distribution="executorch", mend=MEND)
 
     def options(self) -> dict[str, str]:
@@ -87,7 +90,7 @@ class ExecuTorch:
         require(self.status())
         library: Any = importlib.import_module(BINDING)
         try:
-            with native_output(_log):
+            with _quiet():
                 self._set_threads(library, threads)
                 program = library._load_program(
                     str(artifact.entry), program_verification=library.Verification.InternalConsistency
@@ -113,3 +116,13 @@ class ExecuTorch:
 
 
 ENGINE = ExecuTorch()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the library tells of the processor to our log; it writes to Python's streams and to the descriptors."""
+    words = io.StringIO()
+    with native_output(_log), contextlib.redirect_stderr(words), contextlib.redirect_stdout(words):
+        yield
+    for line in words.getvalue().splitlines():
+        _log.debug("%s", line)
