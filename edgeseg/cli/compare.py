@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgeseg.bench.compare import Comparison, Row
 
-COLUMNS = ("artifact", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "mIoU %", "lost", "front")
+COLUMNS = ("artifact", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "infer", "mIoU %", "lost", "front")
 HELP = "put measurements side by side: table, HTML report, and a gate for continuous integration"
 
 
@@ -76,7 +76,7 @@ def show_comparison(comparison: Comparison) -> None:
     rows = [_cells(row) for row in comparison.rows]
     held = any(row.baseline for row in comparison.rows)
     title = f"Speed-up and loss against {comparison.baseline}" if held else "Side by side, without a baseline"
-    render.table(title, COLUMNS, rows, numbers=COLUMNS[2:8])
+    render.table(title, COLUMNS, rows, numbers=COLUMNS[2:9])
     for warning in comparison.warnings:
         render.say(f"Note: {warning}")
 
@@ -84,7 +84,7 @@ def show_comparison(comparison: Comparison) -> None:
 def markdown(comparison: Comparison) -> str:
     """Return the comparison's table in Markdown, the numbers set flush right."""
     head = "| " + " | ".join(COLUMNS) + " |"
-    rule = "|" + "|".join("---:" if column in COLUMNS[2:8] else "---" for column in COLUMNS) + "|"
+    rule = "|" + "|".join("---:" if column in COLUMNS[2:9] else "---" for column in COLUMNS) + "|"
     return "\n".join([head, rule, *("| " + " | ".join(_cells(row)) + " |" for row in comparison.rows)])
 
 
@@ -92,13 +92,17 @@ def _cells(row: Row) -> tuple[str, ...]:
     def number(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
+    def times(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}x"
+
     return (
         row.label,
         f"{row.measurement.engine} {row.measurement.threads}T",
         f"{row.size_mb:.2f}",
         number(row.p50_ms, ".2f"),
         number(row.p99_ms, ".2f"),
-        "-" if row.speed_up is None else f"{row.speed_up:.2f}x",
+        times(row.speed_up),
+        times(row.infer_speed_up),
         number(None if row.miou is None else 100 * row.miou, ".2f"),
         number(None if row.miou_drop is None else 100 * row.miou_drop, ".2f"),
         "*" if row.on_front else "",
