@@ -48,6 +48,22 @@ def test_the_table_is_that_of_the_stored_measurements() -> None:
     assert table[1].strip() == markdown(compare(stored))
 
 
+@pytest.mark.parametrize("family", ["fast_scnn", "lraspp_mobilenet_v3_small"])
+def test_the_tables_of_compressed_nets_are_those_of_the_stored_measurements(family: str) -> None:
+    table = re.search(rf"<!-- {family}:begin -->\n(.*?)<!-- {family}:end -->", README, flags=re.DOTALL)
+    assert table is not None
+    compared = compare(
+        read_measurements([TOP / "benchmarks" / "results-compression" / family]), baseline=f"{family}-camvid"
+    )
+    assert table[1].strip() == markdown(compared)
+    for row in compared.rows:
+        if row.measurement.model.endswith("-half"):
+            assert row.miou_drop is not None
+            assert row.miou_drop <= 0.01, row.label
+            assert row.infer_speed_up is not None
+            assert row.infer_speed_up >= 1.5, row.label
+
+
 def test_what_was_measured_meets_what_is_promised() -> None:
     rows = compare(read_measurements([TOP / "benchmarks" / "results"])).rows
     allowed = {"fp32": 0.001, "fp16": 0.001, "int8": 0.01}
