@@ -11,10 +11,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from edgeseg.core.interrupt import HeldInterrupt
 from edgeseg.train.evaluate import Score, evaluate, normalise
 from edgeseg.train.events import EpochDone, OnEvent, StepDone
 from edgeseg.train.faults import not_finite, out_of_memory
-from edgeseg.train.interrupt import HeldInterrupt
 from edgeseg.train.method import Seen
 from edgeseg.train.output import Output
 from edgeseg.train.recipe import Recipe

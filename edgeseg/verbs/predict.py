@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
+from edgeseg.core.interrupt import HeldInterrupt
 from edgeseg.data import open_dataset
 from edgeseg.errors import DatasetError, InputError
 from edgeseg.runtime import Session, load
@@ -19,7 +20,7 @@ from edgeseg.runtime.label_files import write_labels, write_picture
 from edgeseg.runtime.overlay import Overlay
 from edgeseg.runtime.seams import Seams
 from edgeseg.runtime.tile_plan import Tiling
-from edgeseg.runtime.tiling import segment_tiled
+from edgeseg.runtime.tiling import TiledLabels, segment_tiled
 from edgeseg.verbs.pictures import Item, find_pictures, pictures_of
 
 SUMMARY = "predictions.json"
@@ -186,6 +187,15 @@ class _Work:
         begun_s = time.perf_counter()
         done = segment_tiled(self._session, image, tiling=self._tiling, on_tile=on_tile)
         seconds = time.perf_counter() - begun_s
+        with HeldInterrupt() as interrupt:
+            self._keep(item, image, truth, done=done, seconds=seconds)
+        if interrupt.wanted:
+            raise KeyboardInterrupt
+
+    def _keep(
+        self, item: Item, image: np.ndarray, truth: np.ndarray | None, *, done: TiledLabels, seconds: float
+    ) -> None:
+        """Write a picture's files and remember the result: both or neither."""
         if self._overlay is not None:
             write_picture(self.folder.overlay_path(item), self._overlay.draw(image, done.labels))
         # Labels last: where they are, the picture is done.

@@ -1,4 +1,4 @@
-"""Ctrl-C between steps, not inside them."""
+"""Ctrl-C between steps, not inside them: of a training, or of what is written and remembered together."""
 
 from __future__ import annotations
 
