@@ -116,23 +116,16 @@ def _near(path: Path) -> Path:
 
 def _watch(advance: Advance, *, quiet: bool) -> Callable[[object], None]:
     from edgeseg.cli import render
+    from edgeseg.cli.train import watch_training
     from edgeseg.compress.pipeline import StageBegun
-    from edgeseg.train.events import EpochDone, Loading, StepDone
+
+    training = watch_training(advance, quiet=quiet, indent="  ")
 
     def watch(event: object) -> None:
-        if isinstance(event, StageBegun):
-            if not quiet:
-                state = "done already" if event.done else "starts"
-                render.say(f"stage {event.number} of {event.total}, {event.kind}: {state}")
-        elif isinstance(event, Loading):
-            advance(f"read {event.data}", event.done, event.total)
-        elif isinstance(event, StepDone):
-            advance(f"train, epoch {event.epoch} of {event.epochs}", event.step, event.steps)
-        elif isinstance(event, EpochDone) and event.miou is not None and not quiet:
-            render.say(
-                f"  epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}  mIoU {render.percent(event.miou)} %"
-                f"  best {render.percent(event.best_miou)} %"
-            )
-            sys.stderr.flush()
+        if not isinstance(event, StageBegun):
+            training(event)
+        elif not quiet:
+            state = "done already" if event.done else "starts"
+            render.say(f"stage {event.number} of {event.total}, {event.kind}: {state}")
 
     return watch

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             recipe,
             out=out,
             resume=options.resume,
-            on_event=_watch(advance, quiet=options.json),
+            on_event=watch_training(advance, quiet=options.json),
             command=shlex.join(["edgeseg", *sys.argv[1:]]),
         )
     if options.json:
@@ -59,7 +59,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _watch(advance: Callable[[str, int, int], None], *, quiet: bool) -> Callable[[object], None]:
+def watch_training(
+    advance: Callable[[str, int, int], None], *, quiet: bool, indent: str = ""
+) -> Callable[[object], None]:
+    """Return what tells a training's events: progress by `advance`, and a line for each score."""
     from edgeseg.cli import render
     from edgeseg.train.events import EpochDone, Loading, StepDone
 
@@ -70,8 +73,8 @@ def _watch(advance: Callable[[str, int, int], None], *, quiet: bool) -> Callable
             advance(f"train, epoch {event.epoch} of {event.epochs}", event.step, event.steps)
         elif isinstance(event, EpochDone) and event.miou is not None and not quiet:
             render.say(
-                f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}  mIoU {render.percent(event.miou)} %"
-                f"  best {render.percent(event.best_miou)} %"
+                f"{indent}epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}"
+                f"  mIoU {render.percent(event.miou)} %  best {render.percent(event.best_miou)} %"
             )
             sys.stderr.flush()
 

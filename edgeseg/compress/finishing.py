@@ -9,10 +9,10 @@ from pathlib import Path
 from edgeseg.compress.checking import Start
 from edgeseg.compress.recipe import PipelineRecipe
 from edgeseg.core.files import new_folder, read_json, write_json
-from edgeseg.core.quantization import Ranges
+from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.errors import RecipeError
 from edgeseg.models import load_checkpoint
-from edgeseg.models.checkpoint import RANGES_FILE, read_spec
+from edgeseg.models.checkpoint import read_spec
 from edgeseg.train.events import Loading, OnEvent
 
 

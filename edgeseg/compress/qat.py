@@ -18,13 +18,11 @@ from torch import nn
 
 from edgeseg.compress.qat_recipe import QatRecipe
 from edgeseg.compress.qat_writing import unfolded
-from edgeseg.core.files import read_json
-from edgeseg.core.quantization import Range, Ranges
+from edgeseg.core.quantization import RANGES_FILE, Range, Ranges, read_ranges
 from edgeseg.core.records import encode
 from edgeseg.core.spec import ModelSpec
-from edgeseg.errors import CheckpointError, InputError, RecipeError
+from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, build, resolve_model, save_checkpoint
-from edgeseg.models.checkpoint import RANGES_FILE
 from edgeseg.train.method import Method
 from edgeseg.train.recipe import Recipe
 from edgeseg.train.start import start_net
@@ -94,7 +92,7 @@ class Qat(Method):
         folder = resolve_model(recipe.model.init)
         folder = folder if folder.is_dir() else folder.parent
         if not self.recipe.calibration and (folder / RANGES_FILE).is_file():
-            carried = _read(folder / RANGES_FILE)
+            carried = read_ranges(folder / RANGES_FILE)
             if carried.weights_sha256 == sha256:
                 return carried
         checkpoint = Checkpoint(spec=spec, net=net.eval(), folder=folder)
@@ -123,10 +121,3 @@ def _trained(start: Range, trained: Mapping[str, tuple[float, float]]) -> Range:
     """Return a point's trained range; a point of a float layer has none and keeps where it started."""
     low, high = trained.get(start.name, (start.low, start.high))
     return Range(name=start.name, low=low, high=high)
-
-
-def _read(path: Path) -> Ranges:
-    try:
-        return read_json(Ranges, path)
-    except RecipeError as error:
-        raise CheckpointError(f"{path}: damaged: {error} Calibrate again with: edgeseg calibrate") from error

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from edgeseg.core.files import read_json
 from edgeseg.core.statistics import InputStatistics
+from edgeseg.errors import CheckpointError, RecipeError
+
+RANGES_FILE = "ranges.json"
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -82,3 +87,16 @@ class Ranges:
     calibration: CalibrationSet
     float_layers: tuple[str, ...] = ()
     mode: Literal["static-range", "qat"] = "static-range"
+
+
+def read_ranges(path: Path) -> Ranges:
+    """Return the ranges in a file.
+
+    Raises:
+        CheckpointError: a file that does not follow the schema.
+        InputError: no such file.
+    """
+    try:
+        return read_json(Ranges, path)
+    except RecipeError as error:
+        raise CheckpointError(f"{path}: damaged: {error} Calibrate again with: edgeseg calibrate") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.files import new_folder, read_json, sha256_of, write_json
-from edgeseg.core.quantization import Ranges
+from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError, RecipeError
 from edgeseg.models.architecture import build, without_aux
@@ -31,7 +31,6 @@ __all__ = [
 
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.json"
-RANGES_FILE = "ranges.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

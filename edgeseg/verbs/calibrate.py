@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeseg.core.files import write_json
-from edgeseg.core.quantization import Ranges
+from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.errors import InputError
 
 Progress = Callable[[str, int, int], None]
-RANGES_FILE = "ranges.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

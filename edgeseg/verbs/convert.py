@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
-from edgeseg.core.files import new_folder, read_json, refuse_foreign
-from edgeseg.core.quantization import SCHEMES, Precision, Ranges
+from edgeseg.core.files import new_folder, refuse_foreign
+from edgeseg.core.quantization import RANGES_FILE, SCHEMES, Precision, Ranges, read_ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.core.temperature import read_temperature
-from edgeseg.errors import CheckpointError, InputError, RecipeError
+from edgeseg.errors import InputError
 from edgeseg.verbs.planning import PlannedArtifact, Wanted, converter_for, plan_artifacts
 from edgeseg.verbs.proof import PROOF_PICTURES
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-RANGES_FILE = "ranges.json"
 # These start from the torch program; everything else may read the ONNX file, which takes seconds to write.
 WITHOUT_ONNX = frozenset({"tflite", "coreml", "executorch"})
 
@@ -236,20 +235,13 @@ def _ranges(
     if not planned.ranges:
         return None
     if calibration is None:
-        return _read_ranges(_carried(planned.checkpoint))
+        return read_ranges(_carried(planned.checkpoint))
     from edgeseg.export import calibrate
 
     done = calibrate(checkpoint, calibration, force=force, on_progress=lambda at, total: tell("calibrate", at, total))
     for finding in done.findings:
         _log.warning("calibration: %s", finding)
     return done.ranges
-
-
-def _read_ranges(path: Path) -> Ranges:
-    try:
-        return read_json(Ranges, path)
-    except RecipeError as error:
-        raise CheckpointError(f"{path}: damaged: {error} Calibrate again with: edgeseg calibrate") from error
 
 
 def _reference(checkpoint: Checkpoint, planned: ConversionPlan, *, calibration: str | None, force: bool) -> Reference:

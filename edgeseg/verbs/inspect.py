@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import MANIFEST, open_artifact
-from edgeseg.core.files import read_json
 from edgeseg.core.lineage import LineageStep
-from edgeseg.core.quantization import Ranges
+from edgeseg.core.quantization import RANGES_FILE, read_ranges
 from edgeseg.core.spec import ModelSpec
-from edgeseg.errors import CheckpointError, RecipeError
 
 if TYPE_CHECKING:
     from edgeseg.models import Checkpoint
@@ -145,13 +143,10 @@ def _pruned(checkpoint: Checkpoint) -> tuple[PrunedLayer, ...]:
 
 
 def _ranges(checkpoint: Checkpoint) -> RangesAccount | None:
-    path = checkpoint.folder / "ranges.json"
+    path = checkpoint.folder / RANGES_FILE
     if not path.is_file():
         return None
-    try:
-        ranges = read_json(Ranges, path)
-    except RecipeError as error:
-        raise CheckpointError(f"{path}: damaged: {error} Calibrate again with: edgeseg calibrate") from error
+    ranges = read_ranges(path)
     seen = ranges.calibration
     return RangesAccount(
         count=len(ranges.ranges),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.artifact import MANIFEST, open_artifact
-from edgeseg.core.files import read_json, write_json
-from edgeseg.core.quantization import Ranges
-from edgeseg.errors import CheckpointError, InputError, RecipeError
+from edgeseg.core.files import write_json
+from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges
+from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from edgeseg.compress.group_sensitivity import SensitivityScan
@@ -247,16 +247,13 @@ def _opened(model: str | None) -> tuple[Checkpoint, Ranges]:
 
     path = resolve_model(model)
     checkpoint = load_checkpoint(path)
-    file = checkpoint.folder / "ranges.json"
+    file = checkpoint.folder / RANGES_FILE
     if not file.is_file():
         raise InputError(
             f"{checkpoint.folder}: carries no activation ranges. Observe them first: edgeseg calibrate {path} "
             "--data DIR"
         )
-    try:
-        return checkpoint, read_json(Ranges, file)
-    except RecipeError as error:
-        raise CheckpointError(f"{file}: damaged: {error} Calibrate again with: edgeseg calibrate") from error
+    return checkpoint, read_ranges(file)
 
 
 def _pictures(data: str | None, *, split: str, count: int, classes: tuple[str, ...]) -> _Pictures:
