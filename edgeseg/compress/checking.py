@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import Job, LotteryStage, PruneStage, QatStage, SparsifyStage, stage_kind, teaching
+from edgeseg.compress.stages import Job, LotteryStage, PruneStage, QatStage, SparsifyStage, SwapStage, stage_kind, teaching
 from edgeseg.core.names import unknown
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import InputError
 from edgeseg.export import check_float_layers
 from edgeseg.models import Cost, cost, load_checkpoint, resolve_model
+from edgeseg.models.architecture import swapped
 from edgeseg.models.checkpoint import read_spec, read_training
 from edgeseg.train.recipe import ModelRecipe, Recipe
 
@@ -37,7 +38,7 @@ def check_start(recipe: PipelineRecipe) -> Start:
 
     Raises:
         InputError, UnknownName, CheckpointError: a start checkpoint or a teacher that cannot be used, or one of other
-            classes than the data; a layer that the net does not have.
+            classes than the data; a layer that the net does not have; an architecture that its weights do not fit.
         DatasetError: data that cannot be used.
     """
     path = resolve_model(recipe.model).resolve()
@@ -51,11 +52,13 @@ def check_start(recipe: PipelineRecipe) -> Start:
                 f'"{recipe.model}" has the classes {", ".join(spec.classes)}; {found.name} {found.split} has '
                 f"{', '.join(found.classes)}. Compress a checkpoint that was trained on the data's classes."
             )
-    pruned = False
-    for stage in recipe.stages:
-        _check_stage(stage, spec=spec, pictures=len(data), pruned=pruned)
-        pruned = pruned or isinstance(stage.settings, PruneStage)
     checkpoint = load_checkpoint(path, size=recipe.size)
+    pruned, net, coming = False, checkpoint.net, checkpoint.spec
+    for stage in recipe.stages:
+        _check_stage(stage, spec=coming, pictures=len(data), pruned=pruned)
+        pruned = pruned or isinstance(stage.settings, PruneStage)
+        if isinstance(stage.settings, SwapStage):
+            net, coming = swapped(net, spec=coming, name=stage.settings.architecture)
     _check_layers(recipe, checkpoint.net)
     return Start(
         folder=path,

@@ -14,8 +14,9 @@ from edgeseg.compress.budget import Budget
 from edgeseg.compress.equalize import equalize
 from edgeseg.compress.importance import Batch
 from edgeseg.compress.prune import Measure, Pruned, prune
+from edgeseg.compress.recalibrate import recalibrate
 from edgeseg.compress.recipe import StageRecipe
-from edgeseg.compress.stages import Clock, EqualizeStage, Job, PruneStage
+from edgeseg.compress.stages import Clock, EqualizeStage, Job, PruneStage, SwapStage
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.records import encode
@@ -23,10 +24,12 @@ from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, Sample, open_dataset
 from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, load_checkpoint, save_checkpoint
+from edgeseg.models.architecture import swapped
 from edgeseg.pixels import prepare
 from edgeseg.train.class_weights import class_weights
 from edgeseg.train.describe import versions
 from edgeseg.train.evaluate import evaluate, normalise
+from edgeseg.train.norms import settle_norms
 from edgeseg.train.objective import Objective
 from edgeseg.train.setup import seen
 
@@ -61,6 +64,23 @@ def equalize_stage(job: Job) -> None:
     _keep(job, checkpoint, net=net, spec=checkpoint.spec, data=data, outcome=outcome)
 
 
+def swap_stage(job: Job) -> None:
+    """Write a stage's parent with its weights in another architecture, with its score before any training.
+
+    Raises:
+        UnknownName, InputError: as `edgeseg.models.architecture.swapped`.
+    """
+    settings = job.stage.settings
+    assert isinstance(settings, SwapStage)
+    checkpoint = load_checkpoint(job.parent, size=job.size)
+    data = _training(job)
+    batches = _batches(_samples(data, settings), spec=checkpoint.spec)
+    settle_norms(checkpoint.net, [pictures for pictures, _ in batches])
+    net, spec = swapped(checkpoint.net, spec=checkpoint.spec, name=settings.architecture)
+    recalibrate(net, batches)
+    _keep(job, checkpoint, net=net, spec=spec, data=data, outcome={"swap": encode(settings)})
+
+
 def _training(job: Job) -> Dataset:
     source = job.pipeline.data
     return open_dataset(source.train, split=source.train_split)
@@ -71,7 +91,7 @@ def _keep(
 ) -> None:
     """Write a changed net with its score and the account of where it came from and of what was done to it."""
     settings, source = job.stage.settings, job.pipeline.data
-    assert isinstance(settings, PruneStage | EqualizeStage)
+    assert isinstance(settings, PruneStage | SwapStage | EqualizeStage)
     validation = open_dataset(source.val or source.train, split=source.val_split)
     account = {
         "command": job.command,
@@ -106,13 +126,15 @@ def prune_checkpoint(
     settings = stage.settings
     assert isinstance(settings, PruneStage)
     samples = _samples(data, settings)
+    batches = _batches(samples, spec=checkpoint.spec)
+    settle_norms(checkpoint.net, [pictures for pictures, _ in batches])
     return prune(
         checkpoint,
         budget=Budget(macs=settings.macs, parameters=settings.parameters, ms=settings.ms),
         importance=settings.importance,  # type: ignore[arg-type]
         scope=settings.scope,  # type: ignore[arg-type]
         round_to=round_to(settings),
-        batches=_batches(samples, spec=checkpoint.spec),
+        batches=batches,
         objective=_objective(stage, samples, spec=checkpoint.spec),
         table=_table(checkpoint, settings, clock=clock, times=times),
         measure=_measure(settings, clock=clock),
@@ -165,7 +187,7 @@ def _needed(clock: Clock | None) -> Clock:
     return clock
 
 
-def _samples(data: Dataset, settings: PruneStage | EqualizeStage) -> list[Sample]:
+def _samples(data: Dataset, settings: PruneStage | SwapStage | EqualizeStage) -> list[Sample]:
     order = np.random.default_rng(settings.seed).permutation(len(data))
     if len(order) < 2:
         raise InputError(f"{data.name} {data.split}: {len(order)} pictures; this stage needs two or more.")

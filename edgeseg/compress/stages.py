@@ -109,6 +109,23 @@ class EqualizeStage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SwapStage:
+    """The same layers in another architecture, which differs in what has no weights: activations, mostly.
+
+    Batch norm's statistics are taken again on `pictures` training pictures, drawn by `seed`; the score falls and comes
+    back in the training that follows.
+    """
+
+    architecture: str
+    pictures: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pictures < 2 or self.seed < 0:
+            raise ValueError("pictures is 2 or more, seed 0 or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QatStage(QatRecipe):
     """Quantization-aware training, with teachers where `distill` names them."""
 
@@ -140,7 +157,7 @@ class LotteryStage(SparsifyStage):
     rewind: str
 
 
-Settings = PruneStage | EqualizeStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
+Settings = PruneStage | SwapStage | EqualizeStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +221,12 @@ def _prune(job: Job) -> None:
     prune_stage(job)
 
 
+def _swap(job: Job) -> None:
+    from edgeseg.compress.cutting import swap_stage
+
+    swap_stage(job)
+
+
 def _equalize(job: Job) -> None:
     from edgeseg.compress.cutting import equalize_stage
 
@@ -215,6 +238,7 @@ STAGES = (
         name="prune", settings=PruneStage, does="remove whole channels: a dense, narrower net", tables=("loss",),
         change=_prune,
     ),
+    StageKind(name="swap", settings=SwapStage, does="the same layers with other activations", tables=(), change=_swap),
     StageKind(name="equalize", settings=EqualizeStage, does="even out channels for int8; same answers", tables=(),
               change=_equalize),
     StageKind(name="finetune", settings=FineTune, does="train on labels", method=_fine_tune),

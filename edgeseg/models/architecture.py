@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.core import registry
-from edgeseg.core.spec import LayerChannels
-from edgeseg.errors import InputError, MissingDependency
+from edgeseg.core.spec import LayerChannels, ModelSpec
+from edgeseg.errors import CheckpointError, InputError, MissingDependency
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,6 +78,26 @@ def build(
 
         narrow(net, channels, size=size)
     return net
+
+
+def swapped(net: nn.Module, *, spec: ModelSpec, name: str) -> tuple[nn.Module, ModelSpec]:
+    """Return the weights of `net` in the architecture `name`, and the spec that goes with it.
+
+    Raises:
+        UnknownName: no such architecture.
+        InputError: an architecture of other layers, or of another output stride.
+    """
+    other = architecture(name)
+    refusal = InputError(f"{name} has other layers than {spec.architecture}. Swap for an architecture of the same layers.")
+    try:
+        made = build(name, classes=len(spec.classes), size=spec.size, channels=spec.channels)
+    except CheckpointError:
+        raise refusal from None
+    own, theirs = ({key: value.shape for key, value in one.state_dict().items()} for one in (net, made))
+    if own != theirs or other.output_stride != architecture(spec.architecture).output_stride:
+        raise refusal
+    made.load_state_dict(net.state_dict())
+    return made, dataclasses.replace(spec, architecture=name)
 
 
 def check_size(size: tuple[int, int], *, multiple: int, name: str) -> None:

@@ -49,9 +49,10 @@ class LRASPP(nn.Module):
         aux: bool = False,
         width: float = 1.0,
         reduced_tail: bool = False,
+        hardswish: type[nn.Module] = nn.Hardswish,
     ) -> None:
         super().__init__()
-        self.encoder = MobileNetV3(variant, width=width, reduced_tail=reduced_tail)
+        self.encoder = MobileNetV3(variant, width=width, reduced_tail=reduced_tail, hardswish=hardswish)
         self.head = LRASPPHead(self.encoder.low_channels, self.encoder.channels, classes)
         self.aux = nn.ModuleList([AuxHead(self.encoder.middle_channels, classes)] if aux else [])
         initialise(self)
@@ -68,10 +69,10 @@ class LRASPP(nn.Module):
         return logits
 
 
-def _architecture(variant: str, *, description: str) -> Architecture:
+def _architecture(variant: str, *, description: str, relu: bool = False) -> Architecture:
     return Architecture(
-        name=f"lraspp_mobilenet_v3_{variant}",
-        build=partial(LRASPP, variant),
+        name=f"lraspp_mobilenet_v3_{variant}{'_relu' if relu else ''}",
+        build=partial(LRASPP, variant, hardswish=nn.ReLU if relu else nn.Hardswish),
         output_stride=8,
         size_multiple=32,
         paper=PAPER,
@@ -81,3 +82,4 @@ def _architecture(variant: str, *, description: str) -> Architecture:
 
 SMALL = _architecture("small", description="a light encoder with public ImageNet weights and a one-skip head")
 LARGE = _architecture("large", description="the most accurate here, two to three times the work of the small one")
+SMALL_RELU = _architecture("small", description="the small one with ReLU for hard-swish: int8 all through", relu=True)

@@ -59,7 +59,6 @@ SMALL = (
     Row(5, 576, 96, True, HS, 1),
 )
 TABLES = {"large": LARGE, "small": SMALL}
-ACTIVATIONS: dict[str, type[nn.Module]] = {RE: nn.ReLU, HS: nn.Hardswish}
 
 
 class SqueezeExcite(nn.Module):
@@ -83,9 +82,11 @@ class SqueezeExcite(nn.Module):
 class InvertedResidual(nn.Module):
     """One row of the table: expand, depthwise, squeeze and excite, linear projection; a residual where shapes agree."""
 
-    def __init__(self, inputs: int, row: Row, *, stride: int, dilation: int = 1) -> None:
+    def __init__(
+        self, inputs: int, row: Row, *, stride: int, dilation: int = 1, hardswish: type[nn.Module] = nn.Hardswish
+    ) -> None:
         super().__init__()
-        act = ACTIVATIONS[row.activation]
+        act = hardswish if row.activation == HS else nn.ReLU
         self.residual = row.stride == 1 and inputs == row.outputs
         layers: list[nn.Module] = []
         if row.expanded != inputs:
@@ -116,23 +117,31 @@ class MobileNetV3(nn.Module):
     """MobileNetV3 without its classifier at output stride 16: the last stage is dilated after its first row.
 
     Keys are torchvision's (`features.0.0.weight`, ...), so public weights load. `reduced_tail` halves the channels of
-    the last stage and of the last convolution (section 6.4, "RF2"); public weights need it off.
+    the last stage and of the last convolution (section 6.4, "RF2"); public weights need it off. `hardswish` is what
+    stands in that activation's place: ReLU for engines that have no int8 kernel of it.
     """
 
-    def __init__(self, variant: str, *, width: float = 1.0, reduced_tail: bool = False) -> None:
+    def __init__(
+        self,
+        variant: str,
+        *,
+        width: float = 1.0,
+        reduced_tail: bool = False,
+        hardswish: type[nn.Module] = nn.Hardswish,
+    ) -> None:
         super().__init__()
         rows = segmentation_rows(variant, width=width, reduced_tail=reduced_tail)
         strided = [index for index, row in enumerate(rows) if row.stride == 2]
         channels = divisible(STEM_CHANNELS * width)
-        layers: list[nn.Module] = [ConvNormAct(3, channels, stride=2, activation=nn.Hardswish, eps=NORM_EPS)]
+        layers: list[nn.Module] = [ConvNormAct(3, channels, stride=2, activation=hardswish, eps=NORM_EPS)]
         for index, row in enumerate(rows):
             # The row that gives up its stride still reads its input's own grid; only what follows sees a finer one and
             # dilates. So each weight meets the neighbours it was trained on (Chen et al., DeepLab, TPAMI 2018).
             stride, dilation = (1 if index == strided[-1] else row.stride), (2 if index > strided[-1] else 1)
-            layers.append(InvertedResidual(channels, row, stride=stride, dilation=dilation))
+            layers.append(InvertedResidual(channels, row, stride=stride, dilation=dilation, hardswish=hardswish))
             channels = row.outputs
         self.channels = LAST_CONV_EXPANSION * channels
-        layers.append(ConvNormAct(channels, self.channels, kernel=1, activation=nn.Hardswish, eps=NORM_EPS))
+        layers.append(ConvNormAct(channels, self.channels, kernel=1, activation=hardswish, eps=NORM_EPS))
         self.features = nn.Sequential(*layers)
         # The skip is the first block at stride 8, as in torchvision; the auxiliary head sees the last undilated one.
         self.low_index = strided[-3] + 1

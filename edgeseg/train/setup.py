@@ -20,6 +20,7 @@ from edgeseg.train.describe import model_spec
 from edgeseg.train.ema import WeightAverage
 from edgeseg.train.events import OnEvent
 from edgeseg.train.method import Method
+from edgeseg.train.norms import settle_norms, training_pictures
 from edgeseg.train.objective import Objective
 from edgeseg.train.optimizer import make_optimizer
 from edgeseg.train.recipe import Recipe
@@ -81,6 +82,15 @@ def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent 
     torch.manual_seed(recipe.run.seed)
     net, start = method.start(recipe, spec)
     samples = load_samples(training, on_event=on_event) if recipe.data.cache else None
+    pictures = TrainingSet(
+        data=training,
+        samples=samples,
+        augment=recipe.augment,
+        preprocess=recipe.preprocess,
+        size=recipe.model.size,
+        seed=recipe.run.seed,
+    )
+    settle_norms(net, training_pictures(pictures, spec=spec))
     parts = _assemble(
         recipe,
         spec,
@@ -88,14 +98,7 @@ def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent 
         fabric=fabric,
         method=method,
         objective=_objective(recipe, spec, samples or _each(training), device=fabric.device),
-        training=TrainingSet(
-            data=training,
-            samples=samples,
-            augment=recipe.augment,
-            preprocess=recipe.preprocess,
-            size=recipe.model.size,
-            seed=recipe.run.seed,
-        ),
+        training=pictures,
         validation=load_samples(validation, on_event=on_event) if fabric.is_global_zero else None,
         start=start,
         seen={"train": seen(training), "val": seen(validation)},

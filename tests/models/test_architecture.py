@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 from edgeseg.core import registry
 from edgeseg.errors import InputError, MissingDependency, UnknownName
-from edgeseg.models import architectures, build
-from edgeseg.models.architecture import check_size
+from edgeseg.models import architectures, build, load_checkpoint, resolve_model
+from edgeseg.models.architecture import check_size, swapped
 
 
 def test_ours_are_registered() -> None:
@@ -42,3 +44,29 @@ def test_a_plug_in_that_is_no_architecture_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(registry, "load", lambda group, name: object())
     with pytest.raises(MissingDependency, match="not an Architecture"):
         build("odd", classes=5, size=(64, 64))
+
+
+def test_the_same_weights_in_an_architecture_with_relu_alone() -> None:
+    half = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half"))
+    net, spec = swapped(half.net, spec=half.spec, name="lraspp_mobilenet_v3_small_relu")
+    assert spec.architecture == "lraspp_mobilenet_v3_small_relu"
+    assert spec.channels == half.spec.channels
+    assert all(torch.equal(value, half.net.state_dict()[key]) for key, value in net.state_dict().items())
+    kinds = {type(module) for module in net.modules()}
+    assert nn.Hardswish not in kinds
+    assert nn.ReLU in kinds
+    plain = build("lraspp_mobilenet_v3_small", classes=3, size=(64, 64))
+    assert nn.Hardswish in {type(module) for module in plain.modules()}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("lraspp_mobilenet_v3_large", InputError, "has other layers than lraspp_mobilenet_v3_small"),
+        ("lraspp_mobilenet_v3_small_rel", UnknownName, 'Did you mean "lraspp_mobilenet_v3_small_relu"'),
+    ],
+)
+def test_weights_that_do_not_fit_an_architecture_are_refused(name: str, kind: type[Exception], words: str) -> None:
+    half = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half"))
+    with pytest.raises(kind, match=words):
+        swapped(half.net, spec=half.spec, name=name)
