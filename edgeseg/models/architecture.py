@@ -88,7 +88,7 @@ def swapped(net: nn.Module, *, spec: ModelSpec, name: str) -> tuple[nn.Module, M
         InputError: an architecture of other layers, or of another output stride.
     """
     other = architecture(name)
-    refusal = InputError(f"{name} has other layers than {spec.architecture}. Swap for an architecture of the same layers.")
+    refusal = InputError(f"{name} has other layers than {spec.architecture}. Swap for one that has the same.")
     try:
         made = build(name, classes=len(spec.classes), size=spec.size, channels=spec.channels)
     except CheckpointError:
