@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import Job, LotteryStage, PruneStage, QatStage, SparsifyStage, SwapStage, stage_kind, teaching
+from edgeseg.compress.stages import (
+    Job,
+    LotteryStage,
+    PruneStage,
+    QatStage,
+    SparsifyStage,
+    SwapStage,
+    stage_kind,
+    teaching,
+)
 from edgeseg.core.names import unknown
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, open_dataset
