@@ -119,7 +119,7 @@ def test_other_classes_and_missing_data_are_told_before_any_stage(tmp_path: Path
 def test_the_bundled_recipes_are_read() -> None:
     for name in recipes():
         kinds = [stage.kind for stage in read_pipeline(name).stages]
-        assert [kind for kind in ("prune", "distill", "equalize", "finetune", "qat") if kind in kinds] == kinds
+        assert kinds[0] in ("swap", "prune", "equalize"), name
         assert kinds[-1] == "qat"
     assert all(read_pipeline(name).name == name for name in recipes())
     with pytest.raises(EdgesegError, match='Did you mean "fast_scnn-camvid-half"'):

@@ -116,7 +116,7 @@ def test_a_model_that_is_not_what_its_manifest_says_ends_with_one_line(folder: P
 
 def test_inferences_that_overlap_give_the_outputs_of_one_after_the_other(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    with load(tiny.make_artifact(tmp_path / "a", file_format="openvino").folder, threads=2) as session:
+    with load(tiny.make_artifact(tmp_path / "a", file_format="openvino").folder, threads=1) as session:
         tensors = [session.preprocess(tiny.picture(seed=seed)) for seed in range(6)]
         assert session.requests == 2
         for first, second in itertools.pairwise(tensors):

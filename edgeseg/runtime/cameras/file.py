@@ -16,6 +16,7 @@ from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.errors import CameraError, InputError
 from edgeseg.runtime.cameras.capture import DEFAULT_FPS, open_capture, rate_of, resized
 from edgeseg.runtime.cameras.source import WILD, Request, SourceStatus
+from edgeseg.runtime.process import usable_cores
 
 if TYPE_CHECKING:
     import cv2
@@ -116,7 +117,9 @@ class VideoFile(EveryFrame):
     def __enter__(self) -> VideoFile:
         import cv2
 
-        self._capture = open_capture(str(self._path), backend=cv2.CAP_FFMPEG, parameters={})
+        # FFMPEG would take all cores for a stream that one can decode, and the engine would wait for its own.
+        decoders = {cv2.CAP_PROP_N_THREADS: max(1, usable_cores() // 2)}
+        self._capture = open_capture(str(self._path), backend=cv2.CAP_FFMPEG, parameters=decoders)
         if self._capture is None:
             raise CameraError(f"{self._path}: cannot be read as a video: damaged, empty, or of an unknown kind.")
         self.fps = self._wished_fps or rate_of(self._capture)

@@ -1,0 +1,78 @@
+"""The stages that change a net at once: `swap` and `equalize` in a pipeline, from their parent's checkpoint to its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from compress.small_teacher import small_teacher
+
+from edgeseg.compress.checking import check_start
+from edgeseg.compress.pipeline import CompressionResult, compress
+from edgeseg.compress.planning import plan_pipeline
+from edgeseg.compress.recipe import PipelineRecipe, parse_pipeline
+from edgeseg.data import open_dataset
+from edgeseg.errors import InputError, UnknownName
+from edgeseg.models import load_checkpoint
+from edgeseg.models.checkpoint import read_spec
+
+NAME, RELU = "lraspp_mobilenet_v3_small", "lraspp_mobilenet_v3_small_relu"
+
+
+def recipe(model: Path | str, *stages: dict[str, object]) -> PipelineRecipe:
+    table: dict[str, object] = {
+        "schema": 1,
+        "name": "small",
+        "model": str(model),
+        "data": {"train": "streets:4"},
+        "calibration": {"count": 2},
+        "stages": list(stages),
+    }
+    return parse_pipeline(table, where="r.toml")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    classes = open_dataset("streets:4", split="train").classes
+    return small_teacher(tmp_path_factory.mktemp("start") / "start", classes=classes, name=NAME)
+
+
+@pytest.fixture(scope="module")
+def done(model: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
+    stages = {"kind": "swap", "architecture": RELU, "pictures": 4}, {"kind": "equalize", "pictures": 4}
+    return compress(recipe(model, *stages), out=tmp_path_factory.mktemp("done") / "run", command="test")
+
+
+def test_the_result_is_of_the_other_architecture_with_its_scores(done: CompressionResult, model: Path) -> None:
+    assert read_spec(model).architecture == NAME
+    assert load_checkpoint(done.checkpoint).spec.architecture == RELU
+    for folder, key in (("01-swap", "swap"), ("02-equalize", "links")):
+        account = json.loads((done.checkpoint.parent / folder / "checkpoint" / "training.json").read_text("utf-8"))
+        assert account["val"]["images"] > 0
+        assert account[key]
+    # With ReLU alone every inner convolution's channels can be evened out; hard-swish parts most of them.
+    links = [link["link"] for link in account["links"]]
+    assert any("encoder.features.9" in link for link in links)
+
+
+def test_the_plan_says_the_work_is_the_same(model: Path) -> None:
+    planned = plan_pipeline(recipe(model, {"kind": "swap", "architecture": RELU})).stages[0]
+    assert planned.settings == {"architecture": RELU}
+    assert planned.before.macs == planned.after.macs
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "words"),
+    [
+        ("fast_scnn", InputError, f"fast_scnn has other layers than {NAME}"),
+        ("lraspp_relu", UnknownName, 'Unknown model "lraspp_relu"'),
+    ],
+)
+def test_an_architecture_that_does_not_fit_is_told_before_any_stage(
+    model: Path, architecture: str, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        check_start(
+            recipe(model, {"kind": "finetune", "run": {"batch": 2}}, {"kind": "swap", "architecture": architecture})
+        )
