@@ -1,14 +1,16 @@
 """How old a frame is when a slow consumer is done with it: edgeseg's camera against a plain `VideoCapture.read` loop.
 
-Usage: python benchmarks/freshness.py [--seconds 60] [--work-ms 100] [--fps 30]
-A numbered camera on this machine (tests/contracts/mjpeg_server.py) sends 30 frames a second; the consumer sleeps 100 ms
-a frame, as a net would compute. Each frame carries its own number, so its age is known to a frame's time, whatever
-queue it waited in. Both run at the same time, each on its own connection. Prints one line each.
+Usage: python benchmarks/freshness.py [--rtsp] [--seconds 60] [--work-ms 100] [--fps 30]
+A numbered camera on this machine sends 30 frames a second: MJPEG over HTTP (tests/contracts/mjpeg_server.py) or, with
+--rtsp, H.264 (tests/contracts/rtsp_server.py; it needs GStreamer's RTSP server library). The consumer sleeps 100 ms a
+frame, as a net would compute. Each frame carries its own number, so its age is known to a frame's time, whatever queue
+it waited in. Both run at the same time, each on its own connection. Prints one line each.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import threading
 import time
@@ -21,6 +23,7 @@ from edgeseg.runtime import open_camera
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from contracts.mjpeg_server import MjpegServer, number_in
+from contracts.rtsp_camera import RtspCamera
 
 
 def ours(uri: str, end_s: float) -> Iterator[np.ndarray]:
@@ -48,7 +51,7 @@ def plain(uri: str, end_s: float) -> Iterator[np.ndarray]:
     capture.release()
 
 
-def ages_s(pictures: Iterator[np.ndarray], server: MjpegServer, work_s: float) -> list[float]:
+def ages_s(pictures: Iterator[np.ndarray], server: MjpegServer | RtspCamera, work_s: float) -> list[float]:
     """Return each picture's age when the work on it was done."""
     found = []
     for image in pictures:
@@ -62,15 +65,28 @@ def ages_s(pictures: Iterator[np.ndarray], server: MjpegServer, work_s: float) -
 def main() -> None:
     """Measure both at once and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rtsp", action="store_true")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--work-ms", type=float, default=100)
-    parser.add_argument("--fps", type=float, default=30)
+    parser.add_argument("--fps", type=int, default=30)
     options = parser.parse_args()
     results: dict[str, list[float]] = {}
 
-    with MjpegServer(fps=options.fps) as server:
+    with contextlib.ExitStack() as opened:
+        server: MjpegServer | RtspCamera
+        if options.rtsp:
+            server = RtspCamera(fps=options.fps)
+            if not server.start():
+                parser.error(
+                    "--rtsp needs GStreamer's RTSP server library for the system's Python (gir1.2-gst-rtsp-server-1.0)."
+                )
+            opened.callback(server.stop)
+            uri = server.uri("/numbered")
+        else:
+            server = opened.enter_context(MjpegServer(fps=options.fps))
+            uri = server.uri()
         end_s = time.monotonic() + options.seconds
-        loops = {"edgeseg": ours(server.uri(), end_s), "plain read loop": plain(server.uri(), end_s)}
+        loops = {"edgeseg": ours(uri, end_s), "plain read loop": plain(uri, end_s)}
 
         def measure(name: str) -> None:
             results[name] = ages_s(loops[name], server, options.work_ms / 1000)

@@ -1,4 +1,4 @@
-"""The stages that change a net at once: `swap` and `equalize` in a pipeline, from their parent's checkpoint to its own."""
+"""The stages that change a net at once, `swap` and `equalize`, in a pipeline of their own."""
 
 from __future__ import annotations
 
