@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+import queue
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 # Waits end by themselves now and then: on Windows a thread that waits for ever does not see Ctrl-C.
 WAKE_S = 0.5
@@ -23,80 +23,87 @@ class QueueState:
     room: int
 
 
+class _End:
+    """What is handed over last, and to either side when the other one stops."""
+
+
+_END = _End()
+
+
 class Handover(Generic[T]):
-    """A queue of at most `room` items, from one thread to one other. `put` and `get` return at once after `stop`."""
+    """A queue of at most `room` items, from one thread to one other. `put` and `get` return at once after `stop`.
+
+    Items go one way and empty places come back the other, each through a queue of the standard library's that is
+    written in C: between two inferences the engine's thread must not wait for the interpreter lock, and a condition
+    variable in Python takes and gives it several times.
+    """
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._items: deque[T] = deque()
-        self._changed = threading.Condition()
-        self._asleep = 0
+        self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._places: queue.SimpleQueue[_End | None] = queue.SimpleQueue()
+        for _ in range(room):
+            self._places.put(None)
         self._ended = False
         self._stopped = False
         self._puts = self._filled = self._most = 0
 
     def wait_for_room(self) -> bool:
         """Return whether there is room, after waiting for it; False once stopped."""
-        with self._changed:
-            while len(self._items) >= self._room and not self._stopped:
-                self._sleep()
-            return not self._stopped
+        place = self._taken(self._places)
+        if place is None and not self._stopped:
+            self._places.put(None)
+        return not self._stopped
 
     def put(self, item: T) -> bool:
         """Hand an item over, waiting for room; False once stopped."""
-        with self._changed:
-            while len(self._items) >= self._room and not self._stopped:
-                self._sleep()
-            if not self._stopped:
-                self._items.append(item)
-                self._puts += 1
-                self._filled += len(self._items)
-                self._most = max(self._most, len(self._items))
-                self._wake()
-            return not self._stopped
+        self._taken(self._places)
+        if self._stopped:
+            return False
+        self._items.put(item)
+        waiting = self._waiting()
+        self._puts += 1
+        self._filled += waiting
+        self._most = max(self._most, waiting)
+        return True
 
     def get(self) -> T | None:
         """Return the next item, waiting for it; None once the other side has ended and all is taken, or on stop."""
-        with self._changed:
-            while not self._items and not self._ended and not self._stopped:
-                self._sleep()
-            if self._stopped or not self._items:
-                return None
-            item = self._items.popleft()
-            self._wake()
-            return item
+        if self._ended:
+            return None
+        item = self._taken(self._items)
+        if self._stopped or isinstance(item, _End):
+            self._ended = True
+            return None
+        self._places.put(None)
+        return item
 
     def end(self) -> None:
         """Say that nothing more comes; what was put before can still be taken."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+        self._items.put(_END)
 
     def stop(self) -> None:
         """Wake both sides for good; what was not taken is dropped."""
-        with self._changed:
-            self._stopped = True
-            self._items.clear()
-            self._changed.notify_all()
+        self._stopped = True
+        self._items.put(_END)
+        self._places.put(_END)
 
     def state(self) -> QueueState:
         """Return how full the queue is and was."""
-        with self._changed:
-            mean = self._filled / self._puts if self._puts else 0.0
-            return QueueState(waiting=len(self._items), most=self._most, mean=round(mean, 3), room=self._room)
+        mean = self._filled / self._puts if self._puts else 0.0
+        return QueueState(waiting=self._waiting(), most=self._most, mean=round(mean, 3), room=self._room)
 
     def level(self) -> tuple[int, int]:
-        """Return how many items wait now, and the room; takes no lock, for a figure on the screen."""
-        return len(self._items), self._room
+        """Return how many items wait now, and the room, for a figure on the screen."""
+        return self._waiting(), self._room
 
-    def _sleep(self) -> None:
-        self._asleep += 1
-        try:
-            self._changed.wait(WAKE_S)
-        finally:
-            self._asleep -= 1
+    def _waiting(self) -> int:
+        return 0 if self._stopped else min(self._items.qsize(), self._room)
 
-    def _wake(self) -> None:
-        # A notification that nobody waits for still costs the lock's holder time.
-        if self._asleep:
-            self._changed.notify_all()
+    def _taken(self, source: queue.SimpleQueue[V | _End]) -> V | _End:
+        while not self._stopped:
+            try:
+                return source.get(timeout=WAKE_S)
+            except queue.Empty:
+                continue
+        return _END

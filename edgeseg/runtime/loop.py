@@ -285,7 +285,8 @@ class _Loop:
             line.drop()
 
     def _hand_on(self, item: _Prepared, output: np.ndarray) -> bool:
-        self._engine_free.release()
+        if self._camera.live:
+            self._engine_free.release()
         return self._inferred.put(_Inferred(item.frame, output, item.reader))
 
     def _decode_all(self) -> None:
