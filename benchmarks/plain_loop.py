@@ -80,6 +80,8 @@ def main() -> None:
         ours, plain = zip(*pairs, strict=True)
         row = {
             "artifact": session.artifact.manifest.name,
+            "engine": session.engine,
+            "input": session.input.size,
             "threads": options.threads,
             "loop_fps": statistics.median(ours),
             "plain_fps": statistics.median(plain),

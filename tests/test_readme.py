@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -35,7 +36,16 @@ def test_there_are_commands_to_test() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["scripts/demo", "scripts/test", "scripts/setup", "scripts/check", "benchmarks/camvid"]
+    "script",
+    [
+        "scripts/demo",
+        "scripts/test",
+        "scripts/setup",
+        "scripts/check",
+        "benchmarks/camvid",
+        "benchmarks/compression",
+        "benchmarks/loops",
+    ],
 )
 def test_each_script_is_there_and_executable(script: str) -> None:
     assert (TOP / script).stat().st_mode & 0o111
@@ -76,3 +86,13 @@ def test_what_was_measured_meets_what_is_promised() -> None:
         if row.measurement.precision == "int8" and row.measurement.engine in ("litert", "openvino"):
             assert row.speed_up is not None
             assert row.speed_up > 1, row.label
+
+
+def test_the_loops_table_is_that_of_the_stored_measurements() -> None:
+    found = re.search(r"<!-- loop:begin -->\n(.*?)<!-- loop:end -->", README, flags=re.DOTALL)
+    assert found is not None
+    table = runpy.run_path(str(TOP / "benchmarks" / "loop_table.py"))
+    assert found[1].strip() == table["table"]()
+    for size in table["SIZES"]:
+        assert all(row["ratio"] >= 0.95 for row in table["rows"]("loop", size).values())
+        assert all(row["ratio"] >= 1.5 for row in table["rows"]("plain_loop", size).values())

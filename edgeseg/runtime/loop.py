@@ -21,7 +21,7 @@ from edgeseg.errors import EdgesegError, InputError
 from edgeseg.runtime.handover import Handover, QueueState
 from edgeseg.runtime.hud import Hud
 from edgeseg.runtime.overlap import InferenceLine
-from edgeseg.runtime.process import cores_left_to_engine, ending_signals, quick_thread_switches
+from edgeseg.runtime.process import cores_left_to_engine, ending_signals, make_way, quick_thread_switches
 from edgeseg.runtime.reader import Reader, Readers
 from edgeseg.runtime.session import Session
 from edgeseg.runtime.sinks import LabelCallback, Sink, View
@@ -361,6 +361,8 @@ class _Loop:
         return sink.write(view)
 
     def _guarded(self, name: str, stage: Callable[[], None]) -> None:
+        if stage != self._infer_all and not self._camera.live:
+            make_way()
         try:
             stage()
         except BaseException as error:  # raised again in the calling thread

@@ -42,6 +42,16 @@ def quick_thread_switches() -> Iterator[None]:
         sys.setswitchinterval(before_s)
 
 
+def make_way() -> None:
+    """Let the calling thread, when it wakes, wait for a core rather than take the engine's (Linux: SCHED_BATCH).
+
+    See sched(7). Elsewhere, and where a sandbox forbids it, nothing is changed.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 @contextlib.contextmanager
 def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
     """Call `interrupt` on the first Ctrl-C or SIGTERM instead of raising amid a write; the next one acts as before.
