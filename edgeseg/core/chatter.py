@@ -7,20 +7,23 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import IO, TextIO
 
 
 @contextlib.contextmanager
 def native_output(log: logging.Logger) -> Iterator[None]:
-    """Send what compiled code writes to file descriptors 1 and 2 to `log`; Python's own streams go on as before."""
-    with tempfile.TemporaryFile() as sink, contextlib.ExitStack() as stack:
-        for descriptor in (1, 2):
-            stack.enter_context(_redirected(descriptor, sink))
+    """Send what compiled code writes to file descriptors 1 and 2 to `log`; Python's own streams go on as before.
+
+    The descriptors are the whole process's: of several threads inside at once the first one redirects them and the last
+    one puts them back, and what was written meanwhile goes to that one's log.
+    """
+    _aside.enter()
+    try:
         yield
-        stack.close()
-        sink.seek(0)
-        for line in sink.read().decode(errors="replace").splitlines():
+    finally:
+        for line in _aside.leave():
             log.debug("%s", line)
 
 
@@ -35,6 +38,42 @@ def hushed(*names: str) -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+class _Aside:
+    """Descriptors 1 and 2 sent to a file for as long as anybody is inside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._opened = contextlib.ExitStack()
+        self._sink: IO[bytes] | None = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                with contextlib.ExitStack() as opened:
+                    self._sink = opened.enter_context(tempfile.TemporaryFile())
+                    for descriptor in (1, 2):
+                        opened.enter_context(_redirected(descriptor, self._sink))
+                    self._opened = opened.pop_all()
+            self._inside += 1
+
+    def leave(self) -> list[str]:
+        """Return what was written, once the last one leaves."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside:
+                return []
+            assert self._sink is not None
+            # The file is closed with the rest, last; another handle on it is read after the descriptors are back.
+            with os.fdopen(os.dup(self._sink.fileno()), "rb") as written:
+                self._opened.close()
+                written.seek(0)
+                return written.read().decode(errors="replace").splitlines()
+
+
+_aside = _Aside()
 
 
 @contextlib.contextmanager
