@@ -1,4 +1,4 @@
-"""What compiled code writes goes to the log, and the descriptors are those of before afterwards, whoever shared them."""
+"""What compiled code writes goes to the log, and the descriptors are put back, whoever shared them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,14 @@ def test_words_from_below_go_to_the_log(caplog: pytest.LogCaptureFixture, capfd:
 
 def test_an_error_puts_the_descriptors_back(caplog: pytest.LogCaptureFixture) -> None:
     before = files()
-    with caplog.at_level(logging.DEBUG, logger="edgeseg.test"), pytest.raises(KeyError), native_output(log):
-        os.write(2, b"why\n")
-        raise KeyError
+
+    def fail() -> None:
+        with native_output(log):
+            os.write(2, b"why\n")
+            raise KeyError
+
+    with caplog.at_level(logging.DEBUG, logger="edgeseg.test"), pytest.raises(KeyError):
+        fail()
     assert files() == before
     assert caplog.messages == ["why"]
 
