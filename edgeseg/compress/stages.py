@@ -157,10 +157,7 @@ class LotteryStage(SparsifyStage):
     rewind: str
 
 
-Change = PruneStage | SwapStage | EqualizeStage
-"""Settings of the stages that change a net at once, going by some training pictures."""
-
-Settings = Change | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
+Settings = PruneStage | SwapStage | EqualizeStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
