@@ -2,8 +2,10 @@
 
 Usage: python benchmarks/soak.py ARTIFACT [--source URI] [--minutes 30] [--threads N] [--web] [--json FILE]
 A file is read again from its start when it ends, in one process. Every two seconds resident memory, threads and open
-files are sampled; a line is fitted through them after the first tenth (caches fill). Exit status 3 where one grows.
-Linux only: it reads /proc.
+files are sampled; a line is fitted through them after the first tenth (caches fill). A shared or warm machine is not
+equally fast in every minute, so every five seconds the loop is let run empty and the engine alone is timed for half a
+second: the loop's rate is judged against the engine's of the same minute, and the engine's own is told beside it.
+Exit status 3 where something grows, or the last minute's rate is below 0.95 of the first's. Linux only: it reads /proc.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +25,13 @@ from types import TracebackType
 import numpy as np
 
 from edgeseg.core.protocols import Camera, Frame
-from edgeseg.runtime import Sink, load, open_camera, run
+from edgeseg.runtime import Session, Sink, load, open_camera, run
 from edgeseg.runtime.web import WebAddress, WebSink
 
 SAMPLE_S = 2.0
+PROBE_EVERY_S = 5.0
+PROBE_S = 0.5
+EMPTY_WITHIN_S = 5.0
 MEMORY_MB_PER_HOUR = 20.0
 """The least growth that is called one, for allocators breathe; a leak of one frame a second is 1.8 GB an hour."""
 LAST_AGAINST_FIRST = 0.95
@@ -34,23 +39,64 @@ LAST_AGAINST_FIRST = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The process at one time."""
+    """The process at one time, and what loop and engine did until then."""
 
     at_s: float
     memory_mb: float
     threads: int
     files: int
     frames: int
+    paused_s: float
+    alone_frames: int
+    alone_s: float
+
+
+class Probe:
+    """The engine alone, between two frames of the loop."""
+
+    def __init__(self, session: Session, picture: np.ndarray) -> None:
+        self._session = session
+        self._tensor = session.preprocess(picture)
+        self._next_s = time.monotonic() + PROBE_EVERY_S
+        self.loop_frames = 0
+        self.paused_s = 0.0
+        self.frames = 0
+        self.alone_s = 0.0
+        self.running = threading.Lock()
+
+    def finished(self, frames: int) -> None:
+        """Note how many frames have come out of the loop."""
+        self.loop_frames = frames
+
+    def between(self, sent: int) -> None:
+        """Where it is time, wait until the loop has finished all that it was sent, and time the engine."""
+        if time.monotonic() < self._next_s:
+            return
+        with self.running:
+            paused_s = time.monotonic()
+            while self.loop_frames < sent:
+                if time.monotonic() > paused_s + EMPTY_WITHIN_S:
+                    raise TimeoutError(f"the loop finished {self.loop_frames} of {sent} frames in {EMPTY_WITHIN_S} s")
+                time.sleep(0.001)
+            started_s = time.monotonic()
+            while time.monotonic() < started_s + PROBE_S:
+                self._session.infer(self._tensor)
+                self.frames += 1
+            ended_s = time.monotonic()
+            self.alone_s += ended_s - started_s
+            self.paused_s += ended_s - paused_s
+            self._next_s = ended_s + PROBE_EVERY_S
 
 
 class Again:
-    """A file's frames again and again, or an endless source's, until the time is up."""
+    """A file's frames again and again, or an endless source's, until the time is up; `between` is called after each."""
 
     skipped = 0
     trouble = ""
 
-    def __init__(self, uri: str, *, seconds: float) -> None:
+    def __init__(self, uri: str, *, seconds: float, between: Callable[[int], None]) -> None:
         self._uri = uri
+        self._between = between
         self._until_s = time.monotonic() + seconds
         self._camera: Camera = open_camera(uri)
         self.fps = self._camera.fps
@@ -74,6 +120,7 @@ class Again:
                 for frame in camera.frames():
                     yield Frame(index=index, image=frame.image, captured_s=frame.captured_s)
                     index += 1
+                    self._between(index)
                     if time.monotonic() >= self._until_s:
                         return
 
@@ -82,16 +129,20 @@ class Again:
         self._camera.stop()
 
 
-def sample(start_s: float, frames: int) -> Sample:
-    """Return the process as it is now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return Sample(
-        at_s=time.monotonic() - start_s,
-        memory_mb=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
-        threads=len(tuple(Path("/proc/self/task").iterdir())),
-        files=len(tuple(Path("/proc/self/fd").iterdir())),
-        frames=frames,
-    )
+def sample(start_s: float, probe: Probe) -> Sample:
+    """Return the process as it is now, or after the probe that is going on."""
+    with probe.running:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return Sample(
+            at_s=time.monotonic() - start_s,
+            memory_mb=pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+            threads=len(tuple(Path("/proc/self/task").iterdir())),
+            files=len(tuple(Path("/proc/self/fd").iterdir())),
+            frames=probe.loop_frames,
+            paused_s=probe.paused_s,
+            alone_frames=probe.frames,
+            alone_s=probe.alone_s,
+        )
 
 
 def slope(samples: list[Sample], what: str) -> tuple[float, float]:
@@ -106,35 +157,46 @@ def slope(samples: list[Sample], what: str) -> tuple[float, float]:
     return growth, float(np.sqrt(left @ left / (len(samples) - 2) / (centred @ centred)))
 
 
-def fps_by_minute(samples: list[Sample]) -> list[float]:
-    """Return the rate of each whole minute (of a run under two minutes: of its halves)."""
+def rates(samples: list[Sample]) -> tuple[list[float], list[float]]:
+    """Return the FPS of loop and of engine in each whole minute (of a run under two minutes: in its halves)."""
     end_s = samples[-1].at_s
     step_s = 60.0 if end_s >= 120 else end_s / 2
     edges = [
         min(samples, key=lambda found: abs(found.at_s - step_s * i)) for i in range(int(end_s / step_s + 0.05) + 1)
     ]
-    pairs = itertools.pairwise(edges)
-    return [(b.frames - a.frames) / (b.at_s - a.at_s) for a, b in pairs if b.at_s > a.at_s]
+    pairs = [(a, b) for a, b in itertools.pairwise(edges) if b.alone_s > a.alone_s]
+    loop = [(b.frames - a.frames) / (b.at_s - a.at_s - b.paused_s + a.paused_s) for a, b in pairs]
+    return loop, [(b.alone_frames - a.alone_frames) / (b.alone_s - a.alone_s) for a, b in pairs]
 
 
 def verdict(samples: list[Sample]) -> dict[str, object]:
     """Return the figures and what they say."""
     settled = samples[len(samples) // 10 :]
-    rates = fps_by_minute(samples)
+    loop, engine = rates(samples)
+    ratios = [mine / alone for mine, alone in zip(loop, engine, strict=True)]
     growth = {what: slope(settled, what) for what in ("memory_mb", "threads", "files")}
     grows = {
         what: per_hour > 3 * error and per_hour > (MEMORY_MB_PER_HOUR if what == "memory_mb" else 1.0)
         for what, (per_hour, error) in growth.items()
     }
-    steady = rates[-1] >= LAST_AGAINST_FIRST * rates[0]
+    steady = ratios[-1] >= LAST_AGAINST_FIRST * ratios[0]
     return {
         "minutes": samples[-1].at_s / 60,
         "frames": samples[-1].frames,
         "growth_per_hour": {what: {"fitted": fit, "standard_error": error} for what, (fit, error) in growth.items()},
         "grows": grows,
-        "fps_by_minute": rates,
-        "fps_last_over_first": rates[-1] / rates[0],
-        "fps_spread": float(np.std(rates) / np.mean(rates)),
+        "loop_fps_by_minute": loop,
+        "engine_fps_by_minute": engine,
+        "loop_over_engine_by_minute": ratios,
+        "last_over_first": {
+            "loop": loop[-1] / loop[0],
+            "engine": engine[-1] / engine[0],
+            "loop_over_engine": ratios[-1] / ratios[0],
+        },
+        "spread": {
+            what: float(np.std(values) / np.mean(values))
+            for what, values in (("loop", loop), ("engine", engine), ("loop_over_engine", ratios))
+        },
         "holds": steady and not any(grows.values()),
     }
 
@@ -151,19 +213,22 @@ def main() -> int:
     options = parser.parse_args()
     start_s, done = time.monotonic(), threading.Event()
     samples: list[Sample] = []
-    frames = [0]
-
-    def watch() -> None:
-        while not done.wait(SAMPLE_S):
-            samples.append(sample(start_s, frames[0]))
+    with open_camera(options.source) as first:
+        picture = next(iter(first.frames())).image
 
     with load(options.artifact, threads=options.threads) as session:
-        camera = Again(options.source, seconds=60 * options.minutes)
+        probe = Probe(session, picture)
+
+        def watch() -> None:
+            while not done.wait(SAMPLE_S):
+                samples.append(sample(start_s, probe))
+
+        camera = Again(options.source, seconds=60 * options.minutes, between=probe.between)
         page = WebSink(session.artifact.manifest.spec, address=WebAddress(), on_open=print)
         sinks: tuple[Sink, ...] = (page,) if options.web else ()
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
-        run(session, camera, sinks=sinks, on_frame=lambda count: frames.__setitem__(0, count))
+        run(session, camera, sinks=sinks, on_frame=probe.finished)
         done.set()
         watcher.join()
     found = verdict(samples)
