@@ -16,7 +16,7 @@ from edgeseg.compress.importance import Batch
 from edgeseg.compress.prune import Measure, Pruned, prune
 from edgeseg.compress.recalibrate import recalibrate
 from edgeseg.compress.recipe import StageRecipe
-from edgeseg.compress.stages import Clock, EqualizeStage, Job, PruneStage, SwapStage
+from edgeseg.compress.stages import Change, Clock, EqualizeStage, Job, PruneStage, SwapStage
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.records import encode
@@ -91,7 +91,7 @@ def _keep(
 ) -> None:
     """Write a changed net with its score and the account of where it came from and of what was done to it."""
     settings, source = job.stage.settings, job.pipeline.data
-    assert isinstance(settings, PruneStage | SwapStage | EqualizeStage)
+    assert isinstance(settings, Change)
     validation = open_dataset(source.val or source.train, split=source.val_split)
     account = {
         "command": job.command,
@@ -187,7 +187,7 @@ def _needed(clock: Clock | None) -> Clock:
     return clock
 
 
-def _samples(data: Dataset, settings: PruneStage | SwapStage | EqualizeStage) -> list[Sample]:
+def _samples(data: Dataset, settings: Change) -> list[Sample]:
     order = np.random.default_rng(settings.seed).permutation(len(data))
     if len(order) < 2:
         raise InputError(f"{data.name} {data.split}: {len(order)} pictures; this stage needs two or more.")

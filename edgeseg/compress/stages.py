@@ -157,7 +157,10 @@ class LotteryStage(SparsifyStage):
     rewind: str
 
 
-Settings = PruneStage | SwapStage | EqualizeStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
+Change = PruneStage | SwapStage | EqualizeStage
+"""Settings of the stages that change a net at once, going by some training pictures."""
+
+Settings = Change | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

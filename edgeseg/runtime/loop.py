@@ -361,7 +361,7 @@ class _Loop:
         return sink.write(view)
 
     def _guarded(self, name: str, stage: Callable[[], None]) -> None:
-        if stage != self._infer_all and not self._camera.live:
+        if name != "infer" and not self._camera.live:
             make_way()
         try:
             stage()

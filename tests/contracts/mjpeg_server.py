@@ -69,7 +69,7 @@ class MjpegServer:
         self.fps = fps
         self.start_s = time.monotonic()
         self._size = size
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> MjpegServer:
@@ -177,7 +177,7 @@ def _secret() -> str:
     return base64.b64encode(b"me:secret").decode()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

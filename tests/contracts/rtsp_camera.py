@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
+
+from contracts.mjpeg_server import free_port
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 SERVER = Path(__file__).with_name("rtsp_server.py")
@@ -16,9 +17,7 @@ class RtspCamera:
     """A server process on this machine; with `fps` it has the numbered stream too. Its port stays the same."""
 
     def __init__(self, *, fps: int | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
         self._fps = fps
         self._start_s = 0.0
@@ -43,9 +42,10 @@ class RtspCamera:
 
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Kill the server, or send it another signal and keep it."""
-        if self.process is not None:
-            self.process.send_signal(how)
-        if self.process is not None and how is signal.SIGKILL:
+        if self.process is None:
+            return
+        self.process.send_signal(how)
+        if how is signal.SIGKILL:
             self.process.wait()
             assert self.process.stdout is not None
             self.process.stdout.close()

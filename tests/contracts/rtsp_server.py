@@ -3,7 +3,8 @@
 Usage: python rtsp_server.py PORT [FPS]
 
 Prints "listening START", then serves rtsp://127.0.0.1:PORT/cam (MJPEG, 160x120, 25 fps, a ball) and, given FPS,
-rtsp://127.0.0.1:PORT/numbered: H.264, 320x240, each frame showing its own number as `mjpeg_server.picture_of` draws it.
+rtsp://127.0.0.1:PORT/numbered: H.264, 320x240, each frame showing its own number as `mjpeg_server.picture_of` draws it
+(written again here, because the system's Python need not have numpy).
 Frame n is taken at START + n / FPS on the monotonic clock, whoever looks.
 """
 
