@@ -126,15 +126,13 @@ def prune_checkpoint(
     settings = stage.settings
     assert isinstance(settings, PruneStage)
     samples = _samples(data, settings)
-    batches = _batches(samples, spec=checkpoint.spec)
-    settle_norms(checkpoint.net, [pictures for pictures, _ in batches])
     return prune(
         checkpoint,
         budget=Budget(macs=settings.macs, parameters=settings.parameters, ms=settings.ms),
         importance=settings.importance,  # type: ignore[arg-type]
         scope=settings.scope,  # type: ignore[arg-type]
         round_to=round_to(settings),
-        batches=batches,
+        batches=_batches(samples, spec=checkpoint.spec),
         objective=_objective(stage, samples, spec=checkpoint.spec),
         table=_table(checkpoint, settings, clock=clock, times=times),
         measure=_measure(settings, clock=clock),

@@ -22,6 +22,7 @@ from edgeseg.core.names import unknown
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, Cost, build, channels_of, cost, save_checkpoint
+from edgeseg.train.norms import settle_norms
 
 Measure = Callable[[Checkpoint], float]
 """Milliseconds of a whole net, measured on an engine from its real artifact."""
@@ -197,7 +198,7 @@ class _Cut:
 
     def to(self, limit: float) -> tuple[Pruned, float]:
         """Return the net cut to price <= limit, in so many passes as the settings say, and its price."""
-        whole, net, shapes = self.whole(), _free_copy(self.checkpoint.net), self.shapes
+        whole, net, shapes = self.whole(), self._net(), self.shapes
         groups: tuple[ChannelGroup, ...] = ()
         passes = self.settings.passes
         for index in range(1, passes + 1):
@@ -207,6 +208,15 @@ class _Cut:
             shapes = self._pass(net, dependencies, shapes=shapes, limit=step)
         pruned = _pruned(self.checkpoint, net, settings=self.settings, groups=_cuts(groups, shapes))
         return pruned, sum(map(self.price, shapes.values()))
+
+    def _net(self) -> nn.Module:
+        """Return a copy that can have gradients, and whose norms can take statistics again."""
+        net = copy.deepcopy(self.checkpoint.net).eval()
+        for parameter in net.parameters():
+            parameter.requires_grad_(True)
+        if self.batches:
+            settle_norms(net, [pictures for pictures, _ in self.batches])
+        return net
 
     def _pass(
         self, net: nn.Module, dependencies: Dependencies, *, shapes: dict[str, LayerShape], limit: float
@@ -248,14 +258,6 @@ def _check(settings: Settings, checkpoint: Checkpoint) -> None:
     for name in settings.keep:
         if name not in names:
             raise unknown("layer to keep", name, names)
-
-
-def _free_copy(net: nn.Module) -> nn.Module:
-    """Return a copy that can have gradients."""
-    copied = copy.deepcopy(net).eval()
-    for parameter in copied.parameters():
-        parameter.requires_grad_(True)
-    return copied
 
 
 def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) -> dict[str, int]:

@@ -20,7 +20,7 @@ from edgeseg.compress.recalibrate import recalibrate
 from edgeseg.core.spec import LayerChannels
 from edgeseg.data import StreetsDataset
 from edgeseg.errors import CheckpointError, InputError, UnknownName
-from edgeseg.models import Checkpoint, build, cost, load_checkpoint, save_checkpoint
+from edgeseg.models import Checkpoint, build, cost, load_checkpoint, resolve_model, save_checkpoint
 from edgeseg.models.lineage import read_lineage
 from edgeseg.train import train
 from edgeseg.train.describe import model_spec
@@ -217,6 +217,15 @@ def test_norms_take_new_statistics(scnn: Checkpoint) -> None:
     assert first[1].momentum is not None
     with pytest.raises(InputError, match="two pictures"):
         recalibrate(net, [(pictures[:1], labels[:1])])
+
+
+def test_a_net_from_int8_training_is_normalised_by_statistics_of_its_own() -> None:
+    half = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half"), size=SIZE)
+    pictures, labels = batch()
+    left = prune(half, budget=Budget(macs=1.0), batches=[(pictures, labels)]).net
+    with torch.no_grad():
+        before, after = half.net.eval()(pictures), left(pictures)
+    assert float((after - before).abs().mean() / before.abs().mean()) < 0.1
 
 
 def test_fine_tuning_keeps_the_widths_with_auxiliary_heads(halved: Halved, tmp_path: Path) -> None:
