@@ -83,7 +83,9 @@ def _print_bound(found: QuantDebug, options: argparse.Namespace) -> None:
     if not found.float_layers:
         render.result(f"All in int8 loses {all_int8} %, within the bound: no layer need stay in float.")
         return
-    render.result(f"All in int8 loses {all_int8} %; with {len(found.float_layers)} layers in float {lost} %.")
+    count = len(found.float_layers)
+    layers = "1 layer" if count == 1 else f"{count} layers"
+    render.result(f"All in int8 loses {all_int8} %; with {layers} in float {lost} %.")
     model = options.checkpoint or options.model
     words = ["edgeseg", "calibrate", *([model] if model else []), "--data", options.data or "DIR", "--float-layers"]
     render.result(f"Next: {shlex.join([*words, *found.float_layers])}")

@@ -1,6 +1,6 @@
 """Sittings of one pipeline, each in a process of its own: `python pipeline_worker.py RECIPE OUT [PLACE ...]`.
 
-Each PLACE (`prune`, `finetune`, ..., `calibration`) is one sitting that kills itself there with SIGKILL; the last
+Each PLACE (`prune`, `swap`, ..., `calibration`) is one sitting that kills itself there with SIGKILL; the last
 sitting goes to the end. The sittings are forked from here, so that the libraries are imported once.
 """
 
@@ -42,7 +42,7 @@ def kill(*_: object, **__: object) -> None:
 
 
 def sitting(recipe: Path, out: Path, place: str) -> None:
-    if place == "prune":
+    if place in ("prune", "swap", "equalize"):
         cutting.evaluate = kill  # type: ignore[assignment]
     compress(
         read_pipeline(recipe),

@@ -6,17 +6,35 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from compress.pipeline_sittings import sittings
 from compress.small_teacher import small_teacher
 
 from edgeseg.compress.checking import check_start
 from edgeseg.compress.pipeline import CompressionResult, compress
 from edgeseg.compress.planning import plan_pipeline
-from edgeseg.compress.recipe import PipelineRecipe, parse_pipeline
+from edgeseg.compress.recipe import PipelineRecipe, parse_pipeline, read_pipeline
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.models import load_checkpoint
 from edgeseg.models.checkpoint import read_spec
 
+TEXT = """
+schema = 1
+name = "small"
+model = "MODEL"
+[data]
+train = "streets:4"
+[calibration]
+count = 2
+[[stages]]
+kind = "swap"
+architecture = "lraspp_mobilenet_v3_small_relu"
+pictures = 4
+[[stages]]
+kind = "equalize"
+pictures = 4
+"""
 NAME, RELU = "lraspp_mobilenet_v3_small", "lraspp_mobilenet_v3_small_relu"
 
 
@@ -26,10 +44,16 @@ def recipe(model: Path | str, *stages: dict[str, object]) -> PipelineRecipe:
         "name": "small",
         "model": str(model),
         "data": {"train": "streets:4"},
-        "calibration": {"count": 2},
         "stages": list(stages),
     }
     return parse_pipeline(table, where="r.toml")
+
+
+def written(folder: Path, *, model: Path) -> Path:
+    """Write both stages as a recipe and return its file."""
+    file = folder / "small.toml"
+    file.write_text(TEXT.replace("MODEL", str(model)), encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +64,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(model: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
-    stages = {"kind": "swap", "architecture": RELU, "pictures": 4}, {"kind": "equalize", "pictures": 4}
-    return compress(recipe(model, *stages), out=tmp_path_factory.mktemp("done") / "run", command="test")
+    folder, threads = tmp_path_factory.mktemp("done"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    result = compress(read_pipeline(written(folder, model=model)), out=folder / "run", command="test")
+    torch.set_num_threads(threads)
+    return result
 
 
 def test_the_result_is_of_the_other_architecture_with_its_scores(done: CompressionResult, model: Path) -> None:
@@ -54,6 +81,17 @@ def test_the_result_is_of_the_other_architecture_with_its_scores(done: Compressi
     # With ReLU alone every inner convolution's channels can be evened out; hard-swish parts most of them.
     links = [link["link"] for link in account["links"]]
     assert any("encoder.features.9" in link for link in links)
+
+
+def test_a_run_killed_in_both_stages_ends_with_the_same_bytes(
+    done: CompressionResult, model: Path, tmp_path: Path
+) -> None:
+    assert done.checkpoint is not None
+    file, out = written(tmp_path, model=model), tmp_path / "killed"
+    assert sittings(file, out, "swap", "equalize") == ["swap killed", "equalize killed", "end done"]
+    for name in ("01-swap/checkpoint", "02-equalize/checkpoint", "checkpoint"):
+        left, right = (run / name / "weights.safetensors" for run in (out, done.checkpoint.parent))
+        assert left.read_bytes() == right.read_bytes()
 
 
 def test_the_plan_says_the_work_is_the_same(model: Path) -> None:

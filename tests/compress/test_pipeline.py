@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from compress.pipeline_sittings import sittings
 
 from edgeseg.cli.main import main
 from edgeseg.compress.pipeline import CompressionResult, compress
@@ -29,7 +29,6 @@ from edgeseg.models import load_checkpoint
 from edgeseg.models.lineage import read_lineage
 from edgeseg.train import StepDone
 
-WORKER = Path(__file__).with_name("pipeline_worker.py")
 RECIPE = """
 schema = 1
 name = "tiny"
@@ -97,14 +96,6 @@ def draw(folder: Path) -> None:
             cv2.imwrite(str(folder / "images" / split / f"{index}.png"), picture)
             cv2.imwrite(str(folder / "labels" / split / f"{index}.png"), labels)
     (folder / "classes.txt").write_text("\n".join(streets.classes) + "\n", encoding="utf-8")
-
-
-def sittings(recipe: Path, out: Path, *places: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, str(WORKER), str(recipe), str(out), *places], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split("\n")[:-1]
 
 
 @pytest.fixture(scope="module")
