@@ -83,8 +83,7 @@ def _print_bound(found: QuantDebug, options: argparse.Namespace) -> None:
     if not found.float_layers:
         render.result(f"All in int8 loses {all_int8} %, within the bound: no layer need stay in float.")
         return
-    count = len(found.float_layers)
-    layers = "1 layer" if count == 1 else f"{count} layers"
+    layers = render.counted(len(found.float_layers), "layer")
     render.result(f"All in int8 loses {all_int8} %; with {layers} in float {lost} %.")
     model = options.checkpoint or options.model
     words = ["edgeseg", "calibrate", *([model] if model else []), "--data", options.data or "DIR", "--float-layers"]
