@@ -1,6 +1,7 @@
 """Whether the loop holds out: memory, threads, open files and rate over minutes at full load.
 
 Usage: python benchmarks/soak.py ARTIFACT [--source URI] [--minutes 30] [--threads N] [--web] [--json FILE]
+                                [--samples FILE]
 A file is read again from its start when it ends, in one process. Every two seconds resident memory, threads and open
 files are sampled; a line is fitted through them after the first tenth (caches fill). A shared or warm machine is not
 equally fast in every minute, so every five seconds the loop is let run empty and the engine alone is timed for half a
@@ -209,7 +210,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--web", action="store_true", help="serve the page, too (open it to load it)")
-    parser.add_argument("--json", type=Path, help="write figures and samples there")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--samples", type=Path, help="write the samples there, a JSON object a line")
     options = parser.parse_args()
     start_s, done = time.monotonic(), threading.Event()
     samples: list[Sample] = []
@@ -231,11 +233,21 @@ def main() -> int:
         run(session, camera, sinks=sinks, on_frame=probe.finished)
         done.set()
         watcher.join()
-    found = verdict(samples)
+    found = {
+        "artifact": session.artifact.manifest.name,
+        "engine": session.engine,
+        "input": session.input.size,
+        "threads": options.threads,
+        "cores": os.cpu_count(),
+        "web": options.web,
+        **verdict(samples),
+    }
     print(json.dumps(found, indent=2))
     if options.json:
-        options.json.write_text(json.dumps({**found, "samples": [asdict(one) for one in samples]}) + "\n")
-    print(f"{'holds' if found['holds'] else 'DOES NOT HOLD'} over {found['minutes']:.1f} minutes")
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    if options.samples:
+        options.samples.write_text("".join(f"{json.dumps(asdict(one))}\n" for one in samples))
+    print(f"{'holds' if found['holds'] else 'DOES NOT HOLD'} over {samples[-1].at_s / 60:.1f} minutes")
     return 0 if found["holds"] else 3
 
 

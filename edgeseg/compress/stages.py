@@ -52,7 +52,19 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PruneStage:
+class Change:
+    """A stage that changes a net at once, going by `pictures` training pictures, drawn by `seed`."""
+
+    pictures: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pictures < 2 or self.seed < 0:
+            raise ValueError("pictures is 2 or more, seed 0 or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneStage(Change):
     """Structured pruning to a budget, exactly one of: the share of MACs or of parameters that stays, or milliseconds.
 
     See `edgeseg.compress.prune` for what each means. Batch norm's statistics are taken again on `pictures` training
@@ -71,8 +83,6 @@ class PruneStage:
     floor: float = 0.25
     steer: float | None = None
     passes: int = 1
-    pictures: int = 64
-    seed: int = 0
     engine: str = ""
     """Where time is taken: the layers' one by one to choose what goes, and, for a budget in ms, the whole net's."""
     threads: int = 1
@@ -87,42 +97,31 @@ class PruneStage:
             raise ValueError("ms is above 0, threads 1 or more.")
         if not self.engine and (self.ms is not None or self.table):
             raise ValueError('ms and table need the engine that they are measured on, for example "onnxruntime".')
-        if self.pictures < 2 or self.seed < 0:
-            raise ValueError("pictures is 2 or more, seed 0 or more.")
+        Change.__post_init__(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EqualizeStage:
+class EqualizeStage(Change):
     """Cross-layer equalization: the same answers, from channels that int8 rounds more alike; see
     `edgeseg.compress.equalize`.
-
-    Channels are measured on `pictures` training pictures, drawn by `seed`.
     """
 
     balance: float = 0.5
-    pictures: int = 64
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.balance <= 1 or self.pictures < 2 or self.seed < 0:
-            raise ValueError("balance is 0 to 1, pictures 2 or more, seed 0 or more.")
+        if not 0 <= self.balance <= 1:
+            raise ValueError("balance is 0 to 1.")
+        Change.__post_init__(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SwapStage:
+class SwapStage(Change):
     """The same layers in another architecture, which differs in what has no weights: activations, mostly.
 
-    Batch norm's statistics are taken again on `pictures` training pictures, drawn by `seed`; the score falls and comes
-    back in the training that follows.
+    Batch norm's statistics are taken again; the score falls and comes back in the training that follows.
     """
 
     architecture: str
-    pictures: int = 64
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.pictures < 2 or self.seed < 0:
-            raise ValueError("pictures is 2 or more, seed 0 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +156,7 @@ class LotteryStage(SparsifyStage):
     rewind: str
 
 
-Change = PruneStage | SwapStage | EqualizeStage
-"""Settings of the stages that change a net at once, going by some training pictures."""
-
-Settings = Change | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
+Settings = PruneStage | SwapStage | EqualizeStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from edgeseg.core.artifact import MANIFEST, open_artifact
 from edgeseg.core.files import write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges
 from edgeseg.errors import InputError
+from edgeseg.verbs.layer_plots import plot_noise, plot_sensitivity
 
 if TYPE_CHECKING:
     from edgeseg.compress.group_sensitivity import SensitivityScan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgeseg.models import Checkpoint
 
 Progress = Callable[[str, int, int], None]
+Found = TypeVar("Found", "Sensitivity", "QuantDebug")
 PARTED_DB = 20.0
 
 
@@ -109,15 +111,7 @@ def int8_sensitivity(
         LayerLoss(layer=item.name, labels_changed=1 - item.agreement, miou_lost=item.miou_lost) for item in effects
     )
     found = Sensitivity(model=checkpoint.spec.name, data=seen.name, pictures=len(seen.images), layers=layers)
-    if out is None:
-        return found
-    from edgeseg.verbs.layer_plots import plot_sensitivity
-
-    files = _files(out, "sensitivity-int8")
-    found = dataclasses.replace(found, files=files)
-    write_json(found, files[0])
-    plot_sensitivity(found, files[1])
-    return found
+    return found if out is None else _written(found, out, name="sensitivity-int8", plot=plot_sensitivity)
 
 
 def prune_sensitivity(
@@ -206,15 +200,7 @@ def debug_quant(
     )
     if bound is not None:
         found = _bounded(found, opened, ranges, seen, bound=bound, tell=tell)
-    if out is None:
-        return found
-    from edgeseg.verbs.layer_plots import plot_noise
-
-    files = _files(out, "debug-quant")
-    found = dataclasses.replace(found, files=files)
-    write_json(found, files[0])
-    plot_noise(found, files[1])
-    return found
+    return found if out is None else _written(found, out, name="debug-quant", plot=plot_noise)
 
 
 def _bounded(
@@ -272,6 +258,15 @@ def _pictures(data: str | None, *, split: str, count: int, classes: tuple[str, .
 
 def _spread(total: int, *, count: int) -> list[int]:
     return [int(index) for index in np.linspace(0, total - 1, min(count, total), dtype=int)]
+
+
+def _written(found: Found, out: Path, *, name: str, plot: Callable[[Found, Path], None]) -> Found:
+    """Write what was found as JSON and as a plot, and return it with its files."""
+    files = _files(out, name)
+    found = dataclasses.replace(found, files=files)
+    write_json(found, files[0])
+    plot(found, files[1])
+    return found
 
 
 def _files(out: Path, name: str) -> tuple[Path, Path]:
