@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -100,3 +101,17 @@ def test_the_loops_table_is_that_of_the_stored_measurements() -> None:
     for size in table["SIZES"]:
         assert all(row["ratio"] >= 0.95 for row in table["rows"]("loop", size).values())
         assert all(row["ratio"] >= 1.5 for row in table["rows"]("plain_loop", size).values())
+
+
+def test_the_loop_held_out_as_told() -> None:
+    soak = json.loads((TOP / "benchmarks" / "results" / "loop" / "soak.json").read_text(encoding="utf-8"))
+    ratios, memory = soak["loop_over_engine_by_minute"], soak["growth_per_hour"]["memory_mb"]["fitted"]
+    assert soak["minutes"] > 29.5
+    assert len(ratios) == 30
+    assert not any(soak["grows"].values())
+    assert ratios[-1] >= 0.95 * ratios[0]
+    told = " ".join(README.split())
+    first, last, scatter = (f"{100 * value:.0f} %" for value in (ratios[0], ratios[-1], soak["spread"]["engine"]))
+    assert f"resident memory +{memory:.1f} MB an hour" in told
+    assert f"at {first} of the engine's own rate in the first minute and at {last} in the last" in told
+    assert f"own rate scattered by {scatter}" in told
