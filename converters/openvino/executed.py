@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import Fallback
+from edgeseg.core.openvino_core import openvino_core
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -41,10 +42,8 @@ def executed_graph(path: Path) -> Executed:
     Raises:
         ConversionError: it does not compile, in OpenVINO's own words.
     """
-    import openvino
-
     try:
-        compiled = openvino.Core().compile_model(
+        compiled = openvino_core().compile_model(
             str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
         )
         nodes = [_describe(node) for node in compiled.get_runtime_model().get_ops()]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeseg.core.names import unknown
-from edgeseg.core.privacy import forbid_telemetry
+from edgeseg.core.openvino_core import openvino_core
 from edgeseg.core.requirements import require_modules
 
 # Steps that bring a tensor into the engine's own layout and back: inside a net they happen once, not around each layer.
@@ -60,14 +60,11 @@ def _onnxruntime(file: Path, threads: int, picture: np.ndarray, runs: int) -> fl
 
 def _openvino(file: Path, threads: int, picture: np.ndarray, runs: int) -> float:
     require_modules(("openvino",), what="Timing layers on OpenVINO", extra="openvino")
-    forbid_telemetry()
-    import openvino
-
     config: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True,
     }  # fmt: skip
-    request = openvino.Core().compile_model(str(file), "CPU", config).create_infer_request()
+    request = openvino_core().compile_model(str(file), "CPU", config).create_infer_request()
     times = []
     for _ in range(runs):
         request.infer({0: picture})

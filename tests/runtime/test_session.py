@@ -129,6 +129,23 @@ def test_inferences_that_overlap_give_the_outputs_of_one_after_the_other(tmp_pat
             np.testing.assert_array_equal(finish_second(), session.infer(second))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alternate signal stacks")
+def test_a_signal_after_openvino_sessions_that_ended_in_the_order_of_their_beginning_is_handled(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    artifact = tiny.make_artifact(tmp_path / "a", file_format="openvino").folder
+    code = (
+        "import faulthandler, signal, sys; from pathlib import Path; from edgeseg.runtime import load\n"
+        "faulthandler.enable()\n"
+        "sessions = [load(Path(sys.argv[1]), threads=1) for _ in range(3)]\n"
+        "while sessions: sessions.pop(0).close()\n"
+        "try: signal.raise_signal(signal.SIGINT)\n"
+        "except KeyboardInterrupt: print('handled')\n"
+    )
+    command = [sys.executable, "-c", code, str(artifact)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_where_the_engine_works_at_one_alone_start_does_so_too(folder: Path) -> None:
     with load(folder, threads=2) as session:
         tensor = session.preprocess(tiny.picture())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.artifact import Artifact
+from edgeseg.core.openvino_core import openvino_core
 from edgeseg.core.privacy import forbid_telemetry
 from edgeseg.core.protocols import EngineSession, EngineStatus
 from edgeseg.errors import ArtifactError
@@ -96,8 +97,7 @@ class OpenVINO:
     def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
         """Return a session; raises `MissingDependency` or `ArtifactError`."""
         require(self.status())
-        import openvino
-
+        core = openvino_core()
         config: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
@@ -107,7 +107,7 @@ class OpenVINO:
         }
         overlapping = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": threads}
         try:
-            compiled = openvino.Core().compile_model(str(artifact.entry), "CPU", config)
+            compiled = core.compile_model(str(artifact.entry), "CPU", config)
             precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         except RuntimeError as error:
             reason = " ".join(str(error).split())
@@ -117,7 +117,7 @@ class OpenVINO:
             settings={"inference_precision": precision},
             # One more than work at once: the next begins while the output of the last is taken.
             requests=threads + 1,
-            compile_for_throughput=lambda: openvino.Core().compile_model(str(artifact.entry), "CPU", overlapping),
+            compile_for_throughput=lambda: core.compile_model(str(artifact.entry), "CPU", overlapping),
         )
 
 
