@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -214,16 +215,19 @@ def main() -> int:
     parser.add_argument("--samples", type=Path, help="write the samples there, a JSON object a line")
     options = parser.parse_args()
     start_s, done = time.monotonic(), threading.Event()
-    samples: list[Sample] = []
     with open_camera(options.source) as first:
         picture = next(iter(first.frames())).image
 
-    with load(options.artifact, threads=options.threads) as session:
+    # The samples lie in a file, not in the memory that they measure.
+    with (
+        options.samples.open("w+") if options.samples else tempfile.TemporaryFile("w+") as kept,
+        load(options.artifact, threads=options.threads) as session,
+    ):
         probe = Probe(session, picture)
 
         def watch() -> None:
             while not done.wait(SAMPLE_S):
-                samples.append(sample(start_s, probe))
+                kept.write(f"{json.dumps(asdict(sample(start_s, probe)))}\n")
 
         camera = Again(options.source, seconds=60 * options.minutes, between=probe.between)
         page = WebSink(session.artifact.manifest.spec, address=WebAddress(), on_open=print)
@@ -233,6 +237,8 @@ def main() -> int:
         run(session, camera, sinks=sinks, on_frame=probe.finished)
         done.set()
         watcher.join()
+        kept.seek(0)
+        samples = [Sample(**json.loads(line)) for line in kept]
     found = {
         "artifact": session.artifact.manifest.name,
         "engine": session.engine,
@@ -245,8 +251,6 @@ def main() -> int:
     print(json.dumps(found, indent=2))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
-    if options.samples:
-        options.samples.write_text("".join(f"{json.dumps(asdict(one))}\n" for one in samples))
     print(f"{'holds' if found['holds'] else 'DOES NOT HOLD'} over {samples[-1].at_s / 60:.1f} minutes")
     return 0 if found["holds"] else 3
 

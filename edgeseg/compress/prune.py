@@ -122,6 +122,7 @@ def prune(
     price = price_of(budget.unit, table)
     cut = _Cut(
         checkpoint=checkpoint,
+        start=_start(checkpoint, batches),
         settings=settings,
         batches=batches,
         objective=objective,
@@ -185,6 +186,7 @@ class _Cut:
     """Everything that a cut to some limit needs."""
 
     checkpoint: Checkpoint
+    start: nn.Module
     settings: Settings
     batches: Sequence[Batch]
     objective: Objective | None
@@ -198,7 +200,7 @@ class _Cut:
 
     def to(self, limit: float) -> tuple[Pruned, float]:
         """Return the net cut to price <= limit, in so many passes as the settings say, and its price."""
-        whole, net, shapes = self.whole(), self._net(), self.shapes
+        whole, net, shapes = self.whole(), copy.deepcopy(self.start), self.shapes
         groups: tuple[ChannelGroup, ...] = ()
         passes = self.settings.passes
         for index in range(1, passes + 1):
@@ -208,15 +210,6 @@ class _Cut:
             shapes = self._pass(net, dependencies, shapes=shapes, limit=step)
         pruned = _pruned(self.checkpoint, net, settings=self.settings, groups=_cuts(groups, shapes))
         return pruned, sum(map(self.price, shapes.values()))
-
-    def _net(self) -> nn.Module:
-        """Return a copy that can have gradients, and whose norms can take statistics again."""
-        net = copy.deepcopy(self.checkpoint.net).eval()
-        for parameter in net.parameters():
-            parameter.requires_grad_(True)
-        if self.batches:
-            settle_norms(net, [pictures for pictures, _ in self.batches])
-        return net
 
     def _pass(
         self, net: nn.Module, dependencies: Dependencies, *, shapes: dict[str, LayerShape], limit: float
@@ -244,6 +237,16 @@ class _Cut:
         if self.batches:
             recalibrate(net, self.batches)
         return chosen.shapes
+
+
+def _start(checkpoint: Checkpoint, batches: Sequence[Batch]) -> nn.Module:
+    """Return a copy of the net that can have gradients, and whose norms can take statistics again."""
+    net = copy.deepcopy(checkpoint.net).eval()
+    for parameter in net.parameters():
+        parameter.requires_grad_(True)
+    if batches:
+        settle_norms(net, [pictures for pictures, _ in batches])
+    return net
 
 
 def _check(settings: Settings, checkpoint: Checkpoint) -> None:

@@ -67,8 +67,8 @@ class Change:
 class PruneStage(Change):
     """Structured pruning to a budget, exactly one of: the share of MACs or of parameters that stays, or milliseconds.
 
-    See `edgeseg.compress.prune` for what each means. Batch norm's statistics are taken again on `pictures` training
-    pictures, drawn by `seed`; Taylor importance takes them with the stage's loss.
+    See `edgeseg.compress.prune` for what each means. Batch norm's statistics are taken again on the pictures; Taylor
+    importance takes them with the stage's loss.
     """
 
     macs: float | None = None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from types import TracebackType
 
 import numpy as np
@@ -19,6 +18,40 @@ KEPT = 20_000
 RECENT = 30
 SHOWN, SHOWN_FOR_S = 200, 0.5
 """What is shown while the loop runs: percentiles of so many newest times, each for so long that eyes can read it."""
+
+
+class Newest:
+    """The newest `KEPT` times in milliseconds, by one writer, in memory that is all taken at the start.
+
+    As objects they would take four times as much, and what else is allocated while they come would lie between them.
+    """
+
+    __slots__ = ("_count", "_values")
+
+    def __init__(self) -> None:
+        self._values = array("d", bytes(8 * KEPT))
+        self._count = 0
+
+    def __len__(self) -> int:
+        return min(self._count, KEPT)
+
+    def append(self, time_ms: float) -> None:
+        """Keep one more; the oldest makes room for it."""
+        self._values[self._count % KEPT] = time_ms
+        self._count += 1
+
+    def last(self) -> float:
+        """Return the newest, 0 before there is one."""
+        return self._values[(self._count - 1) % KEPT]
+
+    def percentiles(self, newest: int = KEPT) -> StageTimes:
+        """Return the percentiles of the `newest` ones; zeros before there is one."""
+        count = self._count
+        if not count:
+            return StageTimes(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
+        places = np.arange(count - min(newest, count, KEPT), count) % KEPT
+        p50, p90, p99 = (float(value) for value in np.percentile(np.frombuffer(self._values)[places], (50, 90, 99)))
+        return StageTimes(p50_ms=p50, p90_ms=p90, p99_ms=p99)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +76,7 @@ class Stage:
         self.note = ""
         self.frame = 0
         self.since_s = 0.0
-        self.times_ms: deque[float] = deque(maxlen=KEPT)
+        self.times_ms = Newest()
 
     def __enter__(self) -> Stage:
         self.since_s = time.perf_counter()
@@ -59,7 +92,7 @@ class Stage:
 
     def last_ms(self) -> float:
         """Return the newest time, 0 before there is one."""
-        return self.times_ms[-1] if self.times_ms else 0.0
+        return self.times_ms.last()
 
 
 class Clock:
@@ -68,7 +101,7 @@ class Clock:
     def __init__(self) -> None:
         self.stages = {name: Stage(name) for name in STAGES}
         self.frames = 0
-        self._ages_ms: deque[float] = deque(maxlen=KEPT)
+        self._ages_ms = Newest()
         self._recent_s: deque[float] = deque(maxlen=RECENT + 1)
         self._first_s = 0.0
         self._started_s = time.perf_counter()
@@ -89,7 +122,7 @@ class Clock:
 
     def last_age_ms(self) -> float:
         """Return the age of the newest finished frame, 0 before there is one."""
-        return self._ages_ms[-1] if self._ages_ms else 0.0
+        return self._ages_ms.last()
 
     def recent_fps(self) -> float:
         """Return the rate over the last 30 frames, 0 before there are two."""
@@ -106,20 +139,21 @@ class Clock:
 
     def percentiles(self) -> dict[str, StageTimes]:
         """Return the percentiles of each stage that ran."""
-        return {name: _times(stage.times_ms) for name, stage in self.stages.items() if stage.times_ms}
+        return {name: stage.times_ms.percentiles() for name, stage in self.stages.items() if stage.times_ms}
 
     def recent_percentiles(self) -> dict[str, StageTimes]:
         """Return the percentiles of the newest times of each stage that ran; they change twice a second at most."""
         now_s = time.perf_counter()
         if now_s - self._shown_s >= SHOWN_FOR_S:
-            newest = {name: list(islice(reversed(stage.times_ms), SHOWN)) for name, stage in self.stages.items()}
-            self._shown = {name: _times(times_ms) for name, times_ms in newest.items() if times_ms}
+            self._shown = {
+                name: stage.times_ms.percentiles(SHOWN) for name, stage in self.stages.items() if stage.times_ms
+            }
             self._shown_s = now_s
         return self._shown
 
     def age(self) -> StageTimes:
         """Return the percentiles of a frame's age when its result was out; zeros before there is one."""
-        return _times(self._ages_ms) if self._ages_ms else StageTimes(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
+        return self._ages_ms.percentiles()
 
 
 def limiting_stage(stages_ms: dict[str, StageTimes], *, waits: bool | None = None) -> str:
@@ -134,8 +168,3 @@ def limiting_stage(stages_ms: dict[str, StageTimes], *, waits: bool | None = Non
         return ""
     busiest = max(THREADS, key=lambda names: sum(times_ms.get(name, 0.0) for name in names))
     return max(busiest, key=lambda name: times_ms.get(name, 0.0))
-
-
-def _times(times_ms: Iterable[float]) -> StageTimes:
-    p50, p90, p99 = (float(value) for value in np.percentile(tuple(times_ms), (50, 90, 99)))
-    return StageTimes(p50_ms=p50, p90_ms=p90, p99_ms=p99)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from edgeseg.runtime.timing import StageTimes, limiting_stage
+from edgeseg.runtime.timing import KEPT, Newest, StageTimes, limiting_stage
 
 
 def times(**p50_ms: float) -> dict[str, StageTimes]:
@@ -27,3 +28,16 @@ def test_the_longest_stage_of_the_busiest_thread_sets_the_rate(
     stages: dict[str, StageTimes], waits: bool | None, limit: str
 ) -> None:
     assert limiting_stage(stages, waits=waits) == limit
+
+
+def test_percentiles_are_those_of_the_newest_times_and_the_oldest_make_room() -> None:
+    times_ms = Newest()
+    assert (len(times_ms), times_ms.last()) == (0, 0.0)
+    assert times_ms.percentiles() == StageTimes(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
+    for count in range(1, KEPT + 6):
+        times_ms.append(float(count))
+        if count == 3:
+            assert times_ms.percentiles().p50_ms == times_ms.percentiles(3).p50_ms == 2.0
+    assert (len(times_ms), times_ms.last()) == (KEPT, KEPT + 5.0)
+    assert times_ms.percentiles().p50_ms == pytest.approx(np.median(np.arange(6, KEPT + 6)))
+    assert times_ms.percentiles(9).p50_ms == KEPT + 1.0
