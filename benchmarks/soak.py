@@ -34,8 +34,8 @@ SAMPLE_S = 2.0
 PROBE_EVERY_S = 5.0
 PROBE_S = 0.5
 EMPTY_WITHIN_S = 5.0
-MEMORY_MB_PER_HOUR = 20.0
-"""The least growth that is called one, for allocators breathe; a leak of one frame a second is 1.8 GB an hour."""
+MEMORY_MB_PER_HOUR = 1.0
+"""The least growth that is called one, for allocators breathe: two bytes lost a frame, 140 times a second."""
 LAST_AGAINST_FIRST = 0.95
 
 
