@@ -60,7 +60,7 @@ def test_the_table_is_that_of_the_stored_measurements() -> None:
 
 
 # What each kind of compressed checkpoint loses at most (share of mIoU), and its inference's speed-up at least.
-PROMISED = {"half": (0.01, 1.5), "int8": (0.003, 1.0)}
+PROMISED = {"half": (0.01, 1.5), "int8": (0.003, 1.0), "relu": (0.01, 2.0)}
 
 
 @pytest.mark.parametrize("family", ["fast_scnn", "lraspp_mobilenet_v3_small"])
@@ -108,7 +108,9 @@ def test_the_loop_held_out_as_told() -> None:
     ratios, memory = soak["loop_over_engine_by_minute"], soak["growth_per_hour"]["memory_mb"]["fitted"]
     assert soak["minutes"] > 29.5
     assert len(ratios) == 30
-    assert soak["holds"]
+    assert soak["last_over_first"]["loop_over_engine"] >= 0.95
+    assert (soak["grows"]["threads"], soak["grows"]["files"]) == (False, False)
+    assert soak["grows"]["memory_mb"] == ("which the benchmark calls growth" in README)
     told = " ".join(README.split())
     first, last, scatter = (f"{100 * value:.0f} %" for value in (ratios[0], ratios[-1], soak["spread"]["engine"]))
     assert f"resident memory +{memory:.1f} MB an hour" in told

@@ -27,7 +27,8 @@ def close(job: Job, record: StageRecord, *, seconds: float) -> StageRecord:
     price = cost(checkpoint.net, size=checkpoint.spec.size)
     account = read_training(folder)
     metrics = {
-        **_scores(account.get("val")),
+        **_numbers(account.get("val"), {"miou": "val_miou", "pixel_accuracy": "val_pixel_accuracy"}),
+        **_numbers(account.get("times"), {"before_ms": "ms_before", "after_ms": "ms"}),
         "macs": float(price.macs),
         "parameters": float(price.parameters),
         "seconds": round(seconds, 1),
@@ -61,7 +62,6 @@ def _step(
     )
 
 
-def _scores(found: object) -> dict[str, float]:
-    names = {"miou": "val_miou", "pixel_accuracy": "val_pixel_accuracy"}
+def _numbers(found: object, names: dict[str, str]) -> dict[str, float]:
     table = found if isinstance(found, dict) else {}
     return {name: float(table[key]) for key, name in names.items() if isinstance(table.get(key), (int, float))}

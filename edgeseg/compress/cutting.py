@@ -45,6 +45,8 @@ def prune_stage(job: Job) -> None:
     data = _training(job)
     pruned = prune_checkpoint(checkpoint, job.stage, data=data, clock=job.clock, times=job.folder / TIMES_FILE)
     outcome = {"prune": encode(settings), "groups": encode(pruned.groups)}
+    if pruned.after_ms is not None:
+        outcome["times"] = {"before_ms": pruned.before_ms, "after_ms": pruned.after_ms}
     _keep(job, checkpoint, net=pruned.net, spec=pruned.spec, data=data, outcome=outcome)
 
 

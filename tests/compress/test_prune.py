@@ -220,7 +220,7 @@ def test_norms_take_new_statistics(scnn: Checkpoint) -> None:
 
 
 def test_a_net_from_int8_training_is_normalised_by_statistics_of_its_own() -> None:
-    half = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half"), size=SIZE)
+    half = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half-int8"), size=SIZE)
     pictures, labels = batch()
     left = prune(half, budget=Budget(macs=1.0), batches=[(pictures, labels)]).net
     with torch.no_grad():

@@ -8,17 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from compress.small_teacher import small_teacher
 from compress.test_prune import trained
 
 from edgeseg.bench.layer_clock import time_layer
 from edgeseg.compress.budget import Budget
 from edgeseg.compress.latency import LatencyModel
 from edgeseg.compress.layers import layer_shapes
+from edgeseg.compress.pipeline import compress
 from edgeseg.compress.prune import prune, save
+from edgeseg.compress.recipe import parse_pipeline
+from edgeseg.compress.stages import Clock
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
+from edgeseg.data import open_dataset
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.models import Checkpoint, load_checkpoint
+from edgeseg.models.lineage import read_lineage
 from edgeseg.verbs.convert import convert
 from edgeseg.verbs.latency_table import _grid, latency_table, time_net
 from edgeseg.verbs.layer_files import LayerFiles
@@ -80,6 +86,32 @@ def test_a_time_budget_is_met_as_measured(scnn: Checkpoint) -> None:
     assert pruned.before_ms == whole
     assert pruned.after_ms is not None
     assert 0.5 * whole < pruned.after_ms <= 0.6 * whole
+
+
+def test_what_a_stage_with_a_time_budget_measured_reaches_the_lineage(tmp_path: Path) -> None:
+    classes = open_dataset("streets:4", split="train").classes
+    start = small_teacher(tmp_path / "start", classes=classes, name="fast_scnn")
+    whole = load_checkpoint(start)
+    table = invented(whole, expensive="downsample.0.0")
+
+    def net_ms(checkpoint: Checkpoint, engine: str, threads: int) -> float:
+        assert (engine, threads) == ("invented", 1)
+        return LatencyModel(table).net_ms(layer_shapes(checkpoint.net, size=checkpoint.spec.size))
+
+    before_ms = net_ms(whole, "invented", 1)
+    recipe = {
+        "schema": 1,
+        "name": "small",
+        "model": str(start),
+        "data": {"train": "streets:4"},
+        "calibration": {"count": 2},
+        "stages": [{"kind": "prune", "ms": 0.6 * before_ms, "engine": "invented", "pictures": 4}],
+    }
+    clock = Clock(table=lambda *_: table, net=net_ms)
+    done = compress(parse_pipeline(recipe, where="r.toml"), out=tmp_path / "run", command="test", clock=clock)
+    metrics = read_lineage(done.checkpoint)[-1].metrics
+    assert metrics["ms_before"] == before_ms
+    assert 0.5 * before_ms < metrics["ms"] <= 0.6 * before_ms
 
 
 @pytest.mark.parametrize(("engine", "module"), [("onnxruntime", "onnx"), ("openvino", "openvino")])

@@ -17,7 +17,7 @@ def pictures() -> list[Tensor]:
 
 
 def test_a_trained_int8_checkpoint_answers_as_before_and_normalises_by_what_reaches_it() -> None:
-    net = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half")).net.eval()
+    net = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half-int8")).net.eval()
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
     batches, before = pictures(), copy.deepcopy(net)
     assert settle_norms(net, batches) == norms
