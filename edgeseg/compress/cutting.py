@@ -12,6 +12,7 @@ from torch import nn
 
 from edgeseg.compress.budget import Budget
 from edgeseg.compress.equalize import equalize
+from edgeseg.compress.picture import share_normalisation
 from edgeseg.compress.importance import Batch
 from edgeseg.compress.prune import Measure, Pruned, prune
 from edgeseg.compress.recalibrate import recalibrate
@@ -53,7 +54,7 @@ def prune_stage(job: Job) -> None:
 def equalize_stage(job: Job) -> None:
     """Write the equalized checkpoint of a stage's parent, with its score on the validation split.
 
-    Raises as `edgeseg.compress.equalize.equalize`.
+    Raises as `edgeseg.compress.equalize.equalize` and, for the picture, `edgeseg.compress.picture.share_normalisation`.
     """
     settings = job.stage.settings
     assert isinstance(settings, EqualizeStage)
@@ -63,7 +64,8 @@ def equalize_stage(job: Job) -> None:
     net = checkpoint.net.eval()
     links = equalize(net, [pictures for pictures, _ in batches], size=job.size, balance=settings.balance)
     outcome = {"equalize": encode(settings), "links": encode(links)}
-    _keep(job, checkpoint, net=net, spec=checkpoint.spec, data=data, outcome=outcome)
+    spec = share_normalisation(net, spec=checkpoint.spec) if settings.picture else checkpoint.spec
+    _keep(job, checkpoint, net=net, spec=spec, data=data, outcome=outcome)
 
 
 def swap_stage(job: Job) -> None:

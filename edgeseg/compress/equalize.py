@@ -102,8 +102,8 @@ def find_links(graph: GraphModule) -> tuple[Link, ...]:
             continue
         readers = _readers(node, seen=set())
         if readers:
-            paths = tuple(_path(reader) for reader in readers)
-            found.append(Link(maker=_path(node), readers=paths, output=_activated(node)))
+            paths = tuple(convolution_path(reader) for reader in readers)
+            found.append(Link(maker=convolution_path(node), readers=paths, output=_activated(node)))
     return tuple(found)
 
 
@@ -114,7 +114,7 @@ def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
         if user in seen:
             continue
         seen.add(user)
-        if user.target is aten.conv2d.default and user.args[0] is node and _takes_factors(user):
+        if user.target is aten.conv2d.default and user.args[0] is node and takes_factors(user):
             found.append(user)
         elif user.target in HOMOGENEOUS or (user.target is PRODUCT and _gated(user, by=node)):
             below = _readers(user, seen=seen)
@@ -126,7 +126,7 @@ def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
     return found
 
 
-def _takes_factors(convolution: Node) -> bool:
+def takes_factors(convolution: Node) -> bool:
     """Return whether each input channel has weights of its own: no groups, or one group a channel."""
     groups = _arguments(convolution)["groups"]
     weight = _weight(convolution)
@@ -176,7 +176,7 @@ class _Watcher(Interpreter):
 
 
 def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float) -> Equalized:
-    readers = [_convolution(net, path) for path in link.readers]
+    readers = [convolution_at(net, path) for path in link.readers]
     held = held.clamp_min(held.max().clamp_min(LEAST) / LARGEST_FACTOR)
     if all(_depthwise(reader) for reader in readers):
         factors = held
@@ -199,26 +199,32 @@ def _relative(convolution: nn.Conv2d) -> Tensor:
 
 def _divide(net: nn.Module, path: str, factors: Tensor) -> None:
     """Divide the output of a convolution, after the batch norm that follows it in its Sequential."""
-    parent, _, index = path.rpartition(".")
-    block = net.get_submodule(parent)
-    names = [name for name, _ in block.named_children()] if isinstance(block, nn.Sequential) else []
-    following = dict(itertools.pairwise(names)).get(index)
-    after = None if following is None else block.get_submodule(following)
-    convolution = _convolution(net, path)
-    if isinstance(after, nn.BatchNorm2d):
-        after.weight.div_(factors)
-        after.bias.div_(factors)
+    norm, convolution = norm_behind(net, path), convolution_at(net, path)
+    if norm is not None:
+        norm.weight.div_(factors)
+        norm.bias.div_(factors)
         return
     convolution.weight.div_(factors.view(-1, 1, 1, 1))
     if convolution.bias is not None:
         convolution.bias.div_(factors)
 
 
+def norm_behind(net: nn.Module, path: str) -> nn.BatchNorm2d | None:
+    """Return the batch norm that follows a convolution in its Sequential."""
+    parent, _, index = path.rpartition(".")
+    block = net.get_submodule(parent)
+    names = [name for name, _ in block.named_children()] if isinstance(block, nn.Sequential) else []
+    following = dict(itertools.pairwise(names)).get(index)
+    found = None if following is None else block.get_submodule(following)
+    return found if isinstance(found, nn.BatchNorm2d) else None
+
+
 def _depthwise(convolution: nn.Conv2d) -> bool:
     return convolution.groups > 1
 
 
-def _convolution(net: nn.Module, path: str) -> nn.Conv2d:
+def convolution_at(net: nn.Module, path: str) -> nn.Conv2d:
+    """Return the convolution at a path of the plain net."""
     found = net.get_submodule(path)
     assert isinstance(found, nn.Conv2d)
     return found
@@ -237,7 +243,8 @@ def _check_same(before: Tensor, after: Tensor) -> None:
         )
 
 
-def _path(convolution: Node) -> str:
+def convolution_path(convolution: Node) -> str:
+    """Return the path in the plain net of a float graph's convolution."""
     weight = convolution.args[1]
     assert isinstance(weight, Node)
     return str(weight.target).removeprefix(f"{INNER}.").removesuffix(".weight")

@@ -53,12 +53,14 @@ class Qat(Method):
             UnknownName: a float layer that the net does not have.
         """
         from edgeseg.compress.qat_net import quant_net
+        from edgeseg.export.points import PICTURE
 
         _check(recipe)
         bare = dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, aux=0.0))
         net, start = start_net(bare, spec)
         self._start = self._starting_ranges(recipe, net=net, spec=spec, sha256=start["sha256"])
-        return quant_net(net, size=spec.size, ranges=self._start.ranges, recipe=self.recipe), start
+        still = frozenset() if spec.preprocess.byte_ends is None else frozenset({PICTURE})
+        return quant_net(net, size=spec.size, ranges=self._start.ranges, recipe=self.recipe, still=still), start
 
     def before_step(self, net: nn.Module, *, step: int, steps: int) -> None:
         """Freeze the ranges for the last part of the run."""

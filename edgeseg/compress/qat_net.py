@@ -166,10 +166,14 @@ class _FakeSpecs:
 
     recipe: QatRecipe
     ranges: dict[str, Range]
+    still: frozenset[str]
 
     def activation(self, point: Point) -> QuantizationSpec:
-        """Return the spec of a range that starts at the given one."""
+        """Return the spec of a range that starts at the given one, and stays there if it is to be still."""
         start, recipe = self.ranges[point.name], self.recipe
+        if point.name in self.still:
+            span = start.low, start.high
+            return activation_spec(AverageRange.with_args(low=start.low, high=start.high, rate=0.0, span=span))
         least, greatest = useful_span(point)
         low, high = max(start.low, least), min(start.high, greatest)
         if recipe.mode == "learned":
@@ -181,9 +185,17 @@ class _FakeSpecs:
         return weight_spec(FakeWeight.with_args())
 
 
-def quant_net(net: nn.Module, *, size: tuple[int, int], ranges: tuple[Range, ...], recipe: QatRecipe) -> QuantNet:
+def quant_net(
+    net: nn.Module,
+    *,
+    size: tuple[int, int],
+    ranges: tuple[Range, ...],
+    recipe: QatRecipe,
+    still: frozenset[str] = frozenset(),
+) -> QuantNet:
     """Return the fake-quantized net of a plain one, batch norms folded, that starts with `ranges`.
 
+    The ranges of the points named in `still` are not trained.
     It takes any batch of pictures of `size` (height, width) and answers alike in training and evaluation mode.
 
     Raises:
@@ -194,7 +206,7 @@ def quant_net(net: nn.Module, *, size: tuple[int, int], ranges: tuple[Range, ...
     check_ranges(plan(graph), ranges)
     check_layers(plan(graph), recipe.float_layers)
     found = plan(graph, float_layers=recipe.float_layers)
-    specs = _FakeSpecs(recipe=recipe, ranges={item.name: item for item in ranges})
+    specs = _FakeSpecs(recipe=recipe, ranges={item.name: item for item in ranges}, still=still)
     quantizer = PlannedQuantizer(lambda _graph, _plan: specs, float_layers=recipe.float_layers)
     points = {node.name: point.name for point in found.points for node in point.nodes}
     around = {node.name: names for node, names in points_of(found).items()}

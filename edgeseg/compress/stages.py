@@ -104,9 +104,12 @@ class PruneStage(Change):
 class EqualizeStage(Change):
     """Cross-layer equalization: the same answers, from channels that int8 rounds more alike; see
     `edgeseg.compress.equalize`.
+
+    With `picture`, the picture's three channels are among them: see `edgeseg.compress.picture`.
     """
 
     balance: float = 0.5
+    picture: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.balance <= 1:

@@ -9,6 +9,10 @@ DType = Literal["uint8", "int8", "int32", "int64", "float16", "float32"]
 Layout = Literal["NCHW", "NHWC", "NHW"]
 Role = Literal["image", "logits", "labels"]
 
+LARGEST_BYTE = 255
+BYTE_TOLERANCE = 1e-3
+"""How far from a whole number a mean may lie, in pixel values, and still be a byte."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:
@@ -48,6 +52,20 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     in_graph: bool = True
+
+    @property
+    def byte_ends(self) -> tuple[float, float] | None:
+        """(low, high) of normalised pictures where int8 between them has the steps of the bytes themselves, else None.
+
+        For that all channels share one mean and deviation, and the mean is a byte, so that zero is one.
+        """
+        if len({*self.mean}) > 1 or len({*self.std}) > 1:
+            return None
+        black = -self.mean[0] / self.std[0]
+        middle = self.mean[0] / self.scale
+        if abs(middle - round(middle)) > BYTE_TOLERANCE or not 0 <= round(middle) <= LARGEST_BYTE:
+            return None
+        return black, black + LARGEST_BYTE * self.scale / self.std[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeseg.calibration import Selection, open_source, select
 from edgeseg.core.quantization import Ranges
+from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.head import check_preprocess, picture_spec
 from edgeseg.models.checkpoint import Checkpoint
@@ -60,24 +61,30 @@ def calibrate(
         on_progress=on_progress,
     )
     return Calibrated(
-        ranges=observe(graph, chosen, weights_sha256=checkpoint.spec.weights_sha256), findings=chosen.findings
+        ranges=observe(graph, chosen, spec=checkpoint.spec), findings=chosen.findings
     )
 
 
-def observe(graph: GraphModule, chosen: Selection, *, weights_sha256: str) -> Ranges:
+def observe(graph: GraphModule, chosen: Selection, *, spec: ModelSpec) -> Ranges:
     """Return the ranges of a float deployment graph on the chosen pictures; see `observing` for the method.
 
     The last point, the logits, keeps its lowest and highest value: clipping there would change labels for nothing.
+    Pictures whose bytes can be int8's steps as they are keep those.
     """
     from edgeseg.export.observing import OBSERVER, observe_points
-    from edgeseg.export.points import plan
+    from edgeseg.export.points import PICTURE, plan
 
     found = plan(graph)
+    ends = spec.preprocess.byte_ends
     observed = observe_points(
-        graph, lambda: iter(chosen.tensors), plan=found, exact=tuple(point.name for point in found.points[-1:])
+        graph,
+        lambda: iter(chosen.tensors),
+        plan=found,
+        exact=tuple(point.name for point in found.points[-1:]),
+        known={} if ends is None else {PICTURE: ends},
     )
     return Ranges(
-        weights_sha256=weights_sha256,
+        weights_sha256=spec.weights_sha256,
         observer=OBSERVER,
         ranges=observed,
         calibration=chosen.calibration,

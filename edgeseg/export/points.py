@@ -43,6 +43,9 @@ FLAT_BEYOND: dict[OpOverload, tuple[float, float]] = {
 
 ANY = (float("-inf"), float("inf"))
 
+PICTURE = ":permute"
+"""The name of the point that normalised pictures are."""
+
 # Neither float nor int8: they move numbers, convert types or check.
 MOVING = (
     aten.permute.default,
