@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import onnx
 
 SHIFT = 128
+NORMALISING = ("Transpose", "Add", "Mul", "Cast")
+"""What a picture's byte passes before it is quantized, from behind."""
+BYTE_TOLERANCE = 0.01
+"""Of a step: what float32 makes of a whole number on this way."""
 CONVOLUTIONS = ("Conv", "Gemm")
 
 
@@ -62,6 +66,7 @@ def fit_for_onnxruntime(model: onnx.ModelProto) -> None:
     editor = Editor(graph=model.graph).index()
     _pool_by_average(editor)
     _shift_to_uint8(editor)
+    _take_bytes(editor)
     _drop_repeated_pairs(editor)
     _quantize_biases(editor)
     drop_unused(model.graph)
@@ -78,6 +83,40 @@ def _shift_to_uint8(editor: Editor) -> None:
         if zero_point.dtype == np.int8:
             shifted = (zero_point.astype(np.int16) + SHIFT).astype(np.uint8)
             node.input[2] = editor.constant(shifted, name=f"{node.name}.zero_point")
+
+
+def _take_bytes(editor: Editor) -> None:
+    """Let the first layers read the picture's bytes, where normalising and quantizing gives every byte its own step
+    again (`Preprocess.byte_ends`): nothing is then computed at the picture's full size.
+    """
+    for quantize in [node for node in editor.graph.node if node.op_type == "QuantizeLinear"]:
+        chain = _from_picture(editor, quantize)
+        if chain and _keeps_bytes(editor, quantize, multiply=chain[2], add=chain[1]):
+            transpose = chain[0]
+            transpose.input[0] = editor.graph.input[0].name
+            for reader in editor.graph.node:
+                for index, value in enumerate(reader.input):
+                    reader.input[index] = transpose.output[0] if value == quantize.output[0] else value
+            editor.graph.node.remove(quantize)
+
+
+def _from_picture(editor: Editor, quantize: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Return the nodes that normalise the picture, from behind; none where something else is quantized."""
+    found: list[onnx.NodeProto] = []
+    for op_type in NORMALISING:
+        before = editor.source((found or [quantize])[-1].input[0], op_type)
+        if before is None:
+            return []
+        found.append(before)
+    return found if found[-1].input[0] == editor.graph.input[0].name else []
+
+
+def _keeps_bytes(editor: Editor, quantize: onnx.NodeProto, *, multiply: onnx.NodeProto, add: onnx.NodeProto) -> bool:
+    """Return whether black and white, and so all between, come out as the steps of their own numbers."""
+    factor, offset = (editor.values[node.input[1]].astype(np.float64) for node in (multiply, add))
+    scale, zero_point = float(editor.values[quantize.input[1]]), float(editor.values[quantize.input[2]])
+    ends = [(byte * factor + offset) / scale + zero_point - byte for byte in (0, 255)]
+    return all(bool(np.all(np.abs(end) < BYTE_TOLERANCE)) for end in ends)
 
 
 def _drop_repeated_pairs(editor: Editor) -> None:

@@ -12,8 +12,8 @@ from torch import nn
 
 from edgeseg.compress.budget import Budget
 from edgeseg.compress.equalize import equalize
-from edgeseg.compress.picture import share_normalisation
 from edgeseg.compress.importance import Batch
+from edgeseg.compress.picture import share_normalisation
 from edgeseg.compress.prune import Measure, Pruned, prune
 from edgeseg.compress.recalibrate import recalibrate
 from edgeseg.compress.recipe import StageRecipe

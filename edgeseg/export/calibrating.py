@@ -60,9 +60,7 @@ def calibrate(
         seed=seed,
         on_progress=on_progress,
     )
-    return Calibrated(
-        ranges=observe(graph, chosen, spec=checkpoint.spec), findings=chosen.findings
-    )
+    return Calibrated(ranges=observe(graph, chosen, spec=checkpoint.spec), findings=chosen.findings)
 
 
 def observe(graph: GraphModule, chosen: Selection, *, spec: ModelSpec) -> Ranges:
