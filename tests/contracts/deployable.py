@@ -17,7 +17,7 @@ from edgeseg.data.streets import CLASSES, PALETTE
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.head import picture_spec
 from edgeseg.export.observing import observe_points
-from edgeseg.export.points import plan
+from edgeseg.export.points import PICTURE, plan
 from edgeseg.models import build
 from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.pixels import prepare
@@ -52,7 +52,9 @@ def ranges(checkpoint: Checkpoint) -> Ranges:
     """Return ranges observed on four streets."""
     graph = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
     tensors = pictures(checkpoint.spec)
-    observed = observe_points(graph, lambda: iter(tensors), plan=plan(graph))
+    ends = checkpoint.spec.preprocess.byte_ends
+    known = {} if ends is None else {PICTURE: ends}
+    observed = observe_points(graph, lambda: iter(tensors), plan=plan(graph), known=known)
     calibration = CalibrationSet(
         source="streets:4", split="train", item_ids=("a", "b", "c", "d"), selection="all", seed=0,
         class_pixels=(1,) * len(CLASSES), preprocess_sha256=preprocess_sha256(checkpoint.spec.preprocess), sha256="0",

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from contracts.deployable import deployable, pictures
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.fitting import affine
-from edgeseg.export.observing import BINS, Histogram, least_error_range, observe_points
-from edgeseg.export.points import plan, useful_span
+from edgeseg.export.observing import ABSOLUTE, BINS, Histogram, least_error_range, observe_points
+from edgeseg.export.points import PICTURE, plan, useful_span
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,50 @@ def test_a_lone_outlier_is_clipped_and_a_flat_histogram_is_not() -> None:
     low, high = least_error_range(Histogram(low=0.0, high=10.0, counts=counts))
     assert low == 0.0
     assert 4.9 < high < 10.0
+
+
+def test_the_absolute_error_cuts_off_what_the_squared_one_keeps() -> None:
+    counts = np.zeros(BINS)
+    counts[: BINS // 100] = 1000.0
+    counts[-1] = 5.0
+    found = Histogram(low=0.0, high=100.0, counts=counts)
+    assert least_error_range(found)[1] > 90.0
+    assert least_error_range(found, power=ABSOLUTE)[1] < 10.0
+
+
+@pytest.mark.parametrize(("peaks", "most"), [(True, 10.0), (False, 110.0)])
+def test_a_few_peaks_do_not_cost_the_others_their_steps_where_the_labels_say_so(peaks: bool, most: float) -> None:
+    """Two classes told apart by values around 0.1: in steps of 100 / 255 they would be one."""
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            doubled = self.made(x.permute(0, 3, 1, 2))
+            return self.read(doubled).permute(0, 2, 3, 1)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.made, self.read = nn.Conv2d(3, 1, 1, bias=False), nn.Conv2d(1, 2, 1)
+            with torch.no_grad():
+                self.made.weight.copy_(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1))
+                self.read.weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+                self.read.bias.copy_(torch.tensor([-0.1, 0.1]))
+
+    torch.manual_seed(0)
+    x = torch.zeros(1, 64, 64, 3)
+    x[..., 0] = 0.2 * torch.rand(64, 64) if peaks else 100.0 * torch.rand(64, 64)
+    if peaks:
+        x[0, 0, :2, 0] = 100.0
+    graph = torch.export.export(Net().eval(), (x,)).module()
+    assert isinstance(graph, GraphModule)
+    found = {item.name: item for item in observe_points(graph, lambda: iter([x.numpy()]), plan=plan(graph))}
+    assert found["made:conv2d"].high < most
+    assert found["made:conv2d"].high > (0.15 if peaks else 90.0)
+
+
+def test_known_ranges_are_taken(graph: GraphModule, spec: ModelSpec) -> None:
+    found, tensors = plan(graph), pictures(spec, count=1)
+    observed = observe_points(graph, lambda: iter(tensors), plan=found, known={PICTURE: (-7.0, 9.0)})
+    assert [(item.low, item.high) for item in observed if item.name == PICTURE] == [(-7.0, 9.0)]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-1.0, 3.0), (2.0, 5.0), (-4.0, -1.0), (0.0, 0.0)])
