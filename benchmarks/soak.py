@@ -215,14 +215,13 @@ def main() -> int:
     parser.add_argument("--samples", type=Path, help="write the samples there, a JSON object a line")
     options = parser.parse_args()
     start_s, done = time.monotonic(), threading.Event()
-    with open_camera(options.source) as first:
-        picture = next(iter(first.frames())).image
-
     # The samples lie in a file, not in the memory that they measure.
     with (
         options.samples.open("w+") if options.samples else tempfile.TemporaryFile("w+") as kept,
         load(options.artifact, threads=options.threads) as session,
     ):
+        with open_camera(options.source) as first:
+            picture = next(iter(first.frames())).image
         probe = Probe(session, picture)
 
         def watch() -> None:

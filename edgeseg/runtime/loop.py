@@ -21,13 +21,7 @@ from edgeseg.errors import EdgesegError, InputError
 from edgeseg.runtime.handover import Handover, QueueState
 from edgeseg.runtime.hud import Hud
 from edgeseg.runtime.overlap import InferenceLine
-from edgeseg.runtime.process import (
-    cores_left_to_engine,
-    ending_signals,
-    make_way,
-    quick_thread_switches,
-    share_one_heap,
-)
+from edgeseg.runtime.process import cores_left_to_engine, ending_signals, make_way, quick_thread_switches
 from edgeseg.runtime.reader import Reader, Readers
 from edgeseg.runtime.session import Session
 from edgeseg.runtime.sinks import LabelCallback, Sink, View
@@ -117,7 +111,6 @@ def run(
         stuck_s=stuck_s,
         notify=on_notice or _log.warning,
     )
-    share_one_heap()
     try:
         with (
             quick_thread_switches(),

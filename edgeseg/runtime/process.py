@@ -1,4 +1,4 @@
-"""What the loop sets for the whole process: heaps, for good; thread switches, OpenCV's cores and signals for a while."""
+"""What is set for the whole process: heaps, for good; thread switches, OpenCV's cores and signals while a loop runs."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from edgeseg.core.protocols import Engine, EngineSession, OverlappingSession
 from edgeseg.core.spec import TensorSpec
 from edgeseg.errors import ArtifactError, EdgesegError, InputError
 from edgeseg.runtime.choice import choose_engine, choose_threads
+from edgeseg.runtime.process import share_one_heap
 
 T = TypeVar("T")
 
@@ -22,7 +23,8 @@ def load(folder: Path | str, *, engine: str | None = None, threads: int | None =
     """Return a session on the artifact in `folder`, every checksum verified.
 
     Without `engine`, the manifest's own engine runs it, or the first other one installed here that knows the format.
-    Without `threads`, those of the artifact's target, or the cores of this machine up to four.
+    Without `threads`, those of the artifact's target, or the cores of this machine up to four. From the first session
+    on, new threads share the heaps that are there (`share_one_heap`).
 
     Raises:
         ArtifactError: not an artifact, or an altered, truncated or missing file.
@@ -30,6 +32,7 @@ def load(folder: Path | str, *, engine: str | None = None, threads: int | None =
         UnsupportedError: the engine does not run this format.
         MissingDependency: the engine's library is not installed.
     """
+    share_one_heap()
     artifact = open_artifact(folder)
     chosen = choose_engine(artifact.manifest, name=engine)
     count = choose_threads(artifact.manifest, engine=chosen.name, threads=threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,40 @@ def test_a_signal_after_openvino_sessions_that_ended_in_the_order_of_their_begin
     command = [sys.executable, "-c", code, str(artifact)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+HEAPS = """
+import ctypes, sys, threading
+libc = ctypes.CDLL(None)
+libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p
+def heaps():
+    out = libc.fopen(b"heaps.xml", b"w")
+    libc.malloc_info(0, ctypes.c_void_p(out))
+    libc.fclose(ctypes.c_void_p(out))
+    return open("heaps.xml").read().count("<heap nr")
+meet = threading.Barrier(6)
+def take():
+    libc.malloc(3000)
+    meet.wait()
+import edgeseg.runtime
+session = edgeseg.runtime.load(sys.argv[1], threads=1) if len(sys.argv) > 1 else None
+before = heaps()
+threads = [threading.Thread(target=take) for _ in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(heaps() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps of threads are glibc's")
+def test_threads_share_the_heaps_that_are_there_once_a_session_is_open(folder: Path, tmp_path: Path) -> None:
+    def grown(*arguments: str) -> int:
+        command = [sys.executable, "-c", HEAPS, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert grown() >= 2
+    assert grown(str(folder)) == 0
 
 
 def test_where_the_engine_works_at_one_alone_start_does_so_too(folder: Path) -> None:
