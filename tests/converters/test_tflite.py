@@ -111,15 +111,18 @@ def test_every_op_of_fast_scnn_but_normalisation_is_int8(int8: Made) -> None:
 
 def test_int8_answers_as_the_int8_program_does(checkpoint: Checkpoint, int8: Made) -> None:
     exported, conversion, content = int8
-    tensor = pictures(checkpoint.spec, first=50, count=1)[0]
-    stored, wanted = run(content, tensor), ask(exported.program, tensor)
     output = conversion.output
-    assert stored.dtype == np.int8
     assert output.dtype == "int8"
     assert output.scale is not None
     assert output.zero_point is not None
-    answer = (stored.astype(np.float32) - output.zero_point) * output.scale
-    assert np.corrcoef(answer.ravel(), wanted.ravel())[0, 1] > 0.97
+    alike = []
+    # Of an untrained net: one step of rounding goes far, on one picture further than on another.
+    for tensor in pictures(checkpoint.spec, first=50, count=8):
+        stored, wanted = run(content, tensor), ask(exported.program, tensor)
+        assert stored.dtype == np.int8
+        answer = (stored.astype(np.float32) - output.zero_point) * output.scale
+        alike.append(np.corrcoef(answer.ravel(), wanted.ravel())[0, 1])
+    assert np.mean(alike) > 0.97
 
 
 def test_scales_in_the_file_are_those_of_the_ranges(int8: Made, observed: Ranges) -> None:

@@ -228,11 +228,11 @@ def test_a_lost_source_is_told_and_waiting_for_it_is_no_stall(artifact: Path) ->
                 server.kill()
                 threading.Timer(1.5, server.start).start()
                 told.append("pulled")
-            return "is back" not in told[-1]
+            return not any("is back" in line for line in told)  # a stall elsewhere may be told behind it
 
         result = run(session, camera, stuck_s=0.5, on_labels=pull_the_plug, on_notice=told.append)
-    assert "Connecting again" in told[1]
-    assert "is back" in told[-1]
+    assert any("Connecting again" in line for line in told)
+    assert any("is back" in line for line in told)
     assert not any(stall.stage == "capture" for stall in result.stalls)
     assert result.reconnects == 1
     assert result.trouble == ""
