@@ -114,7 +114,7 @@ def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
         if user in seen:
             continue
         seen.add(user)
-        if user.target is aten.conv2d.default and user.args[0] is node and takes_factors(user):
+        if user.target is aten.conv2d.default and user.args[0] is node and _takes_factors(user):
             found.append(user)
         elif user.target in HOMOGENEOUS or (user.target is PRODUCT and _gated(user, by=node)):
             below = _readers(user, seen=seen)
@@ -126,7 +126,7 @@ def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
     return found
 
 
-def takes_factors(convolution: Node) -> bool:
+def _takes_factors(convolution: Node) -> bool:
     """Return whether each input channel has weights of its own: no groups, or one group a channel."""
     groups = _arguments(convolution)["groups"]
     weight = _weight(convolution)

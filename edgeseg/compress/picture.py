@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from edgeseg.compress.equalize import convolution_at, convolution_path, norm_behind, takes_factors
+from edgeseg.compress.equalize import convolution_at, convolution_path, norm_behind
 from edgeseg.compress.qat_net import float_graph
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
@@ -29,7 +29,7 @@ def share_normalisation(net: nn.Module, *, spec: ModelSpec) -> ModelSpec:
     is another colour now: by less than a tenth of the channel's deviation for the usual means.
 
     Raises:
-        InputError: something else than convolutions reads the picture.
+        InputError: something else than convolutions over all its channels reads the picture.
     """
     rule = spec.preprocess
     if rule.byte_ends is not None:
@@ -49,12 +49,13 @@ def share_normalisation(net: nn.Module, *, spec: ModelSpec) -> ModelSpec:
 def _readers(net: nn.Module, *, size: tuple[int, int]) -> list[str]:
     (picture,) = (node for node in float_graph(net, size=size).graph.nodes if node.op == "placeholder")
     found = _behind(picture)
-    if not found or any(node.target is not aten.conv2d.default or not takes_factors(node) for node in found):
+    paths = [convolution_path(node) for node in found if node.target is aten.conv2d.default]
+    if not paths or len(paths) < len(found) or any(convolution_at(net, path).groups > 1 for path in paths):
         raise InputError(
-            "Something else than convolutions reads this net's picture, so its channels cannot share a mean. Leave "
-            "picture = true out of the equalize stage."
+            "Something else than convolutions over all channels reads this net's picture; these cannot share a mean. "
+            "Leave picture = true out of the equalize stage."
         )
-    return [convolution_path(node) for node in found]
+    return paths
 
 
 def _add(net: nn.Module, path: str, more: Tensor) -> None:
@@ -70,5 +71,4 @@ def _add(net: nn.Module, path: str, more: Tensor) -> None:
 
 def _behind(node: Node) -> list[Node]:
     """Return what reads a node, through what only moves numbers."""
-    users = [user for user in node.users if user.target is not aten._assert_tensor_metadata.default]
-    return [found for user in users for found in (_behind(user) if user.target in MOVING else [user])]
+    return [found for user in node.users for found in (_behind(user) if user.target in MOVING else [user])]

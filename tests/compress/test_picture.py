@@ -71,8 +71,9 @@ def test_with_padding_only_the_border_differs() -> None:
     assert 1e-4 * before.abs().max() < change.max() < 0.2 * before.abs().max()
 
 
-def test_a_net_that_pools_its_picture_is_refused() -> None:
-    net = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(3, 2, 1)).eval()
+@pytest.mark.parametrize("first", [nn.AvgPool2d(2), nn.Conv2d(3, 3, 3, groups=3)], ids=["pool", "depthwise"])
+def test_a_net_that_reads_its_picture_otherwise_is_refused(first: nn.Module) -> None:
+    net = nn.Sequential(first, nn.Conv2d(3, 2, 1)).eval()
     with pytest.raises(InputError, match="Something else than convolutions"):
         share_normalisation(net, spec=deployable(size=(32, 32)).spec)
 
