@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg.compress.gates import check_gates
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
 from edgeseg.compress.stages import (
+    GatesStage,
     Job,
     LotteryStage,
     PruneStage,
     QatStage,
+    Settings,
     SparsifyStage,
     SwapStage,
     stage_kind,
@@ -62,10 +66,13 @@ def check_start(recipe: PipelineRecipe) -> Start:
                 f"{', '.join(found.classes)}. Compress a checkpoint that was trained on the data's classes."
             )
     checkpoint = load_checkpoint(path, size=recipe.size)
-    pruned, net, coming = False, checkpoint.net, checkpoint.spec
+    net, coming = checkpoint.net, checkpoint.spec
+    before: list[Settings] = []
     for stage in recipe.stages:
-        _check_stage(stage, spec=coming, pictures=len(data), pruned=pruned)
-        pruned = pruned or isinstance(stage.settings, PruneStage)
+        _check_stage(stage, spec=coming, pictures=len(data), before=before)
+        before.append(stage.settings)
+        if isinstance(stage.settings, GatesStage):
+            check_gates(net)
         if isinstance(stage.settings, SwapStage):
             net, coming = swapped(net, spec=coming, name=stage.settings.architecture)
     _check_layers(recipe, checkpoint.net)
@@ -110,11 +117,11 @@ def _joined(first: str, second: str) -> str:
     return " AND ".join(known)
 
 
-def _check_stage(stage: StageRecipe, *, spec: ModelSpec, pictures: int, pruned: bool) -> None:
+def _check_stage(stage: StageRecipe, *, spec: ModelSpec, pictures: int, before: Sequence[Settings]) -> None:
     if stage_kind(stage.kind).trains and stage.training.run.batch > pictures:
         raise InputError(f"run.batch is {stage.training.run.batch}, but there are only {pictures} training pictures.")
     if isinstance(stage.settings, LotteryStage):
-        _check_rewind(stage.settings.rewind, spec=spec, pruned=pruned)
+        _check_rewind(stage.settings.rewind, spec=spec, before=before)
     teachers = teaching(stage.settings)
     if teachers is not None:
         from edgeseg.compress.teacher import check_teachers
@@ -122,15 +129,18 @@ def _check_stage(stage: StageRecipe, *, spec: ModelSpec, pictures: int, pruned: 
         check_teachers(teachers, classes=spec.classes)
 
 
-def _check_rewind(name: str, *, spec: ModelSpec, pruned: bool) -> None:
+def _check_rewind(name: str, *, spec: ModelSpec, before: Sequence[Settings]) -> None:
     """Raise `InputError` for a checkpoint to rewind to that is another net than the one that comes to the stage."""
     found = read_spec(resolve_model(name))
-    # How wide a prune stage leaves the net shows only when it runs: neither whole nor as it started.
+    # How wide a prune stage leaves the net, and without which gates a gates stage does, shows only when they run:
+    # neither as it started nor whole.
+    pruned, folded = (any(isinstance(item, kind) for item in before) for kind in (PruneStage, GatesStage))
     fits = found.channels not in ((), spec.channels) if pruned else found.channels == spec.channels
-    if found.architecture != spec.architecture or not fits:
+    same = found.bypassed not in ((), spec.bypassed) if folded else found.bypassed == spec.bypassed
+    if found.architecture != spec.architecture or not fits or not same:
         raise InputError(
-            f'rewind = "{name}": is of another architecture or of other widths than the net that comes to the lottery '
-            "stage. Give a checkpoint that this net was trained from."
+            f'rewind = "{name}": is of another architecture, of other widths or with other gates than the net that '
+            "comes to the lottery stage. Give a checkpoint that this net was trained from."
         )
 
 

@@ -12,12 +12,13 @@ from torch import nn
 
 from edgeseg.compress.budget import Budget
 from edgeseg.compress.equalize import equalize
+from edgeseg.compress.gates import fold_gates
 from edgeseg.compress.importance import Batch
 from edgeseg.compress.picture import share_normalisation
 from edgeseg.compress.prune import Measure, Pruned, prune
 from edgeseg.compress.recalibrate import recalibrate
 from edgeseg.compress.recipe import StageRecipe
-from edgeseg.compress.stages import Change, Clock, EqualizeStage, Job, PruneStage, SwapStage
+from edgeseg.compress.stages import Change, Clock, EqualizeStage, GatesStage, Job, PruneStage, SwapStage
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.records import encode
@@ -65,6 +66,22 @@ def equalize_stage(job: Job) -> None:
     links = equalize(net, [pictures for pictures, _ in batches], size=job.size, balance=settings.balance)
     outcome = {"equalize": encode(settings), "links": encode(links)}
     spec = share_normalisation(net, spec=checkpoint.spec) if settings.picture else checkpoint.spec
+    _keep(job, checkpoint, net=net, spec=spec, data=data, outcome=outcome)
+
+
+def gates_stage(job: Job) -> None:
+    """Write a stage's parent with constant gates folded, with its score on the validation split.
+
+    Raises as `edgeseg.compress.gates.fold_gates`.
+    """
+    settings = job.stage.settings
+    assert isinstance(settings, GatesStage)
+    checkpoint = load_checkpoint(job.parent, size=job.size)
+    data = _training(job)
+    batches = _batches(_samples(data, settings), spec=checkpoint.spec)
+    net, pictures = checkpoint.net, [pictures for pictures, _ in batches]
+    spec, losses = fold_gates(net, pictures, spec=checkpoint.spec, agreement=settings.agreement)
+    outcome = {"gates": encode(settings), "losses": encode(losses)}
     _keep(job, checkpoint, net=net, spec=spec, data=data, outcome=outcome)
 
 

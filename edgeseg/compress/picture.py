@@ -26,7 +26,7 @@ def share_normalisation(net: nn.Module, *, spec: ModelSpec) -> ModelSpec:
     """Change `net` in place to read pictures of one mean and deviation, and return the spec that says so.
 
     Away from the picture's border it answers as before. There a convolution's padding, zero, stands for the mean, which
-    is another colour now: by less than a tenth of the channel's deviation for the usual means.
+    is another colour now: by less than a fifth of the channel's deviation for the usual means.
 
     Raises:
         InputError: something else than convolutions over all its channels reads the picture.

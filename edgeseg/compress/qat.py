@@ -22,7 +22,7 @@ from edgeseg.core.quantization import RANGES_FILE, Range, Ranges, read_ranges
 from edgeseg.core.records import encode
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
-from edgeseg.models import Checkpoint, build, resolve_model, save_checkpoint
+from edgeseg.models import Checkpoint, build_spec, resolve_model, save_checkpoint
 from edgeseg.train.method import Method
 from edgeseg.train.recipe import Recipe
 from edgeseg.train.start import start_net
@@ -78,7 +78,7 @@ class Qat(Method):
             float_layers=self.recipe.float_layers,
             ranges=tuple(_trained(item, trained) for item in self._start.ranges),
         )
-        plain = build(spec.architecture, classes=len(spec.classes), size=spec.size, channels=spec.channels)
+        plain = build_spec(spec)
         save_checkpoint(
             folder,
             net=unfolded(plain, quant.weights()),

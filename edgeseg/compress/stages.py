@@ -128,6 +128,21 @@ class SwapStage(Change):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatesStage(Change):
+    """Squeeze-and-excite gates that hardly vary become weights, while `agreement` of the labels stay.
+
+    See `edgeseg.compress.gates`.
+    """
+
+    agreement: float = 0.99
+
+    def __post_init__(self) -> None:
+        if not 0 < self.agreement <= 1:
+            raise ValueError("agreement is the share of labels that stay, above 0 to 1.")
+        Change.__post_init__(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QatStage(QatRecipe):
     """Quantization-aware training, with teachers where `distill` names them."""
 
@@ -159,7 +174,17 @@ class LotteryStage(SparsifyStage):
     rewind: str
 
 
-Settings = PruneStage | SwapStage | EqualizeStage | FineTune | DistillRecipe | QatStage | SparsifyStage | LotteryStage
+Settings = (
+    PruneStage
+    | SwapStage
+    | GatesStage
+    | EqualizeStage
+    | FineTune
+    | DistillRecipe
+    | QatStage
+    | SparsifyStage
+    | LotteryStage
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +254,12 @@ def _swap(job: Job) -> None:
     swap_stage(job)
 
 
+def _gates(job: Job) -> None:
+    from edgeseg.compress.cutting import gates_stage
+
+    gates_stage(job)
+
+
 def _equalize(job: Job) -> None:
     from edgeseg.compress.cutting import equalize_stage
 
@@ -241,6 +272,8 @@ STAGES = (
         change=_prune,
     ),
     StageKind(name="swap", settings=SwapStage, does="the same layers with other activations", tables=(), change=_swap),
+    StageKind(name="gates", settings=GatesStage, does="constant squeeze-and-excite gates become weights", tables=(),
+              change=_gates),
     StageKind(name="equalize", settings=EqualizeStage, does="even out channels for int8; same answers", tables=(),
               change=_equalize),
     StageKind(name="finetune", settings=FineTune, does="train on labels", method=_fine_tune),

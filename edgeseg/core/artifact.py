@@ -19,7 +19,13 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 # Fields that the first manifests did not have. Where they are empty they are left out of the manifest's hash, so that
 # artifacts made before them stay intact.
-LATER = (("spec", "channels"), ("lineage", "steps"), ("calibration", "statistics"), ("", "temperature"))
+LATER = (
+    ("spec", "channels"),
+    ("spec", "bypassed"),
+    ("lineage", "steps"),
+    ("calibration", "statistics"),
+    ("", "temperature"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

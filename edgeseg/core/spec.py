@@ -94,6 +94,7 @@ class ModelSpec:
     `inputs` and `outputs` describe the network itself (normalised float pixels to logits at `output_stride`); an
     artifact's own tensors stand in its manifest. `notice` is what the licence asks to be shown with every use.
     `channels` holds the layers that are narrower than the architecture's own: empty, unless the net was pruned.
+    `bypassed` names the modules that hand on what they are given: gates that were constant and stand in weights now.
     """
 
     name: str
@@ -109,6 +110,7 @@ class ModelSpec:
     licence: str
     notice: str = ""
     channels: tuple[LayerChannels, ...] = ()
+    bypassed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.classes):

@@ -16,7 +16,7 @@ from edgeseg.export.folding import fold_batch_norms, simplify
 from edgeseg.export.golden import float_answer, golden_picture
 from edgeseg.export.head import Deployed, Output, answer_spec, check_preprocess, picture_spec
 from edgeseg.export.onnx_file import write_onnx
-from edgeseg.models import build
+from edgeseg.models import build_spec
 from edgeseg.models.checkpoint import Checkpoint, at_size
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class _Programs:
 
 def deploy(checkpoint: Checkpoint, *, spec: ModelSpec, output: Output) -> Deployed:
     """Return the float deployment module of the checkpoint's weights at the size of `spec`, batch norms folded."""
-    net = build(spec.architecture, classes=len(spec.classes), size=spec.size, channels=spec.channels)
+    net = build_spec(spec)
     net.load_state_dict(checkpoint.net.state_dict())
     plain = simplify(fold_batch_norms(net))
     deployed = Deployed(plain, preprocess=spec.preprocess, width=spec.size[1], output=output)

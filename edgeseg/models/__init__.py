@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeseg.models.architecture import Architecture, architecture, architectures, build, without_aux
+from edgeseg.models.architecture import Architecture, architecture, architectures, build, build_spec, without_aux
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgeseg.models.cost import Cost, cost
 from edgeseg.models.encoder import EncoderLoad, load_encoder
@@ -17,6 +17,7 @@ __all__ = [
     "architecture",
     "architectures",
     "build",
+    "build_spec",
     "bundled",
     "channels_of",
     "cost",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.core import registry
+from edgeseg.core.names import suggestion
 from edgeseg.core.spec import LayerChannels, ModelSpec
 from edgeseg.errors import CheckpointError, InputError, MissingDependency
 
@@ -54,11 +55,18 @@ def architectures() -> tuple[str, ...]:
 
 
 def build(
-    name: str, *, classes: int, size: tuple[int, int], aux: bool = False, channels: tuple[LayerChannels, ...] = ()
+    name: str,
+    *,
+    classes: int,
+    size: tuple[int, int],
+    aux: bool = False,
+    channels: tuple[LayerChannels, ...] = (),
+    bypassed: tuple[str, ...] = (),
 ) -> nn.Module:
     """Return a net with fresh weights, in training mode; `size` is (height, width) of its input in pixels.
 
     `channels` are a pruned net's layers that differ from the architecture's own; auxiliary heads follow them.
+    `bypassed` are modules in whose place an identity stands.
 
     In training mode with `aux` it returns a tuple (logits, *aux logits), otherwise logits alone,
     (N, classes, H / output_stride, W / output_stride). Weights do not depend on the size and load across sizes.
@@ -66,18 +74,48 @@ def build(
     Raises:
         UnknownName: no such architecture.
         InputError: fewer than one class, or a size that is not a positive multiple of the architecture's own.
-        CheckpointError: `channels` that do not belong to the architecture or to each other.
+        CheckpointError: `channels` that do not belong to the architecture or to each other, or no such module.
     """
     chosen = architecture(name)
     if classes < 1:
         raise InputError(f"{name}: {classes} classes; at least one is needed.")
     check_size(size, multiple=chosen.size_multiple, name=name)
     net = chosen.build(classes=classes, size=size, aux=aux)
+    for module in bypassed:
+        bypass(net, module)
     if channels:
         from edgeseg.models.narrow import narrow
 
         narrow(net, channels, size=size)
     return net
+
+
+def build_spec(spec: ModelSpec, *, aux: bool = False) -> nn.Module:
+    """Return the net that `spec` describes, as `build` does, which also says what is raised."""
+    return build(
+        spec.architecture,
+        classes=len(spec.classes),
+        size=spec.size,
+        aux=aux,
+        channels=spec.channels,
+        bypassed=spec.bypassed,
+    )
+
+
+def bypass(net: nn.Module, name: str) -> None:
+    """Put an identity in the place of a module, in the net itself.
+
+    Raises:
+        CheckpointError: the net has no such module.
+    """
+    from torch import nn
+
+    modules = {path for path, _ in net.named_modules() if path}
+    if name not in modules:
+        near = suggestion(name, modules)
+        raise CheckpointError(f'bypassed: {type(net).__name__} has no module "{name}".{near}')
+    parent, _, own = name.rpartition(".")
+    setattr(net.get_submodule(parent), own, nn.Identity())
 
 
 def swapped(net: nn.Module, *, spec: ModelSpec, name: str) -> tuple[nn.Module, ModelSpec]:
@@ -90,7 +128,7 @@ def swapped(net: nn.Module, *, spec: ModelSpec, name: str) -> tuple[nn.Module, M
     other = architecture(name)
     refusal = InputError(f"{name} has other layers than {spec.architecture}. Swap for one that has the same.")
     try:
-        made = build(name, classes=len(spec.classes), size=spec.size, channels=spec.channels)
+        made = build_spec(dataclasses.replace(spec, architecture=name))
     except CheckpointError:
         raise refusal from None
     own, theirs = ({key: value.shape for key, value in one.state_dict().items()} for one in (net, made))

@@ -13,7 +13,7 @@ from edgeseg.core.files import new_folder, read_json, sha256_of, write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError, RecipeError
-from edgeseg.models.architecture import build, without_aux
+from edgeseg.models.architecture import build_spec, without_aux
 from edgeseg.models.resolve import SPEC_FILE, bundled, resolve_model
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def load_checkpoint(path: Path, *, size: tuple[int, int] | None = None) -> Check
     weights = folder / WEIGHTS_FILE if path.is_dir() else path
     state = _read_weights(weights, expected_sha256=spec.weights_sha256)
     spec = spec if size is None else at_size(spec, size=size)
-    net = build(spec.architecture, classes=len(spec.classes), size=spec.size, channels=spec.channels)
+    net = build_spec(spec)
     _load_state(net, state, weights)
     return Checkpoint(spec=spec, net=net.eval(), folder=folder)
 
@@ -173,5 +173,5 @@ def _load_state(net: nn.Module, state: dict[str, Tensor], weights: Path) -> None
             faults.append(f"{len(keys)} {what}, first {keys[0]}")
     raise CheckpointError(
         f"{weights}: does not fit {type(net).__name__}: {'; '.join(faults)}. "
-        f"Check architecture, classes and channels in {SPEC_FILE}."
+        f"Check architecture, classes, channels and bypassed in {SPEC_FILE}."
     )

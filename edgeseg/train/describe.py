@@ -23,6 +23,7 @@ def model_spec(recipe: Recipe, data: Dataset) -> ModelSpec:
     """
     stride = architecture(recipe.model.name).output_stride
     high, width = recipe.model.size
+    start = read_spec(resolve_model(recipe.model.init)) if recipe.model.init else None
     count = len(data.classes)
     image = TensorSpec(name="image", shape=(1, 3, high, width), dtype="float32", layout="NCHW", role="image")
     logits = TensorSpec(
@@ -41,17 +42,15 @@ def model_spec(recipe: Recipe, data: Dataset) -> ModelSpec:
         weights_sha256="",
         licence=recipe.licence or data.licence,
         notice=recipe.notice,
-        channels=_channels(recipe, classes=count),
+        channels=() if start is None else _channels(start, classes=count, size=recipe.model.size),
+        bypassed=() if start is None else start.bypassed,
     )
 
 
-def _channels(recipe: Recipe, *, classes: int) -> tuple[LayerChannels, ...]:
-    if not recipe.model.init:
-        return ()
-    start = read_spec(resolve_model(recipe.model.init))
+def _channels(start: ModelSpec, *, classes: int, size: tuple[int, int]) -> tuple[LayerChannels, ...]:
     if not start.channels or len(start.classes) == classes:
         return start.channels
-    return for_classes(start.channels, architecture=start.architecture, classes=classes, size=recipe.model.size)
+    return for_classes(start.channels, architecture=start.architecture, classes=classes, size=size)
 
 
 def palette(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:

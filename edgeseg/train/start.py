@@ -10,7 +10,7 @@ from torch import nn
 from edgeseg.core.files import sha256_of
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
-from edgeseg.models import build, load_checkpoint, load_encoder, resolve_model
+from edgeseg.models import build, build_spec, load_checkpoint, load_encoder, resolve_model
 from edgeseg.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -29,13 +29,7 @@ def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str
             f'init = "{recipe.model.init}" is a {checkpoint.spec.architecture}; the recipe trains {recipe.model.name}. '
             "Start from a checkpoint of the same architecture."
         )
-    net = build(
-        recipe.model.name,
-        classes=len(spec.classes),
-        size=recipe.model.size,
-        aux=recipe.loss.aux > 0,
-        channels=spec.channels,
-    )
+    net = build_spec(spec, aux=recipe.loss.aux > 0)
     if recipe.model.encoder:
         path = Path(recipe.model.encoder)
         loaded = load_encoder(net, path)

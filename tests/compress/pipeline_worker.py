@@ -42,7 +42,7 @@ def kill(*_: object, **__: object) -> None:
 
 
 def sitting(recipe: Path, out: Path, place: str) -> None:
-    if place in ("prune", "swap", "equalize"):
+    if place in ("prune", "swap", "gates", "equalize"):
         cutting.evaluate = kill  # type: ignore[assignment]
     compress(
         read_pipeline(recipe),

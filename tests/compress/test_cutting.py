@@ -1,4 +1,4 @@
-"""The stages that change a net at once, `swap` and `equalize`, in a pipeline of their own."""
+"""The stages that change a net at once, `swap`, `gates` and `equalize`, in a pipeline of their own."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ kind = "swap"
 architecture = "lraspp_mobilenet_v3_small_relu"
 pictures = 4
 [[stages]]
+kind = "gates"
+agreement = 0.05
+pictures = 4
+[[stages]]
 kind = "equalize"
 pictures = 4
 """
@@ -50,7 +54,7 @@ def recipe(model: Path | str, *stages: dict[str, object]) -> PipelineRecipe:
 
 
 def written(folder: Path, *, model: Path) -> Path:
-    """Write both stages as a recipe and return its file."""
+    """Write the stages as a recipe and return its file."""
     file = folder / "small.toml"
     file.write_text(TEXT.replace("MODEL", str(model)), encoding="utf-8")
     return file
@@ -74,22 +78,24 @@ def done(model: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionRe
 def test_the_result_is_of_the_other_architecture_with_its_scores(done: CompressionResult, model: Path) -> None:
     assert read_spec(model).architecture == NAME
     assert load_checkpoint(done.checkpoint).spec.architecture == RELU
-    for folder, key in (("01-swap", "swap"), ("02-equalize", "links")):
+    for folder, key in (("01-swap", "swap"), ("02-gates", "losses"), ("03-equalize", "links")):
         account = json.loads((done.checkpoint.parent / folder / "checkpoint" / "training.json").read_text("utf-8"))
         assert account["val"]["images"] > 0
         assert account[key]
+    assert load_checkpoint(done.checkpoint).spec.bypassed
     # With ReLU alone every inner convolution's channels can be evened out; hard-swish parts most of them.
     links = [link["link"] for link in account["links"]]
     assert any("encoder.features.9" in link for link in links)
 
 
-def test_a_run_killed_in_both_stages_ends_with_the_same_bytes(
+def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(
     done: CompressionResult, model: Path, tmp_path: Path
 ) -> None:
     assert done.checkpoint is not None
     file, out = written(tmp_path, model=model), tmp_path / "killed"
-    assert sittings(file, out, "swap", "equalize") == ["swap killed", "equalize killed", "end done"]
-    for name in ("01-swap/checkpoint", "02-equalize/checkpoint", "checkpoint"):
+    places = ("swap", "gates", "equalize")
+    assert sittings(file, out, *places) == [*(f"{place} killed" for place in places), "end done"]
+    for name in ("01-swap/checkpoint", "02-gates/checkpoint", "03-equalize/checkpoint", "checkpoint"):
         left, right = (run / name / "weights.safetensors" for run in (out, done.checkpoint.parent))
         assert left.read_bytes() == right.read_bytes()
 
@@ -114,3 +120,16 @@ def test_an_architecture_that_does_not_fit_is_told_before_any_stage(
         check_start(
             recipe(model, {"kind": "finetune", "run": {"batch": 2}}, {"kind": "swap", "architecture": architecture})
         )
+
+
+def test_a_net_without_gates_is_told_before_any_stage() -> None:
+    with pytest.raises(InputError, match="no squeeze-and-excite gate"):
+        check_start(recipe("fast_scnn:streets", {"kind": "finetune", "run": {"batch": 2}}, {"kind": "gates"}))
+
+
+def test_a_net_without_its_gates_trains_on(done: CompressionResult, tmp_path: Path) -> None:
+    table = {"kind": "finetune", "run": {"batch": 2}, "schedule": {"epochs": 1, "warmup_epochs": 0}, "loss": {"aux": 0.4}}
+    assert done.checkpoint is not None
+    tuned = compress(recipe(done.checkpoint, table), out=tmp_path / "run", command="test")
+    assert tuned.checkpoint is not None
+    assert load_checkpoint(tuned.checkpoint).spec.bypassed == load_checkpoint(done.checkpoint).spec.bypassed

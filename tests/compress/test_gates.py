@@ -1,0 +1,127 @@
+"""Gates that hardly vary become weights: exactly where they are constant, and never beyond the bound."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from compress.small_teacher import SIZE, small_teacher
+from torch import Tensor, nn
+
+from edgeseg.compress.gates import fold_gates
+from edgeseg.data import open_dataset
+from edgeseg.errors import CheckpointError, InputError
+from edgeseg.models import Checkpoint, build_spec, load_checkpoint, resolve_model, save_checkpoint
+from edgeseg.models.mobilenet_v3 import SqueezeExcite
+
+CONSTANT = ("encoder.features.4.block.2", "encoder.features.9.block.2")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Tensor]:
+    """Noise on dark and on bright pictures, in two batches."""
+    noise = torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    return list((noise + torch.linspace(-2, 2, 4).view(4, 1, 1, 1)).split(2))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    """A small net of which two gates give the same factors whatever they see, and the others vary."""
+    loaded = load_checkpoint(
+        small_teacher(tmp_path / "start", classes=open_dataset("streets:2", split="train").classes)
+    )
+    with torch.no_grad():
+        for name, module in loaded.net.named_modules():
+            if isinstance(module, SqueezeExcite):
+                assert module.fc2.bias is not None
+                if name in CONSTANT:
+                    module.fc2.weight.zero_()
+                    module.fc2.bias.copy_(torch.linspace(-1, 1, len(module.fc2.bias)))
+                else:
+                    module.fc2.weight.mul_(40)
+    return loaded
+
+
+def logits(net: nn.Module, pictures: list[Tensor]) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([net(batch) for batch in pictures])
+
+
+def test_constant_gates_go_and_the_answers_stay(checkpoint: Checkpoint, pictures: list[Tensor]) -> None:
+    before = logits(checkpoint.net, pictures)
+    net = copy.deepcopy(checkpoint.net)
+    spec, losses = fold_gates(net, pictures, spec=checkpoint.spec, agreement=1.0)
+    assert set(spec.bypassed) >= set(CONSTANT)
+    assert {loss.gate for loss in losses if loss.folded} == set(spec.bypassed)
+    assert len(losses) == 9
+    assert all(loss.together == 1 for loss in losses if loss.folded)
+    if set(spec.bypassed) == set(CONSTANT):
+        assert torch.allclose(logits(net, pictures), before, rtol=1e-4, atol=1e-4)
+    for name in CONSTANT:
+        assert isinstance(net.get_submodule(name), nn.Identity)
+    assert len(list(net.parameters())) == len(list(checkpoint.net.parameters())) - 4 * len(spec.bypassed)
+
+
+def test_every_gate_that_goes_keeps_the_bound(checkpoint: Checkpoint, pictures: list[Tensor]) -> None:
+    labels = logits(checkpoint.net, pictures).argmax(1)
+    counts = []
+    for bound in (1.0, 0.9, 0.01):
+        net = copy.deepcopy(checkpoint.net)
+        spec, losses = fold_gates(net, pictures, spec=checkpoint.spec, agreement=bound)
+        kept = float((logits(net, pictures).argmax(1) == labels).float().mean())
+        assert kept >= bound
+        # The last that went says what all of them together cost.
+        assert kept == pytest.approx([loss.together for loss in losses if loss.folded][-1], abs=2e-3)
+        counts.append(len(spec.bypassed))
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1] == 9
+
+
+def test_a_net_without_its_gates_is_saved_and_built_again(
+    checkpoint: Checkpoint, pictures: list[Tensor], tmp_path: Path
+) -> None:
+    spec, _ = fold_gates(checkpoint.net, pictures, spec=checkpoint.spec, agreement=0.01)
+    save_checkpoint(tmp_path / "folded", net=checkpoint.net, spec=spec)
+    again = load_checkpoint(tmp_path / "folded")
+    assert again.spec.bypassed == spec.bypassed
+    assert torch.equal(logits(again.net, pictures), logits(checkpoint.net, pictures))
+    assert not any(isinstance(module, SqueezeExcite) for module in again.net.modules())
+    with pytest.raises(InputError, match="no squeeze-and-excite gate with a convolution behind it"):
+        fold_gates(again.net, pictures, spec=again.spec)
+    wrong = dataclasses.replace(spec, bypassed=("encoder.features.4.blok.2",))
+    with pytest.raises(CheckpointError, match=r'no module "encoder.features.4.blok.2".*Did you mean'):
+        build_spec(wrong)
+
+
+def test_a_pruned_gate_takes_its_widths_along(pictures: list[Tensor], tmp_path: Path) -> None:
+    half = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half"), size=SIZE)
+    names = {layer.name for layer in half.spec.channels}
+    assert any(".fc1" in name for name in names)
+    spec, _ = fold_gates(half.net, pictures, spec=half.spec, agreement=0.01)
+    assert not any(layer.name.startswith(tuple(spec.bypassed)) for layer in spec.channels)
+    save_checkpoint(tmp_path / "folded", net=half.net, spec=spec)
+    assert torch.equal(
+        logits(load_checkpoint(tmp_path / "folded").net, pictures),
+        logits(half.net, pictures),
+    )
+
+
+def test_gates_that_all_matter_and_missing_pictures_are_told(checkpoint: Checkpoint, pictures: list[Tensor]) -> None:
+    with pytest.raises(InputError, match="none was given"):
+        fold_gates(checkpoint.net, [], spec=checkpoint.spec)
+    # Two classes, told apart by which of two channels a gate lets through: by how bright the whole picture is.
+    net = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), SqueezeExcite(2), nn.Conv2d(2, 2, 1))
+    with torch.no_grad():
+        for key, parameter in net.named_parameters():
+            parameter.copy_(torch.ones_like(parameter) if "weight" in key else torch.zeros_like(parameter))
+        net.get_parameter("1.fc2.weight").copy_(torch.tensor([[1.0], [-1.0]]).view(2, 1, 1, 1).expand(2, 8, 1, 1))
+        net.get_parameter("2.weight").copy_(torch.eye(2).view(2, 2, 1, 1))
+    bright = [batch.abs() * factor for batch, factor in zip(pictures, (0.0, 1.0), strict=True)]
+    net.get_parameter("2.bias").data.copy_(torch.tensor([0.0, 0.5]))
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(InputError, match=r"No gate can go: with 1 constant \d+\.\d\d % of the labels stay.* Lower it"):
+        fold_gates(net, bright, spec=checkpoint.spec, agreement=1.0)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
