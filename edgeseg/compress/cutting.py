@@ -12,7 +12,7 @@ from torch import nn
 
 from edgeseg.compress.budget import Budget
 from edgeseg.compress.equalize import equalize
-from edgeseg.compress.gates import fold_gates
+from edgeseg.compress.gates import GateLoss, fold_gates
 from edgeseg.compress.importance import Batch
 from edgeseg.compress.picture import share_normalisation
 from edgeseg.compress.prune import Measure, Pruned, prune
@@ -78,11 +78,9 @@ def gates_stage(job: Job) -> None:
     assert isinstance(settings, GatesStage)
     checkpoint = load_checkpoint(job.parent, size=job.size)
     data = _training(job)
-    batches = _batches(_samples(data, settings), spec=checkpoint.spec)
-    net, pictures = checkpoint.net, [pictures for pictures, _ in batches]
-    spec, losses = fold_gates(net, pictures, spec=checkpoint.spec, agreement=settings.agreement)
+    spec, losses = fold_checkpoint(checkpoint, settings, data=data)
     outcome = {"gates": encode(settings), "losses": encode(losses)}
-    _keep(job, checkpoint, net=net, spec=spec, data=data, outcome=outcome)
+    _keep(job, checkpoint, net=checkpoint.net, spec=spec, data=data, outcome=outcome)
 
 
 def swap_stage(job: Job) -> None:
@@ -162,6 +160,15 @@ def prune_checkpoint(
         steer=settings.steer,
         passes=settings.passes,
     )
+
+
+def fold_checkpoint(
+    checkpoint: Checkpoint, settings: GatesStage, *, data: Dataset
+) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
+    """Fold constant gates of a checkpoint's own net, in place, on training pictures of `data`; as `fold_gates`."""
+    batches = _batches(_samples(data, settings), spec=checkpoint.spec)
+    pictures = [taken for taken, _ in batches]
+    return fold_gates(checkpoint.net, pictures, spec=checkpoint.spec, agreement=settings.agreement)
 
 
 def round_to(settings: PruneStage) -> int:

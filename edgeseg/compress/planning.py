@@ -1,7 +1,9 @@
-"""What a pipeline would do: the nets of its stages, pruned for real but not trained, and how long each trains."""
+"""What a pipeline would do: the nets of its stages, changed for real but not trained, and how long each trains."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -9,10 +11,14 @@ from dataclasses import dataclass
 from edgeseg.compress.checking import check_start, open_training
 from edgeseg.compress.pipeline import folder_name
 from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
-from edgeseg.compress.stages import Clock, PruneStage, stage_kind
+from edgeseg.compress.stages import Clock, GatesStage, PruneStage, stage_kind
 from edgeseg.core.lineage import Setting, flatten
 from edgeseg.core.records import encode
+from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, Cost, cost, load_checkpoint
+
+PLANNING_PICTURES = 8
+"""On how many pictures at most a plan looks for gates that can go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +84,23 @@ def plan_pipeline(recipe: PipelineRecipe, *, clock: Clock | None = None) -> Pipe
 
 
 def _changed(checkpoint: Checkpoint, recipe: PipelineRecipe, stage: StageRecipe, *, clock: Clock | None) -> Checkpoint:
-    """Return the checkpoint with its net as wide as the stage leaves it."""
-    if not isinstance(stage.settings, PruneStage):
-        return checkpoint
-    from edgeseg.compress.cutting import prune_checkpoint
+    """Return the checkpoint with its net as wide, and with the gates, as the stage leaves it."""
+    settings = stage.settings
+    if isinstance(settings, PruneStage):
+        from edgeseg.compress.cutting import prune_checkpoint
 
-    pruned = prune_checkpoint(checkpoint, stage, data=open_training(recipe), clock=clock)
-    return dataclasses.replace(checkpoint, net=pruned.net, spec=pruned.spec)
+        pruned = prune_checkpoint(checkpoint, stage, data=open_training(recipe), clock=clock)
+        return dataclasses.replace(checkpoint, net=pruned.net, spec=pruned.spec)
+    if isinstance(settings, GatesStage):
+        from edgeseg.compress.cutting import fold_checkpoint
+
+        few = dataclasses.replace(settings, pictures=min(settings.pictures, PLANNING_PICTURES))
+        # Without the training before it the net may have no gate that can go: the run will tell.
+        with contextlib.suppress(InputError):
+            own = dataclasses.replace(checkpoint, net=copy.deepcopy(checkpoint.net))
+            spec, _ = fold_checkpoint(own, few, data=open_training(recipe))
+            return dataclasses.replace(own, spec=spec)
+    return checkpoint
 
 
 def _steps_per_epoch(stage: StageRecipe, *, pictures: int) -> int:

@@ -106,6 +106,14 @@ def test_the_plan_says_the_work_is_the_same(model: Path) -> None:
     assert planned.before.macs == planned.after.macs
 
 
+def test_the_plan_leaves_out_the_gates_that_can_go(model: Path) -> None:
+    gates = {"kind": "gates", "agreement": 0.05, "pictures": 4}
+    equalized, folded = plan_pipeline(recipe(model, {"kind": "equalize"}, gates)).stages
+    assert folded.before == equalized.after
+    assert folded.after.parameters < folded.before.parameters
+    assert folded.after.macs < folded.before.macs
+
+
 @pytest.mark.parametrize(
     ("architecture", "kind", "words"),
     [
@@ -128,7 +136,12 @@ def test_a_net_without_gates_is_told_before_any_stage() -> None:
 
 
 def test_a_net_without_its_gates_trains_on(done: CompressionResult, tmp_path: Path) -> None:
-    table = {"kind": "finetune", "run": {"batch": 2}, "schedule": {"epochs": 1, "warmup_epochs": 0}, "loss": {"aux": 0.4}}
+    table = {
+        "kind": "finetune",
+        "run": {"batch": 2},
+        "schedule": {"epochs": 1, "warmup_epochs": 0},
+        "loss": {"aux": 0.4},
+    }
     assert done.checkpoint is not None
     tuned = compress(recipe(done.checkpoint, table), out=tmp_path / "run", command="test")
     assert tuned.checkpoint is not None
