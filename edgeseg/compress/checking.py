@@ -72,7 +72,7 @@ def check_start(recipe: PipelineRecipe) -> Start:
         _check_stage(stage, spec=coming, pictures=len(data), before=before)
         before.append(stage.settings)
         if isinstance(stage.settings, GatesStage):
-            check_gates(net)
+            check_gates(net, keep=stage.settings.keep)
         if isinstance(stage.settings, SwapStage):
             net, coming = swapped(net, spec=coming, name=stage.settings.architecture)
     _check_layers(recipe, checkpoint.net)
@@ -152,7 +152,7 @@ def _check_layers(recipe: PipelineRecipe, net: nn.Module) -> None:
         settings = stage.settings
         if isinstance(settings, QatStage):
             check_float_layers(net, settings.float_layers)
-        for layer in settings.keep if isinstance(settings, PruneStage | SparsifyStage) else ():
+        for layer in settings.keep if isinstance(settings, PruneStage | GatesStage | SparsifyStage) else ():
             if layer not in names:
                 raise unknown("layer to keep", layer, names)
 

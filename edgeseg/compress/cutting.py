@@ -168,7 +168,7 @@ def fold_checkpoint(
     """Fold constant gates of a checkpoint's own net, in place, on training pictures of `data`; as `fold_gates`."""
     batches = _batches(_samples(data, settings), spec=checkpoint.spec)
     pictures = [taken for taken, _ in batches]
-    return fold_gates(checkpoint.net, pictures, spec=checkpoint.spec, agreement=settings.agreement)
+    return fold_gates(checkpoint.net, pictures, spec=checkpoint.spec, agreement=settings.agreement, keep=settings.keep)
 
 
 def round_to(settings: PruneStage) -> int:

@@ -35,12 +35,13 @@ class GateLoss:
 
 
 def fold_gates(
-    net: nn.Module, pictures: Sequence[Tensor], *, spec: ModelSpec, agreement: float = 0.99
+    net: nn.Module, pictures: Sequence[Tensor], *, spec: ModelSpec, agreement: float = 0.99, keep: Sequence[str] = ()
 ) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
     """Fold, in place, the gates of `net` whose mean over `pictures` can stand for them; return its spec and all gates.
 
     `pictures` are normalised ones (N, 3, H, W). Gates are tried one after another, the one that changes fewest labels
-    first; one goes if at least `agreement` (0 to 1) of the cells of all pictures then keep the label of before.
+    first; one goes if at least `agreement` (0 to 1) of the cells of all pictures then keep the label of before. Those in
+    the modules `keep` stay.
 
     Raises:
         InputError: no picture, a net without such gates, or none that can go.
@@ -48,7 +49,7 @@ def fold_gates(
     if not pictures:
         raise InputError("Folding gates looks at what they give on pictures, and none was given.")
     net.eval()
-    readers = check_gates(net)
+    readers = check_gates(net, keep=keep)
     with torch.no_grad():
         means = _means(net, tuple(readers), pictures)
         labels = _labels(net, pictures)
@@ -72,8 +73,10 @@ def fold_gates(
     return replace(spec, channels=kept, bypassed=(*spec.bypassed, *gone)), tuple(losses)
 
 
-def check_gates(net: nn.Module) -> dict[str, nn.Conv2d]:
+def check_gates(net: nn.Module, *, keep: Sequence[str] = ()) -> dict[str, nn.Conv2d]:
     """Return the convolution behind each gate, by the gate's path: the next in the same sequence, over all channels.
+
+    Gates in the modules `keep` are left out.
 
     Raises:
         InputError: there is none.
@@ -85,6 +88,8 @@ def check_gates(net: nn.Module) -> dict[str, nn.Conv2d]:
             first = behind[0] if isinstance(behind, nn.Sequential) else behind
             if isinstance(module, SqueezeExcite) and isinstance(first, nn.Conv2d) and first.groups == 1:
                 found[f"{path}.{name}" if path else name] = first
+    kept = tuple(f"{name}." for name in keep)
+    found = {name: reader for name, reader in found.items() if not f"{name}.".startswith(kept)}
     if not found:
         raise InputError("This net has no squeeze-and-excite gate with a convolution behind it. Leave this stage out.")
     return found

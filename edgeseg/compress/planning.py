@@ -123,5 +123,5 @@ def _differing(record: object) -> dict[str, object]:
     for item in dataclasses.fields(record):
         value = getattr(record, item.name)
         if value != item.default:
-            found[item.name] = encode(value)
+            found[item.name] = _differing(value) if dataclasses.is_dataclass(value) else encode(value)
     return found

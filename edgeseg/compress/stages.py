@@ -129,12 +129,14 @@ class SwapStage(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatesStage(Change):
-    """Squeeze-and-excite gates that hardly vary become weights, while `agreement` of the labels stay.
+    """Squeeze-and-excite gates that hardly vary, but for those in the modules `keep`, become weights, while `agreement`
+    of the labels stay.
 
     See `edgeseg.compress.gates`.
     """
 
     agreement: float = 0.99
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.agreement <= 1:

@@ -80,6 +80,16 @@ def test_every_gate_that_goes_keeps_the_bound(checkpoint: Checkpoint, pictures: 
     assert counts[0] < counts[-1] == 9
 
 
+def test_gates_that_are_to_stay_do(checkpoint: Checkpoint, pictures: list[Tensor]) -> None:
+    keep = ("encoder.features.1", CONSTANT[0])
+    spec, losses = fold_gates(checkpoint.net, pictures, spec=checkpoint.spec, agreement=0.01, keep=keep)
+    assert len(spec.bypassed) == len(losses) == 7
+    # features.1 is not the beginning of features.11's name.
+    assert "encoder.features.11.block.2" in spec.bypassed
+    for name in ("encoder.features.1.block.1", CONSTANT[0]):
+        assert isinstance(checkpoint.net.get_submodule(name), SqueezeExcite)
+
+
 def test_a_net_without_its_gates_is_saved_and_built_again(
     checkpoint: Checkpoint, pictures: list[Tensor], tmp_path: Path
 ) -> None:
