@@ -40,8 +40,8 @@ def fold_gates(
     """Fold, in place, the gates of `net` whose mean over `pictures` can stand for them; return its spec and all gates.
 
     `pictures` are normalised ones (N, 3, H, W). Gates are tried one after another, the one that changes fewest labels
-    first; one goes if at least `agreement` (0 to 1) of the cells of all pictures then keep the label of before. Those in
-    the modules `keep` stay.
+    first; one goes if at least `agreement` (0 to 1) of the cells of all pictures then keep the label of before. Those
+    in the modules `keep` stay.
 
     Raises:
         InputError: no picture, a net without such gates, or none that can go.
