@@ -61,8 +61,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         facts.append(("cost", f"{found.macs / 1e6:.1f} M MACs, {found.parameters / 1e3:.1f} k parameters"))
     facts.append(("pruned", _pruned(found)))
     if spec.bypassed:
-        count, are = len(spec.bypassed), "is a constant" if len(spec.bypassed) == 1 else "are constants"
-        facts.append(("gates", f"{count} squeeze-and-excite {are} in the weights behind"))
+        facts.append(("gates", f"constant and part of the weights behind them: {len(spec.bypassed)}"))
     facts.append(("ranges", _ranges(found)))
     facts.append(("weights", spec.weights_sha256))
     facts.append(("licence", found.licence + (f". {found.notice}" if found.notice else "")))
