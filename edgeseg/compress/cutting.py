@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeseg.compress.budget import Budget
 from edgeseg.compress.equalize import equalize
@@ -61,9 +61,9 @@ def equalize_stage(job: Job) -> None:
     assert isinstance(settings, EqualizeStage)
     checkpoint = load_checkpoint(job.parent, size=job.size)
     data = _training(job)
-    batches = _batches(_samples(data, settings), spec=checkpoint.spec)
     net = checkpoint.net.eval()
-    links = equalize(net, [pictures for pictures, _ in batches], size=job.size, balance=settings.balance)
+    pictures = _pictures(data, settings, spec=checkpoint.spec)
+    links = equalize(net, pictures, size=job.size, balance=settings.balance)
     outcome = {"equalize": encode(settings), "links": encode(links)}
     spec = share_normalisation(net, spec=checkpoint.spec) if settings.picture else checkpoint.spec
     _keep(job, checkpoint, net=net, spec=spec, data=data, outcome=outcome)
@@ -166,8 +166,7 @@ def fold_checkpoint(
     checkpoint: Checkpoint, settings: GatesStage, *, data: Dataset
 ) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
     """Fold constant gates of a checkpoint's own net, in place, on training pictures of `data`; as `fold_gates`."""
-    batches = _batches(_samples(data, settings), spec=checkpoint.spec)
-    pictures = [taken for taken, _ in batches]
+    pictures = _pictures(data, settings, spec=checkpoint.spec)
     return fold_gates(checkpoint.net, pictures, spec=checkpoint.spec, agreement=settings.agreement, keep=settings.keep)
 
 
@@ -218,6 +217,11 @@ def _samples(data: Dataset, settings: Change) -> list[Sample]:
     if len(order) < 2:
         raise InputError(f"{data.name} {data.split}: {len(order)} pictures; this stage needs two or more.")
     return [data.load(int(index)) for index in order[: settings.pictures]]
+
+
+def _pictures(data: Dataset, settings: Change, *, spec: ModelSpec) -> list[Tensor]:
+    """Return the pictures that a stage goes by, as the net takes them, in batches."""
+    return [pictures for pictures, _ in _batches(_samples(data, settings), spec=spec)]
 
 
 def _batches(samples: list[Sample], *, spec: ModelSpec) -> tuple[Batch, ...]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
+from edgeseg.export.points import is_below
 from edgeseg.models.architecture import bypass
 from edgeseg.models.mobilenet_v3 import SqueezeExcite
 
@@ -35,7 +36,7 @@ class GateLoss:
 
 
 def fold_gates(
-    net: nn.Module, pictures: Sequence[Tensor], *, spec: ModelSpec, agreement: float = 0.99, keep: Sequence[str] = ()
+    net: nn.Module, pictures: Sequence[Tensor], *, spec: ModelSpec, agreement: float = 0.99, keep: tuple[str, ...] = ()
 ) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
     """Fold, in place, the gates of `net` whose mean over `pictures` can stand for them; return its spec and all gates.
 
@@ -69,11 +70,11 @@ def fold_gates(
         for name, gate in gone.items():
             readers[name].weight.mul_(gate.view(1, -1, 1, 1))
             bypass(net, name)
-    kept = tuple(layer for layer in spec.channels if not layer.name.startswith(tuple(f"{name}." for name in gone)))
+    kept = tuple(layer for layer in spec.channels if not is_below(layer.name, tuple(gone)))
     return replace(spec, channels=kept, bypassed=(*spec.bypassed, *gone)), tuple(losses)
 
 
-def check_gates(net: nn.Module, *, keep: Sequence[str] = ()) -> dict[str, nn.Conv2d]:
+def check_gates(net: nn.Module, *, keep: tuple[str, ...] = ()) -> dict[str, nn.Conv2d]:
     """Return the convolution behind each gate, by the gate's path: the next in the same sequence, over all channels.
 
     Gates in the modules `keep` are left out.
@@ -88,8 +89,7 @@ def check_gates(net: nn.Module, *, keep: Sequence[str] = ()) -> dict[str, nn.Con
             first = behind[0] if isinstance(behind, nn.Sequential) else behind
             if isinstance(module, SqueezeExcite) and isinstance(first, nn.Conv2d) and first.groups == 1:
                 found[f"{path}.{name}" if path else name] = first
-    kept = tuple(f"{name}." for name in keep)
-    found = {name: reader for name, reader in found.items() if not f"{name}.".startswith(kept)}
+    found = {name: reader for name, reader in found.items() if not is_below(name, keep)}
     if not found:
         raise InputError("This net has no squeeze-and-excite gate with a convolution behind it. Leave this stage out.")
     return found

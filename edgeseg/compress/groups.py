@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from edgeseg.core.requirements import require_modules
+from edgeseg.export.points import is_below
 
 if TYPE_CHECKING:
     from torch_pruning import DependencyGraph
@@ -106,11 +107,6 @@ class Dependencies:
             pruner = self._graph.get_pruner_of_module(root)
             self._graph.get_pruning_group(root, pruner.prune_out_channels, list(indices)).prune()
         self._net.zero_grad(set_to_none=True)
-
-
-def is_below(name: str, prefixes: tuple[str, ...]) -> bool:
-    """Return whether a module's name is one of the prefixes or inside one."""
-    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
 
 
 def _is_depthwise(layer: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
 from edgeseg.compress.stages import Clock, GatesStage, PruneStage, stage_kind
 from edgeseg.core.lineage import Setting, flatten
 from edgeseg.core.records import encode
+from edgeseg.data import Dataset
 from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, Cost, cost, load_checkpoint
 
@@ -58,7 +59,7 @@ def plan_pipeline(recipe: PipelineRecipe, *, clock: Clock | None = None) -> Pipe
     checkpoint = load_checkpoint(start.folder, size=recipe.size)
     stages = []
     for number, stage in enumerate(recipe.stages, 1):
-        after = _changed(checkpoint, recipe, stage, clock=clock)
+        after = _changed(checkpoint, stage, data=data, clock=clock)
         epochs = stage.training.schedule.epochs if stage_kind(stage.kind).trains else 0
         stages.append(
             PlannedStage(
@@ -83,13 +84,13 @@ def plan_pipeline(recipe: PipelineRecipe, *, clock: Clock | None = None) -> Pipe
     )
 
 
-def _changed(checkpoint: Checkpoint, recipe: PipelineRecipe, stage: StageRecipe, *, clock: Clock | None) -> Checkpoint:
+def _changed(checkpoint: Checkpoint, stage: StageRecipe, *, data: Dataset, clock: Clock | None) -> Checkpoint:
     """Return the checkpoint with its net as wide, and with the gates, as the stage leaves it."""
     settings = stage.settings
     if isinstance(settings, PruneStage):
         from edgeseg.compress.cutting import prune_checkpoint
 
-        pruned = prune_checkpoint(checkpoint, stage, data=open_training(recipe), clock=clock)
+        pruned = prune_checkpoint(checkpoint, stage, data=data, clock=clock)
         return dataclasses.replace(checkpoint, net=pruned.net, spec=pruned.spec)
     if isinstance(settings, GatesStage):
         from edgeseg.compress.cutting import fold_checkpoint
@@ -98,7 +99,7 @@ def _changed(checkpoint: Checkpoint, recipe: PipelineRecipe, stage: StageRecipe,
         # Without the training before it the net may have no gate that can go: the run will tell.
         with contextlib.suppress(InputError):
             own = dataclasses.replace(checkpoint, net=copy.deepcopy(checkpoint.net))
-            spec, _ = fold_checkpoint(own, few, data=open_training(recipe))
+            spec, _ = fold_checkpoint(own, few, data=data)
             return dataclasses.replace(own, spec=spec)
     return checkpoint
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from edgeseg.compress.groups import is_below
 from edgeseg.core.names import unknown
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError
+from edgeseg.export.points import is_below
 from edgeseg.models import load_checkpoint, resolve_model, save_checkpoint
 from edgeseg.models.checkpoint import read_spec
 from edgeseg.train.method import Method

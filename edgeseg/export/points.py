@@ -96,7 +96,7 @@ def plan(graph: GraphModule, *, float_layers: tuple[str, ...] = (), only: frozen
 
 
 def is_below(name: str, layers: tuple[str, ...]) -> bool:
-    """Return whether a point's name is that of one of the modules `layers`, or of one inside them."""
+    """Return whether a module's or point's name is that of one of the modules `layers`, or of one inside them."""
     path = name.split(":")[0]
     return any(path == layer or path.startswith(f"{layer}.") for layer in layers)
 
