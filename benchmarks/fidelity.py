@@ -1,9 +1,9 @@
 """Whether the camera loop gives the labels that `edgeseg validate` scores, frame by frame, on a labelled video.
 
-Three scores of each artifact: `validate` on the pictures of a data set's split; `validate` on the video's frames, read
-by OpenCV one by one; and the loop over the video. Frames against pictures is what coding the video costs, the loop
+Three scores of each artifact: `validate` on the images of a data set's split; `validate` on the video's frames, read
+by OpenCV one by one; and the loop over the video. Frames against images is what coding the video costs, the loop
 against frames what the loop does: nothing, where every pixel of every frame has the same label. Frame i of the video
-must be picture i of the split, in sorted order.
+must be image i of the split, in sorted order.
 
 Usage: python benchmarks/fidelity.py VIDEO DATA ARTIFACT... [--split val] [--threads N] [--within 0.5] [--json FILE]
 Prints one line an artifact. Exit status 3 where the loop differs by more than `--within` points of mIoU, or by a pixel.
@@ -38,7 +38,7 @@ class Fidelity:
     engine: str
     threads: int
     frames: int
-    pictures_miou: float
+    images_miou: float
     frames_miou: float
     loop_miou: float
     worst_frame_points: float
@@ -47,7 +47,7 @@ class Fidelity:
     def words(self) -> str:
         """Return all of it in a line."""
         return (
-            f"{self.artifact} on {self.engine}, {self.frames} frames: mIoU pictures {100 * self.pictures_miou:.2f} %, "
+            f"{self.artifact} on {self.engine}, {self.frames} frames: mIoU images {100 * self.images_miou:.2f} %, "
             f"frames one by one {100 * self.frames_miou:.2f} % (coding {self.coding_points():+.2f}), "
             f"loop {100 * self.loop_miou:.2f} % (loop {self.loop_points():+.2f}); "
             f"worst frame {self.worst_frame_points:.2f}, {self.other_pixels} pixels differ"
@@ -55,7 +55,7 @@ class Fidelity:
 
     def coding_points(self) -> float:
         """Return what the video's coding changes, in points of mIoU."""
-        return 100 * (self.frames_miou - self.pictures_miou)
+        return 100 * (self.frames_miou - self.images_miou)
 
     def loop_points(self) -> float:
         """Return what the loop changes, in points of mIoU."""
@@ -67,7 +67,7 @@ class Fidelity:
 
 
 class Video:
-    """A data set whose pictures are the frames of a video, read by OpenCV one by one."""
+    """A data set whose images are the frames of a video, read by OpenCV one by one."""
 
     def __init__(self, labelled: Dataset, video: str) -> None:
         self.classes = labelled.classes
@@ -78,17 +78,17 @@ class Video:
         self.images = _frames(video)
         self._labelled = labelled
         if len(self.images) != len(labelled):
-            raise DatasetError(f"{video}: has {len(self.images)} frames; the split has {len(labelled)} pictures.")
+            raise DatasetError(f"{video}: has {len(self.images)} frames; the split has {len(labelled)} images.")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def item_id(self, index: int) -> str:
-        """Return the picture's name."""
+        """Return the image's name."""
         return self._labelled.item_id(index)
 
     def load(self, index: int) -> Sample:
-        """Return the frame with the picture's labels."""
+        """Return the frame with the image's labels."""
         return replace(self._labelled.load(index), image=self.images[index])
 
 
@@ -100,7 +100,7 @@ def loop_labels(session: Session, video: str) -> list[np.ndarray]:
     return [found[index] for index in range(len(found))]
 
 
-def measured(session: Session, pictures: Dataset, video: Video, *, path: str) -> Fidelity:
+def measured(session: Session, images: Dataset, video: Video, *, path: str) -> Fidelity:
     """Return the three scores of an opened artifact."""
     labels = loop_labels(session, path)
     if len(labels) != len(video):
@@ -118,7 +118,7 @@ def measured(session: Session, pictures: Dataset, video: Video, *, path: str) ->
         engine=session.engine,
         threads=session.threads,
         frames=len(labels),
-        pictures_miou=validate(session, pictures).miou,
+        images_miou=validate(session, images).miou,
         frames_miou=validate(session, video).miou,
         loop_miou=score(labels),
         worst_frame_points=100 * max(abs(score(labels, i) - score(singly, i)) for i in range(len(video))),
@@ -148,12 +148,12 @@ def main() -> int:
     parser.add_argument("--within", type=float, default=0.5, help="points of mIoU")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     options = parser.parse_args()
-    pictures = FolderDataset.open(options.data, split=options.split)
-    video = Video(pictures, options.video)
+    images = FolderDataset.open(options.data, split=options.split)
+    video = Video(images, options.video)
     rows = []
     for folder in options.artifacts:
         with load(folder, threads=options.threads) as session:
-            rows.append(measured(session, pictures, video, path=options.video))
+            rows.append(measured(session, images, video, path=options.video))
         print(rows[-1].words(), flush=True)
     if options.json:
         found = [

@@ -27,7 +27,7 @@ from contracts.rtsp_camera import RtspCamera
 
 
 def ours(uri: str, end_s: float) -> Iterator[np.ndarray]:
-    """Yield pictures as the camera loop gets them; prints at the end what became of every frame."""
+    """Yield images as the camera loop gets them; prints at the end what became of every frame."""
     with open_camera(uri) as camera:
         for frame in camera.frames():
             yield frame.image
@@ -39,7 +39,7 @@ def ours(uri: str, end_s: float) -> Iterator[np.ndarray]:
 
 
 def plain(uri: str, end_s: float) -> Iterator[np.ndarray]:
-    """Yield pictures as the usual tutorial reads them."""
+    """Yield images as the usual tutorial reads them."""
     import cv2
 
     capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG)
@@ -51,10 +51,10 @@ def plain(uri: str, end_s: float) -> Iterator[np.ndarray]:
     capture.release()
 
 
-def ages_s(pictures: Iterator[np.ndarray], server: MjpegServer | RtspCamera, work_s: float) -> list[float]:
-    """Return each picture's age when the work on it was done."""
+def ages_s(images: Iterator[np.ndarray], server: MjpegServer | RtspCamera, work_s: float) -> list[float]:
+    """Return each image's age when the work on it was done."""
     found = []
-    for image in pictures:
+    for image in images:
         time.sleep(work_s)
         number = number_in(image)
         if number is not None:

@@ -53,7 +53,7 @@ def main() -> None:
             "artifact": session.artifact.manifest.name,
             "engine": session.engine,
             "input": session.input.size,
-            "picture": frames[0].image.shape[:2],
+            "image": frames[0].image.shape[:2],
             "frames": len(frames),
             "threads": options.threads,
             "rounds": options.rounds,

@@ -1,7 +1,7 @@
 """`edgeseg run` against the loop that tutorials show, doing the same work, in turn in one process.
 
-The plain loop reads a frame, resizes, infers, enlarges every class's logits to the picture's size, takes the largest,
-blends the classes' colours over the picture with one mask a class, and writes the video: one step after the other.
+The plain loop reads a frame, resizes, infers, enlarges every class's logits to the image's size, takes the largest,
+blends the classes' colours over the image with one mask a class, and writes the video: one step after the other.
 
 Usage: python benchmarks/plain_loop.py VIDEO ARTIFACT... [--threads N] [--rounds N] [--json FILE]
 Prints one line an artifact: the medians of both, and the median of the rounds' ratios.

@@ -57,9 +57,9 @@ class Sample:
 class Probe:
     """The engine alone, between two frames of the loop."""
 
-    def __init__(self, session: Session, picture: np.ndarray) -> None:
+    def __init__(self, session: Session, image: np.ndarray) -> None:
         self._session = session
-        self._tensor = session.preprocess(picture)
+        self._tensor = session.preprocess(image)
         self._next_s = time.monotonic() + PROBE_EVERY_S
         self.loop_frames = 0
         self.paused_s = 0.0
@@ -237,8 +237,8 @@ def main() -> int:
         load(options.artifact, threads=options.threads) as session,
     ):
         with open_camera(options.source) as first:
-            picture = next(iter(first.frames())).image
-        probe = Probe(session, picture)
+            image = next(iter(first.frames())).image
+        probe = Probe(session, image)
 
         def watch() -> None:
             while not done.wait(SAMPLE_S):

@@ -1,6 +1,6 @@
-"""Calibration sets: which pictures a model's int8 ranges are observed on, chosen, checked and fingerprinted.
+"""Calibration sets: which images a model's int8 ranges are observed on, chosen, checked and fingerprinted.
 
-Needs no torch: what the float model sees in a picture comes in as a callable.
+Needs no torch: what the float model sees in an image comes in as a callable.
 """
 
 from __future__ import annotations

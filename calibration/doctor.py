@@ -1,4 +1,4 @@
-"""What is wrong with calibration pictures, each with what to do about it."""
+"""What is wrong with calibration images, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRETCH = 1.25
 
 
 class Screening:
-    """Looks at pictures one after the other and refuses constant ones and near-duplicates of earlier ones."""
+    """Looks at images one after the other and refuses constant ones and near-duplicates of earlier ones."""
 
     def __init__(self) -> None:
         self.constant: list[str] = []
@@ -27,7 +27,7 @@ class Screening:
         self._hashes: list[tuple[str, np.ndarray]] = []
 
     def accepts(self, name: str, image: np.ndarray) -> bool:
-        """Return whether the picture (H, W, 3) uint8 adds anything; what it refuses is remembered for `findings`."""
+        """Return whether the image (H, W, 3) uint8 adds anything; what it refuses is remembered for `findings`."""
         if float(cv2.meanStdDev(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))[1][0, 0]) < CONSTANT_DEVIATION:
             self.constant.append(name)
             return False
@@ -40,7 +40,7 @@ class Screening:
         return True
 
     def findings(self) -> tuple[str, ...]:
-        """Return one line for constant pictures and one for near-duplicates, where there were any."""
+        """Return one line for constant images and one for near-duplicates, where there were any."""
         lines = []
         if self.constant:
             lines.append(f"{_count(self.constant)} of one colour and left out, first {self.constant[0]}. Remove them.")
@@ -54,10 +54,10 @@ class Screening:
 
 
 def check_count(found: int, *, wanted: int) -> tuple[str, ...]:
-    """Return a line where there are fewer pictures than wanted, or than ranges need."""
+    """Return a line where there are fewer images than wanted, or than ranges need."""
     if found >= max(FEWEST, 1) or found >= wanted >= FEWEST:
         return ()
-    return (f"{found} pictures are few: ranges may miss what rare scenes hold. Give at least {FEWEST}.",)
+    return (f"{found} images are few: ranges may miss what rare scenes hold. Give at least {FEWEST}.",)
 
 
 def check_classes(class_pixels: Sequence[int], *, classes: Sequence[str]) -> tuple[str, ...]:
@@ -65,20 +65,20 @@ def check_classes(class_pixels: Sequence[int], *, classes: Sequence[str]) -> tup
     missing = [name for name, pixels in zip(classes, class_pixels, strict=True) if pixels == 0]
     if not missing:
         return ()
-    return (f"The model saw no {', '.join(missing)}: add pictures that show {'it' if len(missing) == 1 else 'them'}.",)
+    return (f"The model saw no {', '.join(missing)}: add images that show {'it' if len(missing) == 1 else 'them'}.",)
 
 
 def check_sizes(
     sizes: Sequence[tuple[int, int]], *, input_size: tuple[int, int], preprocess: Preprocess
 ) -> tuple[str, ...]:
-    """Return a line where pictures (height, width) are far smaller than the input, or stretched out of shape."""
+    """Return a line where images (height, width) are far smaller than the input, or stretched out of shape."""
     lines = []
     small = [size for size in sizes if size[0] * 2 < input_size[0] or size[1] * 2 < input_size[1]]
     height, width = input_size
     if small:
         lines.append(
             f"{_count(small)} less than half the input's {height}x{width}, first {small[0][0]}x{small[0][1]}: "
-            "enlarged, they lack fine detail. Give pictures of the camera's size."
+            "enlarged, they lack fine detail. Give images of the camera's size."
         )
     squeezed = [size for size in sizes if not 1 / STRETCH <= (size[1] / size[0]) / (width / height) <= STRETCH]
     if squeezed and preprocess.resize == "stretch":
@@ -90,4 +90,4 @@ def check_sizes(
 
 
 def _count(items: Sequence[object]) -> str:
-    return "1 picture is" if len(items) == 1 else f"{len(items)} pictures are"
+    return "1 image is" if len(items) == 1 else f"{len(items)} images are"

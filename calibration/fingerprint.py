@@ -15,7 +15,7 @@ from edgeseg.core.spec import Preprocess
 
 
 def preprocess_sha256(preprocess: Preprocess) -> str:
-    """Return the hash of everything that decides how a picture becomes a tensor."""
+    """Return the hash of everything that decides how an image becomes a tensor."""
     return sha256_of_bytes(json.dumps(encode(preprocess), sort_keys=True).encode())
 
 

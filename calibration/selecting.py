@@ -1,4 +1,4 @@
-"""The choice of pictures: half at random, half for the classes that the model sees least."""
+"""The choice of images: half at random, half for the classes that the model sees least."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ See = Callable[[np.ndarray], np.ndarray]
 """From an input tensor to the pixels of each class, (classes,) integers, that the float model sees in it."""
 
 Progress = Callable[[int, int], None]
-CANDIDATES_PER_PICTURE = 3
+CANDIDATES_PER_IMAGE = 3
 SELECTION = "random-half-rare-class-half"
 
 
@@ -50,24 +50,24 @@ def select(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Selection:
-    """Return `count` pictures of the source (fewer where it has fewer) as input tensors of `tensor`.
+    """Return `count` images of the source (fewer where it has fewer) as input tensors of `tensor`.
 
-    Up to three candidates a picture are drawn by `seed`; constant pictures and near-duplicates are passed over. The
-    first half is taken as drawn; each further picture is the candidate that adds most to the sum over classes of
+    Up to three candidates an image are drawn by `seed`; constant images and near-duplicates are passed over. The
+    first half is taken as drawn; each further image is the candidate that adds most to the sum over classes of
     log(1 + pixels), a greedy cover of rare classes.
 
     Raises:
-        InputError: a count below 1, or no picture is usable.
-        DatasetError: a picture that cannot be read.
+        InputError: a count below 1, or no image is usable.
+        DatasetError: an image that cannot be read.
     """
     if count < 1:
-        raise InputError(f"Calibration on {count} pictures is not possible; give 1 or more (64 is usual).")
+        raise InputError(f"Calibration on {count} images is not possible; give 1 or more (64 is usual).")
     screening = Screening()
     candidates = _candidates(
         source, spec=spec, tensor=tensor, see=see, count=count, seed=seed, screening=screening, on_progress=on_progress
     )
     if not candidates:
-        raise InputError(f"{source.name}: no usable picture. {' '.join(screening.findings())}")
+        raise InputError(f"{source.name}: no usable image. {' '.join(screening.findings())}")
     chosen = _cover(candidates, count=count)
     statistics = StatisticsMeter()
     tensors = tuple(_load(source, item.index, spec=spec, tensor=tensor, meter=statistics) for item in chosen)
@@ -104,7 +104,7 @@ def _candidates(
     screening: Screening,
     on_progress: Progress | None,
 ) -> list[_Candidate]:
-    order = np.random.default_rng(seed).permutation(len(source))[: count * CANDIDATES_PER_PICTURE]
+    order = np.random.default_rng(seed).permutation(len(source))[: count * CANDIDATES_PER_IMAGE]
     found = []
     for done, index in enumerate(map(int, order), start=1):
         image = source.load_image(index)

@@ -1,4 +1,4 @@
-"""Where calibration pictures come from: a folder, or rendered streets. Never from val or test, unless forced."""
+"""Where calibration images come from: a folder, or rendered streets. Never from val or test, unless forced."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edgeseg.data import PictureFolder, StreetsDataset, open_dataset
+from edgeseg.data import ImageFolder, StreetsDataset, open_dataset
 from edgeseg.data.folder import read_licence
 from edgeseg.errors import InputError
 
@@ -16,7 +16,7 @@ HELD_OUT = ("val", "test")
 
 
 class Source(Protocol):
-    """Pictures in a fixed order."""
+    """Images in a fixed order."""
 
     @property
     def name(self) -> str: ...
@@ -31,23 +31,23 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderSource:
-    """The pictures of one folder; `split` is "unknown" where no name tells it."""
+    """The images of one folder; `split` is "unknown" where no name tells it."""
 
     name: str
     split: str
     licence: str
-    pictures: PictureFolder
+    images: ImageFolder
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def item_id(self, index: int) -> str:
-        """Return a picture's file name."""
-        return self.pictures.item_id(index)
+        """Return an image's file name."""
+        return self.images.item_id(index)
 
     def load_image(self, index: int) -> np.ndarray:
-        """Return a picture, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
-        return self.pictures.load_image(index)
+        """Return an image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
+        return self.images.load_image(index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,35 +63,33 @@ class StreetsSource:
         return len(self.streets)
 
     def item_id(self, index: int) -> str:
-        """Return a picture's name."""
+        """Return an image's name."""
         return self.streets.item_id(index)
 
     def load_image(self, index: int) -> np.ndarray:
-        """Return a picture, (H, W, 3) uint8 BGR."""
+        """Return an image, (H, W, 3) uint8 BGR."""
         return self.streets.load(index).image
 
 
 def open_source(text: str, *, force: bool = False) -> Source:
-    """Return the pictures that `text` names: a folder, a data set's folder (its train split), `streets[:count[:seed]]`.
+    """Return the images that `text` names: a folder, a data set's folder (its train split), `streets[:count[:seed]]`.
 
     Raises:
-        InputError: pictures of a val or test split, without `force`; or no such source.
-        DatasetError: a folder without pictures.
+        InputError: images of a val or test split, without `force`; or no such source.
+        DatasetError: a folder without images.
     """
     if text.split(":")[0] == "streets":
         streets = open_dataset(text, split="train")
         assert isinstance(streets, StreetsDataset)
         return StreetsSource(name=text, split="train", licence=streets.licence, streets=streets)
-    pictures = PictureFolder.open(text)
-    split = pictures.split or "unknown"
+    images = ImageFolder.open(text)
+    split = images.split or "unknown"
     if split in HELD_OUT and not force:
         raise InputError(
-            f"{pictures.root}: these are {split} pictures. Calibrating on them would make the {split} figures look too "
-            "good. Give training pictures, or --force."
+            f"{images.root}: these are {split} images. Calibrating on them would make the {split} figures look too "
+            "good. Give training images, or --force."
         )
-    return FolderSource(
-        name=_data_set_name(pictures.root), split=split, licence=_licence(pictures.root), pictures=pictures
-    )
+    return FolderSource(name=_data_set_name(images.root), split=split, licence=_licence(images.root), images=images)
 
 
 def _data_set_name(root: Path) -> str:
@@ -100,7 +98,7 @@ def _data_set_name(root: Path) -> str:
 
 
 def _licence(root: Path) -> str:
-    """Return the licence beside the pictures, or of the data set that they lie in (DIR/images/SPLIT)."""
+    """Return the licence beside the images, or of the data set that they lie in (DIR/images/SPLIT)."""
     resolved = root.resolve()
     for folder in (resolved, *resolved.parents[:2]):
         if (folder / "LICENSE.txt").is_file():

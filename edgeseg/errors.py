@@ -1,7 +1,7 @@
 """The whole exception tree.
 
 EdgesegError                 exit status 1; says what, where, got, do
-├── InputError               a path, picture, folder or option that the user gave cannot be used
+├── InputError               a path, image, folder or option that the user gave cannot be used
 │   ├── UnknownName          a name that is not in the list (did you mean ...?)
 │   └── DatasetError         a data set that does not hold together, with every problem by file name
 ├── RecipeError              a TOML or JSON file that does not follow its schema
@@ -25,7 +25,7 @@ class EdgesegError(Exception):
 
 
 class InputError(EdgesegError):
-    """A path, picture, folder or option that the user gave cannot be used."""
+    """A path, image, folder or option that the user gave cannot be used."""
 
 
 class UnknownName(InputError):

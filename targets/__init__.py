@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from edgeseg.core.files import read_toml
-from edgeseg.core.names import unknown
+from edgeseg.core.suggestions import unknown
 from edgeseg.core.target import Target
 from edgeseg.errors import EdgesegError, InputError, RecipeError
 

@@ -19,8 +19,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real pictures beside the project's checkout; the test is skipped where it is absent."""
+    """The folder of real images beside the project's checkout; the test is skipped where it is absent."""
     folder = Path(os.environ.get("EDGESEG_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     if not (folder / "camvid" / "classes.txt").is_file():
-        pytest.skip("real pictures are not here: set EDGESEG_TEST_DATA to a folder that holds camvid/")
+        pytest.skip("real images are not here: set EDGESEG_TEST_DATA to a folder that holds camvid/")
     return folder

@@ -1,4 +1,4 @@
-"""Core ML: an `.mlpackage` (ML program) in fp32, fp16 or W8A8 int8, with a picture as its input."""
+"""Core ML: an `.mlpackage` (ML program) in fp32, fp16 or W8A8 int8, with an image as its input."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class _Graph:
         """Return the type of the op that made a result, casts between passed over."""
         maker = self._makers.get(name)
         if maker is None:
-            return "the picture"
+            return "the image"
         return self._source(maker.inputs["x"].arguments[0].name) if maker.type == "cast" else maker.type
 
     def _follows_int8(self, op: Any) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.effort import peak_memory_mb
 from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.peak_memory import peak_memory_mb
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.requirements import require_modules, versions
 from edgeseg.errors import ConversionError
@@ -41,7 +41,7 @@ class CoreMLConverter:
 
         Raises:
             ConversionError: coremltools failed, in its own words, or left an int8 net in float.
-            UnsupportedError: the graph's input is not an 8-bit picture.
+            UnsupportedError: the graph's input is not an 8-bit image.
         """
         from edgeseg.converters.coreml.census import census
         from edgeseg.converters.coreml.lowering import lower

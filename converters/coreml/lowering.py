@@ -1,4 +1,4 @@
-"""The deployment graph as Core ML wants it: a float picture with channels first in, channels first out."""
+"""The deployment graph as Core ML wants it: a float image with channels first in, channels first out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowered:
-    """The rewritten program, and the tensors of the package: a uint8 picture (1, 3, H, W), logits (1, C, h, w)
+    """The rewritten program, and the tensors of the package: a uint8 image (1, 3, H, W), logits (1, C, h, w)
     or labels (1, h, w) int32.
     """
 
@@ -28,17 +28,17 @@ class Lowered:
 
 
 def lower(exported: ExportedModel) -> Lowered:
-    """Return the program from a float32 picture (1, 3, H, W) of values 0 to 255; `exported` is left as it is.
+    """Return the program from a float32 image (1, 3, H, W) of values 0 to 255; `exported` is left as it is.
 
     Core ML has no 8-bit tensors as inputs; an image is what its apps hand over, and it arrives as float, channels
     first. coremltools itself then moves the permutation through the normalisation and cancels it.
 
     Raises:
-        UnsupportedError: the input is not an 8-bit picture.
+        UnsupportedError: the input is not an 8-bit image.
     """
     if exported.input.dtype != "uint8" or exported.input.layout not in ("NHWC", "NCHW"):
         raise UnsupportedError(
-            f"Core ML takes an 8-bit picture here; the graph wants {exported.input.dtype} {exported.input.layout}. "
+            f"Core ML takes an 8-bit image here; the graph wants {exported.input.dtype} {exported.input.layout}. "
             "Set preprocess.in_graph = true in the spec."
         )
     program = _decomposed(exported.folded_program)
@@ -76,23 +76,23 @@ def _placeholder(program: ExportedProgram) -> Node:
     return next(node for node in program.graph_module.graph.nodes if node.op == "placeholder" and node.name == name)
 
 
-def _feed_image(picture: Node, *, graph: Graph, layout: str) -> None:
+def _feed_image(image: Node, *, graph: Graph, layout: str) -> None:
     import torch
 
     aten = torch.ops.aten
-    value = picture.meta["val"]
-    users = [user for user in picture.users if user.target is not aten._assert_tensor_metadata.default]
-    for user in [user for user in picture.users if user not in users]:
+    value = image.meta["val"]
+    users = [user for user in image.users if user.target is not aten._assert_tensor_metadata.default]
+    for user in [user for user in image.users if user not in users]:
         graph.erase_node(user)
     first = value.permute(TO_FIRST) if layout == "NHWC" else value
-    picture.meta["val"] = first.to(torch.float32).contiguous()
-    source = picture
+    image.meta["val"] = first.to(torch.float32).contiguous()
+    source = image
     if layout == "NHWC":
-        with graph.inserting_after(picture):
-            source = graph.call_function(aten.permute.default, (picture, list(TO_LAST)))
-        source.meta["val"] = picture.meta["val"].permute(TO_LAST)
+        with graph.inserting_after(image):
+            source = graph.call_function(aten.permute.default, (image, list(TO_LAST)))
+        source.meta["val"] = image.meta["val"].permute(TO_LAST)
         for user in users:
-            user.replace_input_with(picture, source)
+            user.replace_input_with(image, source)
     # A cast of what is float already: taken out, because coremltools knows no uint8 tensors to cast from.
     for node in list(graph.nodes):
         if node.target is aten._to_copy.default and _comes_from(node.args[0], source):

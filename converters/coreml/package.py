@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeseg.converters.coreml.lowering import Lowered
-from edgeseg.core.chatter import hushed
 from edgeseg.core.exported import ExportedModel
+from edgeseg.core.silence import hushed
 from edgeseg.core.spec import ModelSpec
 from edgeseg.core.version import VERSION
 from edgeseg.errors import ConversionError

@@ -15,9 +15,9 @@ WEIGHTED = ("Conv2d", "DepthwiseConv2d", "FullyConnected")
 PORTABLE = "XNNPACK has no kernel for it; ExecuTorch's portable one runs it on one thread"
 NOT_FUSED = "XNNPACK's partitioner did not fuse it with its quantize/dequantize pairs"
 IN_FLOAT_ONLY = "ExecuTorch hands it to XNNPACK in float only"
-NOT_PLANNED = "float by plan: it normalises the picture, or is part of a hard-swish or a gate"
+NOT_PLANNED = "float by plan: it normalises the image, or is part of a hard-swish or a gate"
 REASONS = {
-    "_to_dim_order_copy": "turns the picture's bytes into numbers; XNNPACK takes it from there",
+    "_to_dim_order_copy": "turns the image's bytes into numbers; XNNPACK takes it from there",
     "StaticTranspose": "moves numbers that are not quantized yet, or not any more",
     "StaticResizeBilinear2D": IN_FLOAT_ONLY,
     "AvgPooling2d": IN_FLOAT_ONLY,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.effort import peak_memory_mb
 from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.peak_memory import peak_memory_mb
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.requirements import require_modules, versions
 from edgeseg.errors import ConversionError
@@ -38,7 +38,7 @@ class ExecutorchConverter:
         """Write `model.pte` into `folder`.
 
         int8 takes the program with weights stored as int8: ExecuTorch has no kernel that would quantize weights on a
-        device. The picture goes in as uint8 and the logits come out as float32 in both precisions.
+        device. The image goes in as uint8 and the logits come out as float32 in both precisions.
 
         Raises:
             ConversionError: ExecuTorch failed, in its own words, or left an int8 net in float.

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from edgeseg.core.chatter import hushed, native_output
+from edgeseg.core.silence import hushed, native_output
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.effort import peak_memory_mb
 from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.peak_memory import peak_memory_mb
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.requirements import require_modules, versions
 from edgeseg.errors import ConversionError

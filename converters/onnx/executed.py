@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import onnx
 
 BORDERS = ("QuantizeLinear", "DequantizeLinear")
-NORMALISATION = "normalises the picture's pixels in float before they are quantized"
+NORMALISATION = "normalises the image's pixels in float before they are quantized"
 NO_KERNEL = "ONNX Runtime has no int8 kernel for it on the CPU"
 REASONS = {
     "HardSigmoid": f"{NO_KERNEL}; part of hard-swish or of a gate",
-    "Mul": "part of a float hard-swish, or normalises the picture's pixels",
+    "Mul": "part of a float hard-swish, or normalises the image's pixels",
     "Add": NORMALISATION,
     "ReduceMean": NO_KERNEL,
     "ArgMax": "reads the dequantized logits",

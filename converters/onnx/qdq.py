@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHIFT = 128
 NORMALISING = ("Transpose", "Add", "Mul", "Cast")
-"""What a picture's byte passes before it is quantized, from behind."""
+"""What an image's byte passes before it is quantized, from behind."""
 BYTE_TOLERANCE = 0.01
 """Of a step: what float32 makes of a whole number on this way."""
 CONVOLUTIONS = ("Conv", "Gemm")
@@ -86,11 +86,11 @@ def _shift_to_uint8(editor: Editor) -> None:
 
 
 def _take_bytes(editor: Editor) -> None:
-    """Let the first layers read the picture's bytes, where normalising and quantizing gives every byte its own step
-    again (`Preprocess.byte_ends`): nothing is then computed at the picture's full size.
+    """Let the first layers read the image's bytes, where normalising and quantizing gives every byte its own step
+    again (`Preprocess.byte_ends`): nothing is then computed at the image's full size.
     """
     for quantize in [node for node in editor.graph.node if node.op_type == "QuantizeLinear"]:
-        chain = _from_picture(editor, quantize)
+        chain = _from_image(editor, quantize)
         if chain and _keeps_bytes(editor, quantize, multiply=chain[2], add=chain[1]):
             transpose = chain[0]
             transpose.input[0] = editor.graph.input[0].name
@@ -100,8 +100,8 @@ def _take_bytes(editor: Editor) -> None:
             editor.graph.node.remove(quantize)
 
 
-def _from_picture(editor: Editor, quantize: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Return the nodes that normalise the picture, from behind; none where something else is quantized."""
+def _from_image(editor: Editor, quantize: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Return the nodes that normalise the image, from behind; none where something else is quantized."""
     found: list[onnx.NodeProto] = []
     for op_type in NORMALISING:
         before = editor.source((found or [quantize])[-1].input[0], op_type)
@@ -176,7 +176,7 @@ def _pool_by_average(editor: Editor) -> None:
             continue
         axes = sorted(int(axis) % 4 for axis in editor.values[node.input[1]].reshape(-1))
         keeps = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
-        # The graph is (N, C, H, W) inside: only pictures and answers have their channels last.
+        # The graph is (N, C, H, W) inside: only images and answers have their channels last.
         if axes == [2, 3] and keeps:
             pool = helper.make_node("GlobalAveragePool", [node.input[0]], list(node.output), name=node.name)
             editor.graph.node[index].CopyFrom(pool)

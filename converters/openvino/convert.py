@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.effort import peak_memory_mb
 from edgeseg.core.exported import Conversion, ExportedModel
-from edgeseg.core.privacy import forbid_telemetry
+from edgeseg.core.peak_memory import peak_memory_mb
 from edgeseg.core.quantization import Precision
 from edgeseg.core.requirements import require_modules, versions
+from edgeseg.core.vendor_telemetry import forbid_telemetry
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from edgeseg.converters.tflite.float_islands import UNFIT_FOR_INT8
 from edgeseg.core.artifact import Fallback
 
 PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
-NOT_PLANNED = "float by plan: it normalises the picture or works on a few numbers, or has no int8 kernel"
+NOT_PLANNED = "float by plan: it normalises the image or works on a few numbers, or has no int8 kernel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

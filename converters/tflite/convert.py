@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.effort import peak_memory_mb
 from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.core.peak_memory import peak_memory_mb
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.requirements import require_modules, versions
 from edgeseg.core.spec import TensorSpec
@@ -53,11 +53,11 @@ class TFLiteConverter:
         model = read_model(lower(exported.program, shape=exported.input.shape, int8=int8))
         _fit(model, exported)
         (folder / ENTRY).write_bytes(write_model(model))
-        picture, answer = model.io()
+        image, answer = model.io()
         counted = census(model, int8=int8)
         return Conversion(
             entry=ENTRY,
-            input=_with_scale(exported.input, picture),
+            input=_with_scale(exported.input, image),
             output=_with_scale(exported.output, answer),
             scheme=_scheme(exported.scheme, counted, io_dtype=answer.dtype),
             report=_report(counted, seconds=time.perf_counter() - started),
@@ -72,7 +72,7 @@ def _fit(model: Model, exported: ExportedModel) -> None:
         halve_weights(model)
     if exported.scheme.name == "int8":
         keep_in_float(model)
-    model.name_io(picture=exported.input.name, answer=exported.output.name)
+    model.name_io(image=exported.input.name, answer=exported.output.name)
 
 
 def _with_scale(tensor: TensorSpec, stored: StoredTensor) -> TensorSpec:

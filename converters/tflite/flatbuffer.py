@@ -100,12 +100,12 @@ class Model:
             zero_point=int(tensor.quantization.zeroPoint[0]) if single else None,
         )
 
-    def name_io(self, *, picture: str, answer: str) -> None:
+    def name_io(self, *, image: str, answer: str) -> None:
         """Name input and output, in the graph and in its signature."""
-        self.tensor(self.graph.inputs[0]).name = picture
+        self.tensor(self.graph.inputs[0]).name = image
         self.tensor(self.graph.outputs[0]).name = answer
         for signature in self.tree.signatureDefs or []:
-            signature.inputs[0].name, signature.outputs[0].name = picture, answer
+            signature.inputs[0].name, signature.outputs[0].name = image, answer
 
     def _code(self, builtin: int) -> int:
         for index, code in enumerate(self.tree.operatorCodes):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from edgeseg.core.chatter import hushed, native_output
+from edgeseg.core.silence import hushed, native_output
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from edgeseg.bench.gate import check_gate, parse_gate
 from edgeseg.bench.latency import bench, bench_interleaved, ratio
 from edgeseg.bench.paired import AccuracyDrop, compare_accuracy
 from edgeseg.bench.record import build_measurement, read_measurement, read_measurements, write_measurement
-from edgeseg.bench.report import Picture, render_report, write_report
+from edgeseg.bench.report import Image, render_report, write_report
 from edgeseg.core.confusion import ConfusionMatrix
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "Comparison",
     "ConfusionMatrix",
     "DeviceWatch",
-    "Picture",
+    "Image",
     "Row",
     "Segmenter",
     "bench",

@@ -15,11 +15,11 @@ from edgeseg.data import Dataset
 from edgeseg.errors import InputError
 
 OnImage = Callable[[int, int], None]
-"""Called after each picture with how many are done and how many there are."""
+"""Called after each image with how many are done and how many there are."""
 
 
 class Segmenter(Protocol):
-    """Picture (H, W, 3) BGR uint8 in, class ids (H, W) uint8 out: a runtime session, or a net that was wrapped.
+    """Image (H, W, 3) BGR uint8 in, class ids (H, W) uint8 out: a runtime session, or a net that was wrapped.
 
     It says what its classes are by `spec`, or by `artifact.manifest.spec` as a session does.
     """
@@ -30,15 +30,15 @@ class Segmenter(Protocol):
 def validate(
     session: Segmenter, dataset: Dataset, *, limit: int | None = None, on_image: OnImage | None = None
 ) -> Accuracy:
-    """Return the accuracy on the first `limit` pictures (all by default), each scored at its own size.
+    """Return the accuracy on the first `limit` images (all by default), each scored at its own size.
 
     Raises:
         InputError: the data set's classes are not the model's, it is empty, or no pixel of it is labelled.
-        DatasetError: a picture that cannot be used.
+        DatasetError: an image that cannot be used.
     """
     spec = spec_of(session)
     check_classes(dataset, spec)
-    total = picture_count(dataset, limit=limit)
+    total = image_count(dataset, limit=limit)
     confusion = ConfusionMatrix(len(spec.classes), ignore_index=dataset.ignore_index)
     boundary = BoundaryF1(len(spec.classes), ignore_index=dataset.ignore_index)
     for index in range(total):
@@ -64,13 +64,13 @@ def spec_of(session: object) -> ModelSpec:
     return spec
 
 
-def picture_count(dataset: Dataset, *, limit: int | None) -> int:
-    """Return how many pictures to use; raises `InputError` for a limit below 1 or an empty data set."""
+def image_count(dataset: Dataset, *, limit: int | None) -> int:
+    """Return how many images to use; raises `InputError` for a limit below 1 or an empty data set."""
     if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}; give 1 or more, or leave it out for all pictures.")
+        raise InputError(f"limit is {limit}; give 1 or more, or leave it out for all images.")
     total = len(dataset) if limit is None else min(limit, len(dataset))
     if total == 0:
-        raise InputError(f"{dataset.name}: the split {dataset.split} has no pictures.")
+        raise InputError(f"{dataset.name}: the split {dataset.split} has no images.")
     return total
 
 

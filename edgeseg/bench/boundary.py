@@ -12,20 +12,20 @@ import numpy as np
 from edgeseg.core.confusion import mean_known
 
 TOLERANCE = 0.0075
-"""Share of the picture's diagonal within which a boundary pixel counts as met (0.75 %, as in the paper)."""
+"""Share of the image's diagonal within which a boundary pixel counts as met (0.75 %, as in the paper)."""
 
 
 class BoundaryF1:
-    """Boundary F1 of each class, averaged over the pictures in which the class has a boundary, true or predicted."""
+    """Boundary F1 of each class, averaged over the images in which the class has a boundary, true or predicted."""
 
     def __init__(self, classes: int, *, ignore_index: int = 255, tolerance: float = TOLERANCE) -> None:
         self.ignore_index = ignore_index
         self.tolerance = tolerance
         self._sums = np.zeros(classes)
-        self._pictures = np.zeros(classes, np.int64)
+        self._images = np.zeros(classes, np.int64)
 
     def update(self, predicted: np.ndarray, labels: np.ndarray) -> None:
-        """Add one picture; both (H, W) uint8 class ids. Pixels without a label neither have nor make a boundary."""
+        """Add one image; both (H, W) uint8 class ids. Pixels without a label neither have nor make a boundary."""
         theta = self.tolerance * math.hypot(*labels.shape)
         valid = labels != self.ignore_index
         truth, guess = _edges(labels, valid), _edges(predicted, valid)
@@ -33,11 +33,11 @@ class BoundaryF1:
             true_edge, guessed_edge = truth & (labels == index), guess & (predicted == index)
             if true_edge.any() or guessed_edge.any():
                 self._sums[index] += _f1(guessed_edge, true_edge, theta)
-                self._pictures[index] += 1
+                self._images[index] += 1
 
     def per_class(self) -> tuple[float | None, ...]:
         """Return the score of each class; None for one that never had a boundary."""
-        pairs = zip(self._sums, self._pictures, strict=True)
+        pairs = zip(self._sums, self._images, strict=True)
         return tuple(float(total / count) if count else None for total, count in pairs)
 
     def mean(self) -> float:

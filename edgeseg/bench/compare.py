@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgeseg.bench.latency import ratio
 from edgeseg.bench.record import file_name
 from edgeseg.core.measurement import Measurement
-from edgeseg.core.names import unknown
+from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
 
 FORMAT_TITLES = {
@@ -28,7 +28,7 @@ class Row:
 
     `label` is short and unlike every other row's. `speed_up` is the baseline's p50 over its own, of a whole frame, and
     `infer_speed_up` of the engine's part of it; `miou_drop` is the baseline's mIoU less its own (a fraction), where
-    both were scored on the same pictures. Times of an emulated device are left out. `on_front` says that no other row
+    both were scored on the same images. Times of an emulated device are left out. `on_front` says that no other row
     is both as fast and as accurate.
     """
 
@@ -124,8 +124,8 @@ def find_warnings(measurements: Sequence[Measurement]) -> tuple[str, ...]:
     found = [
         _unlike(measurements, "different devices", lambda m: f"{m.device.name} ({m.device.cpu})", timed=True),
         _unlike(measurements, "different numbers of threads", lambda m: str(m.threads), timed=True),
-        _unlike(measurements, "pictures of different sizes", lambda m: _pixels(m.picture_size), timed=True),
-        _unlike(measurements, "different pictures for accuracy", _scored_on, timed=False),
+        _unlike(measurements, "images of different sizes", lambda m: _pixels(m.image_size), timed=True),
+        _unlike(measurements, "different images for accuracy", _scored_on, timed=False),
     ]
     if any(item.device.emulated for item in measurements):
         found.append("Measured on an emulated device: its times mean nothing and are left out.")

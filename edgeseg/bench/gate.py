@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edgeseg.bench.compare import Row, compare, timed_ms
 from edgeseg.bench.latency import ACCURACY_ONLY
 from edgeseg.core.measurement import Measurement
-from edgeseg.core.names import unknown
+from edgeseg.core.suggestions import unknown
 from edgeseg.errors import GateError, InputError
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {

@@ -1,4 +1,4 @@
-"""Latency of opened artifacts, stage by stage, on real pictures."""
+"""Latency of opened artifacts, stage by stage, on real images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACCURACY_ONLY = ("mil-reference",)
 
 _BLOCKS = 10
 _UNCOUNTED = 2
-_PICTURES = 8
+_IMAGES = 8
 _LEAST_RUNS = 5
 
 OnRun = Callable[[int, int], None]
@@ -34,7 +34,7 @@ def bench(
     *,
     runs: int = 200,
     warmup: int = 20,
-    pictures: Sequence[np.ndarray] | None = None,
+    images: Sequence[np.ndarray] | None = None,
     seconds: float | None = None,
     device_name: str | None = None,
     memory: bool = True,
@@ -42,15 +42,15 @@ def bench(
 ) -> Measurement:
     """Return p50, p90, p99, mean and least time of each stage over `runs` runs after `warmup` that do not count.
 
-    `pictures` are (H, W, 3) BGR uint8, used in turn (default: eight rendered streets); with `seconds`, the runs end
-    after that time, but not before five. fps is 1000 / p50 of the total: one picture after the other, nothing
+    `images` are (H, W, 3) BGR uint8, used in turn (default: eight rendered streets); with `seconds`, the runs end
+    after that time, but not before five. fps is 1000 / p50 of the total: one image after the other, nothing
     overlapped. An engine that is only a reference gives no latency.
 
     Raises:
-        InputError: fewer than one run, a negative warm-up, or no picture.
+        InputError: fewer than one run, a negative warm-up, or no image.
     """
     return bench_interleaved(
-        [session], runs=runs, warmup=warmup, pictures=pictures, seconds=seconds, device_name=device_name,
+        [session], runs=runs, warmup=warmup, images=images, seconds=seconds, device_name=device_name,
         memory=memory, on_run=on_run,
     )[0]  # fmt: skip
 
@@ -60,7 +60,7 @@ def bench_interleaved(
     *,
     runs: int = 200,
     warmup: int = 20,
-    pictures: Sequence[np.ndarray] | None = None,
+    images: Sequence[np.ndarray] | None = None,
     seconds: float | None = None,
     device_name: str | None = None,
     memory: bool = True,
@@ -74,13 +74,13 @@ def bench_interleaved(
     """
     _check(runs=runs, warmup=warmup, seconds=seconds)
     timed = [session for session in sessions if session.engine not in ACCURACY_ONLY]
-    shown = _pictures(pictures) if timed else ()
+    shown = _images(images) if timed else ()
     peaks = [_peak_mb(session) if memory and session in timed else None for session in sessions]
     watch = DeviceWatch(name=device_name)
     clocks = _run_blocks(timed, shown, runs=runs, warmup=warmup, seconds=seconds, on_run=on_run)
     device = watch.finish()
     return tuple(
-        _measurement(session, clocks.get(id(session)), peak, warmup=warmup, device=device, pictures=shown)
+        _measurement(session, clocks.get(id(session)), peak, warmup=warmup, device=device, images=shown)
         for session, peak in zip(sessions, peaks, strict=True)
     )
 
@@ -94,9 +94,9 @@ def ratio(measurement: Measurement, baseline: Measurement, *, stage: str = "tota
 class _Clock:
     """The times of one session, a row of nanoseconds a run: preprocess, infer, decode."""
 
-    def __init__(self, session: Session, pictures: Sequence[np.ndarray], *, runs: int, seconds: float) -> None:
+    def __init__(self, session: Session, images: Sequence[np.ndarray], *, runs: int, seconds: float) -> None:
         self._session = session
-        self._pictures = pictures
+        self._images = images
         self._runs = runs
         self._seconds = seconds
         self._turn = 0
@@ -121,11 +121,11 @@ class _Clock:
                 return
 
     def _once(self) -> tuple[int, int, int]:
-        picture = self._pictures[self._turn % len(self._pictures)]
+        image = self._images[self._turn % len(self._images)]
         self._turn += 1
-        size = (picture.shape[0], picture.shape[1])
+        size = (image.shape[0], image.shape[1])
         start = time.perf_counter_ns()
-        tensor = self._session.preprocess(picture)
+        tensor = self._session.preprocess(image)
         prepared = time.perf_counter_ns()
         output = self._session.infer(tensor)
         inferred = time.perf_counter_ns()
@@ -148,11 +148,11 @@ def summarise(stage: str, times_ms: np.ndarray) -> StageLatency:
 
 
 def _run_blocks(
-    sessions: Sequence[Session], pictures: Sequence[np.ndarray], *, runs: int, warmup: int, seconds: float | None,
+    sessions: Sequence[Session], images: Sequence[np.ndarray], *, runs: int, warmup: int, seconds: float | None,
     on_run: OnRun | None,
 ) -> dict[int, _Clock]:  # fmt: skip
     limit_s = math.inf if seconds is None else seconds
-    clocks = {id(session): _Clock(session, pictures, runs=runs, seconds=limit_s) for session in sessions}
+    clocks = {id(session): _Clock(session, images, runs=runs, seconds=limit_s) for session in sessions}
     for clock in clocks.values():
         clock.warm(warmup)
     collecting = gc.isenabled()
@@ -175,12 +175,12 @@ def _run_blocks(
 
 def _measurement(
     session: Session, clock: _Clock | None, peak_mb: float | None, *, warmup: int, device: DeviceState,
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
 ) -> Measurement:  # fmt: skip
     latency = clock.latency() if clock else ()
     return build_measurement(
         session, latency=latency, warmup=warmup if clock else 0, peak_memory_mb=peak_mb, device=device,
-        picture_size=(pictures[0].shape[0], pictures[0].shape[1]) if clock else None,
+        image_size=(images[0].shape[0], images[0].shape[1]) if clock else None,
     )  # fmt: skip
 
 
@@ -193,15 +193,15 @@ def _check(*, runs: int, warmup: int, seconds: float | None) -> None:
         raise InputError(f"seconds is {seconds}; give more than 0.")
 
 
-def _pictures(pictures: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
-    if pictures is not None:
-        if not len(pictures):
-            raise InputError("pictures is empty; give one or more, or leave it out for rendered streets.")
-        return pictures
+def _images(images: Sequence[np.ndarray] | None) -> Sequence[np.ndarray]:
+    if images is not None:
+        if not len(images):
+            raise InputError("images is empty; give one or more, or leave it out for rendered streets.")
+        return images
     from edgeseg.data import StreetsDataset
 
-    streets = StreetsDataset(split="test", count=_PICTURES)
-    return [streets.load(index).image for index in range(_PICTURES)]
+    streets = StreetsDataset(split="test", count=_IMAGES)
+    return [streets.load(index).image for index in range(_IMAGES)]
 
 
 def _peak_mb(session: Session) -> float | None:

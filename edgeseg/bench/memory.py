@@ -10,13 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-HOW = "VmHWM of a fresh process: Python, OpenCV, engine and artifact, three pictures"
+HOW = "VmHWM of a fresh process: Python, OpenCV, engine and artifact, three images"
 _RUNS = 3
 _TIMEOUT_S = 180.0
 
 
 def measure_peak_memory_mb(folder: Path, *, engine: str, threads: int) -> float | None:
-    """Return the largest resident memory in MB (2^20 bytes) of a fresh process that segments three pictures.
+    """Return the largest resident memory in MB (2^20 bytes) of a fresh process that segments three images.
 
     None where the process failed or the system does not tell.
     """
@@ -32,7 +32,7 @@ def measure_peak_memory_mb(folder: Path, *, engine: str, threads: int) -> float 
 def own_peak_memory_mb(status: Path = Path("/proc/self/status")) -> float:
     """Return this process's peak resident memory in MB; 0.0 where it cannot be read."""
     from edgeseg.bench.telemetry import read_text
-    from edgeseg.core.effort import peak_memory_mb
+    from edgeseg.core.peak_memory import peak_memory_mb
 
     # VmHWM starts anew with each program; getrusage's figure is inherited from the parent on Linux.
     line = re.search(r"^VmHWM:\s+(\d+) kB", read_text(status) or "", re.MULTILINE)
@@ -40,7 +40,7 @@ def own_peak_memory_mb(status: Path = Path("/proc/self/status")) -> float:
 
 
 def main(arguments: list[str]) -> int:
-    """Segment a few pictures of noise with the artifact, print the peak memory in MB, and return 0."""
+    """Segment a few images of noise with the artifact, print the peak memory in MB, and return 0."""
     import numpy as np
 
     from edgeseg.runtime import load
@@ -48,9 +48,9 @@ def main(arguments: list[str]) -> int:
     folder, engine, threads = arguments
     with load(folder, engine=engine, threads=int(threads)) as session:
         height, width = session.artifact.manifest.spec.size
-        picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         for _ in range(_RUNS):
-            session.segment(picture)
+            session.segment(image)
     print(own_peak_memory_mb())
     return 0
 

@@ -1,4 +1,4 @@
-"""What a conversion costs in accuracy, with how sure that is: two segmenters on the same pictures."""
+"""What a conversion costs in accuracy, with how sure that is: two segmenters on the same images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeseg.bench.accuracy import OnImage, Segmenter, check_classes, picture_count, spec_of
+from edgeseg.bench.accuracy import OnImage, Segmenter, check_classes, image_count, spec_of
 from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.data import Dataset
 
@@ -39,16 +39,16 @@ def compare_accuracy(
     seed: int = 0,
     on_image: OnImage | None = None,
 ) -> AccuracyDrop:
-    """Return the drop in mIoU from `baseline` to `session`, with the interval of a paired bootstrap over pictures.
+    """Return the drop in mIoU from `baseline` to `session`, with the interval of a paired bootstrap over images.
 
-    Percentile bootstrap (Efron, 1979): pictures are drawn with replacement, the same ones for both.
+    Percentile bootstrap (Efron, 1979): images are drawn with replacement, the same ones for both.
 
     Raises:
-        InputError: the classes differ, or there is no picture.
+        InputError: the classes differ, or there is no image.
     """
     check_classes(dataset, spec_of(session))
     check_classes(dataset, spec_of(baseline))
-    total = picture_count(dataset, limit=limit)
+    total = image_count(dataset, limit=limit)
     classes = len(dataset.classes)
     ours = ConfusionMatrix(classes, ignore_index=dataset.ignore_index)
     theirs = ConfusionMatrix(classes, ignore_index=dataset.ignore_index)
@@ -77,13 +77,13 @@ def compare_accuracy(
 
 
 def _interval(counts: np.ndarray, *, resamples: int, confidence: float, seed: int) -> tuple[float, float]:
-    """Return the bounds of the drop; `counts` is (artifact or baseline, pictures, classes, classes)."""
+    """Return the bounds of the drop; `counts` is (artifact or baseline, images, classes, classes)."""
     rng = np.random.default_rng(seed)
-    pictures = counts.shape[1]
+    images = counts.shape[1]
     drops = np.empty(resamples)
     for index in range(resamples):
-        # How often each picture is drawn, instead of which: one small product replaces copying matrices.
-        weights = np.bincount(rng.integers(pictures, size=pictures), minlength=pictures)
+        # How often each image is drawn, instead of which: one small product replaces copying matrices.
+        weights = np.bincount(rng.integers(images, size=images), minlength=images)
         ours, theirs = np.tensordot(counts, weights, axes=([1], [0]))
         drops[index] = _miou(theirs) - _miou(ours)
     tail = (1 - confidence) / 2

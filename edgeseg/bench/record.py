@@ -23,7 +23,7 @@ def build_measurement(
     latency: tuple[StageLatency, ...] = (),
     warmup: int = 0,
     peak_memory_mb: float | None = None,
-    picture_size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
     accuracy: Accuracy | None = None,
     label_agreement: float | None = None,
 ) -> Measurement:
@@ -53,7 +53,7 @@ def build_measurement(
         fps=round(1000 / total.p50_ms, 2) if total and total.p50_ms else 0.0,
         peak_memory_mb=peak_memory_mb,
         peak_memory_how=HOW if peak_memory_mb is not None else "",
-        picture_size=picture_size if latency else None,
+        image_size=image_size if latency else None,
         device=device,
         accuracy=accuracy,
         label_agreement=label_agreement,

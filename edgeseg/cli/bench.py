@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--limit",
         metavar="N",
         type=positive,
-        help="only the first N pictures of --data (default: all)",
+        help="only the first N images of --data (default: all)",
     )
     parser.add_argument(
         "--out",
@@ -99,4 +99,4 @@ def _show(measurement: Measurement) -> None:
     columns = ("stage", "runs", "p50 ms", "p90 ms", "p99 ms", "least ms")
     render.table(title, columns, rows, numbers=columns[1:])
     memory = "" if measurement.peak_memory_mb is None else f", peak memory {measurement.peak_memory_mb:.0f} MB"
-    render.result(f"  {measurement.fps:.1f} FPS one picture after the other{memory}\n")
+    render.result(f"  {measurement.fps:.1f} FPS one image after the other{memory}\n")

@@ -20,14 +20,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="a checkpoint folder or a bundled name (default: fast_scnn:streets-half)",
     )
-    parser.add_argument("--data", metavar="DIR|SET", required=True, help="train pictures, or streets[:count[:seed]]")
-    parser.add_argument("--count", metavar="N", type=positive, default=64, help="pictures to select (default: 64)")
+    parser.add_argument("--data", metavar="DIR|SET", required=True, help="train images, or streets[:count[:seed]]")
+    parser.add_argument("--count", metavar="N", type=positive, default=64, help="images to select (default: 64)")
     parser.add_argument(
         "--temperature",
         action="store_true",
         help="instead fit the temperature that makes --uncertainty mean what it says, on the labels of --data",
     )
-    parser.add_argument("--split", metavar="S", help="labelled pictures for --temperature (default: val)")
+    parser.add_argument("--split", metavar="S", help="labelled images for --temperature (default: val)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the selection (default: 0)")
     parser.add_argument(
         "--out",
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--float-layers", metavar="PATH", nargs="+", default=[], help="modules that int8 conversions leave in float"
     )
-    parser.add_argument("--force", action="store_true", help="take val or test pictures all the same")
+    parser.add_argument("--force", action="store_true", help="take val or test images all the same")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.temperature:
         return _fit(options)
     if options.split:
-        raise InputError("--split goes with --temperature; for ranges, --data names the pictures themselves.")
+        raise InputError("--split goes with --temperature; for ranges, --data names the images themselves.")
     from edgeseg.cli import render
     from edgeseg.verbs.calibrate import calibrate
 
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     found = done.ranges.calibration
     render.result(
-        f"{done.path}: {len(done.ranges.ranges)} ranges from {len(found.item_ids)} pictures of {found.source} "
+        f"{done.path}: {len(done.ranges.ranges)} ranges from {len(found.item_ids)} images of {found.source} "
         f"({found.split}, {found.selection})"
     )
     return 0
@@ -94,7 +94,7 @@ def _fit(options: argparse.Namespace) -> int:
         render.result_json({"path": str(done.path), "temperature": found})
         return 0
     render.result(
-        f"{done.path}: temperature {found.fitted:.3f} from {found.images} pictures of {found.data} ({found.split}); "
+        f"{done.path}: temperature {found.fitted:.3f} from {found.images} images of {found.data} ({found.split}); "
         f"its halves give {found.halves[0]:.3f} and {found.halves[1]:.3f}"
     )
     render.result(
@@ -102,5 +102,5 @@ def _fit(options: argparse.Namespace) -> int:
         f"ECE {render.percent(found.ece_before)} to {render.percent(found.ece_after)} %"
     )
     if found.value != found.fitted:
-        render.result("No gain on pictures it was not fitted on: 1 is kept, for the net is calibrated as it is.")
+        render.result("No gain on images it was not fitted on: 1 is kept, for the net is calibrated as it is.")
     return 0

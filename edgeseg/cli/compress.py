@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgeseg.cli.render import Advance
-    from edgeseg.compress.pipeline import CompressionResult
-    from edgeseg.compress.planning import PipelinePlan, PlannedStage
+    from edgeseg.compress.pipeline.dry_run import PipelinePlan, PlannedStage
+    from edgeseg.compress.pipeline.run import CompressionResult
 
 HELP = "prune, distill and quantize a checkpoint by a TOML recipe, stage by stage; resumes where it was cut off"
 
@@ -91,7 +91,7 @@ def _print_plan(planned: PipelinePlan) -> None:
     from edgeseg.cli import render
 
     high, width = planned.size
-    title = f"{planned.name}: from {planned.model} at {high}x{width}, on {planned.data} ({planned.pictures} pictures)"
+    title = f"{planned.name}: from {planned.model} at {high}x{width}, on {planned.data} ({planned.images} images)"
     columns = ("stage", "does", "MACs", "parameters", "epochs", "steps", "settings")
     render.table(title, columns, [_row(stage) for stage in planned.stages], numbers=("epochs", "steps"))
 
@@ -117,7 +117,7 @@ def _near(path: Path) -> Path:
 def _watch(advance: Advance, *, quiet: bool) -> Callable[[object], None]:
     from edgeseg.cli import render
     from edgeseg.cli.train import watch_training
-    from edgeseg.compress.pipeline import StageBegun
+    from edgeseg.compress.pipeline.run import StageBegun
 
     training = watch_training(advance, quiet=quiet, indent="  ")
 

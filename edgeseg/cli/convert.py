@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         metavar="DIR|SET",
-        help="train pictures to observe int8 ranges on, or streets[:count[:seed]] (default: the ranges that "
+        help="train images to observe int8 ranges on, or streets[:count[:seed]] (default: the ranges that "
         "come with the checkpoint)",
     )
     parser.add_argument(
@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of the artifact, or of all where there are several (default: artifacts/<name>)",
     )
-    parser.add_argument("--force", action="store_true", help="calibrate on val or test pictures all the same")
+    parser.add_argument("--force", action="store_true", help="calibrate on val or test images all the same")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
 
@@ -117,7 +117,7 @@ def _sentence(artifact: Artifact) -> str:
     report = manifest.report
     lines = [
         f"{artifact.folder}  {manifest.format} {manifest.scheme.name}, {artifact.size_bytes / 2**20:.2f} MiB, "
-        f"{100 * parity.label_agreement:.2f} % of labels as float PyTorch on {parity.images} pictures ({parity.engine})"
+        f"{100 * parity.label_agreement:.2f} % of labels as float PyTorch on {parity.images} images ({parity.engine})"
     ]
     if manifest.scheme.name == "int8":
         lines.append(f"  {report.ops_quantized} of {report.ops_total} ops in int8")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgeseg.verbs.layers import QuantDebug
+    from edgeseg.analyze.quant_debug import QuantDebug
 
 HELP = "say where int8 parts from float, layer by layer, and which layers to keep in float"
 
@@ -21,9 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", nargs="?", help="an int8 ONNX artifact, a checkpoint or a bundled name"
     )
     parser.add_argument("--checkpoint", metavar="MODEL", help="the float checkpoint of an artifact that is not bundled")
-    parser.add_argument("--data", metavar="DIR|SET", help="pictures to look at (default: rendered streets)")
+    parser.add_argument("--data", metavar="DIR|SET", help="images to look at (default: rendered streets)")
     parser.add_argument("--split", metavar="NAME", default="train", help="split of --data (default: train)")
-    parser.add_argument("--count", metavar="N", type=positive, default=16, help="pictures to look at (default: 16)")
+    parser.add_argument("--count", metavar="N", type=positive, default=16, help="images to look at (default: 16)")
     parser.add_argument(
         "--below", metavar="DB", type=float, default=20.0, help="SQNR under which they part (default: 20)"
     )
@@ -38,8 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print signal to noise by layer, the first that parts, and the command that keeps layers in float."""
+    from edgeseg.analyze.quant_debug import debug_quant
     from edgeseg.cli import render
-    from edgeseg.verbs.layers import debug_quant
 
     with render.progress(quiet=options.json) as advance:
         found = debug_quant(
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 def _print(found: QuantDebug) -> None:
     from edgeseg.cli import render
 
-    title = f"{found.model}: int8 ({found.engine}) against float on {found.pictures} pictures of {found.data}"
+    title = f"{found.model}: int8 ({found.engine}) against float on {found.images} images of {found.data}"
     rows = [(item.layer, _db(item.sqnr_db), _db(item.own_db)) for item in found.layers]
     render.table(title, ("layer", "SQNR dB", "own dB"), rows, numbers=("SQNR dB", "own dB"))
     if found.parted is None:

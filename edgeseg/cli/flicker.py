@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "measure how often labels change on a video where the picture does not"
+HELP = "measure how often labels change on a video where the image does not"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from edgeseg.cli.options import add_engine, positive
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
-    parser.add_argument("--source", metavar="FILE", required=True, help="a video or a folder of pictures in order")
+    parser.add_argument("--source", metavar="FILE", required=True, help="a video or a folder of images in order")
     parser.add_argument(
         "--smooth", metavar="HOW", action="append", default=[], help="exp:0.6 or vote:3; may be given several times"
     )

@@ -23,9 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("int8", "prune"),
         help="score the model once for each layer that alone is int8 or pruned",
     )
-    parser.add_argument("--data", metavar="DIR|SET", help="pictures for --sensitivity (default: rendered streets)")
+    parser.add_argument("--data", metavar="DIR|SET", help="images for --sensitivity (default: rendered streets)")
     parser.add_argument("--split", metavar="NAME", default="train", help="split of --data (default: train)")
-    parser.add_argument("--count", metavar="N", type=positive, default=16, help="pictures to look at (default: 16)")
+    parser.add_argument("--count", metavar="N", type=positive, default=16, help="images to look at (default: 16)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where --sensitivity writes its JSON and plot")
 
 
@@ -88,7 +88,7 @@ def _ranges(found: Inspection) -> str:
     told = {"qat": "trained", "static-range": "observed"}.get(own.mode, own.mode)
     count = f"{own.count} " if found.kind == "checkpoint" else ""
     layers = f"; in float: {', '.join(own.float_layers)}" if own.float_layers else ""
-    return f"{count}{told}, {own.pictures} pictures of {own.source}{layers}"
+    return f"{count}{told}, {own.images} images of {own.source}{layers}"
 
 
 def _step(step: LineageStep) -> tuple[str, ...]:

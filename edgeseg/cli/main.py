@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from edgeseg import __version__
-from edgeseg.core.names import suggestion
+from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import EdgesegError
 
 VERBS = (

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgeseg.runtime.tile_plan import Tiling
+    from edgeseg.runtime.tiles.plan import Tiling
     from edgeseg.verbs.predict import Predictions
 
-HELP = "write the label maps of pictures in files, large ones in overlapping tiles"
+HELP = "write the label maps of images in files, large ones in overlapping tiles"
 SHOWN = 20
-"""Pictures that the table lists."""
+"""Images that the table lists."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
     parser.add_argument(
-        "pictures", metavar="PICTURE", nargs="*", help="file, folder, or pattern in quotes ('scans/**/*.tif')"
+        "images", metavar="IMAGE", nargs="*", help="file, folder, or pattern in quotes ('scans/**/*.tif')"
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("predictions"), help="output folder (default: predictions)"
@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tile",
         metavar="HxW",
         default="off",
-        help="off: the whole picture resized to the net's input, as in validate and run (default); auto: tiles of the "
-        "input's size, at full resolution; HxW: tiles of HEIGHTxWIDTH picture pixels, each resized to the input",
+        help="off: the whole image resized to the net's input, as in validate and run (default); auto: tiles of the "
+        "input's size, at full resolution; HxW: tiles of HEIGHTxWIDTH image pixels, each resized to the input",
     )
     parser.add_argument(
         "--overlap", metavar="SHARE", type=float, default=0.25, help="of a tile with the next, 0 to 0.9 (default: 0.25)"
@@ -40,11 +40,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tta", metavar="VIEWS", help="average over more views: flip, scales=0.75/1/1.25, or both with a comma"
     )
     parser.add_argument("--palette", action="store_true", help="label maps in class colours (indexed PNG, same values)")
-    parser.add_argument("--overlay", action="store_true", help="also write each picture with its classes drawn over it")
-    parser.add_argument("--resume", action="store_true", help="skip pictures that --out holds already")
-    parser.add_argument("--data", metavar="DIR", help="instead of PICTURE: a data set, whose labels give the mIoU")
+    parser.add_argument("--overlay", action="store_true", help="also write each image with its classes drawn over it")
+    parser.add_argument("--resume", action="store_true", help="skip images that --out holds already")
+    parser.add_argument("--data", metavar="DIR", help="instead of IMAGE: a data set, whose labels give the mIoU")
     parser.add_argument("--split", default="val", help="of --data: train, val or test (default: val)")
-    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N pictures")
+    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N images")
     add_engine(parser)
 
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     with render.progress(quiet=options.json) as advance:
         found = predict(
             options.artifact,
-            options.pictures,
+            options.images,
             out=options.out,
             tiling=tiling,
             palette=options.palette,
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _tiling(options: argparse.Namespace) -> Tiling:
     from edgeseg.cli.options import size_of
-    from edgeseg.runtime.tile_plan import Tiling
+    from edgeseg.runtime.tiles.plan import Tiling
 
     flip, scales = _views(options.tta)
     tile = options.tile if options.tile in ("auto", "off") else size_of(options.tile, option="--tile")
@@ -116,28 +116,28 @@ def _show(found: Predictions, out: Path) -> None:
 
     rows = [
         (
-            item.picture,
+            item.image,
             f"{item.size[0]}x{item.size[1]}",
             str(item.runs),
             f"{item.seconds:.2f}",
             "-" if item.seams is None or item.seams.visibility is None else f"{item.seams.visibility:.2f}",
             ", ".join(f"{name} {share:.0%}" for name, share in _largest(item.share)),
         )
-        for item in found.pictures[:SHOWN]
+        for item in found.images[:SHOWN]
     ]
-    columns = ("picture", "HxW", "runs", "s", "seams", "largest classes")
+    columns = ("image", "HxW", "runs", "s", "seams", "largest classes")
     settings = found.settings
     if rows:
         render.table(f"{settings.artifact} on {settings.engine}", columns, rows, numbers=columns[1:5])
-    if len(found.pictures) > len(rows):
-        render.result(f"... and {len(found.pictures) - len(rows)} more in {out / 'predictions.json'}")
-    if any(item.seams is not None for item in found.pictures):
+    if len(found.images) > len(rows):
+        render.result(f"... and {len(found.images) - len(rows)} more in {out / 'predictions.json'}")
+    if any(item.seams is not None for item in found.images):
         render.result("seams: label changes across tile borders over those beside them; 1 is a border nobody sees")
     score = "" if found.miou is None else f", mIoU {render.percent(found.miou)} %"
     resumed = f" ({found.resumed} done before)" if found.resumed else ""
     bad = f", {len(found.unreadable)} unreadable" if found.unreadable else ""
     stopped = ", interrupted: go on with --resume" if found.interrupted else ""
-    maps = "1 label map" if len(found.pictures) == 1 else f"{len(found.pictures)} label maps"
+    maps = "1 label map" if len(found.images) == 1 else f"{len(found.images)} label maps"
     render.result(f"{maps} in {out / 'labels'}{resumed}{bad}{score}{stopped}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgeseg.verbs.reading import Reading
+    from edgeseg.runtime.frames.options import Reading
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--monitor", metavar="ARTIFACT", type=Path, help="float artifact to compare with meanwhile")
     parser.add_argument("--monitor-every", metavar="N", type=positive, default=30, help="frames between (default: 30)")
     parser.add_argument("--fps", metavar="N", type=float, help="keep this rate: step through the ARTIFACTs' sizes")
-    parser.add_argument("--latency", metavar="MS", type=float, help="keep picture to labels below this, likewise")
+    parser.add_argument("--latency", metavar="MS", type=float, help="keep image to labels below this, likewise")
 
 
 def reading_of(options: argparse.Namespace, *, others: Sequence[Path]) -> Reading:
     """Return what the options ask for."""
-    from edgeseg.verbs.reading import Reading
+    from edgeseg.runtime.frames.options import Reading
 
     return Reading(
         smooth=options.smooth,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgeseg.runtime import LoopResult
-    from edgeseg.runtime.monitor import Observation
+    from edgeseg.runtime.frames.drift_monitor import Observation
     from edgeseg.verbs.run import Outputs, RunOutcome
 
 WORTH_SAYING = 1.2
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="open no window")
     parser.add_argument("--no-overlay", action="store_true", help="draw nothing (with --headless: inference alone)")
     parser.add_argument("--frames", metavar="N", type=positive, help="stop after N frames")
-    parser.add_argument("--size", metavar="HxW", help="ask the source for this picture size")
+    parser.add_argument("--size", metavar="HxW", help="ask the source for this image size")
     parser.add_argument("--pixel-format", metavar="CODE", help="ask a camera for this FourCC, such as MJPG or YUYV")
     parser.add_argument(
         "--reconnect", metavar="SECONDS", type=float, help="try a lost source again for so long (default: 30; 0: never)"
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
     from edgeseg.cli.options import size_of
     from edgeseg.cli.reading import reading_of
-    from edgeseg.verbs.reading import artifacts_in
+    from edgeseg.runtime.frames.options import artifacts_in
     from edgeseg.verbs.run import run_loop
 
     artifact, *others = artifacts_in(options.artifact)

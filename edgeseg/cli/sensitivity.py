@@ -9,8 +9,8 @@ def run_sensitivity(options: argparse.Namespace) -> int:
     """Measure what each layer alone costs, and print it, dearest first."""
     if options.sensitivity == "prune":
         return _pruned(options)
+    from edgeseg.analyze.quant_debug import int8_sensitivity
     from edgeseg.cli import render
-    from edgeseg.verbs.layers import int8_sensitivity
 
     with render.progress(quiet=options.json) as advance:
         found = int8_sensitivity(
@@ -26,7 +26,7 @@ def run_sensitivity(options: argparse.Namespace) -> int:
         return 0
     order = sorted(found.layers, key=lambda item: -(item.labels_changed if item.miou_lost is None else item.miou_lost))
     rows = [(item.layer, render.percent(item.labels_changed), render.percent(item.miou_lost)) for item in order]
-    title = f"{found.model}: only this layer in int8, on {found.pictures} pictures of {found.data}"
+    title = f"{found.model}: only this layer in int8, on {found.images} images of {found.data}"
     columns = ("layer", "labels changed %", "mIoU lost, points")
     render.table(title, columns, rows, numbers=columns[1:])
     for path in found.files:
@@ -35,8 +35,8 @@ def run_sensitivity(options: argparse.Namespace) -> int:
 
 
 def _pruned(options: argparse.Namespace) -> int:
+    from edgeseg.analyze.quant_debug import prune_sensitivity
     from edgeseg.cli import render
-    from edgeseg.verbs.layers import prune_sensitivity
 
     with render.progress(quiet=options.json) as advance:
         scan, files = prune_sensitivity(
@@ -61,9 +61,7 @@ def _pruned(options: argparse.Namespace) -> int:
         for item in scan.losses
     ]
     columns = ("group", "channels removed", "labels changed %", "mIoU lost, points", "MACs saved %")
-    render.table(
-        f"{scan.checkpoint}: only this group pruned, {scan.images} pictures", columns, rows, numbers=columns[1:]
-    )
+    render.table(f"{scan.checkpoint}: only this group pruned, {scan.images} images", columns, rows, numbers=columns[1:])
     for path in files:
         render.result(f"written: {path}")
     return 0

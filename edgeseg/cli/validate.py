@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="data set folder, or streets[:count[:seed]] (default: streets)",
     )
     parser.add_argument("--split", default="val", help="train, val or test (default: val)")
-    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N pictures (default: all)")
+    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N images (default: all)")
     add_engine(parser)
 
 

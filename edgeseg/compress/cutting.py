@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeseg.compress.budget import Budget
-from edgeseg.compress.equalize import equalize
-from edgeseg.compress.gates import GateLoss, fold_gates
-from edgeseg.compress.importance import Batch
-from edgeseg.compress.picture import share_normalisation
-from edgeseg.compress.prune import Measure, Pruned, prune
-from edgeseg.compress.recalibrate import recalibrate
-from edgeseg.compress.recipe import StageRecipe
+from edgeseg.compress.pipeline.recipe import StageRecipe
+from edgeseg.compress.prune.batch_norm_recalibration import recalibrate
+from edgeseg.compress.prune.budget import Budget
+from edgeseg.compress.prune.importance import Batch
+from edgeseg.compress.prune.pruner import Measure, Pruned, prune
+from edgeseg.compress.quantize.cross_layer_equalization import equalize
+from edgeseg.compress.quantize.shared_input_normalization import share_normalisation
 from edgeseg.compress.stages import Change, Clock, EqualizeStage, GatesStage, Job, PruneStage, SwapStage
+from edgeseg.compress.surgery.fold_se_gates import GateLoss, fold_gates
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.records import encode
@@ -28,10 +28,10 @@ from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, load_checkpoint, save_checkpoint
 from edgeseg.models.architecture import swapped
 from edgeseg.pixels import prepare
+from edgeseg.train.batch_norm_statistics import settle_norms
 from edgeseg.train.class_weights import class_weights
 from edgeseg.train.describe import versions
 from edgeseg.train.evaluate import evaluate, normalise
-from edgeseg.train.norms import settle_norms
 from edgeseg.train.objective import Objective
 from edgeseg.train.setup import seen
 
@@ -55,24 +55,25 @@ def prune_stage(job: Job) -> None:
 def equalize_stage(job: Job) -> None:
     """Write the equalized checkpoint of a stage's parent, with its score on the validation split.
 
-    Raises as `edgeseg.compress.equalize.equalize` and, for the picture, `edgeseg.compress.picture.share_normalisation`.
+    Raises as `edgeseg.compress.quantize.cross_layer_equalization.equalize` and, for the image, as
+    `edgeseg.compress.quantize.shared_input_normalization.share_normalisation`.
     """
     settings = job.stage.settings
     assert isinstance(settings, EqualizeStage)
     checkpoint = load_checkpoint(job.parent, size=job.size)
     data = _training(job)
     net = checkpoint.net.eval()
-    pictures = _pictures(data, settings, spec=checkpoint.spec)
-    links = equalize(net, pictures, size=job.size, balance=settings.balance)
+    images = _images(data, settings, spec=checkpoint.spec)
+    links = equalize(net, images, size=job.size, balance=settings.balance)
     outcome = {"equalize": encode(settings), "links": encode(links)}
-    spec = share_normalisation(net, spec=checkpoint.spec) if settings.picture else checkpoint.spec
+    spec = share_normalisation(net, spec=checkpoint.spec) if settings.image else checkpoint.spec
     _keep(job, checkpoint, net=net, spec=spec, data=data, outcome=outcome)
 
 
 def gates_stage(job: Job) -> None:
     """Write a stage's parent with constant gates folded, with its score on the validation split.
 
-    Raises as `edgeseg.compress.gates.fold_gates`.
+    Raises as `edgeseg.compress.surgery.fold_se_gates.fold_gates`.
     """
     settings = job.stage.settings
     assert isinstance(settings, GatesStage)
@@ -94,7 +95,7 @@ def swap_stage(job: Job) -> None:
     checkpoint = load_checkpoint(job.parent, size=job.size)
     data = _training(job)
     batches = _batches(_samples(data, settings), spec=checkpoint.spec)
-    settle_norms(checkpoint.net, [pictures for pictures, _ in batches])
+    settle_norms(checkpoint.net, [images for images, _ in batches])
     net, spec = swapped(checkpoint.net, spec=checkpoint.spec, name=settings.architecture)
     recalibrate(net, batches)
     _keep(job, checkpoint, net=net, spec=spec, data=data, outcome={"swap": encode(settings)})
@@ -116,7 +117,7 @@ def _keep(
         "command": job.command,
         "recipe": job.pipeline.name,
         "start": {"checkpoint": parent.spec.name, "sha256": parent.spec.weights_sha256},
-        "data": {"train": {**seen(data), "images": min(len(data), settings.pictures)}, "val": seen(validation)},
+        "data": {"train": {**seen(data), "images": min(len(data), settings.images)}, "val": seen(validation)},
         "val": encode(evaluate(net, validation, spec=spec)),
         **outcome,
         "versions": versions(),
@@ -165,9 +166,9 @@ def prune_checkpoint(
 def fold_checkpoint(
     checkpoint: Checkpoint, settings: GatesStage, *, data: Dataset
 ) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
-    """Fold constant gates of a checkpoint's own net, in place, on training pictures of `data`; as `fold_gates`."""
-    pictures = _pictures(data, settings, spec=checkpoint.spec)
-    return fold_gates(checkpoint.net, pictures, spec=checkpoint.spec, agreement=settings.agreement, keep=settings.keep)
+    """Fold constant gates of a checkpoint's own net, in place, on training images of `data`; as `fold_gates`."""
+    images = _images(data, settings, spec=checkpoint.spec)
+    return fold_gates(checkpoint.net, images, spec=checkpoint.spec, agreement=settings.agreement, keep=settings.keep)
 
 
 def round_to(settings: PruneStage) -> int:
@@ -215,17 +216,17 @@ def _needed(clock: Clock | None) -> Clock:
 def _samples(data: Dataset, settings: Change) -> list[Sample]:
     order = np.random.default_rng(settings.seed).permutation(len(data))
     if len(order) < 2:
-        raise InputError(f"{data.name} {data.split}: {len(order)} pictures; this stage needs two or more.")
-    return [data.load(int(index)) for index in order[: settings.pictures]]
+        raise InputError(f"{data.name} {data.split}: {len(order)} images; this stage needs two or more.")
+    return [data.load(int(index)) for index in order[: settings.images]]
 
 
-def _pictures(data: Dataset, settings: Change, *, spec: ModelSpec) -> list[Tensor]:
-    """Return the pictures that a stage goes by, as the net takes them, in batches."""
-    return [pictures for pictures, _ in _batches(_samples(data, settings), spec=spec)]
+def _images(data: Dataset, settings: Change, *, spec: ModelSpec) -> list[Tensor]:
+    """Return the images that a stage goes by, as the net takes them, in batches."""
+    return [images for images, _ in _batches(_samples(data, settings), spec=spec)]
 
 
 def _batches(samples: list[Sample], *, spec: ModelSpec) -> tuple[Batch, ...]:
-    """Return the pictures as the net takes them, with their labels at the input's size, two or more in each batch."""
+    """Return the images as the net takes them, with their labels at the input's size, two or more in each batch."""
     count = max(1, len(samples) // BATCH)
     parts = [samples[index::count] for index in range(count)]
     made = [[_entry(sample, spec=spec) for sample in part] for part in parts]
@@ -233,7 +234,7 @@ def _batches(samples: list[Sample], *, spec: ModelSpec) -> tuple[Batch, ...]:
 
 
 def _entry(sample: Sample, *, spec: ModelSpec) -> Batch:
-    """Return one picture, (1, 3, H, W), and its labels, (1, H, W)."""
+    """Return one image, (1, 3, H, W), and its labels, (1, H, W)."""
     x = torch.from_numpy(prepare(sample.image, preprocess=spec.preprocess, tensor=spec.inputs[0]))
     x = normalise(x, spec=spec) if spec.preprocess.in_graph else x
     high, width = spec.size

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgeseg.compress.distill_recipe import DistillRecipe
-from edgeseg.compress.qat_recipe import QatRecipe
-from edgeseg.core.names import suggestion
+from edgeseg.compress.distill.recipe import DistillRecipe
+from edgeseg.compress.quantize.recipe import QatRecipe
+from edgeseg.core.records import renamed
+from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import RecipeError
 
 if TYPE_CHECKING:
-    from edgeseg.compress.recipe import PipelineRecipe, StageRecipe
+    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
     from edgeseg.core.latency import LatencyTable
     from edgeseg.models import Checkpoint
     from edgeseg.train.events import OnEvent
@@ -53,22 +54,22 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A stage that changes a net at once, going by `pictures` training pictures, drawn by `seed`."""
+    """A stage that changes a net at once, going by `images` training images, drawn by `seed`."""
 
-    pictures: int = 64
+    images: int = field(default=64, metadata=renamed("pictures"))
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.pictures < 2 or self.seed < 0:
-            raise ValueError("pictures is 2 or more, seed 0 or more.")
+        if self.images < 2 or self.seed < 0:
+            raise ValueError("images is 2 or more, seed 0 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneStage(Change):
     """Structured pruning to a budget, exactly one of: the share of MACs or of parameters that stays, or milliseconds.
 
-    See `edgeseg.compress.prune` for what each means. Batch norm's statistics are taken again on the pictures; Taylor
-    importance takes them with the stage's loss.
+    See `edgeseg.compress.prune.pruner` for what each means. Batch norm's statistics are taken again on the images;
+    Taylor importance takes them with the stage's loss.
     """
 
     macs: float | None = None
@@ -103,13 +104,13 @@ class PruneStage(Change):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualizeStage(Change):
     """Cross-layer equalization: the same answers, from channels that int8 rounds more alike; see
-    `edgeseg.compress.equalize`.
+    `edgeseg.compress.quantize.cross_layer_equalization`.
 
-    With `picture`, the picture's three channels are among them: see `edgeseg.compress.picture`.
+    With `image`, the image's three channels are among them: see `edgeseg.compress.quantize.shared_input_normalization`.
     """
 
     balance: float = 0.5
-    picture: bool = False
+    image: bool = field(default=False, metadata=renamed("picture"))
 
     def __post_init__(self) -> None:
         if not 0 <= self.balance <= 1:
@@ -132,7 +133,7 @@ class GatesStage(Change):
     """Squeeze-and-excite gates that hardly vary, but for those in the modules `keep`, become weights, while `agreement`
     of the labels stay.
 
-    See `edgeseg.compress.gates`.
+    See `edgeseg.compress.surgery.fold_se_gates`.
     """
 
     agreement: float = 0.99
@@ -158,7 +159,7 @@ class FineTune:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparsifyStage:
-    """Single weights held at zero while the rest trains; see `edgeseg.compress.unstructured`. Not faster anywhere."""
+    """Single weights held at zero while the rest trains; see `edgeseg.compress.prune.sparsity`. Not faster anywhere."""
 
     sparsity: float
     scope: Literal["global", "layer"] = "global"
@@ -213,7 +214,7 @@ def _fine_tune(job: Job) -> Method:
 
 
 def _distill(job: Job) -> Method:
-    from edgeseg.compress.distill import Distill
+    from edgeseg.compress.distill.method import Distill
 
     settings = job.stage.settings
     assert isinstance(settings, DistillRecipe)
@@ -221,8 +222,8 @@ def _distill(job: Job) -> Method:
 
 
 def _qat(job: Job) -> Method:
-    from edgeseg.compress.distill import Distill
-    from edgeseg.compress.qat import Qat
+    from edgeseg.compress.distill.method import Distill
+    from edgeseg.compress.quantize.qat import Qat
 
     settings = job.stage.settings
     assert isinstance(settings, QatStage)
@@ -231,7 +232,7 @@ def _qat(job: Job) -> Method:
 
 
 def _masked(job: Job) -> Method:
-    from edgeseg.compress.unstructured import MaskedTraining
+    from edgeseg.compress.prune.sparsity import MaskedTraining
 
     settings = job.stage.settings
     assert isinstance(settings, SparsifyStage)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgeseg.core.files import read_json, sha256_of, sha256_of_bytes
 from edgeseg.core.lineage import LineageStep
 from edgeseg.core.quantization import CalibrationSet, QuantizationScheme
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode, renamed
 from edgeseg.core.spec import ModelSpec, TensorSpec
 from edgeseg.core.temperature import Temperature
 from edgeseg.errors import ArtifactError, EdgesegError
@@ -78,12 +80,12 @@ class Lineage:
 class Golden:
     """The sample by which any engine can test itself.
 
-    `picture` is a PNG at the input's size, `input_sha256` the hash of the exact input tensor's bytes, `expected` the
+    `image` is a PNG at the input's size, `input_sha256` the hash of the exact input tensor's bytes, `expected` the
     label map (PNG, input size) that this artifact gave on `engine` when it was made, `reference` the one of the float
     checkpoint in PyTorch. `min_agreement` is the share of pixels in which an engine must repeat `expected`.
     """
 
-    picture: str
+    image: str = field(metadata=renamed("picture"))
     input_sha256: str
     expected: str
     reference: str
@@ -93,7 +95,7 @@ class Golden:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """The artifact against the float checkpoint on `images` pictures, before labels:
+    """The artifact against the float checkpoint on `images` images, before labels:
     SQNR in dB of the logits, share of equal labels. An artifact that gives labels has no logits to compare.
     """
 
@@ -136,20 +138,9 @@ class Manifest:
 
     def sealed(self) -> Manifest:
         """Return the manifest with `self_sha256` set."""
-        return dataclasses.replace(self, self_sha256=self._digest())
-
-    def is_intact(self) -> bool:
-        """Return whether `self_sha256` is that of the rest."""
-        return self.self_sha256 == self._digest()
-
-    def _digest(self) -> str:
-        blank = encode(dataclasses.replace(self, self_sha256=""))
-        assert isinstance(blank, dict)
-        for part, key in LATER:
-            table = blank[part] if part else blank
-            if table is not None and not table.get(key):
-                table.pop(key, None)
-        return sha256_of_bytes(json.dumps(blank, sort_keys=True, ensure_ascii=False).encode())
+        table = encode(self)
+        assert isinstance(table, dict)
+        return dataclasses.replace(self, self_sha256=_digest(table))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,11 +216,21 @@ def _read_manifest(path: Path) -> Manifest:
         manifest = read_json(Manifest, path)
     except EdgesegError as error:
         raise ArtifactError(f"{path}: damaged: {error} Copy or convert the artifact again.") from None
-    if not manifest.is_intact():
+    if manifest.self_sha256 != _digest(json.loads(path.read_text(encoding="utf-8"))):
         raise ArtifactError(
             f"{path}: was altered after the conversion (checksum mismatch). Copy or convert the artifact again."
         )
     return manifest
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """Return the hash of a manifest's table as it stands in the file, so that it does not depend on today's names."""
+    blank = {**copy.deepcopy(manifest), "self_sha256": ""}
+    for part, key in LATER:
+        table = blank.get(part) if part else blank
+        if isinstance(table, dict) and not table.get(key):
+            table.pop(key, None)
+    return sha256_of_bytes(json.dumps(blank, sort_keys=True, ensure_ascii=False).encode())
 
 
 def _verify_file(folder: Path, file: FileEntry) -> None:

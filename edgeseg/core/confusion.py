@@ -10,7 +10,7 @@ from edgeseg.errors import DatasetError, InputError
 
 
 class ConfusionMatrix:
-    """Counts of (true class, predicted class), added up picture by picture; memory does not grow with the data set."""
+    """Counts of (true class, predicted class), added up image by image; memory does not grow with the data set."""
 
     def __init__(self, classes: int, *, ignore_index: int = 255) -> None:
         self.classes = classes
@@ -18,7 +18,7 @@ class ConfusionMatrix:
         self.counts = np.zeros((classes, classes), np.int64)
 
     def update(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Add one picture, both (H, W) class ids, and return its own counts, (classes, classes) int64.
+        """Add one image, both (H, W) class ids, and return its own counts, (classes, classes) int64.
 
         Raises:
             InputError: the two differ in size, or a class id is predicted that the model does not have.

@@ -19,7 +19,7 @@ class ExportedModel:
     `program` is a `torch.export.ExportedProgram` from `input` to `output`, in float or with quantize/dequantize pairs;
     `folded_program` is the same with weights already stored as int8 (equal to `program` in float); `onnx` is the ONNX
     file of `folded_program`.
-    `golden_picture` is (H, W, 3) uint8 in the model's colour order, `golden_output` the float checkpoint's output for
+    `golden_image` is (H, W, 3) uint8 in the model's colour order, `golden_output` the float checkpoint's output for
     it, in the layout of `output`.
     """
 
@@ -30,7 +30,7 @@ class ExportedModel:
     program: object
     folded_program: object
     onnx: Path
-    golden_picture: np.ndarray
+    golden_image: np.ndarray
     golden_output: np.ndarray
 
 

@@ -33,7 +33,7 @@ class LayerShape:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one picture."""
+        """Multiply-accumulates of one image."""
         high, width = self.out_cells
         return high * width * self.kernel[0] * self.kernel[1] * (self.inputs // self.groups) * self.outputs
 

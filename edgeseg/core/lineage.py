@@ -15,7 +15,7 @@ Setting = bool | int | float | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataUse:
-    """Which pictures a step used, and under which licence."""
+    """Which images a step used, and under which licence."""
 
     name: str
     split: str
@@ -25,10 +25,10 @@ class DataUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageStep:
-    """One stage: which weights it made from which, by which recipe, from which pictures, with which scores.
+    """One stage: which weights it made from which, by which recipe, from which images, with which scores.
 
     `settings` is the resolved recipe of the stage, a table's keys joined by dots. `metrics` are plain numbers by name:
-    mIoU as a fraction, MACs of one picture, parameters, seconds.
+    mIoU as a fraction, MACs of one image, parameters, seconds.
     """
 
     stage: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeseg.core.artifact import Lineage
+from edgeseg.core.records import renamed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Segmentation quality over `images` pictures of one data set and split; fractions, not percent.
+    """Segmentation quality over `images` images of one data set and split; fractions, not percent.
 
     A class that neither occurs nor is predicted has an IoU of None and does not count in the mean.
     """
@@ -62,8 +63,8 @@ class Accuracy:
 class Measurement:
     """One artifact on one device with one engine: latency, memory, and accuracy where it was asked for.
 
-    `fps` is 1000 / p50 of the stage "total", 0 where nothing was timed; `picture_size` is (height, width) of the
-    pictures that were timed. The last four fields come from the artifact's manifest, for reports.
+    `fps` is 1000 / p50 of the stage "total", 0 where nothing was timed; `image_size` is (height, width) of the
+    images that were timed. The last four fields come from the artifact's manifest, for reports.
     """
 
     schema: int
@@ -89,7 +90,7 @@ class Measurement:
     accuracy: Accuracy | None = None
     label_agreement: float | None = None
     peak_memory_how: str = ""
-    picture_size: tuple[int, int] | None = None
+    image_size: tuple[int, int] | None = field(default=None, metadata=renamed("picture_size"))
     target: str = ""
     licence: str = ""
     notice: str = ""

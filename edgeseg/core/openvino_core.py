@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from edgeseg.core.privacy import forbid_telemetry
+from edgeseg.core.vendor_telemetry import forbid_telemetry
 
 if TYPE_CHECKING:
     import openvino

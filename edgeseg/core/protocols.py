@@ -82,7 +82,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One picture of a source: (H, W, 3) BGR uint8, its number in the source, when it was taken (`time.monotonic`
+    """One image of a source: (H, W, 3) BGR uint8, its number in the source, when it was taken (`time.monotonic`
     seconds).
 
     `labels` is the ground truth (H, W) uint8 where the source knows it, and `classes` are its names.
@@ -114,7 +114,7 @@ class CameraCounts:
 @runtime_checkable
 class Camera(Protocol):
     """A context manager of frames. A live one gives the newest frame and counts what it skipped;
-    a file gives every frame. `frames` may end in `CameraError`; a picture may differ in size from the one before it.
+    a file gives every frame. `frames` may end in `CameraError`; an image may differ in size from the one before it.
     """
 
     live: bool

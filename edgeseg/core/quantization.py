@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeseg.core.files import read_json
-from edgeseg.core.statistics import InputStatistics
+from edgeseg.core.input_statistics import InputStatistics
 from edgeseg.errors import CheckpointError, RecipeError
 
 RANGES_FILE = "ranges.json"
@@ -44,12 +44,12 @@ SCHEMES = {scheme.name: scheme for scheme in (FP32, FP16, INT8)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSet:
-    """Which unlabelled pictures the ranges were observed on.
+    """Which unlabelled images the ranges were observed on.
 
     `sha256` is the hash of the exact input tensors in order, so that two calibrations can be told apart or proved
     equal;
     `class_pixels` counts what the float model saw in them, in the order of the classes. `statistics` are those of the
-    pictures as they were read; the first calibrations did not keep them.
+    images as they were read; the first calibrations did not keep them.
     """
 
     source: str

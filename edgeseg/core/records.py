@@ -1,7 +1,8 @@
 """Frozen dataclasses to and from plain JSON/TOML values, strictly.
 
 A key that the class does not have, a missing key or a value of the wrong type raises `RecipeError` with the place of
-the fault (`spec.preprocess.mean[2]`), so that a misspelt option is never silently dropped.
+the fault (`spec.preprocess.mean[2]`), so that a misspelt option is never silently dropped. A field that had another
+name in files written before says so with `renamed`, and is read under both.
 """
 
 from __future__ import annotations
@@ -13,10 +14,17 @@ from functools import cache
 from pathlib import PurePath
 from typing import TypeVar, Union
 
-from edgeseg.core.names import suggestion
+from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import RecipeError
 
 T = TypeVar("T")
+
+FORMERLY = "formerly"
+
+
+def renamed(formerly: str) -> dict[str, str]:
+    """Return the metadata of a dataclass field that older files call `formerly`."""
+    return {FORMERLY: formerly}
 
 
 def encode(value: object) -> object:
@@ -64,6 +72,7 @@ def _decode_record(cls: type, data: object, where: str) -> object:
         raise _wrong(where, "a table", data)
     hints = _hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
+    data = _with_todays_names(data, fields, where)
     for key in data:
         if key not in fields:
             known = ", ".join(fields)
@@ -78,6 +87,16 @@ def _decode_record(cls: type, data: object, where: str) -> object:
         return cls(**values)
     except ValueError as error:
         raise RecipeError(f"{where}: {error}") from error
+
+
+def _with_todays_names(
+    data: dict[str, object], fields: dict[str, dataclasses.Field[object]], where: str
+) -> dict[str, object]:
+    names = {field.metadata[FORMERLY]: name for name, field in fields.items() if FORMERLY in field.metadata}
+    for old, new in names.items():
+        if old in data and new in data:
+            raise RecipeError(f'{where}: "{old}" is the former name of "{new}"; give one of them.')
+    return {names.get(str(key), str(key)): value for key, value in data.items()}
 
 
 def _decode_union(options: tuple[object, ...], data: object, where: str) -> object:

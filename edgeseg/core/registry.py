@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from edgeseg.core.names import unknown
+from edgeseg.core.suggestions import unknown
 from edgeseg.errors import MissingDependency
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocess:
-    """How a picture becomes the input tensor; normalised = (pixel * scale - mean) / std, per channel in `color_order`.
+    """How an image becomes the input tensor; normalised = (pixel * scale - mean) / std, per channel in `color_order`.
 
     `in_graph` is true where the artifact takes uint8 pixels and normalises by itself; the host then only resizes and
     puts the channels in order.
@@ -55,7 +55,7 @@ class Preprocess:
 
     @property
     def byte_ends(self) -> tuple[float, float] | None:
-        """(low, high) of normalised pictures where int8 between them has the steps of the bytes themselves, else None.
+        """(low, high) of normalised images where int8 between them has the steps of the bytes themselves, else None.
 
         For that all channels share one mean and deviation, and the mean is a byte, so that zero is one.
         """

@@ -16,7 +16,7 @@ class Temperature:
     """A temperature of one net's logits (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
 
     `fitted` is of all `images`, and `value`, which is to be used, the same, or 1 where it did not lower the NLL of
-    held-out pictures. The figures are of held-out halves: each half of the pictures was scored with the temperature of
+    held-out images. The figures are of held-out halves: each half of the images was scored with the temperature of
     the other (`halves`), and with none before. NLL is in nats, ECE over 15 bins; both of labelled cells of the output.
     """
 

@@ -1,8 +1,8 @@
-"""Paired augmentation: the same geometry for a picture and its label map, colour for the picture alone.
+"""Paired augmentation: the same geometry for an image and its label map, colour for the image alone.
 
 It stands on OpenCV's resize, warp, LUT and filters, which the package has already, on devices too. All chance comes
 from one numpy Generator that the caller derives from (seed, epoch, index): a sample then depends on nothing but these,
-so a run that resumes in the middle of an epoch, or with another number of workers, sees the same pictures.
+so a run that resumes in the middle of an epoch, or with another number of workers, sees the same images.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from edgeseg.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crop:
-    """A window of `size` on a picture resized to `grown`, from row `top` and column `left`, then flipped or not.
+    """A window of `size` on an image resized to `grown`, from row `top` and column `left`, then flipped or not.
 
-    All are pixels, (height, width). A negative `top` or `left` is padding before the picture.
+    All are pixels, (height, width). A negative `top` or `left` is padding before the image.
     """
 
     grown: tuple[int, int]
@@ -30,9 +30,9 @@ class Crop:
     flipped: bool
 
     def fractions(self, cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the cell centres of a grid over the window lie on the picture, (rows,) and (columns,).
+        """Return where the cell centres of a grid over the window lie on the image, (rows,) and (columns,).
 
-        The picture reaches from 0 to 1 along either side, whatever its size; what lies outside is padding.
+        The image reaches from 0 to 1 along either side, whatever its size; what lies outside is padding.
         """
         y, x = ((np.arange(count) + 0.5) / count * side for count, side in zip(cells, self.size, strict=True))
         x = self.size[1] - x if self.flipped else x
@@ -44,7 +44,7 @@ class Augment:
     """What may happen to a sample; zeros and scales of 1 leave crop and padding only. The recipe's `[augment]`."""
 
     scale_min: float = 0.5
-    """Smallest zoom, against the size at which the whole picture fits the crop's height and width best."""
+    """Smallest zoom, against the size at which the whole image fits the crop's height and width best."""
     scale_max: float = 2.0
     """Largest zoom; drawn uniformly in the logarithm."""
     aspect: float = 0.0
@@ -54,7 +54,7 @@ class Augment:
     brightness: float = 0.25
     """Brightness is multiplied by 1 +- this."""
     contrast: float = 0.25
-    """Distance from the picture's mean grey is multiplied by 1 +- this."""
+    """Distance from the image's mean grey is multiplied by 1 +- this."""
     saturation: float = 0.3
     """Distance from grey of the same luma is multiplied by 1 +- this."""
     hue_degrees: float = 6.0
@@ -98,9 +98,9 @@ class Augment:
         image = self._colour(image, rng=rng)
         return Sample(id=sample.id, image=image, labels=labels)
 
-    def crop(self, picture: tuple[int, ...], *, rng: np.random.Generator, size: tuple[int, int]) -> Crop:
-        """Return where `apply` with the same `rng` takes its sample of `size` from a picture of (height, width)."""
-        high, width = picture
+    def crop(self, source_size: tuple[int, ...], *, rng: np.random.Generator, size: tuple[int, int]) -> Crop:
+        """Return where `apply` with the same `rng` takes its sample of `size` from an image of (height, width)."""
+        high, width = source_size
         fit = min(size[0] / high, size[1] / width)
         zoom = fit * float(np.exp(rng.uniform(np.log(self.scale_min), np.log(self.scale_max))))
         stretch = 1.0 + float(rng.uniform(-self.aspect, self.aspect))
@@ -110,11 +110,11 @@ class Augment:
         return Crop(grown=grown, top=top, left=left, size=size, flipped=rng.random() < self.flip)
 
     def _cut(self, sample: Sample, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
-        """Return picture and labels as `crop` says, padded where they do not reach."""
+        """Return image and labels as `crop` says, padded where they do not reach."""
         area = crop.grown[0] < sample.labels.shape[0] and crop.grown[1] < sample.labels.shape[1]
         grown = crop.grown[::-1]
         image = cv2.resize(sample.image, grown, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
-        # INTER_NEAREST_EXACT samples pixel centres as the picture's filters do; plain NEAREST is half a pixel off.
+        # INTER_NEAREST_EXACT samples pixel centres as the image's filters do; plain NEAREST is half a pixel off.
         labels = cv2.resize(sample.labels, grown, interpolation=cv2.INTER_NEAREST_EXACT)
         top, bottom, cut_y = _window(crop.top, length=crop.grown[0], wanted=crop.size[0])
         left, right, cut_x = _window(crop.left, length=crop.grown[1], wanted=crop.size[1])
@@ -124,7 +124,7 @@ class Augment:
         return (cv2.flip(image, 1), cv2.flip(labels, 1)) if crop.flipped else (image, labels)
 
     def _colour(self, image: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
-        """Return the picture in another light: one colour matrix, one tone curve, then blur and noise."""
+        """Return the image in another light: one colour matrix, one tone curve, then blur and noise."""
         bright, contrast, saturation = (
             1.0 + float(rng.uniform(-v, v)) for v in (self.brightness, self.contrast, self.saturation)
         )

@@ -1,4 +1,4 @@
-"""What a data set is: named pictures with label maps."""
+"""What a data set is: named images with label maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One picture, (H, W, 3) uint8 BGR, and its class indices, (H, W) uint8; 255 is nobody's class."""
+    """One image, (H, W, 3) uint8 BGR, and its class indices, (H, W) uint8; 255 is nobody's class."""
 
     id: str
     image: np.ndarray
@@ -19,7 +19,7 @@ class Sample:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Pictures with labels, in a fixed order; `load` reads one at a time."""
+    """Images with labels, in a fixed order; `load` reads one at a time."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...

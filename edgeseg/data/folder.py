@@ -1,4 +1,4 @@
-"""Data sets in folders: pictures with label maps, or pictures alone."""
+"""Data sets in folders: images with label maps, or images alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeseg.core.names import suggestion, unknown
+from edgeseg.core.suggestions import suggestion, unknown
 from edgeseg.data.dataset import Sample
-from edgeseg.data.paths import PICTURE_SUFFIXES, SPLITS, pictures_in, refuse, split_of
-from edgeseg.data.reading import read_labels, read_picture
+from edgeseg.data.paths import IMAGE_SUFFIXES, SPLITS, images_in, refuse, split_of
+from edgeseg.data.reading import read_image, read_labels
 from edgeseg.errors import DatasetError
 
 _LAYOUT = "images/{train,val,test}/X.jpg, labels/{train,val,test}/X.png and classes.txt"
@@ -24,7 +24,7 @@ class FolderDataset:
     split: str
     classes: tuple[str, ...]
     licence: str
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
     labels: tuple[Path, ...]
     ignore_index: int = 255
 
@@ -34,27 +34,27 @@ class FolderDataset:
         root = Path(root)
         folder = _split_folder(root, split)
         classes = _read_classes(root / "classes.txt")
-        pictures = pictures_in(folder)
-        if not pictures:
-            raise DatasetError(f"{folder}: no pictures in it. Put pictures there ({', '.join(PICTURE_SUFFIXES)}).")
+        images = images_in(folder)
+        if not images:
+            raise DatasetError(f"{folder}: no images in it. Put images there ({', '.join(IMAGE_SUFFIXES)}).")
         label_folder = root / "labels" / split
         if not label_folder.is_dir():
-            raise DatasetError(f"{label_folder}: no such folder, but {folder} has pictures. A data set is {_LAYOUT}.")
-        labels = pictures_in(label_folder)
+            raise DatasetError(f"{label_folder}: no such folder, but {folder} has images. A data set is {_LAYOUT}.")
+        labels = images_in(label_folder)
         problems = [
             f"{p}: label map is {p.suffix}, PNG is needed (lossy types change class indices). Save it as PNG."
             for p in labels.values()
             if p.suffix.lower() != ".png"
         ]
         problems += [
-            f"{pictures[s]}: no label map {label_folder / s}.png. Add it or remove the picture."
-            for s in pictures
+            f"{images[s]}: no label map {label_folder / s}.png. Add it or remove the image."
+            for s in images
             if s not in labels
         ]
         problems += [
-            f"{labels[s]}: no picture {s}.* in {folder}. Add it or remove the label map."
+            f"{labels[s]}: no image {s}.* in {folder}. Add it or remove the label map."
             for s in labels
-            if s not in pictures
+            if s not in images
         ]
         refuse(problems)
         return cls(
@@ -62,8 +62,8 @@ class FolderDataset:
             split=split,
             classes=classes,
             licence=read_licence(root),
-            pictures=tuple(pictures.values()),
-            labels=tuple(labels[s] for s in pictures),
+            images=tuple(images.values()),
+            labels=tuple(labels[s] for s in images),
         )
 
     @property
@@ -72,20 +72,20 @@ class FolderDataset:
         return self.root.resolve().name
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def item_id(self, index: int) -> str:
-        """Return a picture's stem."""
-        return self.pictures[index].stem
+        """Return an image's stem."""
+        return self.images[index].stem
 
     def load(self, index: int) -> Sample:
         """Return one pair; raises `DatasetError` that names the file at fault."""
-        image = read_picture(self.pictures[index])
+        image = read_image(self.images[index])
         path = self.labels[index]
         labels = read_labels(path, classes=self.classes, ignore_index=self.ignore_index)
         if labels.shape != image.shape[:2]:
             raise DatasetError(
-                f"{path}: label map is {labels.shape[1]}x{labels.shape[0]}, its picture {self.pictures[index].name} is "
+                f"{path}: label map is {labels.shape[1]}x{labels.shape[0]}, its image {self.images[index].name} is "
                 f"{image.shape[1]}x{image.shape[0]}. Resize one of them (labels with nearest neighbour)."
             )
         return Sample(id=self.item_id(index), image=image, labels=labels)
@@ -102,15 +102,15 @@ class FolderDataset:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PictureFolder:
-    """Pictures without labels, as calibration takes them."""
+class ImageFolder:
+    """Images without labels, as calibration takes them."""
 
     root: Path
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
 
     @classmethod
-    def open(cls, path: Path | str) -> PictureFolder:
-        """Return the pictures directly in a folder, or in its `images/train` where it is a data set."""
+    def open(cls, path: Path | str) -> ImageFolder:
+        """Return the images directly in a folder, or in its `images/train` where it is a data set."""
         root = Path(path)
         if not root.is_dir():
             raise DatasetError(_no_folder(root))
@@ -118,11 +118,11 @@ class PictureFolder:
             root = root / "images"
         if (root / "train").is_dir():
             root = root / "train"
-        names = [p for p in root.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
+        names = [p for p in root.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
         if not names:
-            kinds = ", ".join(PICTURE_SUFFIXES)
-            raise DatasetError(f"{root}: no pictures in it ({kinds}). Give a folder of pictures or of a data set.")
-        return cls(root=root, pictures=tuple(sorted((p for p in names if p.is_file()), key=lambda p: p.name)))
+            kinds = ", ".join(IMAGE_SUFFIXES)
+            raise DatasetError(f"{root}: no images in it ({kinds}). Give a folder of images or of a data set.")
+        return cls(root=root, images=tuple(sorted((p for p in names if p.is_file()), key=lambda p: p.name)))
 
     @property
     def split(self) -> str | None:
@@ -130,20 +130,20 @@ class PictureFolder:
         return split_of(self.root.resolve())
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def item_id(self, index: int) -> str:
-        """Return a picture's file name."""
-        return self.pictures[index].name
+        """Return an image's file name."""
+        return self.images[index].name
 
     def load_image(self, index: int) -> np.ndarray:
-        """Return one picture, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
-        return read_picture(self.pictures[index])
+        """Return one image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
+        return read_image(self.images[index])
 
 
 def _no_folder(path: Path) -> str:
     if path.exists():
-        return f"{path}: a file, not a folder. Give the folder that holds the pictures."
+        return f"{path}: a file, not a folder. Give the folder that holds the images."
     near = suggestion(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()]) if path.parent.is_dir() else ""
     return f"{path}: no such folder.{near or ' Say where the data set lies, for example with --data DIR.'}"
 

@@ -1,4 +1,4 @@
-"""File names of a data set: which are pictures, and to which split a path belongs."""
+"""File names of a data set: which are images, and to which split a path belongs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeseg.errors import DatasetError
 
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val", "test")
 _SPLIT_WORDS = {
     "train": "train",
@@ -22,7 +22,7 @@ _SPLIT_WORDS = {
 def split_of(path: Path | str) -> str | None:
     """Return "train", "val" or "test" where one of the path's last two names says so, else None.
 
-    Only the last two names count: `camvid/images/val` and `val/images` do, `/home/test/streets/pictures` does not.
+    Only the last two names count: `camvid/images/val` and `val/images` do, `/home/test/streets/images` does not.
     """
     for part in reversed(Path(path).parts[-2:]):
         if part.lower() in _SPLIT_WORDS:
@@ -30,10 +30,10 @@ def split_of(path: Path | str) -> str | None:
     return None
 
 
-def pictures_in(folder: Path) -> dict[str, Path]:
-    """Return the pictures of a folder by stem, in order of name; hidden files are passed over.
+def images_in(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by stem, in order of name; hidden files are passed over.
 
-    Raises `DatasetError` for a file of another type, and for two pictures of one stem.
+    Raises `DatasetError` for a file of another type, and for two images of one stem.
     """
     found: dict[str, Path] = {}
     problems: list[str] = []
@@ -41,11 +41,11 @@ def pictures_in(folder: Path) -> dict[str, Path]:
         if path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini"):
             continue
         if path.is_dir():
-            problems.append(f"{path}: a folder, where only pictures belong. Move its pictures up or the folder away.")
-        elif path.suffix.lower() not in PICTURE_SUFFIXES:
-            kinds = ", ".join(PICTURE_SUFFIXES)
+            problems.append(f"{path}: a folder, where only images belong. Move its images up or the folder away.")
+        elif path.suffix.lower() not in IMAGE_SUFFIXES:
+            kinds = ", ".join(IMAGE_SUFFIXES)
             problems.append(
-                f"{path}: file type {path.suffix or '(none)'} is not a picture ({kinds}). Convert or remove it."
+                f"{path}: file type {path.suffix or '(none)'} is not an image ({kinds}). Convert or remove it."
             )
         elif path.stem in found:
             other = found[path.stem].name

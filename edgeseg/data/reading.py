@@ -1,4 +1,4 @@
-"""Pictures and label maps from files, each checked as it is read."""
+"""Images and label maps from files, each checked as it is read."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def _whole(path: Path) -> np.ndarray:
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:
-    """Return a decoded picture."""
+    """Return a decoded image."""
     try:
-        picture = cv2.imdecode(_whole(path), flags)
+        image = cv2.imdecode(_whole(path), flags)
     except cv2.error:
-        picture = None
-    if picture is None:
-        raise DatasetError(f"{path}: not a readable picture (OpenCV cannot decode it). Save it again or remove it.")
-    return np.asarray(picture)
+        image = None
+    if image is None:
+        raise DatasetError(f"{path}: not a readable image (OpenCV cannot decode it). Save it again or remove it.")
+    return np.asarray(image)
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Return a picture, (H, W, 3) uint8 BGR; Exif rotation is ignored, since a label map carries none."""
+def read_image(path: Path) -> np.ndarray:
+    """Return an image, (H, W, 3) uint8 BGR; Exif rotation is ignored, since a label map carries none."""
     return _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
@@ -51,7 +51,7 @@ def read_labels(path: Path, *, classes: tuple[str, ...], ignore_index: int) -> n
     labels = _decode(path, cv2.IMREAD_UNCHANGED)
     if labels.ndim != 2:
         raise DatasetError(
-            f"{path}: label map has {labels.shape[2]} channels, 1 is needed (a colour picture or palette PNG?). "
+            f"{path}: label map has {labels.shape[2]} channels, 1 is needed (a colour image or palette PNG?). "
             "Save the class index of each pixel as 8-bit greyscale."
         )
     if labels.dtype != np.uint8:

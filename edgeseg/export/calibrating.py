@@ -1,4 +1,4 @@
-"""Activation ranges of a checkpoint, observed on calibration pictures."""
+"""Activation ranges of a checkpoint, observed on calibration images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeseg.calibration import Selection, open_source, select
 from edgeseg.core.quantization import Ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy, export_program
-from edgeseg.export.head import check_preprocess, picture_spec
+from edgeseg.export.head import check_preprocess, image_spec
 from edgeseg.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """Ranges, and one line for each thing that is wrong with the pictures they were observed on."""
+    """Ranges, and one line for each thing that is wrong with the images they were observed on."""
 
     ranges: Ranges
     findings: tuple[str, ...]
@@ -40,21 +40,21 @@ def calibrate(
 ) -> Calibrated:
     """Return the ranges of a checkpoint's activations at its own input size; they serve every other size too.
 
-    `source` is a folder of training pictures, a data set's folder, or `streets[:count[:seed]]`; `on_progress` hears
-    pictures looked at and pictures to look at.
+    `source` is a folder of training images, a data set's folder, or `streets[:count[:seed]]`; `on_progress` hears
+    images looked at and images to look at.
 
     Raises:
-        InputError: val or test pictures without `force`, or no usable picture.
-        DatasetError: a folder without pictures, or a picture that cannot be read.
+        InputError: val or test images without `force`, or no usable image.
+        DatasetError: a folder without images, or an image that cannot be read.
         UnsupportedError: the spec says that the host normalises.
     """
     check_preprocess(checkpoint.spec.preprocess)
-    pictures = open_source(source, force=force)
+    images = open_source(source, force=force)
     graph = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
     chosen = select(
-        pictures,
+        images,
         spec=checkpoint.spec,
-        tensor=picture_spec(checkpoint.spec),
+        tensor=image_spec(checkpoint.spec),
         see=_eyes(graph, classes=len(checkpoint.spec.classes)),
         count=count,
         seed=seed,
@@ -64,13 +64,13 @@ def calibrate(
 
 
 def observe(graph: GraphModule, chosen: Selection, *, spec: ModelSpec) -> Ranges:
-    """Return the ranges of a float deployment graph on the chosen pictures; see `observing` for the method.
+    """Return the ranges of a float deployment graph on the chosen images; see `observing` for the method.
 
     The last point, the logits, keeps its lowest and highest value: clipping there would change labels for nothing.
-    Pictures whose bytes can be int8's steps as they are keep those.
+    Images whose bytes can be int8's steps as they are keep those.
     """
     from edgeseg.export.observing import OBSERVER, observe_points
-    from edgeseg.export.points import PICTURE, plan
+    from edgeseg.graph.quantization_points import IMAGE, plan
 
     found = plan(graph)
     ends = spec.preprocess.byte_ends
@@ -79,7 +79,7 @@ def observe(graph: GraphModule, chosen: Selection, *, spec: ModelSpec) -> Ranges
         lambda: iter(chosen.tensors),
         plan=found,
         exact=tuple(point.name for point in found.points[-1:]),
-        known={} if ends is None else {PICTURE: ends},
+        known={} if ends is None else {IMAGE: ends},
     )
     return Ranges(
         weights_sha256=spec.weights_sha256,

@@ -6,16 +6,16 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.chatter import hushed
 from edgeseg.core.exported import ExportedModel
-from edgeseg.core.names import unknown
 from edgeseg.core.quantization import SCHEMES, Precision, QuantizationScheme, Ranges
+from edgeseg.core.silence import hushed
 from edgeseg.core.spec import ModelSpec
+from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError, InputError
-from edgeseg.export.folding import fold_batch_norms, simplify
-from edgeseg.export.golden import float_answer, golden_picture
-from edgeseg.export.head import Deployed, Output, answer_spec, check_preprocess, picture_spec
+from edgeseg.export.golden import float_answer, golden_image
+from edgeseg.export.head import Deployed, Output, answer_spec, check_preprocess, image_spec
 from edgeseg.export.onnx_file import write_onnx
+from edgeseg.graph.batch_norm_folding import fold_batch_norms, simplify
 from edgeseg.models import build_spec
 from edgeseg.models.checkpoint import Checkpoint, at_size
 
@@ -51,12 +51,12 @@ def export(
     check_preprocess(checkpoint.spec.preprocess)
     if precision == "int8" and ranges is None:
         raise InputError(
-            "int8 needs activation ranges and this checkpoint carries none. Give --calibration DIR (training pictures) "
+            "int8 needs activation ranges and this checkpoint carries none. Give --calibration DIR (training images) "
             "or run edgeseg calibrate once."
         )
     spec = checkpoint.spec if size is None else at_size(checkpoint.spec, size=size)
     deployed = deploy(checkpoint, spec=spec, output=output)
-    picture = golden_picture(spec)
+    image = golden_image(spec)
     float_program = export_program(deployed, spec=spec)
     programs = _Programs(program=float_program, folded=float_program, scheme=SCHEMES[precision])
     if precision == "int8" and ranges is not None:
@@ -65,16 +65,16 @@ def export(
     exported = ExportedModel(
         spec=spec,
         scheme=programs.scheme,
-        input=picture_spec(spec),
+        input=image_spec(spec),
         output=answer_spec(spec, output=output),
         program=programs.program,
         folded_program=programs.folded,
         onnx=workdir / f"{spec.architecture}-{precision}.onnx",
-        golden_picture=picture,
-        golden_output=float_answer(deployed, picture),
+        golden_image=image,
+        golden_output=float_answer(deployed, image),
     )
     if onnx:
-        write_onnx(programs.folded, exported.onnx, picture=exported.input, answer=exported.output)
+        write_onnx(programs.folded, exported.onnx, image=exported.input, answer=exported.output)
     return exported
 
 

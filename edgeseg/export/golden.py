@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 STREET_SEED = 2_026
 
 
-def golden_picture(spec: ModelSpec) -> np.ndarray:
-    """Return the sample picture at the model's input size, (H, W, 3) uint8 in its colour order."""
+def golden_image(spec: ModelSpec) -> np.ndarray:
+    """Return the sample image at the model's input size, (H, W, 3) uint8 in its colour order."""
     image, _ = render_street(STREET_SEED)
     return np.ascontiguousarray(fit(image, preprocess=spec.preprocess, size=spec.size))
 
 
-def float_answer(deployed: nn.Module, picture: np.ndarray) -> np.ndarray:
-    """Return what the float deployment graph gives for a picture (H, W, 3), with its batch dimension."""
+def float_answer(deployed: nn.Module, image: np.ndarray) -> np.ndarray:
+    """Return what the float deployment graph gives for an image (H, W, 3), with its batch dimension."""
     import torch
 
     with torch.no_grad():
-        answer = deployed(torch.from_numpy(picture)[None])
+        answer = deployed(torch.from_numpy(image)[None])
     return np.ascontiguousarray(answer.numpy())

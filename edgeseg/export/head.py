@@ -1,4 +1,4 @@
-"""The deployment graph: a uint8 picture in, logits or labels out, preprocessing inside."""
+"""The deployment graph: a uint8 image in, logits or labels out, preprocessing inside."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Deployed(nn.Module):
         self.register_buffer("factor", _row(preprocess.scale / std, width=width))
         self.register_buffer("offset", _row(-mean / std, width=width))
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Return logits (1, h, w, C) float32 or labels (1, h, w) int32 from a picture (1, H, W, 3) uint8."""
-        pixels = picture.to(torch.float32) * self.factor + self.offset
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits (1, h, w, C) float32 or labels (1, h, w) int32 from an image (1, H, W, 3) uint8."""
+        pixels = image.to(torch.float32) * self.factor + self.offset
         logits: Tensor = self.net(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return logits.argmax(-1).to(torch.int32) if self.output == "labels" else logits
 
 
-def picture_spec(spec: ModelSpec) -> TensorSpec:
+def image_spec(spec: ModelSpec) -> TensorSpec:
     """Return the deployment graph's input: (1, H, W, 3) uint8, in the model's colour order."""
     height, width = spec.size
-    return TensorSpec(name="picture", shape=(1, height, width, 3), dtype="uint8", layout="NHWC", role="image")
+    return TensorSpec(name="image", shape=(1, height, width, 3), dtype="uint8", layout="NHWC", role="image")
 
 
 def answer_spec(spec: ModelSpec, *, output: Output) -> TensorSpec:

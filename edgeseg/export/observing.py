@@ -1,6 +1,6 @@
-"""What a float graph's tensors hold on calibration pictures, as ranges that lose least in 8 bits.
+"""What a float graph's tensors hold on calibration images, as ranges that lose least in 8 bits.
 
-Two passes over the pictures: lowest and highest values, then a histogram of each point between them. Two ranges of a
+Two passes over the images: lowest and highest values, then a histogram of each point between them. Two ranges of a
 point are searched over shrunken copies of (lowest, highest): the one with the least expected squared error after
 rounding to 256 steps (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1: MSE range
 setting), and the one with the least absolute error. They part where a few values dwarf the rest: squares keep those
@@ -10,7 +10,7 @@ of `NARROWER`, is compared with the float net, label by label, and the closest o
 et al., "Loss Aware Post-Training Quantization", Machine Learning 2021).
 
 Values beyond what a point's readers tell apart (`useful_span`) count as the end they are cut to: no error lies there.
-The first two passes only add up, so neither order nor grouping of the pictures changes what they find.
+The first two passes only add up, so neither order nor grouping of the images changes what they find.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from edgeseg.core.quantization import Range
-from edgeseg.export.fitting import affine
-from edgeseg.export.points import ANY, Plan, useful_span
+from edgeseg.graph.quantization_points import ANY, Plan, useful_span
+from edgeseg.graph.scale_limits import affine
 
 OBSERVER = "histogram-2048-squared-or-absolute-error"
 BINS = 2_048
@@ -36,7 +36,7 @@ SQUARED, ABSOLUTE = 2, 1
 NARROWER = (4.0, 2.0, 1.4, 1.0)
 """How many times narrower the least absolute error's range of a point has to be for it to be tried."""
 COMPARED = 16
-"""On how many pictures the rounded nets are compared with the float one."""
+"""On how many images the rounded nets are compared with the float one."""
 
 Ends = tuple[float, float]
 
@@ -66,7 +66,7 @@ class Histogram:
 
 def observe_points(
     graph: GraphModule,
-    pictures: Callable[[], Iterator[np.ndarray]],
+    images: Callable[[], Iterator[np.ndarray]],
     *,
     plan: Plan,
     exact: Iterable[str] = (),
@@ -74,18 +74,18 @@ def observe_points(
 ) -> tuple[Range, ...]:
     """Return a range for each point of the plan, in its order.
 
-    `pictures` starts a pass over the input tensors (1, H, W, 3) uint8. Points named in `exact` keep lowest and highest
+    `images` starts a pass over the input tensors (1, H, W, 3) uint8. Points named in `exact` keep lowest and highest
     as they are, those in `known` have the (low, high) given there. The graph returns logits, classes last.
     """
     histograms = {point.name: Histogram(span=useful_span(point)) for point in plan.points}
     owner = {node: histograms[point.name] for point in plan.points for node in point.nodes}
     for gather in (Histogram.widen, Histogram.count):
         watcher = _Watcher(graph, owner=owner, gather=gather)
-        for tensor in pictures():
+        for tensor in images():
             with torch.no_grad():
                 watcher.run(torch.from_numpy(tensor))
     settled = {name: (histograms[name].low, histograms[name].high) for name in exact} | dict(known or {})
-    chosen = _closest(graph, pictures, plan=plan, candidates=_candidates(histograms, settled))
+    chosen = _closest(graph, images, plan=plan, candidates=_candidates(histograms, settled))
     return tuple(Range(name=name, low=low, high=high) for name, (low, high) in chosen.items())
 
 
@@ -126,7 +126,7 @@ def _candidates(histograms: Mapping[str, Histogram], settled: Mapping[str, Ends]
 
 def _closest(
     graph: GraphModule,
-    pictures: Callable[[], Iterator[np.ndarray]],
+    images: Callable[[], Iterator[np.ndarray]],
     *,
     plan: Plan,
     candidates: list[dict[str, Ends]],
@@ -136,12 +136,12 @@ def _closest(
         return candidates[0]
     nets = [_Rounding(graph, plan=plan, ranges=ranges) for ranges in candidates]
     agreeing = [0] * len(nets)
-    for tensor in islice(pictures(), COMPARED):
-        picture = torch.from_numpy(tensor)
+    for tensor in islice(images(), COMPARED):
+        image = torch.from_numpy(tensor)
         with torch.no_grad():
-            labels = graph(picture).argmax(-1)
+            labels = graph(image).argmax(-1)
             for index, net in enumerate(nets):
-                agreeing[index] += int((net.run(picture)[0].argmax(-1) == labels).sum())
+                agreeing[index] += int((net.run(image)[0].argmax(-1) == labels).sum())
     return candidates[agreeing.index(max(agreeing))]
 
 

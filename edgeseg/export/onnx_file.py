@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.chatter import hushed
 from edgeseg.core.requirements import require_modules
+from edgeseg.core.silence import hushed
 from edgeseg.core.spec import TensorSpec
 from edgeseg.errors import ConversionError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OPSET = 20
 
 
-def write_onnx(program: ExportedProgram, path: Path, *, picture: TensorSpec, answer: TensorSpec) -> None:
+def write_onnx(program: ExportedProgram, path: Path, *, image: TensorSpec, answer: TensorSpec) -> None:
     """Write the program as one ONNX file, opset 20, weights inside, its input and output named as the specs say.
 
     Raises:
@@ -37,7 +37,7 @@ def write_onnx(program: ExportedProgram, path: Path, *, picture: TensorSpec, ans
                 dynamo=True,
                 external_data=False,
                 opset_version=OPSET,
-                input_names=[picture.name],
+                input_names=[image.name],
                 output_names=[answer.name],
                 verbose=False,
             )

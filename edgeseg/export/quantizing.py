@@ -20,11 +20,11 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
-from edgeseg.core.names import unknown
 from edgeseg.core.quantization import Range
+from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError
-from edgeseg.export.fitting import Load, affine, fitting_scales, least_weight_scales
-from edgeseg.export.points import Plan, Point, fused_output, is_below, plan
+from edgeseg.graph.quantization_points import Plan, Point, fused_output, is_below, plan
+from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
 
 Q_ANNOTATION = "quantization_annotation"
 

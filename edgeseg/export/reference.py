@@ -1,4 +1,4 @@
-"""A checkpoint in PyTorch behind the question that every session answers: a picture in, a label map out."""
+"""A checkpoint in PyTorch behind the question that every session answers: an image in, a label map out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy
 from edgeseg.export.golden import float_answer
-from edgeseg.export.head import answer_spec, check_preprocess, picture_spec
+from edgeseg.export.head import answer_spec, check_preprocess, image_spec
 from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.pixels import decode, prepare
 from edgeseg.pixels.decode import cells_of
@@ -22,7 +22,7 @@ class TorchReference:
         self._net = deploy(checkpoint, spec=checkpoint.spec, output="logits")
 
     def segment(self, image: np.ndarray) -> np.ndarray:
-        """Return class ids (H, W) uint8 at the size of a picture (H, W, 3) BGR uint8."""
+        """Return class ids (H, W) uint8 at the size of an image (H, W, 3) BGR uint8."""
         return decode(
             self._answer(image),
             tensor=answer_spec(self.spec, output="logits"),
@@ -32,10 +32,10 @@ class TorchReference:
         )
 
     def cells(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """Return the logits of a picture's cells, (h * w, C) float32, and (h, w)."""
+        """Return the logits of an image's cells, (h * w, C) float32, and (h, w)."""
         tensor = answer_spec(self.spec, output="logits")
         return cells_of(self._answer(image), tensor=tensor), tensor.size
 
     def _answer(self, image: np.ndarray) -> np.ndarray:
-        tensor = prepare(image, preprocess=self.spec.preprocess, tensor=picture_spec(self.spec))
+        tensor = prepare(image, preprocess=self.spec.preprocess, tensor=image_spec(self.spec))
         return float_answer(self._net, tensor[0])

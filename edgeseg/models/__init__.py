@@ -5,8 +5,8 @@ from __future__ import annotations
 from edgeseg.models.architecture import Architecture, architecture, architectures, build, build_spec, without_aux
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgeseg.models.cost import Cost, cost
-from edgeseg.models.encoder import EncoderLoad, load_encoder
-from edgeseg.models.narrow import channels_of
+from edgeseg.models.encoders.pretrained import EncoderLoad, load_encoder
+from edgeseg.models.pruned_channels import channels_of
 from edgeseg.models.resolve import bundled, resolve_model
 
 __all__ = [

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.core import registry
-from edgeseg.core.names import suggestion
 from edgeseg.core.spec import LayerChannels, ModelSpec
+from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import CheckpointError, InputError, MissingDependency
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def build(
     for module in bypassed:
         bypass(net, module)
     if channels:
-        from edgeseg.models.narrow import narrow
+        from edgeseg.models.pruned_channels import narrow
 
         narrow(net, channels, size=size)
     return net

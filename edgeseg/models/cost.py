@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Parameters (auxiliary heads left out) and multiply-accumulates of one picture at `size` (height, width)."""
+    """Parameters (auxiliary heads left out) and multiply-accumulates of one image at `size` (height, width)."""
 
     parameters: int
     macs: int
@@ -19,7 +19,7 @@ class Cost:
 
 
 def cost(net: nn.Module, *, size: tuple[int, int]) -> Cost:
-    """Return what net costs for one picture of `size`, the size that it was built for.
+    """Return what net costs for one image of `size`, the size that it was built for.
 
     Counted by torch's own flop counter (convolutions and matrix products; a MAC is two of its operations) on
     tensors without data, so that any size is quick and takes no memory. The net is not changed.

@@ -57,7 +57,7 @@ def original_of(path: Path) -> str | None:
 
 
 def data_uses(account: object) -> tuple[DataUse, ...]:
-    """Return the pictures that the `data` of a training.json names: train, then val."""
+    """Return the images that the `data` of a training.json names: train, then val."""
     tables = [account[key] for key in ("train", "val") if key in account] if isinstance(account, dict) else []
     return tuple(
         DataUse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeseg.core.names import suggestion
+from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.models.architecture import architectures
 

@@ -1,10 +1,10 @@
-"""Pictures to tensors and tensors to label maps: one implementation for training, calibration and every device."""
+"""Images to tensors and tensors to label maps: one implementation for training, calibration and every device."""
 
 from __future__ import annotations
 
 from edgeseg.pixels.decode import decode
 from edgeseg.pixels.geometry import Placement, place
 from edgeseg.pixels.logits import probabilities, real_logits
-from edgeseg.pixels.prepare import check_picture, fit, prepare
+from edgeseg.pixels.prepare import check_image, fit, prepare
 
-__all__ = ["Placement", "check_picture", "decode", "fit", "place", "prepare", "probabilities", "real_logits"]
+__all__ = ["Placement", "check_image", "decode", "fit", "place", "prepare", "probabilities", "real_logits"]

@@ -1,4 +1,4 @@
-"""Logits at the head's own resolution to the label map at the picture's size, exactly and without full-size logits.
+"""Logits at the head's own resolution to the label map at the image's size, exactly and without full-size logits.
 
 Bilinear upsampling gives convex combinations of four neighbouring cells. Where the four share their best class, that
 class wins at every pixel between them, so only the gaps between cells of unlike classes need interpolated logits, and
@@ -28,7 +28,7 @@ def decode(
     input_size: tuple[int, int],
     size: tuple[int, int],
 ) -> np.ndarray:
-    """Return class ids, (H, W) uint8 at the picture's `size`, from an engine's output as it gave it.
+    """Return class ids, (H, W) uint8 at the image's `size`, from an engine's output as it gave it.
 
     `output` is (1, C, h, w) or (1, h, w, C) logits, float or quantized (per-tensor quantization keeps their order), or
     (1, h, w) labels, as `tensor` says. `input_size` is the input's (height, width); letterboxing is undone.

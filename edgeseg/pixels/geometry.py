@@ -1,4 +1,4 @@
-"""Where a picture lies inside the input, and which low-resolution cells each of its pixels lies between."""
+"""Where an image lies inside the input, and which low-resolution cells each of its pixels lies between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeseg.core.spec import Preprocess
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """The part of the input that a picture covers, in input pixels; all of it when the picture is stretched."""
+    """The part of the input that an image covers, in input pixels; all of it when the image is stretched."""
 
     top: int
     left: int
@@ -21,7 +21,7 @@ class Placement:
 
 
 def place(size: tuple[int, int], *, input_size: tuple[int, int], preprocess: Preprocess) -> Placement:
-    """Return where a picture of `size` (height, width) lies in an input of `input_size`."""
+    """Return where an image of `size` (height, width) lies in an input of `input_size`."""
     input_height, input_width = input_size
     if preprocess.resize == "stretch":
         return Placement(top=0, left=0, height=input_height, width=input_width)

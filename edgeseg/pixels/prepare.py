@@ -1,4 +1,4 @@
-"""A picture to the exact input tensor."""
+"""An image to the exact input tensor."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from edgeseg.errors import InputError
 from edgeseg.pixels.geometry import place
 
 PAD = 114
-"""Grey level around a letterboxed picture, near the mean of natural pictures."""
+"""Grey level around a letterboxed image, near the mean of natural images."""
 
 
 def prepare(image: np.ndarray, *, preprocess: Preprocess, tensor: TensorSpec) -> np.ndarray:
-    """Return the input tensor, batch 1, in the layout and dtype of `tensor`, from a picture (H, W, 3) BGR uint8.
+    """Return the input tensor, batch 1, in the layout and dtype of `tensor`, from an image (H, W, 3) BGR uint8.
 
     With `preprocess.in_graph` the tensor holds pixel values (0 to 255); otherwise normalised values, quantized where
     the tensor is.
 
     Raises:
-        InputError: the picture is not (H, W, 3) uint8.
+        InputError: the image is not (H, W, 3) uint8.
     """
     pixels = fit(image, preprocess=preprocess, size=tensor.size)
     if not preprocess.in_graph:
@@ -35,8 +35,8 @@ def prepare(image: np.ndarray, *, preprocess: Preprocess, tensor: TensorSpec) ->
 
 
 def fit(image: np.ndarray, *, preprocess: Preprocess, size: tuple[int, int]) -> np.ndarray:
-    """Return the picture at `size` (height, width), resized by the model's rule and in its colour order, uint8."""
-    check_picture(image)
+    """Return the image at `size` (height, width), resized by the model's rule and in its colour order, uint8."""
+    check_image(image)
     where = place(image.shape[:2], input_size=size, preprocess=preprocess)
     if image.shape[:2] != (where.height, where.width):
         image = cv2.resize(
@@ -50,13 +50,13 @@ def fit(image: np.ndarray, *, preprocess: Preprocess, size: tuple[int, int]) -> 
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if preprocess.color_order == "rgb" else image
 
 
-def check_picture(image: np.ndarray) -> None:
-    """Raise `InputError` unless `image` is a picture (H, W, 3) uint8 with at least one pixel."""
+def check_image(image: np.ndarray) -> None:
+    """Raise `InputError` unless `image` is an image (H, W, 3) uint8 with at least one pixel."""
     if not isinstance(image, np.ndarray):
-        raise InputError(f"A picture must be a numpy array (H, W, 3) uint8; got {type(image).__name__}.")
+        raise InputError(f"An image must be a numpy array (H, W, 3) uint8; got {type(image).__name__}.")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise InputError(
-            f"A picture must be (H, W, 3) uint8 in BGR order; got {image.shape} {image.dtype}. "
+            f"An image must be (H, W, 3) uint8 in BGR order; got {image.shape} {image.dtype}. "
             "Read it with cv2.imread(path, cv2.IMREAD_COLOR)."
         )
 

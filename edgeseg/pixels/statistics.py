@@ -1,35 +1,35 @@
-"""Adds up what pictures look like."""
+"""Adds up what images look like."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgeseg.core.statistics import InputStatistics
+from edgeseg.core.input_statistics import InputStatistics
 from edgeseg.errors import InputError
 
 BINS = 32
 
 
 class StatisticsMeter:
-    """Adds up the statistics of pictures (H, W, 3) BGR uint8, each with the same weight whatever its size."""
+    """Adds up the statistics of images (H, W, 3) BGR uint8, each with the same weight whatever its size."""
 
     def __init__(self) -> None:
         self._levels = np.zeros((3, 256))
-        self._pictures = 0
+        self._images = 0
 
     def update(self, image: np.ndarray) -> None:
-        """Take a picture."""
+        """Take an image."""
         import cv2
 
         counts = [cv2.calcHist([image], [channel], None, [256], [0, 256]).reshape(-1) for channel in range(3)]
         self._levels += np.stack(counts) / (image.shape[0] * image.shape[1])
-        self._pictures += 1
+        self._images += 1
 
     def result(self) -> InputStatistics:
-        """Return the statistics, to six digits; raises `InputError` before the first picture."""
-        if not self._pictures:
-            raise InputError("No picture was seen, so there are no statistics of pictures.")
-        shares, levels = self._levels / self._pictures, np.arange(256) / 255
+        """Return the statistics, to six digits; raises `InputError` before the first image."""
+        if not self._images:
+            raise InputError("No image was seen, so there are no statistics of images.")
+        shares, levels = self._levels / self._images, np.arange(256) / 255
         mean = shares @ levels
         std = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 0))
         histogram = shares.reshape(3, BINS, -1).sum(axis=2)
@@ -37,5 +37,5 @@ class StatisticsMeter:
             mean=tuple(mean.round(6).tolist()),
             std=tuple(std.round(6).tolist()),
             histogram=tuple(tuple(channel) for channel in histogram.round(6).tolist()),
-            pictures=self._pictures,
+            images=self._images,
         )

@@ -1,4 +1,4 @@
-"""The device side: an artifact on an engine, from a picture or a camera to labels.
+"""The device side: an artifact on an engine, from an image or a camera to labels.
 
 Needs numpy, OpenCV and one engine's own library, and imports the last two only where they are used.
 """
@@ -6,14 +6,14 @@ Needs numpy, OpenCV and one engine's own library, and imports the last two only 
 from __future__ import annotations
 
 from edgeseg.runtime.cameras import open_camera
-from edgeseg.runtime.loop import LoopResult, run
-from edgeseg.runtime.session import Session, load
-from edgeseg.runtime.sinks import AreaLines, LabelFolder, Sink, View
-from edgeseg.runtime.sinks_video import VideoSink
-from edgeseg.runtime.sinks_window import WindowFault, WindowSink, window_fault
-from edgeseg.runtime.timing import StageTimes
-from edgeseg.runtime.verify import Verification, verify
-from edgeseg.runtime.watchdog import Stall
+from edgeseg.runtime.loop.loop import LoopResult, run
+from edgeseg.runtime.loop.stage_timing import StageTimes
+from edgeseg.runtime.loop.watchdog import Stall
+from edgeseg.runtime.session.session import Session, load
+from edgeseg.runtime.session.verify import Verification, verify
+from edgeseg.runtime.sinks.base import AreaLines, LabelFolder, Sink, View
+from edgeseg.runtime.sinks.video import VideoSink
+from edgeseg.runtime.sinks.window import WindowFault, WindowSink, window_fault
 
 __all__ = [
     "AreaLines",

@@ -18,7 +18,7 @@ def class_weights(
 ) -> np.ndarray | None:
     """Return the weight of each class, (C,) float32 with mean 1 over the training pixels, or None without weights.
 
-    "median-frequency": median(f) / f, where f is a class's share of the pixels of the pictures that show it (Eigen,
+    "median-frequency": median(f) / f, where f is a class's share of the pixels of the images that show it (Eigen,
     Fergus, ICCV 2015, section 4.3.1). "enet": 1 / ln(1.02 + p), p the share of all pixels (Paszke et al., ENet, 2016,
     section 5.2). A class that never occurs weighs nothing. `class_weight_power` is the exponent on them.
 
@@ -46,7 +46,7 @@ def _given(weights: tuple[float, ...], classes: tuple[str, ...]) -> np.ndarray:
 
 
 def _count(samples: Iterable[Sample], *, classes: int, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels of each class, and the valid pixels of the pictures that show it, both (C,) float64."""
+    """Return the pixels of each class, and the valid pixels of the images that show it, both (C,) float64."""
     pixels, shown = np.zeros(classes), np.zeros(classes)
     for sample in samples:
         found = np.bincount(sample.labels[sample.labels != ignore_index], minlength=classes)[:classes]

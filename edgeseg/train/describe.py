@@ -10,7 +10,7 @@ from edgeseg.data import Dataset
 from edgeseg.data.streets import CLASSES, PALETTE
 from edgeseg.models import architecture, resolve_model
 from edgeseg.models.checkpoint import read_spec
-from edgeseg.models.narrow import for_classes
+from edgeseg.models.pruned_channels import for_classes
 from edgeseg.train.recipe import Recipe
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors")

@@ -28,7 +28,7 @@ class Score:
 def evaluate(
     net: nn.Module, data: Dataset | Sequence[Sample], *, spec: ModelSpec, device: torch.device | None = None
 ) -> Score:
-    """Return the score of a net in evaluation mode on labelled pictures, at each label map's own size."""
+    """Return the score of a net in evaluation mode on labelled images, at each label map's own size."""
     confusion = ConfusionMatrix(len(spec.classes), ignore_index=spec.ignore_index)
     for index in range(len(data)):
         sample = data[index] if isinstance(data, Sequence) else data.load(index)
@@ -43,7 +43,7 @@ def evaluate(
 
 @torch.inference_mode()
 def predict(net: nn.Module, image: np.ndarray, *, spec: ModelSpec, device: torch.device | None = None) -> np.ndarray:
-    """Return class ids (H, W) uint8 of a picture (H, W, 3) BGR uint8."""
+    """Return class ids (H, W) uint8 of an image (H, W, 3) BGR uint8."""
     rule, tensor = spec.preprocess, spec.inputs[0]
     x = torch.from_numpy(prepare(image, preprocess=rule, tensor=tensor)).to(device)
     if rule.in_graph:

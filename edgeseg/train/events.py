@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """`done` of `total` pictures of a data set are in memory."""
+    """`done` of `total` images of a data set are in memory."""
 
     data: str
     done: int

@@ -120,15 +120,15 @@ class Loop:
             self._step(value)
 
     def _loss(self, batch: Batch) -> torch.Tensor:
-        pictures, labels = (item.to(self.fabric.device, non_blocking=True) for item in batch)
-        x = normalise(pictures, spec=self.parts.spec)
+        images, labels = (item.to(self.fabric.device, non_blocking=True) for item in batch)
+        x = normalise(images, spec=self.parts.spec)
         outputs = self.parts.module(x.contiguous(memory_format=self.parts.layout))
         outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
         # Each step looks at other rows and columns, all offsets evenly: the golden ratio's multiples are well spread.
         position = self.progress.epoch * len(self.parts.batches) + self.progress.batch
         plain = self.parts.objective(outputs, labels, offset=(position, int(position * 0.6180339887 * 64)))
         keys = self.parts.batches.keys(self.progress.epoch, batch=self.progress.batch)
-        return self.parts.method.loss(plain, seen=Seen(pictures=x, outputs=outputs, labels=labels, keys=keys))
+        return self.parts.method.loss(plain, seen=Seen(images=x, outputs=outputs, labels=labels, keys=keys))
 
     def _step(self, loss: float) -> None:
         progress, optimizer = self.progress, self.parts.optimizer

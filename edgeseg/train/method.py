@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One forward pass: normalised pictures (N, 3, H, W), outputs (logits, *aux logits), each (N, C, h, w), labels
+    """One forward pass: normalised images (N, 3, H, W), outputs (logits, *aux logits), each (N, C, h, w), labels
     (N, H, W), and the samples' keys (epoch, index), from which the augmentation of each follows.
     """
 
-    pictures: Tensor
+    images: Tensor
     outputs: tuple[Tensor, ...]
     labels: Tensor
     keys: tuple[tuple[int, int], ...]
@@ -45,7 +45,7 @@ class Method:
     def start(self, recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str]]:
         """Return the net that is trained, with its start weights, and what they are (name and SHA-256).
 
-        The net takes (N, 3, H, W) normalised pictures and returns logits or, in training mode, (logits, *aux).
+        The net takes (N, 3, H, W) normalised images and returns logits or, in training mode, (logits, *aux).
         """
         return start_net(recipe, spec)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from edgeseg.core.files import read_toml
-from edgeseg.core.names import unknown
 from edgeseg.core.spec import Preprocess
+from edgeseg.core.suggestions import unknown
 from edgeseg.data import Augment
 from edgeseg.errors import InputError
 
@@ -35,14 +35,14 @@ class ModelRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRecipe:
-    """Where the labelled pictures are: a folder, or `streets[:count[:seed]]`. Without `val`: `train`'s own."""
+    """Where the labelled images are: a folder, or `streets[:count[:seed]]`. Without `val`: `train`'s own."""
 
     train: str
     val: str = ""
     train_split: str = "train"
     val_split: str = "val"
     cache: bool = True
-    """Keep decoded pictures in memory."""
+    """Keep decoded images in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class ScheduleRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecipe:
-    """How the steps are made. `batch` counts the pictures of one forward pass over all processes."""
+    """How the steps are made. `batch` counts the images of one forward pass over all processes."""
 
     batch: int = 8
     accumulate: int = 1
@@ -126,7 +126,7 @@ class RunRecipe:
     seed: int = 0
     workers: int = 0
     channels_last: bool = True
-    """Pictures and weights in channels-last order, which is faster; bf16 on a CPU stays contiguous."""
+    """Images and weights in channels-last order, which is faster; bf16 on a CPU stays contiguous."""
     freeze_norm: bool = False
     """Keep the running statistics of batch norm as they are."""
     evaluate_every: int = 1

@@ -1,4 +1,4 @@
-"""Training samples: cached pictures, and augmentation that depends on (seed, epoch, index) alone."""
+"""Training samples: cached images, and augmentation that depends on (seed, epoch, index) alone."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def load_samples(data: Dataset, *, on_event: OnEvent | None = None) -> list[Samp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
-    """A map from (epoch, index) to an augmented picture (3, H, W) uint8 in the model's colour order, and its labels.
+    """A map from (epoch, index) to an augmented image (3, H, W) uint8 in the model's colour order, and its labels.
 
-    A picture whose shape is not the input's is first stretched as the model's resize rule will do, along one side.
+    An image whose shape is not the input's is first stretched as the model's resize rule will do, along one side.
     """
 
     data: Dataset
@@ -54,11 +54,11 @@ class TrainingSet:
         """Return a sample as it is in the data set."""
         return self.data.load(index) if self.samples is None else self.samples[index]
 
-    def crop(self, key: tuple[int, int], *, picture: tuple[int, int]) -> Crop:
-        """Return where the sample at `key` lies on its picture of (height, width), without making the sample."""
+    def crop(self, key: tuple[int, int], *, source_size: tuple[int, int]) -> Crop:
+        """Return where the sample at `key` lies on its image of (height, width), without making the sample."""
         if self.preprocess.resize == "stretch":
-            picture = _stretched_size(picture, size=self.size)
-        return self.augment.crop(picture, rng=self._rng(key), size=self.size)
+            source_size = _stretched_size(source_size, size=self.size)
+        return self.augment.crop(source_size, rng=self._rng(key), size=self.size)
 
     def _rng(self, key: tuple[int, int]) -> np.random.Generator:
         return np.random.default_rng((self.seed, *key))
@@ -75,8 +75,8 @@ def stretched(sample: Sample, *, size: tuple[int, int]) -> Sample:
     return Sample(id=sample.id, image=image, labels=labels)
 
 
-def _stretched_size(picture: tuple[int, int], *, size: tuple[int, int]) -> tuple[int, int]:
-    high, width = picture
+def _stretched_size(source_size: tuple[int, int], *, size: tuple[int, int]) -> tuple[int, int]:
+    high, width = source_size
     return max(high, round(width * size[0] / size[1])), max(width, round(high * size[1] / size[0]))
 
 
@@ -98,7 +98,7 @@ class Batches:
         if self.batch % self.world:
             raise InputError(f"run.batch is {self.batch}, which {self.world} processes cannot share evenly.")
         if self.count < self.batch:
-            raise InputError(f"run.batch is {self.batch}, but there are only {self.count} training pictures.")
+            raise InputError(f"run.batch is {self.batch}, but there are only {self.count} training images.")
 
     def __len__(self) -> int:
         return self.count // self.batch
@@ -115,6 +115,6 @@ class Batches:
         return tuple((epoch, int(index)) for index in own)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """Yield (pictures (n, 3, H, W) uint8, labels (n, H, W) uint8) from batch `start` on."""
+        """Yield (images (n, 3, H, W) uint8, labels (n, H, W) uint8) from batch `start` on."""
         keys = [list(self.keys(epoch, batch=number)) for number in range(start, len(self))]
         yield from DataLoader(self.training, batch_sampler=keys, num_workers=self.workers)  # type: ignore[arg-type]

@@ -15,12 +15,12 @@ from torch import nn
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, Sample, open_dataset
 from edgeseg.errors import DatasetError
+from edgeseg.train.batch_norm_statistics import settle_norms, training_images
 from edgeseg.train.class_weights import class_weights
 from edgeseg.train.describe import model_spec
 from edgeseg.train.ema import WeightAverage
 from edgeseg.train.events import OnEvent
 from edgeseg.train.method import Method
-from edgeseg.train.norms import settle_norms, training_pictures
 from edgeseg.train.objective import Objective
 from edgeseg.train.optimizer import make_optimizer
 from edgeseg.train.recipe import Recipe
@@ -82,7 +82,7 @@ def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent 
     torch.manual_seed(recipe.run.seed)
     net, start = method.start(recipe, spec)
     samples = load_samples(training, on_event=on_event) if recipe.data.cache else None
-    pictures = TrainingSet(
+    images = TrainingSet(
         data=training,
         samples=samples,
         augment=recipe.augment,
@@ -90,7 +90,7 @@ def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent 
         size=recipe.model.size,
         seed=recipe.run.seed,
     )
-    settle_norms(net, training_pictures(pictures, spec=spec))
+    settle_norms(net, training_images(images, spec=spec))
     parts = _assemble(
         recipe,
         spec,
@@ -98,7 +98,7 @@ def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent 
         fabric=fabric,
         method=method,
         objective=_objective(recipe, spec, samples or _each(training), device=fabric.device),
-        training=pictures,
+        training=images,
         validation=load_samples(validation, on_event=on_event) if fabric.is_global_zero else None,
         start=start,
         seen={"train": seen(training), "val": seen(validation)},
@@ -172,7 +172,7 @@ def _assemble(
 
 
 def memory_format(recipe: Recipe, *, device: torch.device) -> torch.memory_format:
-    """Return the layout of pictures and weights: the recipe's, but for bfloat16 on a CPU always contiguous.
+    """Return the layout of images and weights: the recipe's, but for bfloat16 on a CPU always contiguous.
 
     There PyTorch 2.13's weight gradient of a dilated depthwise convolution in channels-last order holds NaN now and
     then (Fast-SCNN's fusion, seen on AVX512-BF16).

@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """The ranges, the file they were written to, and a line for each thing that is wrong with the pictures."""
+    """The ranges, the file they were written to, and a line for each thing that is wrong with the images."""
 
     path: Path
     ranges: Ranges
@@ -34,14 +34,14 @@ def calibrate(
     out: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Calibration:
-    """Return the ranges of a model on `count` pictures of `data`, written to `out` or beside the model's weights.
+    """Return the ranges of a model on `count` images of `data`, written to `out` or beside the model's weights.
 
     int8 conversions leave the modules at the paths `float_layers`, and what is inside them, in float.
 
     Raises:
         UnknownName, InputError, CheckpointError: a model that cannot be opened, a layer that it does not have, or a
             place that cannot be written.
-        DatasetError: pictures that cannot be used; InputError for val or test pictures without `force`.
+        DatasetError: images that cannot be used; InputError for val or test images without `force`.
     """
     from edgeseg.export import calibrate as observe
     from edgeseg.export import check_float_layers

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.compress.pipeline import CompressionResult, OnPipelineEvent
-from edgeseg.compress.recipe import PipelineRecipe, override_pipeline, read_pipeline
+from edgeseg.compress.pipeline.recipe import PipelineRecipe, override_pipeline, read_pipeline
+from edgeseg.compress.pipeline.run import CompressionResult, OnPipelineEvent
 from edgeseg.compress.stages import Clock
 
 if TYPE_CHECKING:
-    from edgeseg.compress.planning import PipelinePlan
+    from edgeseg.compress.pipeline.dry_run import PipelinePlan
 
 
 def plan(recipe: str | Path, *, data: str | None = None, init: str | None = None) -> PipelinePlan:
@@ -18,7 +18,7 @@ def plan(recipe: str | Path, *, data: str | None = None, init: str | None = None
 
     Raises as `compress` does before its first stage.
     """
-    from edgeseg.compress.planning import plan_pipeline
+    from edgeseg.compress.pipeline.dry_run import plan_pipeline
 
     return plan_pipeline(_read(recipe, data=data, init=init), clock=_clock())
 
@@ -38,7 +38,7 @@ def compress(
 
     `data` and `init` stand in for the recipe's data and start checkpoint. Raises as `edgeseg.compress.compress` does.
     """
-    from edgeseg.compress.pipeline import compress as run
+    from edgeseg.compress.pipeline.run import compress as run
 
     read = _read(recipe, data=data, init=init)
     folder = out or Path("runs") / read.name
@@ -46,7 +46,7 @@ def compress(
 
 
 def _clock() -> Clock:
-    from edgeseg.verbs.latency_table import latency_table, time_net
+    from edgeseg.analyze.latency_table import latency_table, time_net
 
     return Clock(
         table=lambda checkpoint, engine, threads, cache: latency_table(

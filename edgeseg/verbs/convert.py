@@ -17,15 +17,15 @@ from edgeseg.core.files import new_folder, refuse_foreign
 from edgeseg.core.quantization import RANGES_FILE, SCHEMES, Precision, Ranges, read_ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.core.temperature import read_temperature
+from edgeseg.deploy.plan import PlannedArtifact, Wanted, converter_for, plan_artifacts
+from edgeseg.deploy.prove import PROOF_IMAGES
 from edgeseg.errors import InputError
-from edgeseg.verbs.planning import PlannedArtifact, Wanted, converter_for, plan_artifacts
-from edgeseg.verbs.proof import PROOF_PICTURES
 
 if TYPE_CHECKING:
     from edgeseg.core.exported import ExportedModel
+    from edgeseg.deploy.prove import Reference
     from edgeseg.export import Output
     from edgeseg.models import Checkpoint
-    from edgeseg.verbs.proof import Reference
 
 Progress = Callable[[str, int, int], None]
 
@@ -109,8 +109,8 @@ def convert(
     """Return the artifacts of a checkpoint for one or more targets, each proven against float PyTorch.
 
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
-    format where ranges are at hand, else fp32. int8 ranges come from `calibration` (a folder of training pictures or
-    `streets[:count[:seed]]`; val and test pictures only with `force`) or from the checkpoint's own ranges.json.
+    format where ranges are at hand, else fp32. int8 ranges come from `calibration` (a folder of training images or
+    `streets[:count[:seed]]`; val and test images only with `force`) or from the checkpoint's own ranges.json.
 
     Raises:
         GateError: an artifact does not agree with the checkpoint; it is not written, and those before it stay.
@@ -152,8 +152,8 @@ def _make(
     ranges: Ranges | None,
 ) -> Artifact:
     """Convert, prove and write one artifact; nothing is left behind where a step fails."""
-    from edgeseg.verbs.manifest import draft, lineage_of, seal
-    from edgeseg.verbs.proof import open_session, prove
+    from edgeseg.deploy.manifest import draft, lineage_of, seal
+    from edgeseg.deploy.prove import open_session, prove
 
     calibrated = ranges.calibration if ranges is not None and item.precision == "int8" else None
     with new_folder(item.path) as folder:
@@ -210,7 +210,7 @@ def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
         if item.precision == "int8" and not ranges:
             raise InputError(
                 f"{item.target}: int8 needs activation ranges, and this checkpoint carries none. Give training "
-                "pictures (--calibration DIR, or streets:64), or ask for --precision fp32."
+                "images (--calibration DIR, or streets:64), or ask for --precision fp32."
             )
 
 
@@ -245,26 +245,26 @@ def _ranges(
 
 
 def _reference(checkpoint: Checkpoint, planned: ConversionPlan, *, calibration: str | None, force: bool) -> Reference:
+    from edgeseg.deploy.prove import make_reference
     from edgeseg.models.checkpoint import at_size
-    from edgeseg.verbs.proof import make_reference
 
     spec: ModelSpec = at_size(checkpoint.spec, size=planned.size)
-    pictures = tuple(_proof_pictures(calibration, force=force))
-    return make_reference(checkpoint, spec=spec, pictures=pictures)
+    images = tuple(_proof_images(calibration, force=force))
+    return make_reference(checkpoint, spec=spec, images=images)
 
 
-def _proof_pictures(calibration: str | None, *, force: bool) -> Iterator[np.ndarray]:
-    """Yield pictures for the parity: from the calibration set, else rendered streets that no net was trained on."""
+def _proof_images(calibration: str | None, *, force: bool) -> Iterator[np.ndarray]:
+    """Yield images for the parity: from the calibration set, else rendered streets that no net was trained on."""
     if calibration is None:
         from edgeseg.data import StreetsDataset
 
-        streets = StreetsDataset(split="test", count=PROOF_PICTURES)
+        streets = StreetsDataset(split="test", count=PROOF_IMAGES)
         yield from (streets.load(index).image for index in range(len(streets)))
         return
     from edgeseg.calibration import open_source
 
     source = open_source(calibration, force=force)
-    for index in np.linspace(0, len(source) - 1, min(PROOF_PICTURES, len(source)), dtype=int):
+    for index in np.linspace(0, len(source) - 1, min(PROOF_IMAGES, len(source)), dtype=int):
         yield source.load_image(int(index))
 
 

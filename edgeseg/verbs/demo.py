@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeseg.bench import read_measurements
 from edgeseg.bench.compare import Comparison, compare
-from edgeseg.bench.report import Picture, write_report
+from edgeseg.bench.report import Image, write_report
 from edgeseg.core import registry
 from edgeseg.core.artifact import Artifact
 from edgeseg.core.files import MARKER, refuse_foreign
@@ -98,7 +98,7 @@ def demo(
         comparison,
         out / "report.html",
         commands=_commands(model, folders, data, split, baseline),
-        pictures=_pictures(chosen),
+        images=_images(chosen),
     )
     return DemoResult(
         artifacts_folder=out / "artifacts",
@@ -123,7 +123,7 @@ def _claim(out: Path) -> None:
 
 
 def _usable_formats(note: Note) -> tuple[str, ...]:
-    from edgeseg.verbs.planning import converter_for
+    from edgeseg.deploy.plan import converter_for
 
     usable = []
     for name in registry.names("converters"):
@@ -159,16 +159,16 @@ def _commands(model: str | None, folders: list[Path], data: str, split: str, bas
     )
 
 
-def _pictures(artifact: Artifact) -> tuple[Picture, ...]:
-    """Return what the artifact makes of its golden picture, beside what the float checkpoint makes of it."""
+def _images(artifact: Artifact) -> tuple[Image, ...]:
+    """Return what the artifact makes of its golden image, beside what the float checkpoint makes of it."""
     import cv2
     import numpy as np
 
     from edgeseg.runtime import load
-    from edgeseg.runtime.overlay import Overlay
+    from edgeseg.runtime.sinks.overlay import Overlay
 
     golden, spec = artifact.manifest.golden, artifact.manifest.spec
-    image = np.asarray(cv2.imread(str(artifact.folder / golden.picture), cv2.IMREAD_COLOR))
+    image = np.asarray(cv2.imread(str(artifact.folder / golden.image), cv2.IMREAD_COLOR))
     reference = np.asarray(cv2.imread(str(artifact.folder / golden.reference), cv2.IMREAD_GRAYSCALE))
     with load(artifact.folder) as session:
         labels = session.segment(image)
@@ -177,7 +177,7 @@ def _pictures(artifact: Artifact) -> tuple[Picture, ...]:
         ("the float checkpoint in PyTorch", overlay.draw(image, reference)),
         (f"{artifact.manifest.format} {artifact.manifest.scheme.name}", overlay.draw(image, labels)),
     )
-    return tuple(Picture(caption=caption, png=cv2.imencode(".png", view)[1].tobytes()) for caption, view in drawn)
+    return tuple(Image(caption=caption, png=cv2.imencode(".png", view)[1].tobytes()) for caption, view in drawn)
 
 
 def _shown(artifacts: list[Artifact]) -> Artifact:

@@ -11,9 +11,9 @@ import numpy as np
 
 from edgeseg.errors import InputError
 from edgeseg.runtime import Session, load, open_camera
-from edgeseg.runtime.flicker import Flicker, FlickerMeter
-from edgeseg.runtime.reader import Reader
-from edgeseg.runtime.smoothing import smoother_of
+from edgeseg.runtime.frames.flicker import Flicker, FlickerMeter
+from edgeseg.runtime.frames.frame_processor import Reader
+from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 
 Progress = Callable[[str, int, int], None]
 

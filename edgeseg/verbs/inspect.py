@@ -31,7 +31,7 @@ class RangesAccount:
     count: int
     observer: str
     mode: str
-    pictures: int
+    images: int
     source: str
     float_layers: tuple[str, ...]
 
@@ -79,7 +79,7 @@ def _artifact(path: Path) -> Inspection:
             count=manifest.report.ops_quantized,
             observer="",
             mode=manifest.scheme.mode,
-            pictures=len(seen.item_ids),
+            images=len(seen.item_ids),
             source=f"{seen.source} {seen.split}",
             float_layers=manifest.scheme.float_layers,
         )
@@ -152,7 +152,7 @@ def _ranges(checkpoint: Checkpoint) -> RangesAccount | None:
         count=len(ranges.ranges),
         observer=ranges.observer,
         mode=ranges.mode,
-        pictures=len(seen.item_ids),
+        images=len(seen.item_ids),
         source=f"{seen.source} {seen.split}",
         float_layers=ranges.float_layers,
     )

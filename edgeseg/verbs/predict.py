@@ -1,11 +1,11 @@
-"""Label maps of pictures in files, large ones in tiles, written as they are made."""
+"""Label maps of images in files, large ones in tiles, written as they are made."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,16 @@ import numpy as np
 from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
 from edgeseg.core.interrupt import HeldInterrupt
+from edgeseg.core.records import renamed
 from edgeseg.data import open_dataset
+from edgeseg.data.image_globs import Item, find_images, images_of
 from edgeseg.errors import DatasetError, InputError
 from edgeseg.runtime import Session, load
-from edgeseg.runtime.label_files import write_labels, write_picture
-from edgeseg.runtime.overlay import Overlay
-from edgeseg.runtime.seams import Seams
-from edgeseg.runtime.tile_plan import Tiling
-from edgeseg.runtime.tiling import TiledLabels, segment_tiled
-from edgeseg.verbs.pictures import Item, find_pictures, pictures_of
+from edgeseg.runtime.sinks.label_files import write_image, write_labels
+from edgeseg.runtime.sinks.overlay import Overlay
+from edgeseg.runtime.tiles.plan import Tiling
+from edgeseg.runtime.tiles.seams import Seams
+from edgeseg.runtime.tiles.segment import TiledLabels, segment_tiled
 
 SUMMARY = "predictions.json"
 SAVE_EVERY_S = 5.0
@@ -31,7 +32,7 @@ OnFault = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that decides what a picture's labels are; --resume goes on only where they are the same."""
+    """All that decides what an image's labels are; --resume goes on only where they are the same."""
 
     artifact: str
     artifact_sha256: str
@@ -46,12 +47,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """One picture's result; `labels` is relative to the output folder, (height, width) in pixels, `tile` likewise.
+    """One image's result; `labels` is relative to the output folder, (height, width) in pixels, `tile` likewise.
 
     `runs` is how often the net ran, `share` the part of the pixels of each class that occurs.
     """
 
-    picture: str
+    image: str = field(metadata=renamed("picture"))
     labels: str
     size: tuple[int, int]
     tile: tuple[int, int]
@@ -63,10 +64,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What lies in an output folder: the settings, each picture done, and what could not be used, with the reason."""
+    """What lies in an output folder: the settings, each image done, and what could not be used, with the reason."""
 
     settings: Settings
-    pictures: tuple[Prediction, ...] = ()
+    images: tuple[Prediction, ...] = field(default=(), metadata=renamed("pictures"))
     unreadable: tuple[str, ...] = ()
     resumed: int = 0
     interrupted: bool = False
@@ -76,7 +77,7 @@ class Predictions:
 
 def predict(
     artifact: Path,
-    pictures: Sequence[str] = (),
+    images: Sequence[str] = (),
     *,
     out: Path = Path("predictions"),
     tiling: Tiling | None = None,
@@ -91,22 +92,22 @@ def predict(
     on_progress: Progress | None = None,
     on_fault: OnFault | None = None,
 ) -> Predictions:
-    """Return what was predicted for `pictures` (files, folders, patterns), or for a data set, which is scored too.
+    """Return what was predicted for `images` (files, folders, patterns), or for a data set, which is scored too.
 
-    Label maps go to `out`/labels, overlays to `out`/overlays, the summary to `out`/predictions.json. A picture that
+    Label maps go to `out`/labels, overlays to `out`/overlays, the summary to `out`/predictions.json. An image that
     cannot be read is told to `on_fault` and the others go on; Ctrl-C ends with what is done.
 
     Raises:
-        InputError: no pictures, an `out` that edgeseg did not make or that was made with other settings, a full disk.
+        InputError: no images, an `out` that edgeseg did not make or that was made with other settings, a full disk.
         ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
     """
     tiling = tiling or Tiling()
     tiling.check()
-    if bool(pictures) == (data is not None):
-        raise InputError("Give pictures (files, folders, patterns), or a data set by --data; one of the two.")
+    if bool(images) == (data is not None):
+        raise InputError("Give images (files, folders, patterns), or a data set by --data; one of the two.")
     if data is not None and resume:
-        raise InputError("--resume does not go with --data: the score needs every picture. Leave one of them out.")
-    items = _items(pictures, data=data, split=split, limit=limit)
+        raise InputError("--resume does not go with --data: the score needs every image. Leave one of them out.")
+    items = _items(images, data=data, split=split, limit=limit)
     with load(artifact, engine=engine, threads=threads) as session:
         settings = _settings(session, tiling, palette=palette, overlay=overlay)
         folder = _Folder(out, settings=settings, resume=resume, notice=session.artifact.manifest.notice)
@@ -124,10 +125,10 @@ def predict(
         return folder.found
 
 
-def _items(pictures: Sequence[str], *, data: str | None, split: str, limit: int | None) -> tuple[Item, ...]:
+def _items(images: Sequence[str], *, data: str | None, split: str, limit: int | None) -> tuple[Item, ...]:
     if data is not None:
-        return pictures_of(open_dataset(data, split=split), limit=limit)
-    return find_pictures(pictures)[:limit]
+        return images_of(open_dataset(data, split=split), limit=limit)
+    return find_images(images)[:limit]
 
 
 def _one(work: _Work, item: Item, on_progress: Progress | None, on_fault: OnFault | None) -> None:
@@ -160,7 +161,7 @@ def _settings(session: Session, tiling: Tiling, *, palette: bool, overlay: bool)
 
 
 class _Work:
-    """From a picture to its files."""
+    """From an image to its files."""
 
     def __init__(self, session: Session, *, tiling: Tiling, folder: _Folder, palette: bool, overlay: bool) -> None:
         spec = session.artifact.manifest.spec
@@ -173,17 +174,17 @@ class _Work:
         self._confusion = ConfusionMatrix(len(spec.classes), ignore_index=spec.ignore_index)
 
     def cuts(self, image: np.ndarray) -> bool:
-        """Return whether one picture takes long enough for a bar of its own."""
+        """Return whether one image takes long enough for a bar of its own."""
         return image.shape[0] * image.shape[1] > 16 * self._session.input.size[0] * self._session.input.size[1]
 
     def miou(self) -> float | None:
-        """Return the mIoU over the pictures that came with labels; None where none did."""
+        """Return the mIoU over the images that came with labels; None where none did."""
         return self._confusion.miou() if self._confusion.pixels else None
 
     def predict(
         self, item: Item, image: np.ndarray, truth: np.ndarray | None, on_tile: Callable[[int, int], None] | None
     ) -> None:
-        """Predict one picture, write its files, and remember the result."""
+        """Predict one image, write its files, and remember the result."""
         begun_s = time.perf_counter()
         done = segment_tiled(self._session, image, tiling=self._tiling, on_tile=on_tile)
         seconds = time.perf_counter() - begun_s
@@ -195,10 +196,10 @@ class _Work:
     def _keep(
         self, item: Item, image: np.ndarray, truth: np.ndarray | None, *, done: TiledLabels, seconds: float
     ) -> None:
-        """Write a picture's files and remember the result: both or neither."""
+        """Write an image's files and remember the result: both or neither."""
         if self._overlay is not None:
-            write_picture(self.folder.overlay_path(item), self._overlay.draw(image, done.labels))
-        # Labels last: where they are, the picture is done.
+            write_image(self.folder.overlay_path(item), self._overlay.draw(image, done.labels))
+        # Labels last: where they are, the image is done.
         path = self.folder.label_path(item)
         write_labels(path, done.labels, palette=self._palette)
         if truth is not None:
@@ -207,7 +208,7 @@ class _Work:
         shares = {name: float(n / done.labels.size) for name, n in zip(self._classes, counts, strict=False) if n}
         self.folder.add(
             Prediction(
-                picture=item.source,
+                image=item.source,
                 labels=path.relative_to(self.folder.path).as_posix(),
                 size=(done.labels.shape[0], done.labels.shape[1]),
                 tile=done.tile_px,
@@ -252,33 +253,33 @@ class _Folder:
                 f"{self.path}: was made {_difference(old.settings, self.found.settings)}. "
                 "Give the same to --resume, leave it out to start anew, or choose another --out."
             )
-        self._old = {prediction.labels: prediction for prediction in old.pictures}
+        self._old = {prediction.labels: prediction for prediction in old.images}
 
     def label_path(self, item: Item) -> Path:
-        """Return where a picture's label map goes."""
+        """Return where an image's label map goes."""
         return self.path / "labels" / f"{item.name}.png"
 
     def overlay_path(self, item: Item) -> Path:
-        """Return where a picture's overlay goes."""
+        """Return where an image's overlay goes."""
         return self.path / "overlays" / f"{item.name}.png"
 
     def resumes(self, item: Item) -> bool:
-        """Return whether an earlier call did this picture, as it is now; its result is then taken over."""
+        """Return whether an earlier call did this image, as it is now; its result is then taken over."""
         path = self.label_path(item)
         old = self._old.get(path.relative_to(self.path).as_posix())
-        if old is None or old.picture != item.source or not path.is_file() or path.stat().st_mtime < item.modified_s:
+        if old is None or old.image != item.source or not path.is_file() or path.stat().st_mtime < item.modified_s:
             return False
-        self.found = replace(self.found, pictures=(*self.found.pictures, old), resumed=self.found.resumed + 1)
+        self.found = replace(self.found, images=(*self.found.images, old), resumed=self.found.resumed + 1)
         return True
 
     def add(self, prediction: Prediction) -> None:
         """Remember a result; the summary on disk follows every few seconds."""
-        self.found = replace(self.found, pictures=(*self.found.pictures, prediction))
+        self.found = replace(self.found, images=(*self.found.images, prediction))
         if time.monotonic() - self._saved_s > SAVE_EVERY_S:
             self.save()
 
     def refuse(self, why: str) -> None:
-        """Remember a picture that cannot be used."""
+        """Remember an image that cannot be used."""
         self.found = replace(self.found, unreadable=(*self.found.unreadable, why))
 
     def save(self) -> None:

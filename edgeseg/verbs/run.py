@@ -15,9 +15,9 @@ from edgeseg.core.protocols import Camera
 from edgeseg.errors import EdgesegError
 from edgeseg.runtime import AreaLines, LabelFolder, LoopResult, Session, Sink, VideoSink, WindowSink, load, open_camera
 from edgeseg.runtime import run as loop
-from edgeseg.runtime.monitor import Observation
+from edgeseg.runtime.frames.drift_monitor import Observation
+from edgeseg.runtime.frames.options import Opened, Reading, open_reading
 from edgeseg.runtime.web import WebAddress, WebSink
-from edgeseg.verbs.reading import Opened, Reading, open_reading
 
 Progress = Callable[[str, int, int], None]
 Notify = Callable[[str], None]
@@ -189,7 +189,7 @@ def _tuned(
     outputs: Outputs,
     notify: Notify,
 ) -> int:
-    from edgeseg.runtime.tuning import tune_threads
+    from edgeseg.runtime.loop.thread_tuning import tune_threads
 
     @contextlib.contextmanager
     def video_like_ours() -> Iterator[Sequence[Sink]]:

@@ -1,4 +1,4 @@
-"""Fits a checkpoint's temperature on labelled pictures, and keeps it beside the weights."""
+"""Fits a checkpoint's temperature on labelled images, and keeps it beside the weights."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from edgeseg.export.reference import TorchReference
 
 Progress = Callable[[str, int, int], None]
 REFUSED = {
-    "train": "the net was fitted to these pictures and is too sure of them",
-    "test": "what is fitted on the test pictures can no longer be judged by them",
+    "train": "the net was fitted to these images and is too sure of them",
+    "test": "what is fitted on the test images can no longer be judged by them",
 }
 
 
@@ -39,25 +39,25 @@ def fit(
     out: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Fitted:
-    """Return the temperature of a model on `count` labelled pictures of `data`, written to `out` or beside the weights.
+    """Return the temperature of a model on `count` labelled images of `data`, written to `out` or beside the weights.
 
-    Pictures are taken evenly over the split. Val is the split to take: the net's weights never saw it. That it chose
+    Images are taken evenly over the split. Val is the split to take: the net's weights never saw it. That it chose
     the best epoch makes the figures a little too good; where you keep another labelled split, name it.
 
     Raises:
-        InputError: train or test pictures, fewer than two pictures, or a place that cannot be written.
+        InputError: train or test images, fewer than two images, or a place that cannot be written.
         UnknownName, CheckpointError, DatasetError: a model or a data set that cannot be used.
     """
     from edgeseg.bench.accuracy import check_classes
     from edgeseg.models import load_checkpoint, resolve_model
 
     if split in REFUSED:
-        raise InputError(f"A temperature is not fitted on {split} pictures: {REFUSED[split]}. Take --split val.")
+        raise InputError(f"A temperature is not fitted on {split} images: {REFUSED[split]}. Take --split val.")
     checkpoint = load_checkpoint(resolve_model(model))
     dataset = open_dataset(data, split=split)
     check_classes(dataset, checkpoint.spec)
     if min(count, len(dataset)) < 2:
-        raise InputError(f"{data}: a temperature needs two pictures at least, to be checked on other ones.")
+        raise InputError(f"{data}: a temperature needs two images at least, to be checked on other ones.")
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset)), dtype=int)
     reference, spec = TorchReference(checkpoint), checkpoint.spec
     answers = []
@@ -82,7 +82,7 @@ def fit(
 
 
 def _fitted(answers: list[tuple[np.ndarray, np.ndarray]], *, weights_sha256: str, data: str, split: str) -> Temperature:
-    # Halves in the order of the pictures: neighbours in a sequence are too alike to stand on both sides.
+    # Halves in the order of the images: neighbours in a sequence are too alike to stand on both sides.
     middle = (len(answers) + 1) // 2
     first, second = _joined(answers[:middle]), _joined(answers[middle:])
     halves = (fit_temperature(*first), fit_temperature(*second))

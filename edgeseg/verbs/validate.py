@@ -34,7 +34,7 @@ def validate(
     threads: int | None = None,
     on_progress: Progress | None = None,
 ) -> Validation:
-    """Return the accuracy of `subject`, an artifact folder or a model, at the pictures' own size.
+    """Return the accuracy of `subject`, an artifact folder or a model, at the images' own size.
 
     Raises:
         UnknownName, InputError, ArtifactError, CheckpointError: a subject that cannot be opened.

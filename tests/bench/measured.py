@@ -40,7 +40,7 @@ def measurement(
         engine_options={"xnnpack": "on"}, delegate="cpu", threads=threads, warmup=20, latency=latency,
         fps=0.0 if infer_ms is None else round(1000 / (infer_ms + 1.6), 2), peak_memory_mb=96.0, device=device,
         accuracy=None if miou is None else scores(miou), label_agreement=agreement, peak_memory_how="VmHWM",
-        picture_size=(360, 480) if latency else None, target=file_format, licence="CC-BY-NC-SA-4.0",
+        image_size=(360, 480) if latency else None, target=file_format, licence="CC-BY-NC-SA-4.0",
         notice="Trained on <CamVid>: not for commercial use.",
         lineage=Lineage(checkpoint="fast_scnn:camvid", weights_sha256="9f" * 32, training_data="camvid train", seed=3,
                         training_command="edgeseg train --recipe fast_scnn-camvid"),

@@ -30,7 +30,7 @@ def spec_for(classes: tuple[str, ...]) -> ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """A data set in memory; each picture carries its own index as its first pixel."""
+    """A data set in memory; each image carries its own index as its first pixel."""
 
     labels: tuple[np.ndarray, ...]
     classes: tuple[str, ...] = CLASSES
@@ -52,7 +52,7 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Gives a stored label map for each picture."""
+    """Gives a stored label map for each image."""
 
     maps: tuple[np.ndarray, ...]
     spec: ModelSpec = dataclasses.field(default_factory=lambda: spec_for(CLASSES))
@@ -117,7 +117,7 @@ def test_a_label_that_is_no_class_is_refused() -> None:
 
 
 def plain_boundary_f1(guess: np.ndarray, labels: np.ndarray, *, classes: int, theta: float) -> list[float | None]:
-    """Boundary F1 of one picture by the definition, pixel by pixel."""
+    """Boundary F1 of one image by the definition, pixel by pixel."""
 
     def edge(map_: np.ndarray, index: int) -> list[tuple[int, int]]:
         found = []
@@ -197,7 +197,7 @@ def test_nothing_to_score_is_refused() -> None:
         validate(Answers(maps=(np.zeros((8, 8), np.uint8),)), nothing)
     with pytest.raises(InputError, match=r"limit is 0"):
         validate(Answers(maps=()), nothing, limit=0)
-    with pytest.raises(InputError, match=r"the split val has no pictures"):
+    with pytest.raises(InputError, match=r"the split val has no images"):
         validate(Answers(maps=()), Pairs(labels=()))
 
 

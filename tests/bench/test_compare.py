@@ -63,12 +63,12 @@ def test_unlike_measurements_are_warned_of() -> None:
     text = "\n".join(compare([measurement(), rest]).warnings)
     assert "different devices: Raspberry Pi 5 (Arm Cortex-A76); Jetson Orin Nano (Arm Cortex-A76)" in text
     assert "different numbers of threads: 2; 4" in text
-    assert "different pictures for accuracy: camvid val, 101 images; camvid val, 10 images" in text
+    assert "different images for accuracy: camvid val, 101 images; camvid val, 10 images" in text
     assert "throttled" in text
     assert "busy (load average 9.0)" in text
 
 
-def test_accuracy_on_other_pictures_gives_no_drop() -> None:
+def test_accuracy_on_other_images_gives_no_drop() -> None:
     other = dataclasses.replace(measurement(precision="int8"), accuracy=scores(0.6, split="test"))
     assert compare([measurement(), other]).rows[1].miou_drop is None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contracts.tiny_artifact import make_artifact, picture
+from contracts.tiny_artifact import image, make_artifact
 
 from edgeseg.bench import bench, bench_interleaved, ratio, read_measurement, read_measurements, write_measurement
 from edgeseg.bench.latency import STAGES, summarise
@@ -56,7 +56,7 @@ def test_every_stage_is_timed_on_rendered_streets(measured: Measurement) -> None
     total = measured.stage("total")
     assert total is not None
     assert measured.fps == pytest.approx(1000 / total.p50_ms, abs=0.01)
-    assert measured.picture_size == (360, 480)
+    assert measured.image_size == (360, 480)
 
 
 def test_a_measurement_says_what_ran_where(measured: Measurement, folder: Path) -> None:
@@ -80,7 +80,7 @@ def test_interleaving_gives_each_its_own_runs_and_restores_the_collector(session
     calls: list[tuple[int, int]] = []
     with load(folder, engine="onnxruntime", threads=1) as other:
         both = bench_interleaved(
-            [session, other], runs=20, warmup=1, pictures=[picture()], memory=False,
+            [session, other], runs=20, warmup=1, images=[image()], memory=False,
             on_run=lambda done, total: calls.append((done, total)),
         )  # fmt: skip
     assert [item.latency[0].runs for item in both] == [20, 20]
@@ -95,7 +95,7 @@ def test_interleaving_gives_each_its_own_runs_and_restores_the_collector(session
 
 
 def test_seconds_end_the_runs_but_not_before_five(session: Session) -> None:
-    short = bench(session, runs=10_000, warmup=0, pictures=[picture()], seconds=1e-9, memory=False)
+    short = bench(session, runs=10_000, warmup=0, images=[image()], seconds=1e-9, memory=False)
     assert short.latency[0].runs == 5
 
 
@@ -117,8 +117,8 @@ def test_impossible_options_are_refused(session: Session) -> None:
         bench(session, warmup=-1)
     with pytest.raises(InputError, match="seconds is 0"):
         bench(session, seconds=0)
-    with pytest.raises(InputError, match="pictures is empty"):
-        bench(session, pictures=[])
+    with pytest.raises(InputError, match="images is empty"):
+        bench(session, images=[])
 
 
 def test_a_measurement_survives_its_file(measured: Measurement, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bench.measured import measurement, several
 
-from edgeseg.bench import Picture, compare, render_report, write_report
+from edgeseg.bench import Image, compare, render_report, write_report
 from edgeseg.bench.report.charts import accuracy_axis, latency_axis, pareto_plot
 from edgeseg.bench.report.placing import Box, place_labels
 from edgeseg.errors import InputError
@@ -55,14 +55,14 @@ def test_the_page_tells_everything_that_was_measured() -> None:
         "Arm Cortex-A76", "46 → 61 °C", "not readable here", "50 after 20 warm-up", "xnnpack = on", "CC-BY-NC-SA-4.0",
         "Trained on <CamVid>: not for commercial use.", "edgeseg train --recipe fast_scnn-camvid",
         "edgeseg convert fast_scnn --target tflite --precision int8", "edgeseg compare results --html report.html",
-        "camvid val, 101 pictures", "pixel accuracy", "boundary F1", "mil-reference",
+        "camvid val, 101 images", "pixel accuracy", "boundary F1", "mil-reference",
     ):  # fmt: skip
         assert told in text, told
 
 
 def test_the_page_needs_nothing_else() -> None:
     png = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
-    page = render_report(compare(several()), pictures=[Picture(caption="a street", png=png)])
+    page = render_report(compare(several()), images=[Image(caption="a street", png=png)])
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
     assert page.count('src="data:image/png;base64,') == 1
     assert "prefers-color-scheme: dark" in page
@@ -91,7 +91,7 @@ def test_the_report_is_written_where_asked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         write_report(compare(several()), tmp_path)
     with pytest.raises(InputError, match='"a street" is not a PNG'):
-        write_report(compare(several()), path, pictures=[Picture(caption="a street", png=b"JFIF")])
+        write_report(compare(several()), path, images=[Image(caption="a street", png=b"JFIF")])
 
 
 @pytest.mark.parametrize("width", [360, 900])

@@ -1,4 +1,4 @@
-"""Which pictures are taken, which are refused, and what is said about them."""
+"""Which images are taken, which are refused, and what is said about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeseg.data.streets import CLASSES, PALETTE
 from edgeseg.errors import DatasetError, InputError
 from edgeseg.export import calibrate
 
-TENSOR = TensorSpec(name="picture", shape=(1, 32, 48, 3), dtype="uint8", layout="NHWC", role="image")
+TENSOR = TensorSpec(name="image", shape=(1, 32, 48, 3), dtype="uint8", layout="NHWC", role="image")
 SPEC = ModelSpec(
     name="t", architecture="fast_scnn", classes=CLASSES, palette=PALETTE, ignore_index=255, inputs=(TENSOR,),
     outputs=(), preprocess=Preprocess(), output_stride=8, weights_sha256="", licence="",
@@ -49,26 +49,26 @@ def test_the_train_split_of_a_data_set_is_taken(tmp_path: Path) -> None:
     assert chosen.calibration.licence == "CC-BY-4.0"
     assert chosen.calibration.source == "set/images/train"
     assert chosen.calibration.statistics is not None
-    assert chosen.calibration.statistics.pictures == 33
+    assert chosen.calibration.statistics.images == 33
     assert chosen.calibration.statistics.mean == pytest.approx((0.5, 0.5, 0.5), abs=0.02)
     assert len(set(chosen.calibration.item_ids)) == len(chosen.tensors) == 33
     assert chosen.findings == ()
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_held_out_pictures_are_refused_unless_forced(tmp_path: Path, split: str) -> None:
+def test_held_out_images_are_refused_unless_forced(tmp_path: Path, split: str) -> None:
     folder = save(tmp_path / "images" / split, 2)
-    with pytest.raises(InputError, match=rf"{split} pictures.*--force"):
+    with pytest.raises(InputError, match=rf"{split} images.*--force"):
         open_source(str(folder))
     assert open_source(str(folder), force=True).split == split
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no pictures"):
+    with pytest.raises(DatasetError, match="no images"):
         open_source(str(tmp_path))
 
 
-def test_constant_pictures_and_near_duplicates_are_left_out_and_named(tmp_path: Path) -> None:
+def test_constant_images_and_near_duplicates_are_left_out_and_named(tmp_path: Path) -> None:
     folder = save(tmp_path, 33)
     cv2.imwrite(str(folder / "black.png"), np.zeros((32, 48, 3), np.uint8))
     copy = cv2.imread(str(folder / "005.png"))
@@ -76,7 +76,7 @@ def test_constant_pictures_and_near_duplicates_are_left_out_and_named(tmp_path: 
     chosen = choose(str(folder))
     assert len(chosen.tensors) == 33
     constant, duplicate = chosen.findings
-    assert "1 picture is of one colour" in constant
+    assert "1 image is of one colour" in constant
     assert "black.png" in constant
     assert "near-duplicates" in duplicate
     assert {"copy.png", "005.png"} <= set(duplicate.replace("(", "").replace(")", "").replace(".", ". ").split()) or (
@@ -84,15 +84,15 @@ def test_constant_pictures_and_near_duplicates_are_left_out_and_named(tmp_path: 
     )
 
 
-def test_only_constant_pictures_are_an_error(tmp_path: Path) -> None:
+def test_only_constant_images_are_an_error(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros((32, 48, 3), np.uint8))
-    with pytest.raises(InputError, match=r"no usable picture.*black\.png"):
+    with pytest.raises(InputError, match=r"no usable image.*black\.png"):
         choose(str(tmp_path))
 
 
-def test_few_small_and_misshapen_pictures_are_reported(tmp_path: Path) -> None:
+def test_few_small_and_misshapen_images_are_reported(tmp_path: Path) -> None:
     findings = " ".join(choose(str(save(tmp_path, 3, size=(12, 40)))).findings)
-    assert "3 pictures are few" in findings
+    assert "3 images are few" in findings
     assert "less than half the input's 32x48, first 12x40" in findings
     assert "stretching distorts them" in findings
 
@@ -101,7 +101,7 @@ def test_missing_classes_are_named(tmp_path: Path) -> None:
     seen = np.arange(len(CLASSES)) % 10
     source = open_source(str(save(tmp_path, 2)))
     chosen = select(source, spec=SPEC, tensor=TENSOR, see=lambda tensor: seen, count=2)
-    assert "The model saw no sky, bicyclist: add pictures that show them." in chosen.findings
+    assert "The model saw no sky, bicyclist: add images that show them." in chosen.findings
 
 
 def test_a_rare_class_is_sought(tmp_path: Path) -> None:
@@ -132,6 +132,6 @@ def test_calibrating_on_streets_gives_ranges_that_survive_their_file(tmp_path: P
     assert done.ranges.weights_sha256 == checkpoint.spec.weights_sha256
     assert done.ranges.calibration.item_ids[0].startswith("streets-train-")
     assert sum(done.ranges.calibration.class_pixels) == 3 * 8 * 12
-    assert any("3 pictures are few" in line for line in done.findings)
+    assert any("3 images are few" in line for line in done.findings)
     write_json(done.ranges, tmp_path / "ranges.json")
     assert read_json(Ranges, tmp_path / "ranges.json") == done.ranges

@@ -1,4 +1,4 @@
-"""A temperature makes probabilities mean what they say, is judged on other pictures, and reaches the artifact."""
+"""A temperature makes probabilities mean what they say, is judged on other images, and reaches the artifact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgeseg.core.temperature import TEMPERATURE_FILE, Temperature, read_tempera
 from edgeseg.errors import CheckpointError
 from edgeseg.models.checkpoint import save_checkpoint
 from edgeseg.runtime import load
-from edgeseg.runtime.reader import Reader
+from edgeseg.runtime.frames.frame_processor import Reader
 
 FITTED = Temperature(
     value=2.0, fitted=2.0, weights_sha256="0" * 64, data="d", split="val", images=2, cells=9, halves=(2.0, 2.0),
@@ -77,7 +77,7 @@ def test_the_verb_stores_a_temperature_for_these_weights_only(
         read_temperature(checkpoint, weights_sha256="f" * 64)
     for split in ("train", "test"):
         assert main([*calibrate, "--split", split]) == 1
-        assert f"not fitted on {split} pictures" in capsys.readouterr().err
+        assert f"not fitted on {split} images" in capsys.readouterr().err
 
 
 def test_the_manifest_carries_it_and_old_manifests_stay_intact(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_manifest_carries_it_and_old_manifests_stay_intact(tmp_path: Path) -
 
 
 def test_doubt_says_whether_it_is_calibrated_and_follows_the_temperature(tmp_path: Path) -> None:
-    image = tiny.picture()
+    image = tiny.image()
     with load(tiny.make_artifact(tmp_path / "artifact").folder, threads=1) as session:
         plain, scaled = Reader(session, doubt="margin"), Reader(session, doubt="margin", temperature=4.0)
         output = session.infer(plain.prepare(image))
@@ -110,7 +110,7 @@ def test_doubt_says_whether_it_is_calibrated_and_follows_the_temperature(tmp_pat
 
 def test_run_tells_the_temperature_of_the_doubt_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tiny.make_artifact(tmp_path / "artifact").folder
-    cv2.imwrite(str(tmp_path / "p.png"), tiny.picture())
+    cv2.imwrite(str(tmp_path / "p.png"), tiny.image())
     run = ["run", str(folder), "--source", str(tmp_path / "p.png"), "--headless", "--threads", "1"]
     assert main([*run, "--uncertainty", "entropy"]) == 0
     assert "not calibrated" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def make_dataset(folder: Path, *, label: int) -> Path:
     for part in ("images", "labels"):
         (folder / part / "val").mkdir(parents=True)
     (folder / "classes.txt").write_text("\n".join(tiny.CLASSES) + "\n")
-    cv2.imwrite(str(folder / "images" / "val" / "a.png"), tiny.picture())
+    cv2.imwrite(str(folder / "images" / "val" / "a.png"), tiny.image())
     cv2.imwrite(str(folder / "labels" / "val" / "a.png"), np.full(tiny.SIZE, label, np.uint8))
     return folder
 
@@ -106,7 +106,7 @@ def test_an_engine_with_a_typo(artifact: Path, capsys: pytest.CaptureFixture[str
     assert_one_line(["verify", str(artifact), "--engine", "onnxruntme"], 'Did you mean "onnxruntime"?', capsys)
 
 
-def test_val_pictures_are_refused_for_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_val_images_are_refused_for_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_dataset(tmp_path / "data", label=1)
     target = ["convert", "--target", "onnx", "--precision", "int8", "--out", str(tmp_path / "out")]
     assert_one_line([*target, "--calibration", str(data / "images" / "val")], "val", capsys)

@@ -57,8 +57,8 @@ def test_no_room_for_an_overlay_leaves_the_label_maps_that_are_done(artifact: Pa
     import cv2
 
     (tmp_path / "in").mkdir()
-    cv2.imwrite(str(tmp_path / "in/a.png"), tiny.picture((40, 40)))
-    cv2.imwrite(str(tmp_path / "in/b.png"), tiny.picture((600, 600)))
+    cv2.imwrite(str(tmp_path / "in/a.png"), tiny.image((40, 40)))
+    cv2.imwrite(str(tmp_path / "in/b.png"), tiny.image((600, 600)))
     done = run_limited(["predict", str(artifact), "in", "--overlay"], file_kb=64, cwd=tmp_path)
     assert_one_line(done, "overlays/b.png: cannot be written")
     assert sorted(path.name for path in (tmp_path / "predictions").rglob("*.*") if path.is_file()) == [

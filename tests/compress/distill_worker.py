@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from edgeseg.compress.distill import Distill
-from edgeseg.compress.distill_recipe import DistillRecipe
+from edgeseg.compress.distill.method import Distill
+from edgeseg.compress.distill.recipe import DistillRecipe
 from edgeseg.core.files import read_json
 from edgeseg.train import Event, Recipe, StepDone, train
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 from edgeseg.compress import cutting
-from edgeseg.compress import qat as _qat  # noqa: F401
-from edgeseg.compress.pipeline import StageBegun, compress
-from edgeseg.compress.recipe import read_pipeline
+from edgeseg.compress.pipeline.recipe import read_pipeline
+from edgeseg.compress.pipeline.run import StageBegun, compress
+from edgeseg.compress.quantize import qat as _qat  # noqa: F401
 from edgeseg.train import Loading, StepDone
 
 torch.set_num_threads(1)
@@ -33,7 +33,7 @@ class Killer:
             self.stage = event.kind
         if isinstance(event, StepDone) and self.stage == self.place and event.step == 3:
             kill()
-        if isinstance(event, Loading) and event.data == "calibration pictures" and self.place == "calibration":
+        if isinstance(event, Loading) and event.data == "calibration images" and self.place == "calibration":
             kill()
 
 

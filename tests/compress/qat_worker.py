@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from edgeseg.compress.qat import Qat
-from edgeseg.compress.qat_recipe import QatRecipe
+from edgeseg.compress.quantize.qat import Qat
+from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.core.files import read_json
 from edgeseg.train import Event, Recipe, StepDone, train
 

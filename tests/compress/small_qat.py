@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from train.small import recipe
 
-from edgeseg.compress.qat import Qat
-from edgeseg.compress.qat_net import QuantNet
-from edgeseg.compress.qat_recipe import QatRecipe
+from edgeseg.compress.quantize.fake_quant_net import QuantNet
+from edgeseg.compress.quantize.qat import Qat
+from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.core.files import read_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.models import Checkpoint, load_checkpoint

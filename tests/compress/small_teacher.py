@@ -1,4 +1,4 @@
-"""A small untrained checkpoint that teaches in tests: any function of the picture is a teacher."""
+"""A small untrained checkpoint that teaches in tests: any function of the image is a teacher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZE = (64, 96)
 
 
 def small_teacher(folder: Path, *, classes: tuple[str, ...], name: str = "lraspp_mobilenet_v3_small") -> Path:
-    """Write a checkpoint with seeded weights for pictures of 64 x 96 and return its folder."""
+    """Write a checkpoint with seeded weights for images of 64 x 96 and return its folder."""
     torch.manual_seed(11)
     net = build(name, classes=len(classes), size=SIZE).eval()
     with torch.no_grad():

@@ -10,10 +10,10 @@ import torch
 from compress.pipeline_sittings import sittings
 from compress.small_teacher import small_teacher
 
-from edgeseg.compress.checking import check_start
-from edgeseg.compress.pipeline import CompressionResult, compress
-from edgeseg.compress.planning import plan_pipeline
-from edgeseg.compress.recipe import PipelineRecipe, parse_pipeline, read_pipeline
+from edgeseg.compress.pipeline.checks import check_start
+from edgeseg.compress.pipeline.dry_run import plan_pipeline
+from edgeseg.compress.pipeline.recipe import PipelineRecipe, parse_pipeline, read_pipeline
+from edgeseg.compress.pipeline.run import CompressionResult, compress
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.models import load_checkpoint
@@ -30,14 +30,14 @@ count = 2
 [[stages]]
 kind = "swap"
 architecture = "lraspp_mobilenet_v3_small_relu"
-pictures = 4
+images = 4
 [[stages]]
 kind = "gates"
 agreement = 0.05
-pictures = 4
+images = 4
 [[stages]]
 kind = "equalize"
-pictures = 4
+images = 4
 """
 NAME, RELU = "lraspp_mobilenet_v3_small", "lraspp_mobilenet_v3_small_relu"
 
@@ -107,7 +107,7 @@ def test_the_plan_says_the_work_is_the_same(model: Path) -> None:
 
 
 def test_the_plan_leaves_out_the_gates_that_can_go(model: Path) -> None:
-    gates = {"kind": "gates", "agreement": 0.05, "pictures": 4}
+    gates = {"kind": "gates", "agreement": 0.05, "images": 4}
     equalized, folded = plan_pipeline(recipe(model, {"kind": "equalize"}, gates)).stages
     assert folded.before == equalized.after
     assert folded.after.parameters < folded.before.parameters

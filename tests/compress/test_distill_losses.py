@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeseg.compress import distill_losses as terms
-from edgeseg.compress.distill_recipe import DistillRecipe, FeaturePair
+from edgeseg.compress.distill import losses as terms
+from edgeseg.compress.distill.recipe import DistillRecipe, FeaturePair
 from edgeseg.core.records import decode
 from edgeseg.errors import RecipeError
 
@@ -24,9 +24,9 @@ TERMS = {
 }
 
 
-def maps(*pictures: list[list[float]]) -> Tensor:
+def maps(*images: list[list[float]]) -> Tensor:
     """Return (N, C, 1, w) from the rows of each channel."""
-    return torch.tensor(pictures)[:, :, None, :]
+    return torch.tensor(images)[:, :, None, :]
 
 
 def all_of(item: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def test_logits_kd_is_the_divergence_of_a_pixel_times_t_squared() -> None:
 
 def test_channel_wise_compares_where_each_channel_looks() -> None:
     far = 2 * math.log(3)
-    # Channel 0 looks left in the first picture; channel 1 and the second picture are the student's own.
+    # Channel 0 looks left in the first image; channel 1 and the second image are the student's own.
     teacher = maps([[far, 0.0], [5.0, 5.0]], [[0.0, 0.0], [0.0, 0.0]])
     found = terms.channel_wise(torch.zeros(2, 2, 1, 2), teacher, mask=all_of(teacher), temperature=2.0)
     assert float(found) == pytest.approx(4 / 2 * DIVERGENCE / 2, rel=1e-5)
@@ -58,7 +58,7 @@ def test_pairwise_compares_cosines_of_nodes() -> None:
     assert float(terms.pairwise(student, teacher, mask=all_of(student), pool=1)) == pytest.approx(2 / 4)
 
 
-def test_batch_pixels_compare_relations_across_pictures() -> None:
+def test_batch_pixels_compare_relations_across_images() -> None:
     student, teacher = maps([[1.0, 0.0], [0.0, 1.0]]), maps([[1.0, 1.0], [0.0, 0.0]])
     near = 1 / (1 + math.exp(-1))  # softmax of (1, 0)
     expected = 0.5 * math.log(0.5 / near) + 0.5 * math.log(0.5 / (1 - near))
@@ -82,7 +82,7 @@ def test_a_term_is_zero_at_the_teacher_and_deaf_to_padding(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_a_picture_of_padding_alone_has_a_finite_gradient(name: str) -> None:
+def test_an_image_of_padding_alone_has_a_finite_gradient(name: str) -> None:
     student = torch.randn(1, 3, 4, 4, requires_grad=True)
     value = TERMS[name](student, torch.randn(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool))
     value.backward()

@@ -16,12 +16,12 @@ import torch
 from compress.small_teacher import small_teacher
 from train.small import metrics, recipe
 
-from edgeseg.compress.distill import Distill
-from edgeseg.compress.distill_recipe import DistillRecipe, FeaturePair
-from edgeseg.compress.tapping import Adapted, tapped
+from edgeseg.compress.distill.method import Distill
+from edgeseg.compress.distill.recipe import DistillRecipe, FeaturePair
 from edgeseg.core.files import write_json
 from edgeseg.data.streets import CLASSES
 from edgeseg.errors import ArtifactError, InputError, TrainingError, UnknownName
+from edgeseg.graph.forward_hooks import Adapted, tapped
 from edgeseg.models import build, load_checkpoint
 from edgeseg.train import Event, Loading, OnEvent, Recipe, StepDone, train
 

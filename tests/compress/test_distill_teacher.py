@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from compress.small_teacher import SIZE, small_teacher
 from train.small import Noise
 
-from edgeseg.compress.answers import LiveAnswers, StoredAnswers, store_answers
-from edgeseg.compress.distill_recipe import DistillRecipe
-from edgeseg.compress.teacher import Teacher, View, check_teachers, open_teacher, teacher_identity
-from edgeseg.compress.teacher_cache import TeacherCache, picture_sha256
-from edgeseg.compress.warp import inside, warp
+from edgeseg.compress.distill.crop_resampling import inside, warp
+from edgeseg.compress.distill.recipe import DistillRecipe
+from edgeseg.compress.distill.teacher import Teacher, View, check_teachers, open_teacher, teacher_identity
+from edgeseg.compress.distill.teacher_cache import TeacherCache, image_sha256
+from edgeseg.compress.distill.teacher_outputs import LiveAnswers, StoredAnswers, store_answers
 from edgeseg.core.spec import Preprocess
 from edgeseg.data import Augment, Sample
 from edgeseg.errors import ArtifactError, CheckpointError, InputError
@@ -43,7 +43,7 @@ def training(augment: Augment = PLAIN) -> TrainingSet:
 
 
 def stored(checkpoint: Path, root: Path, *, made: list[int] | None = None) -> StoredAnswers:
-    """Return the answers to the noise pictures; `made` gets an entry where a teacher had to be opened."""
+    """Return the answers to the noise images; `made` gets an entry where a teacher had to be opened."""
     recipe = DistillRecipe(teachers=(str(checkpoint),))
 
     def opened() -> Teacher:
@@ -56,13 +56,13 @@ def stored(checkpoint: Path, root: Path, *, made: list[int] | None = None) -> St
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_stored_map_lands_where_the_picture_does(seed: int) -> None:
+def test_a_stored_map_lands_where_the_image_does(seed: int) -> None:
     high, width = 120, 200
     y, x = np.mgrid[:high, :width]
-    picture = np.stack([x + 20, 2 * y, np.zeros_like(x)], axis=2).astype(np.uint8)
-    cells = torch.from_numpy(cv2.resize(picture, (50, 30), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)[None].float()
+    image = np.stack([x + 20, 2 * y, np.zeros_like(x)], axis=2).astype(np.uint8)
+    cells = torch.from_numpy(cv2.resize(image, (50, 30), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)[None].float()
     augment = dataclasses.replace(PLAIN, scale_min=0.5, scale_max=2.0, aspect=0.2, flip=0.5, pad_bgr=(0, 0, 255))
-    sample = Sample(id="x", image=picture, labels=np.zeros((high, width), np.uint8))
+    sample = Sample(id="x", image=image, labels=np.zeros((high, width), np.uint8))
     found = augment.apply(sample, rng=np.random.default_rng(seed), size=(96, 128)).image
     crop = augment.crop((high, width), rng=np.random.default_rng(seed), size=(96, 128))
     maps, mask = warp(cells, crops=[crop], cells=(12, 16))[0], inside([crop], cells=(12, 16))[0]
@@ -87,7 +87,7 @@ def test_a_training_set_tells_where_its_samples_lie(resize: str) -> None:
     )
     for key in ((0, 0), (0, 1), (1, 0), (7, 1)):
         padded = given[key][1] == 255
-        assert torch.equal(inside([given.crop(key, picture=(70, 60))], cells=SIZE)[0], ~padded)
+        assert torch.equal(inside([given.crop(key, source_size=(70, 60))], cells=SIZE)[0], ~padded)
 
 
 def test_one_view_answers_with_the_nets_own_logits(checkpoint: Path) -> None:
@@ -125,7 +125,7 @@ def test_letterboxing_is_undone(checkpoint: Path) -> None:
     spec = dataclasses.replace(spec, preprocess=dataclasses.replace(spec.preprocess, resize="letterbox"))
     teacher = Teacher(views=(View(net=Brightness(), spec=spec),), flip=False, mean="logits", grid=(8, 12))
     image = np.zeros((40, 240, 3), np.uint8)
-    image[:20] = 255  # a wide picture: padded above and below, bright in its upper half
+    image[:20] = 255  # a wide image: padded above and below, bright in its upper half
     answer = teacher.answer(image)[0]
     assert float(answer[:3].min()) > float(answer[5:].max()) + 1
     assert float(answer.std(dim=1).max()) < 1e-4
@@ -141,8 +141,8 @@ def test_other_classes_are_refused(checkpoint: Path) -> None:
 def test_answers_are_made_once_and_what_is_missing_or_damaged_anew(checkpoint: Path, tmp_path: Path) -> None:
     made: list[int] = []
     answers = stored(checkpoint, tmp_path, made=made)
-    files = [answers.cache.file(name) for name in answers.pictures]
-    before = [answers.cache.read(name).clone() for name in answers.pictures]
+    files = [answers.cache.file(name) for name in answers.images]
+    before = [answers.cache.read(name).clone() for name in answers.images]
     stored(checkpoint, tmp_path, made=made)
     assert made == [1]
     files[0].unlink()  # as if the build had been cut off
@@ -150,19 +150,19 @@ def test_answers_are_made_once_and_what_is_missing_or_damaged_anew(checkpoint: P
     flipped[-1] ^= 1
     files[1].write_bytes(flipped)
     files[2].write_bytes(files[2].read_bytes()[:100])
-    for name in answers.pictures:
+    for name in answers.images:
         with pytest.raises(ArtifactError, match=r"\.safetensors: (missing or cut off|its checksum does not hold)"):
             answers.cache.read(name)
     stored(checkpoint, tmp_path, made=made)
     assert made == [1, 1]
-    assert all(torch.equal(answers.cache.read(name), x) for name, x in zip(answers.pictures, before, strict=True))
+    assert all(torch.equal(answers.cache.read(name), x) for name, x in zip(answers.images, before, strict=True))
 
 
-def test_an_answer_to_another_picture_or_of_another_teacher_is_not_taken(checkpoint: Path, tmp_path: Path) -> None:
+def test_an_answer_to_another_image_or_of_another_teacher_is_not_taken(checkpoint: Path, tmp_path: Path) -> None:
     cache = stored(checkpoint, tmp_path).cache
-    first, second = (picture_sha256(DATA.load(index).image) for index in (0, 1))
+    first, second = (image_sha256(DATA.load(index).image) for index in (0, 1))
     cache.file(second).write_bytes(cache.file(first).read_bytes())
-    with pytest.raises(ArtifactError, match="belongs to another teacher or picture"):
+    with pytest.raises(ArtifactError, match="belongs to another teacher or image"):
         cache.read(second)
     other = TeacherCache(root=tmp_path, identity={**cache.identity, "flip": True})
     assert other.folder != cache.folder
@@ -183,15 +183,15 @@ def test_live_and_stored_answers_agree_where_nothing_is_augmented(checkpoint: Pa
     live = LiveAnswers(teacher=open_teacher(recipe), spec=spec, training=training())
     keys = ((0, 1), (0, 2))
     pairs = [training()[key] for key in keys]
-    pictures, labels = (torch.stack(items) for items in zip(*pairs, strict=True))
-    seen = Seen(pictures=normalise(pictures, spec=spec), outputs=(), labels=labels, keys=keys)
+    images, labels = (torch.stack(items) for items in zip(*pairs, strict=True))
+    seen = Seen(images=normalise(images, spec=spec), outputs=(), labels=labels, keys=keys)
     kept = stored(checkpoint, tmp_path)
     mine, theirs = (item.answer(seen, cells=(8, 12)).logits for item in (live, kept))
     torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-3)
     assert torch.equal(live.mask(seen, cells=(4, 4)), kept.mask(seen, cells=(4, 4)))
 
 
-def test_a_live_teacher_sees_the_students_pictures_in_its_own_way(checkpoint: Path) -> None:
+def test_a_live_teacher_sees_the_students_images_in_its_own_way(checkpoint: Path) -> None:
     teacher = open_teacher(DistillRecipe(teachers=(str(checkpoint),)))
     spec = load_checkpoint(checkpoint).spec
     bgr = Preprocess(color_order="bgr", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeseg.compress.equalize import Link, equalize, find_links
-from edgeseg.compress.qat_net import float_graph, quant_net
-from edgeseg.compress.qat_recipe import QatRecipe
+from edgeseg.compress.quantize.cross_layer_equalization import Link, equalize, find_links
+from edgeseg.compress.quantize.fake_quant_net import float_graph, quant_net
+from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.errors import InputError
 from edgeseg.export.observing import observe_points
-from edgeseg.export.points import plan
+from edgeseg.graph.quantization_points import plan
 from edgeseg.models import build
 
 SIZE = (64, 64)
@@ -106,7 +106,9 @@ def test_a_reader_that_is_not_seen_is_found_by_the_answers(monkeypatch: pytest.M
     graph = float_graph(net, size=SIZE)
     (link, _) = find_links(graph)
     wrong = Link(maker=link.maker, readers=("5",), output=link.output)
-    monkeypatch.setattr("edgeseg.compress.equalize.find_links", lambda graph: (find(graph, wrong),))
+    monkeypatch.setattr(
+        "edgeseg.compress.quantize.cross_layer_equalization.find_links", lambda graph: (find(graph, wrong),)
+    )
     with pytest.raises(InputError, match="changed the net's logits"):
         equalize(net, [torch.rand(2, 3, *SIZE)], size=SIZE)
 
@@ -117,7 +119,7 @@ def find(graph: torch.fx.GraphModule, wrong: Link) -> Link:
     return Link(maker=wrong.maker, readers=wrong.readers, output=node)
 
 
-def test_without_pictures_it_says_so() -> None:
+def test_without_images_it_says_so() -> None:
     with pytest.raises(InputError, match="none was given"):
         equalize(block(), [], size=SIZE)
 

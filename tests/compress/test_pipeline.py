@@ -18,8 +18,8 @@ import torch
 from compress.pipeline_sittings import sittings
 
 from edgeseg.cli.main import main
-from edgeseg.compress.pipeline import CompressionResult, compress
-from edgeseg.compress.recipe import read_pipeline
+from edgeseg.compress.pipeline.recipe import read_pipeline
+from edgeseg.compress.pipeline.run import CompressionResult, compress
 from edgeseg.core.files import read_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.data import open_dataset
@@ -35,7 +35,7 @@ name = "tiny"
 model = "fast_scnn:streets"
 size = [64, 96]
 [data]
-train = "PICTURES"
+train = "IMAGES"
 [calibration]
 count = 4
 [training]
@@ -46,7 +46,7 @@ loss = { stride = 3 }
 [[stages]]
 kind = "prune"
 macs = 0.5
-pictures = 4
+images = 4
 [[stages]]
 kind = "finetune"
 [[stages]]
@@ -78,7 +78,7 @@ class Whole:
 
 
 def write(path: Path, *, shared: Path, text: str = RECIPE) -> Path:
-    text = text.replace("CACHE", str(shared / "answers")).replace("PICTURES", str(shared / "pictures"))
+    text = text.replace("CACHE", str(shared / "answers")).replace("IMAGES", str(shared / "images"))
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -91,9 +91,9 @@ def draw(folder: Path) -> None:
             (folder / kind / split).mkdir(parents=True)
         for index in range(count):
             sample = streets.load(index)
-            picture = cv2.resize(sample.image, (96, 64), interpolation=cv2.INTER_AREA)
+            image = cv2.resize(sample.image, (96, 64), interpolation=cv2.INTER_AREA)
             labels = cv2.resize(sample.labels, (96, 64), interpolation=cv2.INTER_NEAREST_EXACT)
-            cv2.imwrite(str(folder / "images" / split / f"{index}.png"), picture)
+            cv2.imwrite(str(folder / "images" / split / f"{index}.png"), image)
             cv2.imwrite(str(folder / "labels" / split / f"{index}.png"), labels)
     (folder / "classes.txt").write_text("\n".join(streets.classes) + "\n", encoding="utf-8")
 
@@ -102,7 +102,7 @@ def draw(folder: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole")
-    draw(folder / "pictures")
+    draw(folder / "images")
     recipe = write(folder / "tiny.toml", shared=folder)
     result = compress(read_pipeline(recipe), out=folder / "run", command="edgeseg compress tiny", accelerator="cpu")
     return Whole(recipe=recipe, out=folder / "run", result=result, shared=folder)
@@ -142,7 +142,7 @@ def test_the_lineage_is_a_chain_from_the_first_training(whole: Whole) -> None:
     assert steps[-1].weights_sha256 == load_checkpoint(whole.out / "checkpoint").spec.weights_sha256
     assert steps[2].seed == 3
     assert steps[2].settings["optimizer.rate"] == 1e-3
-    assert (steps[2].data[0].name, steps[2].data[0].split, steps[2].data[0].images) == ("pictures", "train", 8)
+    assert (steps[2].data[0].name, steps[2].data[0].split, steps[2].data[0].images) == ("images", "train", 8)
     assert steps[1].settings["macs"] == 0.5
     assert str(whole.out.parent) not in (whole.out / "checkpoint" / "lineage.json").read_text(encoding="utf-8")
 
@@ -156,7 +156,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(whole: Whole, tmp_
     for name in STAGES[:3]:
         assert weights(killed, f"{name}/checkpoint") == weights(whole.out, f"{name}/checkpoint")
     observed = calibrate(
-        load_checkpoint(whole.out / "03-distill" / "checkpoint"), str(whole.shared / "pictures"), count=4
+        load_checkpoint(whole.out / "03-distill" / "checkpoint"), str(whole.shared / "images"), count=4
     ).ranges
     assert read_json(Ranges, killed / "checkpoint" / "ranges.json") == observed
     # The same pipeline goes on with one more stage, and is killed in that.
@@ -179,7 +179,7 @@ def test_finished_stages_are_taken_as_they_are(whole: Whole) -> None:
     [
         ("macs = 0.5", "macs = 0.6", r"01-prune: was made with macs = 0\.5; the recipe now says 0\.6"),
         ("rate = 1e-3", "rate = 1e-2", r"02-finetune: was made with optimizer\.rate = 0\.001"),
-        ('"PICTURES"', '"streets:8"', r"01-prune: was made with data\.train = 'pictures'"),
+        ('"IMAGES"', '"streets:8"', r"01-prune: was made with data\.train = 'images'"),
         ('kind = "finetune"\n', "", "stage 2 of another recipe|kind"),
     ],
 )
@@ -245,18 +245,18 @@ def test_inspect_tells_cost_ranges_and_lineage(whole: Whole, capsys: pytest.Capt
     assert all(layer["after"] < layer["before"] for layer in found["pruned"])
     assert main(["inspect", str(whole.out / "checkpoint")]) == 0
     printed = capsys.readouterr().out
-    assert "trained, 8 pictures of" in printed
+    assert "trained, 8 images of" in printed
     assert "channels (" in printed
 
 
 def test_the_lineage_reaches_the_artifact(
     whole: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeseg.verbs import proof
+    from edgeseg.deploy import prove
     from edgeseg.verbs.convert import convert
 
     # A net of a dozen steps is sure of few labels, so that rounding moves more of them than the gate allows.
-    monkeypatch.setitem(proof.LEAST_AGREEMENT, "int8", 0.5)
+    monkeypatch.setitem(prove.LEAST_AGREEMENT, "int8", 0.5)
     artifact = convert(str(whole.out / "checkpoint"), target="onnx", precision="int8", out=tmp_path / "artifact")[0]
     lineage = artifact.manifest.lineage
     assert lineage.steps == read_lineage(whole.out / "checkpoint")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.compress.checking import check_start
-from edgeseg.compress.distill_recipe import DistillRecipe
-from edgeseg.compress.recipe import parse_pipeline, read_pipeline, recipes
+from edgeseg.compress.distill.recipe import DistillRecipe
+from edgeseg.compress.pipeline.checks import check_start
+from edgeseg.compress.pipeline.recipe import parse_pipeline, read_pipeline, recipes
 from edgeseg.core.artifact import open_artifact
 from edgeseg.errors import EdgesegError, InputError, RecipeError
 
@@ -112,7 +112,7 @@ def test_other_classes_and_missing_data_are_told_before_any_stage(tmp_path: Path
     with pytest.raises(InputError, match="nowhere"):
         check_start(missing)
     large = parse_pipeline(stages({"kind": "finetune", "run": {"batch": 99}}), where="r.toml")
-    with pytest.raises(InputError, match="only 8 training pictures"):
+    with pytest.raises(InputError, match="only 8 training images"):
         check_start(large)
 
 

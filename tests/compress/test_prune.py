@@ -11,15 +11,15 @@ import pytest
 import torch
 from train.small import SIZE, recipe
 
-from edgeseg.compress.budget import Budget
-from edgeseg.compress.groups import Dependencies
-from edgeseg.compress.importance import score_channels
-from edgeseg.compress.layers import layer_shapes
-from edgeseg.compress.prune import Pruned, prune, save
-from edgeseg.compress.recalibrate import recalibrate
+from edgeseg.compress.prune.batch_norm_recalibration import recalibrate
+from edgeseg.compress.prune.budget import Budget
+from edgeseg.compress.prune.channel_groups import Dependencies
+from edgeseg.compress.prune.importance import score_channels
+from edgeseg.compress.prune.pruner import Pruned, prune, save
 from edgeseg.core.spec import LayerChannels
 from edgeseg.data import StreetsDataset
 from edgeseg.errors import CheckpointError, InputError, UnknownName
+from edgeseg.graph.layer_shapes import layer_shapes
 from edgeseg.models import Checkpoint, build, cost, load_checkpoint, resolve_model, save_checkpoint
 from edgeseg.models.lineage import read_lineage
 from edgeseg.train import train
@@ -70,10 +70,10 @@ def halved(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def batch(*, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return seeded noise as pictures and labels."""
+    """Return seeded noise as images and labels."""
     generator = torch.Generator().manual_seed(5)
-    pictures = torch.randn(count, 3, *SIZE, generator=generator)
-    return pictures, torch.randint(0, 11, (count, *SIZE), generator=generator)
+    images = torch.randn(count, 3, *SIZE, generator=generator)
+    return images, torch.randint(0, 11, (count, *SIZE), generator=generator)
 
 
 def objective() -> Objective:
@@ -137,21 +137,21 @@ def test_taylor_tells_what_the_loss_would_lose(scnn: Checkpoint) -> None:
     """Against the loss itself with a reader's weights scaled down a little: the derivative is the same."""
     net = load_checkpoint(scnn.folder).net.requires_grad_(True)
     group = next(item for item in Dependencies(net, size=SIZE).groups if item.name == "classifier.1.1.0")
-    pictures, labels = batch(count=1)
-    scores = score_channels(net, [group], importance="taylor", batches=[(pictures, labels)], objective=objective())
+    images, labels = batch(count=1)
+    scores = score_channels(net, [group], importance="taylor", batches=[(images, labels)], objective=objective())
     layer, step = net.get_submodule("classifier.3").double(), 1e-2
     net.double()
     losses = []
     for factor in (1 - step, 1 + step):
         with torch.no_grad():
             layer.weight[:, 7] *= factor
-            losses.append(objective()((net(pictures.double()),), labels).item())
+            losses.append(objective()((net(images.double()),), labels).item())
             layer.weight[:, 7] /= factor
     slope = (losses[1] - losses[0]) / (2 * step)
     assert scores[group.name][7].item() == pytest.approx(slope**2, rel=2e-2)
 
 
-def test_taylor_needs_pictures_and_repeats_bitwise(scnn: Checkpoint) -> None:
+def test_taylor_needs_images_and_repeats_bitwise(scnn: Checkpoint) -> None:
     with pytest.raises(InputError, match="training batches"):
         prune(scnn, budget=Budget(macs=0.7), importance="taylor")
     made = [_taylor(scnn) for _ in range(2)]
@@ -208,23 +208,23 @@ def test_impossible_budgets_say_so(scnn: Checkpoint) -> None:
 
 def test_norms_take_new_statistics(scnn: Checkpoint) -> None:
     net = load_checkpoint(scnn.folder).net
-    pictures, labels = batch()
-    recalibrate(net, [(pictures + 3, labels)])
+    images, labels = batch()
+    recalibrate(net, [(images + 3, labels)])
     first = net.downsample[0]
     with torch.no_grad():
-        seen = first[0](pictures + 3)
+        seen = first[0](images + 3)
     torch.testing.assert_close(first[1].running_mean, seen.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
     assert first[1].momentum is not None
-    with pytest.raises(InputError, match="two pictures"):
-        recalibrate(net, [(pictures[:1], labels[:1])])
+    with pytest.raises(InputError, match="two images"):
+        recalibrate(net, [(images[:1], labels[:1])])
 
 
 def test_a_net_from_int8_training_is_normalised_by_statistics_of_its_own() -> None:
     half = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half-int8"), size=SIZE)
-    pictures, labels = batch()
-    left = prune(half, budget=Budget(macs=1.0), batches=[(pictures, labels)]).net
+    images, labels = batch()
+    left = prune(half, budget=Budget(macs=1.0), batches=[(images, labels)]).net
     with torch.no_grad():
-        before, after = half.net.eval()(pictures), left(pictures)
+        before, after = half.net.eval()(images), left(images)
     assert float((after - before).abs().mean() / before.abs().mean()) < 0.1
 
 

@@ -11,23 +11,23 @@ import torch
 from compress.small_teacher import small_teacher
 from compress.test_prune import trained
 
-from edgeseg.bench.layer_clock import time_layer
-from edgeseg.compress.budget import Budget
-from edgeseg.compress.latency import LatencyModel
-from edgeseg.compress.layers import layer_shapes
-from edgeseg.compress.pipeline import compress
-from edgeseg.compress.prune import prune, save
-from edgeseg.compress.recipe import parse_pipeline
+from edgeseg.analyze.latency_table import _grid, latency_table, time_net
+from edgeseg.analyze.single_layer_models import LayerFiles
+from edgeseg.bench.layer_timing import time_layer
+from edgeseg.compress.pipeline.recipe import parse_pipeline
+from edgeseg.compress.pipeline.run import compress
+from edgeseg.compress.prune.budget import Budget
+from edgeseg.compress.prune.latency_model import LatencyModel
+from edgeseg.compress.prune.pruner import prune, save
 from edgeseg.compress.stages import Clock
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError, UnknownName
+from edgeseg.graph.layer_shapes import layer_shapes
 from edgeseg.models import Checkpoint, load_checkpoint
 from edgeseg.models.lineage import read_lineage
 from edgeseg.verbs.convert import convert
-from edgeseg.verbs.latency_table import _grid, latency_table, time_net
-from edgeseg.verbs.layer_files import LayerFiles
 
 CONV = LayerShape(
     inputs=16, outputs=24, kernel=(3, 3), stride=(2, 2), dilation=(1, 1), groups=1, cells=(16, 24), activation="ReLU"
@@ -105,7 +105,7 @@ def test_what_a_stage_with_a_time_budget_measured_reaches_the_lineage(tmp_path: 
         "model": str(start),
         "data": {"train": "streets:4"},
         "calibration": {"count": 2},
-        "stages": [{"kind": "prune", "ms": 0.6 * before_ms, "engine": "invented", "pictures": 4}],
+        "stages": [{"kind": "prune", "ms": 0.6 * before_ms, "engine": "invented", "images": 4}],
     }
     clock = Clock(table=lambda *_: table, net=net_ms)
     done = compress(parse_pipeline(recipe, where="r.toml"), out=tmp_path / "run", command="test", clock=clock)
@@ -118,9 +118,9 @@ def test_what_a_stage_with_a_time_budget_measured_reaches_the_lineage(tmp_path: 
 @pytest.mark.parametrize("shape", [CONV, DEPTHWISE], ids=["conv", "depthwise"])
 def test_single_layers_run_on_their_engine(engine: str, module: str, shape: LayerShape, tmp_path: Path) -> None:
     pytest.importorskip(module)
-    path, picture = LayerFiles(tmp_path, engine=engine).write(shape)
-    assert picture.shape == (1, 16, 16, 24)
-    assert 0 < time_layer(path, engine=engine, threads=1, picture=picture, runs=2) < 1000
+    path, image = LayerFiles(tmp_path, engine=engine).write(shape)
+    assert image.shape == (1, 16, 16, 24)
+    assert 0 < time_layer(path, engine=engine, threads=1, image=image, runs=2) < 1000
 
 
 def test_one_lowered_layer_serves_all_widths(tmp_path: Path) -> None:
@@ -128,12 +128,12 @@ def test_one_lowered_layer_serves_all_widths(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     files = LayerFiles(tmp_path, engine="litert")
     for inputs, outputs in ((16, 24), (8, 40)):
-        path, picture = files.write(dataclasses.replace(CONV, inputs=inputs, outputs=outputs))
+        path, image = files.write(dataclasses.replace(CONV, inputs=inputs, outputs=outputs))
         runner = interpreter.Interpreter(model_path=str(path), num_threads=1)
         runner.allocate_tensors()
-        assert tuple(runner.get_input_details()[0]["shape"]) == picture.shape == (1, 16, 24, inputs)
+        assert tuple(runner.get_input_details()[0]["shape"]) == image.shape == (1, 16, 24, inputs)
         assert tuple(runner.get_output_details()[0]["shape"]) == (1, 8, 12, outputs)
-        assert time_layer(path, engine="litert", threads=1, picture=picture, runs=2) > 0
+        assert time_layer(path, engine="litert", threads=1, image=image, runs=2) > 0
 
 
 def test_a_table_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ class _Bare:
 
 
 def test_numbers_are_float32(tmp_path: Path) -> None:
-    _, picture = LayerFiles(tmp_path, engine="onnxruntime").write(CONV)
-    assert picture.dtype == np.float32
+    _, image = LayerFiles(tmp_path, engine="onnxruntime").write(CONV)
+    assert image.dtype == np.float32
 
 
 def test_pruned_nets_convert_with_float_parity(scnn: Checkpoint, tmp_path: Path) -> None:

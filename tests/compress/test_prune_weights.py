@@ -9,8 +9,8 @@ import torch
 from compress.test_prune import trained
 from train.small import SIZE, recipe
 
-from edgeseg.compress.group_sensitivity import SensitivityScan, plot_groups, scan_groups
-from edgeseg.compress.unstructured import (
+from edgeseg.compress.prune.sensitivity import SensitivityScan, plot_groups, scan_groups
+from edgeseg.compress.prune.sparsity import (
     MaskedTraining,
     apply_masks,
     magnitude_masks,

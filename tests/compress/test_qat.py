@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 import torch
 from compress.small_qat import LEARNED, RUN, Trained, trained
-from contracts.deployable import deployable, pictures, ranges
+from contracts.deployable import deployable, images, ranges
 from torch import Tensor
 
-from edgeseg.compress.qat import Qat
-from edgeseg.compress.qat_net import quant_net
-from edgeseg.compress.qat_points import AverageRange, FakeActivation, LearnedRange
-from edgeseg.compress.qat_recipe import QatRecipe
-from edgeseg.compress.qat_writing import unfolded
+from edgeseg.compress.quantize.fake_quant import AverageRange, FakeActivation, LearnedRange
+from edgeseg.compress.quantize.fake_quant_net import quant_net
+from edgeseg.compress.quantize.qat import Qat
+from edgeseg.compress.quantize.recipe import QatRecipe
+from edgeseg.compress.quantize.unfold import unfolded
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.errors import CheckpointError, InputError, UnknownName
 from edgeseg.export.export import deploy, export_program
-from edgeseg.export.fitting import affine
-from edgeseg.export.folding import fold_batch_norms
-from edgeseg.export.points import ANY
 from edgeseg.export.quantizing import quantize
+from edgeseg.graph.batch_norm_folding import fold_batch_norms
+from edgeseg.graph.quantization_points import ANY
+from edgeseg.graph.scale_limits import affine
 from edgeseg.models import build, resolve_model
 from edgeseg.train import train
 from edgeseg.train.evaluate import normalise
@@ -126,7 +126,7 @@ def test_it_computes_what_the_int8_graph_computes(float_layers: tuple[str, ...])
     net = quant_net(checkpoint.net, size=(64, 96), ranges=observed, recipe=settings).eval()
     program = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec)
     graph = quantize(program, ranges=observed, float_layers=float_layers).program.module()
-    for tensor in pictures(checkpoint.spec, first=9, count=2):
+    for tensor in images(checkpoint.spec, first=9, count=2):
         pixels = torch.from_numpy(tensor)
         with torch.no_grad():
             mine = net(normalise(pixels.permute(0, 3, 1, 2), spec=checkpoint.spec)).permute(0, 2, 3, 1)
@@ -155,7 +155,7 @@ def test_the_kept_checkpoint_is_plain_and_gives_the_trained_net_in_int8(kept: Tr
     spec = kept.checkpoint.spec
     program = export_program(deploy(kept.checkpoint, spec=spec, output="logits"), spec=spec)
     graph = quantize(program, ranges=kept.ranges.ranges).program.module()
-    pixels = torch.from_numpy(pictures(spec, first=9, count=1)[0])
+    pixels = torch.from_numpy(images(spec, first=9, count=1)[0])
     with torch.no_grad():
         mine = kept.net(normalise(pixels.permute(0, 3, 1, 2), spec=spec)).permute(0, 2, 3, 1)
         assert float((mine - graph(pixels)).abs().max()) <= 0.02 * float(mine.abs().max())

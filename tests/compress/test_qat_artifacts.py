@@ -14,20 +14,20 @@ import pytest
 import torch
 from compress.artifact_scales import READERS
 from compress.small_qat import LEARNED, Trained, trained
-from contracts.deployable import pictures
+from contracts.deployable import images
 
-from edgeseg.compress.qat_net import quant_net
+from edgeseg.compress.quantize.fake_quant_net import quant_net
 from edgeseg.core.artifact import Artifact, Lineage
 from edgeseg.core.exported import Conversion, ExportedModel
+from edgeseg.deploy.manifest import draft
+from edgeseg.deploy.plan import PlannedArtifact, converter_for
+from edgeseg.deploy.prove import open_session
 from edgeseg.errors import MissingDependency
 from edgeseg.export import export
-from edgeseg.export.fitting import affine
+from edgeseg.graph.scale_limits import affine
 from edgeseg.models import load_checkpoint
 from edgeseg.pixels import decode
 from edgeseg.train.evaluate import normalise
-from edgeseg.verbs.manifest import draft
-from edgeseg.verbs.planning import PlannedArtifact, converter_for
-from edgeseg.verbs.proof import open_session
 
 # Larger than what was trained on: ranges serve every size, and few cells would hide which borders move.
 SIZE = (192, 256)
@@ -63,7 +63,7 @@ def expected() -> list[np.ndarray]:
         load_checkpoint(given.folder, size=SIZE).net, size=SIZE, ranges=given.ranges.ranges, recipe=LEARNED
     ).eval()
     found = []
-    for tensor in pictures(model.spec, first=50, count=3):
+    for tensor in images(model.spec, first=50, count=3):
         with torch.no_grad():
             x = normalise(torch.from_numpy(tensor).permute(0, 3, 1, 2), spec=model.spec)
             logits = net(x).permute(0, 2, 3, 1).numpy()
@@ -107,7 +107,7 @@ def test_the_file_holds_the_trained_scales_and_its_engine_answers_as_the_trained
     lost = [key for key, scales in weights.items() if not found.has_weight(scales.numpy(), tolerance=tolerance)]
     assert not lost, f"{len(lost)} of {len(weights)}"
     assert len(weights) == 45
-    tensors = pictures(model.spec, first=50, count=3)
+    tensors = images(model.spec, first=50, count=3)
     labels = answers(model, conversion, folder, tensors=tensors)
     agreement = [np.mean(mine == theirs) for mine, theirs in zip(labels, expected(), strict=True)]
     assert np.mean(agreement) >= LEAST_AGREEMENT[name], agreement

@@ -28,7 +28,7 @@ class CameraContract:
     def source(self, tmp_path: Path) -> str:
         return self.uri(tmp_path)
 
-    def test_frames_are_numbered_pictures_in_the_order_of_their_times(self, source: str) -> None:
+    def test_frames_are_numbered_images_in_the_order_of_their_times(self, source: str) -> None:
         with open_camera(source, size=self.size) as camera:
             assert isinstance(camera, Camera)
             frames = list(islice(camera.frames(), self.least))

@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contracts.deployable import pictures
+from contracts.deployable import images
 
 from edgeseg.core.artifact import Artifact, Lineage, list_files
 from edgeseg.core.exported import Conversion, ExportedModel
 from edgeseg.core.files import read_json
 from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import SCHEMES, Precision, Ranges
+from edgeseg.deploy.manifest import draft
+from edgeseg.deploy.plan import PlannedArtifact, converter_for
+from edgeseg.deploy.prove import open_session, sqnr
 from edgeseg.errors import MissingDependency
 from edgeseg.export import export
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, resolve_model
 from edgeseg.pixels import decode, real_logits
-from edgeseg.verbs.manifest import draft
-from edgeseg.verbs.planning import PlannedArtifact, converter_for
-from edgeseg.verbs.proof import open_session, sqnr
 
 # In dB against the program that was converted: what the formats' own kernels may differ by.
 LEAST_SQNR_DB = {"fp32": 80.0, "fp16": 25.0, "int8": 18.0}
@@ -123,7 +123,7 @@ class ConverterContract:
         manifest = draft(item, conversion, spec=model.spec, lineage=LINEAGE, calibration=None)
         program = model.folded_program.module()  # type: ignore[attr-defined]
         with open_session(Artifact(folder=folder, manifest=manifest)) as session:
-            for pixels in pictures(model.spec, first=50, count=2):
+            for pixels in images(model.spec, first=50, count=2):
                 given = session.infer(session.preprocess(np.ascontiguousarray(pixels[0, ..., ::-1])))
                 with torch.no_grad():
                     wanted = program(torch.from_numpy(pixels)).numpy()

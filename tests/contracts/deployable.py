@@ -15,9 +15,9 @@ from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.data import render_street
 from edgeseg.data.streets import CLASSES, PALETTE
 from edgeseg.export.export import deploy, export_program
-from edgeseg.export.head import picture_spec
+from edgeseg.export.head import image_spec
 from edgeseg.export.observing import observe_points
-from edgeseg.export.points import PICTURE, plan
+from edgeseg.graph.quantization_points import IMAGE, plan
 from edgeseg.models import build
 from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.pixels import prepare
@@ -42,18 +42,18 @@ def deployable(name: str = "fast_scnn", *, size: tuple[int, int] = SIZE) -> Chec
     return Checkpoint(spec=spec, net=net.eval(), folder=Path())
 
 
-def pictures(spec: ModelSpec, *, first: int = 0, count: int = 4) -> list[np.ndarray]:
+def images(spec: ModelSpec, *, first: int = 0, count: int = 4) -> list[np.ndarray]:
     """Return input tensors (1, H, W, 3) uint8 of rendered streets."""
     streets = (render_street(seed)[0] for seed in range(first, first + count))
-    return [prepare(image, preprocess=spec.preprocess, tensor=picture_spec(spec)) for image in streets]
+    return [prepare(image, preprocess=spec.preprocess, tensor=image_spec(spec)) for image in streets]
 
 
 def ranges(checkpoint: Checkpoint) -> Ranges:
     """Return ranges observed on four streets."""
     graph = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
-    tensors = pictures(checkpoint.spec)
+    tensors = images(checkpoint.spec)
     ends = checkpoint.spec.preprocess.byte_ends
-    known = {} if ends is None else {PICTURE: ends}
+    known = {} if ends is None else {IMAGE: ends}
     observed = observe_points(graph, lambda: iter(tensors), plan=plan(graph), known=known)
     calibration = CalibrationSet(
         source="streets:4", split="train", item_ids=("a", "b", "c", "d"), selection="all", seed=0,

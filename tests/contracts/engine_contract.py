@@ -45,18 +45,18 @@ class EngineContract:
 
     def test_gives_the_logits_of_plain_numpy(self, folder: Path) -> None:
         with load(folder, engine=self.engine, threads=1) as session:
-            tensor = session.preprocess(tiny.picture())
+            tensor = session.preprocess(tiny.image())
             output = session.infer(tensor)
             assert output.shape == session.output.shape
             assert output.dtype == session.output.dtype
             planes = output.transpose(0, 2, 3, 1) if session.output.layout == "NCHW" else output
             np.testing.assert_allclose(planes, tiny.logits_of(tensor), atol=2e-4)
 
-    def test_an_output_stays_what_it_was_when_the_next_picture_runs(self, folder: Path) -> None:
+    def test_an_output_stays_what_it_was_when_the_next_image_runs(self, folder: Path) -> None:
         with load(folder, engine=self.engine, threads=1) as session:
-            first = session.infer(session.preprocess(tiny.picture(seed=1)))
+            first = session.infer(session.preprocess(tiny.image(seed=1)))
             kept = first.copy()
-            session.infer(session.preprocess(tiny.picture(seed=2)))
+            session.infer(session.preprocess(tiny.image(seed=2)))
             np.testing.assert_array_equal(first, kept)
 
     def test_repeats_the_golden_sample(self, folder: Path) -> None:
@@ -65,9 +65,9 @@ class EngineContract:
         assert found.input_matches
         assert found.agreement >= 0.999
 
-    def test_labels_have_the_pictures_size(self, folder: Path) -> None:
+    def test_labels_have_the_images_size(self, folder: Path) -> None:
         with load(folder, engine=self.engine, threads=1) as session:
-            labels = session.segment(tiny.picture((50, 70)))
+            labels = session.segment(tiny.image((50, 70)))
         assert labels.shape == (50, 70)
         assert labels.dtype == np.uint8
         assert len(np.unique(labels)) > 1

@@ -1,14 +1,14 @@
 """A network camera for tests: MJPEG over HTTP from a process of its own, each frame showing its own number.
 
 The frames run on one clock, as a real camera's do: frame n is taken at `start_s + n / fps`, whoever looks. So a test
-reads out of a picture which frame it is and how old it is. The path says what is wrong with the camera:
+reads out of an image which frame it is and how old it is. The path says what is wrong with the camera:
 
     /cam                 nothing
     /stall?after=5       sends nothing more after 5 frames, and keeps the line open
     /drip?after=5        sends one byte every 0.1 s after 5 frames
     /hangup?after=5      closes the line after 5 frames
-    /corrupt?every=3     every third picture is cut in the middle
-    /garbage             sends only damaged pictures
+    /corrupt?every=3     every third image is cut in the middle
+    /garbage             sends only damaged images
     /resize?after=5      frames are half as high and wide after 5
     /nolength            parts have no Content-Length
     /badlength           every third part has a wrong Content-Length
@@ -41,7 +41,7 @@ DARK, BRIGHT = 40, 215
 SIZE = (240, 320)
 
 
-def picture_of(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+def image_of(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """Return the frame (H, W, 3) uint8: 16 bits of its number as blocks, and below them the same inverted."""
     bits = [(number >> place) & 1 for place in range(BITS)]
     cells = np.array([*bits, *(1 - bit for bit in bits)], np.uint8).reshape(ROWS, COLUMNS)
@@ -159,7 +159,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _part(self, sent: int, number: int) -> bytes:
         late = self.kind == "/resize" and sent >= self.asked["after"]
         size = (self.size[0] // 2, self.size[1] // 2) if late else self.size
-        jpeg = cv2.imencode(".jpg", picture_of(number, size))[1].tobytes()
+        jpeg = cv2.imencode(".jpg", image_of(number, size))[1].tobytes()
         third = sent % self.asked.get("every", 3) == 2
         if self.kind == "/garbage" or (self.kind == "/corrupt" and third):
             jpeg = jpeg[: len(jpeg) // 2]

@@ -12,7 +12,7 @@ from edgeseg.models import architecture, build, without_aux
 SIZES = ((384, 480), (352, 480), (256, 256), (64, 64), (96, 128), (32, 64))
 
 
-def picture(size: tuple[int, int], *, batch: int = 1) -> Tensor:
+def image(size: tuple[int, int], *, batch: int = 1) -> Tensor:
     """Return noise of shape (batch, 3, *size), the same every time."""
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
 
@@ -34,7 +34,7 @@ class ModelContract:
     def test_logits_have_the_output_stride(self, size: tuple[int, int], classes: int) -> None:
         stride = architecture(self.name).output_stride
         with torch.no_grad():
-            logits = self.net(classes=classes, size=size).eval()(picture(size))
+            logits = self.net(classes=classes, size=size).eval()(image(size))
         assert logits.shape == (1, classes, size[0] // stride, size[1] // stride)
         assert torch.isfinite(logits).all()
 
@@ -44,19 +44,19 @@ class ModelContract:
 
     def test_aux_logits_come_in_training_mode_only(self) -> None:
         net = self.net(aux=True)
-        outputs = net.train()(picture((64, 96), batch=2))
+        outputs = net.train()(image((64, 96), batch=2))
         assert isinstance(outputs, tuple)
         assert len(outputs) >= 2
         assert all(output.shape[:2] == (2, 5) for output in outputs)
-        assert isinstance(net.eval()(picture((64, 96))), Tensor)
-        assert isinstance(self.net().train()(picture((64, 96), batch=2)), Tensor)
+        assert isinstance(net.eval()(image((64, 96))), Tensor)
+        assert isinstance(self.net().train()(image((64, 96), batch=2)), Tensor)
 
     def test_dropping_aux_heads_keeps_the_logits(self) -> None:
         net = self.net(aux=True).eval()
         bare = without_aux(net)
         assert bare.state_dict().keys() == self.net().state_dict().keys()
         with torch.no_grad():
-            assert torch.equal(bare(picture((64, 96))), net(picture((64, 96))))
+            assert torch.equal(bare(image((64, 96))), net(image((64, 96))))
 
     def test_weights_load_across_sizes(self) -> None:
         other = self.net(size=(96, 128))
@@ -64,17 +64,17 @@ class ModelContract:
 
     def test_every_weight_learns(self) -> None:
         net = self.net(aux=True).train()
-        sum(output.square().mean() for output in net(picture((64, 96), batch=2))).backward()
+        sum(output.square().mean() for output in net(image((64, 96), batch=2))).backward()
         assert [key for key, weight in net.named_parameters() if weight.grad is None] == []
 
     def test_the_first_loss_is_that_of_a_guess(self) -> None:
-        logits = self.net().train()(picture((64, 96), batch=2))
+        logits = self.net().train()(image((64, 96), batch=2))
         loss = nn.functional.cross_entropy(logits, torch.zeros(2, *logits.shape[2:], dtype=torch.long))
         assert loss.item() == pytest.approx(torch.log(torch.tensor(5.0)).item(), abs=0.3)
 
     def test_torch_export_keeps_the_logits_and_reads_no_shape(self) -> None:
         net = self.net(aux=True).eval()
-        program = torch.export.export(net, (picture((64, 96)),))
+        program = torch.export.export(net, (image((64, 96)),))
         assert not [node.name for node in program.graph.nodes if "sym_size" in str(node.target)]
         with torch.no_grad():
-            torch.testing.assert_close(program.module()(picture((64, 96))), net(picture((64, 96))))
+            torch.testing.assert_close(program.module()(image((64, 96))), net(image((64, 96))))

@@ -3,7 +3,7 @@
 Usage: python rtsp_server.py PORT [FPS]
 
 Prints "listening START", then serves rtsp://127.0.0.1:PORT/cam (MJPEG, 160x120, 25 fps, a ball) and, given FPS,
-rtsp://127.0.0.1:PORT/numbered: H.264, 320x240, each frame showing its own number as `mjpeg_server.picture_of` draws it
+rtsp://127.0.0.1:PORT/numbered: H.264, 320x240, each frame showing its own number as `mjpeg_server.image_of` draws it
 (written again here, because the system's Python need not have numpy).
 Frame n is taken at START + n / FPS on the monotonic clock, whoever looks.
 """
@@ -35,7 +35,7 @@ NUMBERED = (
 
 
 def planes(number: int) -> bytes:
-    """Return the I420 picture of a number."""
+    """Return the I420 image of a number."""
     bits = [(number >> place) & 1 for place in range(BITS)]
     cells = [BRIGHT if bit else DARK for bit in (*bits, *(1 - bit for bit in bits))]
     rows = [cells[start : start + COLUMNS] for start in range(0, ROWS * COLUMNS, COLUMNS)]

@@ -47,8 +47,8 @@ def logits_of(tensor: np.ndarray) -> np.ndarray:
     return (np.einsum("hawbc,kabc->hwk", blocks, kernel) + bias)[None].astype(np.float32)
 
 
-def picture(size: tuple[int, int] = SIZE, seed: int = 3) -> np.ndarray:
-    """Return a picture (H, W, 3) uint8 of soft blobs."""
+def image(size: tuple[int, int] = SIZE, seed: int = 3) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 of soft blobs."""
     noise = np.random.default_rng(seed).normal(0, 1, (*size, 3)).astype(np.float32)
     soft = cv2.GaussianBlur(noise, (0, 0), 9)
     return cv2.normalize(soft, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
@@ -226,15 +226,15 @@ def _read(folder: Path) -> Manifest:
 
 
 def _write_golden(folder: Path, spec: ModelSpec, engine: str) -> Golden:
-    image = picture(spec.size)
-    tensor = prepare(image, preprocess=spec.preprocess, tensor=spec.inputs[0])
+    sample = image(spec.size)
+    tensor = prepare(sample, preprocess=spec.preprocess, tensor=spec.inputs[0])
     logits = logits_of(tensor)
     plain = TensorSpec(name="logits", shape=logits.shape, dtype="float32", layout="NHWC", role="logits")
     labels = decode(logits, tensor=plain, preprocess=spec.preprocess, input_size=spec.size, size=spec.size)
-    cv2.imwrite(str(folder / "golden" / "picture.png"), image)
+    cv2.imwrite(str(folder / "golden" / "image.png"), sample)
     cv2.imwrite(str(folder / "golden" / "expected.png"), labels)
     cv2.imwrite(str(folder / "golden" / "reference.png"), labels)
     return Golden(
-        picture="golden/picture.png", input_sha256=hashlib.sha256(tensor.tobytes()).hexdigest(),
+        image="golden/image.png", input_sha256=hashlib.sha256(tensor.tobytes()).hexdigest(),
         expected="golden/expected.png", reference="golden/reference.png", engine=engine, min_agreement=0.995,
     )  # fmt: skip

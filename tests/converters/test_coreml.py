@@ -21,7 +21,7 @@ from edgeseg.errors import MissingDependency, UnsupportedError
 from edgeseg.export import export
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.observing import observe_points
-from edgeseg.export.points import plan
+from edgeseg.graph.quantization_points import plan
 from edgeseg.models import build
 from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.runtime.engines.mil.package import Package, open_package
@@ -30,7 +30,7 @@ from edgeseg.runtime.engines.mil.program import read_program
 SIZE = (64, 96)
 CLASSES = ("road", "sky", "car")
 RANDOM = np.random.default_rng(5)
-PICTURES = [RANDOM.integers(0, 256, (1, *SIZE, 3), dtype=np.uint8) for _ in range(2)]
+IMAGES = [RANDOM.integers(0, 256, (1, *SIZE, 3), dtype=np.uint8) for _ in range(2)]
 NETS = ("fast_scnn", "lraspp_mobilenet_v3_small")
 
 
@@ -48,7 +48,7 @@ def checkpoint(name: str) -> Checkpoint:
 
 def ranges(made: Checkpoint) -> Ranges:
     graph = export_program(deploy(made, spec=made.spec, output="logits"), spec=made.spec).module()
-    observed = observe_points(graph, lambda: iter(PICTURES), plan=plan(graph))
+    observed = observe_points(graph, lambda: iter(IMAGES), plan=plan(graph))
     source = CalibrationSet(
         source="noise", split="train", item_ids=(), selection="all", seed=0, class_pixels=(), preprocess_sha256="",
         sha256="",
@@ -78,12 +78,12 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
     return made
 
 
-def answers(made: Made, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the exported program and what the package give for a picture (1, H, W, 3), channels first."""
+def answers(made: Made, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the exported program and what the package give for an image (1, H, W, 3), channels first."""
     exported, _, package = made
     with torch.no_grad():
-        wanted = exported.folded_program.module()(torch.from_numpy(picture)).numpy()  # type: ignore[attr-defined]
-    got = read_program(package).evaluate(np.ascontiguousarray(picture.transpose(0, 3, 1, 2)))
+        wanted = exported.folded_program.module()(torch.from_numpy(image)).numpy()  # type: ignore[attr-defined]
+    got = read_program(package).evaluate(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
     return (wanted.transpose(0, 3, 1, 2) if wanted.ndim == 4 else wanted), got
 
 
@@ -107,17 +107,17 @@ def test_is_a_converter_that_names_its_extra(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", NETS)
 def test_float_package_computes_what_torch_does(make: Callable[..., Made], name: str) -> None:
-    wanted, got = answers(make("fp32", name), PICTURES[0])
+    wanted, got = answers(make("fp32", name), IMAGES[0])
     assert wanted.shape == got.shape == (1, len(CLASSES), 8, 12)
     assert sqnr_db(wanted, got) > 100
 
 
 def test_half_package_is_as_near_as_a_half_torch_net(make: Callable[..., Made]) -> None:
-    wanted, got = answers(make("fp16"), PICTURES[0])
+    wanted, got = answers(make("fp16"), IMAGES[0])
     source = checkpoint("fast_scnn")
     deployed = deploy(source, spec=source.spec, output="logits")
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (Preprocess().mean, Preprocess().std))
-    pixels = torch.from_numpy(PICTURES[0]).permute(0, 3, 1, 2).float() / 255
+    pixels = torch.from_numpy(IMAGES[0]).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         halved = copy.deepcopy(deployed.net).half()(((pixels - mean) / std).half()).float().numpy()
     assert abs(sqnr_db(wanted, got) - sqnr_db(wanted, halved)) < 4
@@ -136,7 +136,7 @@ def test_int8_package_holds_pairs_and_int8_weights(make: Callable[..., Made], na
     assert not [item for item in conversion.report.fallbacks if item.op == "conv"]
     assert conversion.scheme.mode == "static-range"
     assert "mul" in conversion.scheme.float_layers  # the normalisation
-    wanted, got = answers((exported, conversion, package), PICTURES[0])
+    wanted, got = answers((exported, conversion, package), IMAGES[0])
     assert sqnr_db(wanted, got) > 15
     stored = sum(file.stat().st_size for file in package.folder.rglob("weight.bin"))
     assert stored < 0.4 * sum(file.stat().st_size for file in make("fp32", name)[2].folder.rglob("weight.bin"))
@@ -166,7 +166,7 @@ def test_describes_the_model_to_an_app(make: Callable[..., Made]) -> None:
 
 def test_labels_come_as_int32(make: Callable[..., Made]) -> None:
     made = make("fp32", output="labels")
-    wanted, got = answers(made, PICTURES[1])
+    wanted, got = answers(made, IMAGES[1])
     assert got.dtype == np.int32
     assert made[1].output.dtype == "int32"
     assert (wanted == got).mean() > 0.99
@@ -181,16 +181,16 @@ def test_leaves_the_exported_program_alone_and_says_nothing(
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
     with torch.no_grad():
-        again = exported.program.module()(torch.from_numpy(exported.golden_picture)[None])  # type: ignore[attr-defined]
+        again = exported.program.module()(torch.from_numpy(exported.golden_image)[None])  # type: ignore[attr-defined]
     np.testing.assert_allclose(again.numpy(), exported.golden_output, rtol=1e-4, atol=1e-4)
 
 
-def test_refuses_an_input_that_is_no_picture(make: Callable[..., Made], tmp_path: Path) -> None:
+def test_refuses_an_input_that_is_no_image(make: Callable[..., Made], tmp_path: Path) -> None:
     import dataclasses
 
     exported = make("fp32")[0]
     numbers = dataclasses.replace(exported.input, dtype="float32")
-    with pytest.raises(UnsupportedError, match="8-bit picture"):
+    with pytest.raises(UnsupportedError, match="8-bit image"):
         CONVERTER.convert(dataclasses.replace(exported, input=numbers), folder=tmp_path)
 
 
@@ -205,5 +205,5 @@ def test_one_changed_weight_is_noticed(make: Callable[..., Made], tmp_path: Path
     data[place : place + 4] = (np.frombuffer(data, np.float32, 1, place) + 1).tobytes()
     weights.write_bytes(bytes(data))
     altered = open_package(tmp_path / "model.mlpackage")
-    wanted, got = answers((exported, conversion, altered), PICTURES[0])
+    wanted, got = answers((exported, conversion, altered), IMAGES[0])
     assert sqnr_db(wanted, got) < 80

@@ -13,8 +13,8 @@ from contracts.converter_contract import ConverterContract
 from edgeseg.core.exported import Conversion, ExportedModel
 from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import Precision
+from edgeseg.deploy.plan import plan_artifacts
 from edgeseg.errors import ConversionError, UnsupportedError
-from edgeseg.verbs.planning import plan_artifacts
 
 pytest.importorskip("executorch", reason='ExecuTorch is not installed: pip install "edgeseg[executorch]"')
 
@@ -38,7 +38,7 @@ class TestExecutorch(ConverterContract):
         (graph,) = stored.graphs
         kinds = Counter(step.kind for step in graph.steps)
         assert not [kind for kind in kinds if kind.startswith("kind ")]
-        # Only the cast of the picture's bytes is left to a portable kernel.
+        # Only the cast of the image's bytes is left to a portable kernel.
         assert stored.kernels == ("dim_order_ops::_to_dim_order_copy",)
         dtypes = Counter(tensor.dtype for tensor in graph.tensors.values())
         if precision == "fp32":
@@ -51,8 +51,8 @@ class TestExecutorch(ConverterContract):
         assert set(conversion.scheme.float_layers) == kept
         for step in graph.steps:
             if step.kind in ("Conv2d", "DepthwiseConv2d"):
-                picture, weight = (graph.tensors[number] for number in step.reads)
-                assert picture.dtype == graph.tensors[step.writes].dtype == "int8"
+                image, weight = (graph.tensors[number] for number in step.reads)
+                assert image.dtype == graph.tensors[step.writes].dtype == "int8"
                 assert len(weight.scales) > 1
                 assert min(weight.scales) > 0
 

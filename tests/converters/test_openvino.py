@@ -32,7 +32,8 @@ def test_the_ir_does_not_say_where_it_was_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("before", ["", "import openvino_telemetry; "])
 def test_telemetry_is_not_loaded(before: str) -> None:
     code = (
-        f"{before}from edgeseg.core.privacy import forbid_telemetry; forbid_telemetry(); import openvino, sys; "
+        f"{before}from edgeseg.core.vendor_telemetry import forbid_telemetry; forbid_telemetry(); "
+        "import openvino, sys; "
         "import openvino.tools.ovc.telemetry_utils as used; print(used.tm.__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
-from contracts.deployable import deployable, pictures, ranges
+from contracts.deployable import deployable, images, ranges
 from torch import Tensor, nn
 
 from edgeseg.converters.tflite import CONVERTER
@@ -25,10 +25,10 @@ from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import Precision, Ranges
 from edgeseg.errors import ConversionError, MissingDependency
 from edgeseg.export import export
-from edgeseg.export.fitting import affine
 from edgeseg.export.observing import observe_points
-from edgeseg.export.points import plan
 from edgeseg.export.quantizing import quantize
+from edgeseg.graph.quantization_points import plan
+from edgeseg.graph.scale_limits import affine
 from edgeseg.models.checkpoint import Checkpoint
 
 Made = tuple[ExportedModel, Conversion, bytes]
@@ -88,7 +88,7 @@ def test_it_is_a_converter() -> None:
 
 def test_fp32_answers_as_torch_does_without_a_transpose(fp32: Made) -> None:
     exported, conversion, content = fp32
-    np.testing.assert_allclose(run(content, exported.golden_picture[None]), exported.golden_output, atol=1e-3)
+    np.testing.assert_allclose(run(content, exported.golden_image[None]), exported.golden_output, atol=1e-3)
     assert not {"TRANSPOSE", "RESHAPE", "GATHER", "DEQUANTIZE"} & set(kinds(content))
     assert (conversion.input, conversion.output) == (exported.input, exported.output)
     assert conversion.report.ops_total == sum(kinds(content).values()) - 1  # all but the CAST of the pixels
@@ -96,7 +96,7 @@ def test_fp32_answers_as_torch_does_without_a_transpose(fp32: Made) -> None:
 
 def test_input_and_output_carry_their_names(fp32: Made) -> None:
     signature = Interpreter(model_content=fp32[2]).get_signature_list()
-    assert signature == {"serving_default": {"inputs": ["picture"], "outputs": ["logits"]}}
+    assert signature == {"serving_default": {"inputs": ["image"], "outputs": ["logits"]}}
 
 
 def test_every_op_of_fast_scnn_but_normalisation_is_int8(int8: Made) -> None:
@@ -116,8 +116,8 @@ def test_int8_answers_as_the_int8_program_does(checkpoint: Checkpoint, int8: Mad
     assert output.scale is not None
     assert output.zero_point is not None
     alike = []
-    # Of an untrained net: one step of rounding goes far, on one picture further than on another.
-    for tensor in pictures(checkpoint.spec, first=50, count=8):
+    # Of an untrained net: one step of rounding goes far, on one image further than on another.
+    for tensor in images(checkpoint.spec, first=50, count=8):
         stored, wanted = run(content, tensor), ask(exported.program, tensor)
         assert stored.dtype == np.int8
         answer = (stored.astype(np.float32) - output.zero_point) * output.scale
@@ -148,7 +148,7 @@ def test_fp16_halves_the_file_and_keeps_the_answer(fp32: Made) -> None:
     halve_weights(model)
     halved = write_model(model)
     assert len(halved) < 0.56 * len(content)
-    difference = np.abs(run(halved, exported.golden_picture[None]) - exported.golden_output)
+    difference = np.abs(run(halved, exported.golden_image[None]) - exported.golden_output)
     assert 0 < difference.max() < 0.02 * np.abs(exported.golden_output).max()
 
 
@@ -166,8 +166,8 @@ class Swish(nn.Module):
         self.act = nn.Hardswish()
         self.second = nn.Conv2d(8, 4, 1)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        x = (picture.to(torch.float32) * 0.01).permute(0, 3, 1, 2)
+    def forward(self, image: Tensor) -> Tensor:
+        x = (image.to(torch.float32) * 0.01).permute(0, 3, 1, 2)
         return self.second(self.act(self.first(x))).permute(0, 2, 3, 1)
 
 

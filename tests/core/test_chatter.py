@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.core.chatter import native_output
+from edgeseg.core.silence import native_output
 
 log = logging.getLogger("edgeseg.test")
 

@@ -1,4 +1,4 @@
-"""Augmentation: picture and labels stay on top of each other, and a generator's state is all the chance there is."""
+"""Augmentation: image and labels stay on top of each other, and a generator's state is all the chance there is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STILL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue_degrees": 0
 
 @pytest.fixture(scope="module")
 def painted() -> Sample:
-    """A picture that shows its own labels as grey levels, in patches of 40 pixels."""
+    """An image that shows its own labels as grey levels, in patches of 40 pixels."""
     cells = np.random.default_rng(0).integers(0, 11, (9, 12), np.uint8)
     labels = np.kron(cells, np.ones((40, 40), np.uint8))
     return Sample(id="x", image=np.repeat((labels * 20)[:, :, None], 3, axis=2), labels=labels)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgeseg.data import Dataset, FolderDataset, PictureFolder, open_dataset, split_of
+from edgeseg.data import Dataset, FolderDataset, ImageFolder, open_dataset, split_of
 from edgeseg.errors import DatasetError, UnknownName
 
 
@@ -19,13 +19,13 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / "images" / split).mkdir(parents=True)
         (tmp_path / "labels" / split).mkdir(parents=True)
         for i in range(count):
-            picture = rng.integers(0, 255, (20, 30, 3), np.uint8)
+            image = rng.integers(0, 255, (20, 30, 3), np.uint8)
             labels = rng.integers(0, 3, (20, 30), np.uint8)
             labels[0, 0] = 255
-            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.jpg"), picture)
+            cv2.imwrite(str(tmp_path / "images" / split / f"{i}.jpg"), image)
             cv2.imwrite(str(tmp_path / "labels" / split / f"{i}.png"), labels)
     (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
-    (tmp_path / "LICENSE.txt").write_text("These pictures: CC BY 4.0\n")
+    (tmp_path / "LICENSE.txt").write_text("These images: CC BY 4.0\n")
     return tmp_path
 
 
@@ -60,10 +60,10 @@ def test_folders_that_are_not_there(root, tmp_path_factory):
         FolderDataset.open(root, split="vall")
 
 
-def test_a_split_without_pictures(root):
+def test_a_split_without_images(root):
     for path in (root / "images" / "train").iterdir():
         path.unlink()
-    assert "no pictures in it" in problems_of(root)
+    assert "no images in it" in problems_of(root)
 
 
 def test_pairs_that_do_not_match_are_all_named(root):
@@ -71,7 +71,7 @@ def test_pairs_that_do_not_match_are_all_named(root):
     (root / "images" / "train" / "3.jpg").unlink()
     text = problems_of(root)
     assert "1.jpg: no label map" in text
-    assert "3.png: no picture" in text
+    assert "3.png: no image" in text
 
 
 def test_duplicate_stems_and_other_files_are_all_named(root):
@@ -114,14 +114,14 @@ def test_check_names_every_bad_file(root):
     found = FolderDataset.open(root).check()
     assert len(found) == 4
     assert "0.png: class index 200, but classes.txt has 3 classes (0 to 2; 255 = ignore)" in found[0]
-    assert "1.png: label map is 31x20, its picture 1.jpg is 30x20" in found[1]
+    assert "1.png: label map is 31x20, its image 1.jpg is 30x20" in found[1]
     assert "2.png: label map has 3 channels" in found[2]
     assert "3.jpg: truncated JPEG" in found[3]
     assert len(FolderDataset.open(root).check(2)) == 2
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"", "empty file"), (b"hello, not a picture", "not a readable"), (None, "truncated PNG")]
+    ("content", "says"), [(b"", "empty file"), (b"hello, not an image", "not a readable"), (None, "truncated PNG")]
 )
 def test_unreadable_label_files(root, content, says):
     path = root / "labels" / "train" / "0.png"
@@ -144,23 +144,23 @@ def test_a_file_that_vanishes_is_named(root):
         data.load(1)
 
 
-def test_picture_folders(root, tmp_path_factory):
+def test_image_folders(root, tmp_path_factory):
     for path, count, split in ((root, 4, "train"), (root / "images" / "val", 2, "val"), (root / "images", 4, "train")):
-        folder = PictureFolder.open(path)
+        folder = ImageFolder.open(path)
         assert (len(folder), folder.split) == (count, split)
         assert folder.item_id(0) == "0.jpg"
         assert folder.load_image(0).shape == (20, 30, 3)
-    with pytest.raises(DatasetError, match="no pictures in it"):
-        PictureFolder.open(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(DatasetError, match="no images in it"):
+        ImageFolder.open(tmp_path_factory.mktemp("empty"))
     with pytest.raises(DatasetError, match="no such folder"):
-        PictureFolder.open(root / "imagse")
+        ImageFolder.open(root / "imagse")
 
 
 def test_the_split_of_a_path():
     assert split_of("data/camvid/images/val") == "val"
     assert split_of("data/camvid/val/images") == "val"
     assert split_of("data/Test") == "test"
-    assert split_of("/home/test/streets/pictures") is None
+    assert split_of("/home/test/streets/images") is None
     assert split_of("data/validated/x") is None
     assert split_of(Path("images/training")) == "train"
 

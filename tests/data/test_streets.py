@@ -1,4 +1,4 @@
-"""Synthetic streets: same seed, same bytes; masks that belong to the picture; splits that never meet."""
+"""Synthetic streets: same seed, same bytes; masks that belong to the image; splits that never meet."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_sky_lies_above_road():
             assert rows[labels == 0].mean() < rows[labels == 3].mean()
 
 
-def test_every_stroke_puts_the_same_pixels_into_picture_and_labels():
+def test_every_stroke_puts_the_same_pixels_into_image_and_labels():
     canvas = Canvas(high=90, width=120)
     rng = np.random.default_rng(0)
     texture = np.full((32, 32, 3), 77, np.uint8)
@@ -86,15 +86,15 @@ def test_every_stroke_puts_the_same_pixels_into_picture_and_labels():
             assert np.array_equal(canvas.image.any(axis=2), canvas.labels == 5)
 
 
-def test_splits_and_seeds_never_share_a_picture():
-    pictures = {}
+def test_splits_and_seeds_never_share_an_image():
+    images = {}
     for split in ("train", "val", "test"):
         for seed in (0, 1):
             data = StreetsDataset(split=split, count=3, seed=seed, size=(48, 64))
             for index in range(len(data)):
                 sample = data.load(index)
-                pictures[sample.image.tobytes()] = sample.id
-    assert len(pictures) == len(set(pictures.values())) == 18
+                images[sample.image.tobytes()] = sample.id
+    assert len(images) == len(set(images.values())) == 18
 
 
 def test_data_set_says_what_it_is():
@@ -141,12 +141,12 @@ def test_consecutive_frames_are_coherent_and_the_drive_goes_on():
             assert len(np.unique(label)) > 4
 
 
-def test_label_edges_are_edges_of_the_picture():
-    picture, inside = [], []
+def test_label_edges_are_edges_of_the_image():
+    on_edges, inside = [], []
     for seed in range(6):
         image, labels = render_street(seed)
         steps = np.abs(np.diff(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(int), axis=1))
         edge = labels[:, 1:] != labels[:, :-1]
-        picture.append(steps[edge].mean())
+        on_edges.append(steps[edge].mean())
         inside.append(steps[~edge].mean())
-    assert np.mean(picture) > 2.5 * np.mean(inside)
+    assert np.mean(on_edges) > 2.5 * np.mean(inside)

@@ -11,16 +11,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from contracts.deployable import deployable, pictures, ranges
+from contracts.deployable import deployable, images, ranges
 
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import Range, Ranges
 from edgeseg.errors import CheckpointError, InputError, UnknownName, UnsupportedError
-from edgeseg.export import export, fitting
+from edgeseg.export import export
 from edgeseg.export.export import deploy, export_program
-from edgeseg.export.points import plan, point_names
 from edgeseg.export.quantizing import KnownRanges, points_of, quantize, stored
 from edgeseg.export.reference import TorchReference
+from edgeseg.graph import scale_limits
+from edgeseg.graph.quantization_points import plan, point_names
 from edgeseg.models.checkpoint import Checkpoint
 
 
@@ -59,19 +60,19 @@ def onnx_ops(path: Path) -> Counter[str]:
 
 def test_the_graph_takes_pixels_and_gives_the_nets_logits(checkpoint: Checkpoint, float_model: ExportedModel) -> None:
     preprocess = checkpoint.spec.preprocess
-    pixels = torch.from_numpy(float_model.golden_picture).float() * preprocess.scale
+    pixels = torch.from_numpy(float_model.golden_image).float() * preprocess.scale
     normalised = (pixels - torch.tensor(preprocess.mean)) / torch.tensor(preprocess.std)
     with torch.no_grad():
         wanted = checkpoint.net(normalised.permute(2, 0, 1)[None]).permute(0, 2, 3, 1).numpy()
     assert float_model.input.shape == (1, 64, 96, 3)
     assert float_model.output.shape == wanted.shape == (1, 8, 12, 11)
     np.testing.assert_allclose(float_model.golden_output, wanted, atol=1e-3)
-    np.testing.assert_allclose(ask(float_model.program, float_model.golden_picture[None]), wanted, atol=1e-3)
+    np.testing.assert_allclose(ask(float_model.program, float_model.golden_image[None]), wanted, atol=1e-3)
 
 
 def test_onnx_answers_as_torch_does_and_holds_no_batch_norm(float_model: ExportedModel) -> None:
     session = onnxruntime.InferenceSession(float_model.onnx)
-    (answer,) = session.run(["logits"], {"picture": float_model.golden_picture[None]})
+    (answer,) = session.run(["logits"], {"image": float_model.golden_image[None]})
     np.testing.assert_allclose(answer, float_model.golden_output, atol=1e-3)
     kinds = onnx_ops(float_model.onnx)
     assert kinds["BatchNormalization"] == 0
@@ -90,7 +91,7 @@ def test_labels_are_the_logits_best_class(checkpoint: Checkpoint, float_model: E
 def test_int8_stays_near_float_and_folding_changes_nothing(
     float_model: ExportedModel, int8_model: ExportedModel
 ) -> None:
-    tensor = pictures(float_model.spec, first=50, count=1)[0]
+    tensor = images(float_model.spec, first=50, count=1)[0]
     answer = ask(int8_model.program, tensor)
     assert sqnr_db(ask(float_model.program, tensor), answer) > 8.0  # untrained weights amplify every rounding
     np.testing.assert_allclose(ask(int8_model.folded_program, tensor), answer, atol=1e-4)
@@ -108,7 +109,7 @@ def test_int8_onnx_stores_int8_weights_with_a_scale_a_channel(int8_model: Export
 def test_ranges_made_at_one_size_serve_another(checkpoint: Checkpoint, observed: Ranges, tmp_path: Path) -> None:
     larger = export(checkpoint, size=(96, 128), precision="int8", ranges=observed, workdir=tmp_path, onnx=False)
     assert larger.spec.size == (96, 128)
-    assert ask(larger.program, larger.golden_picture[None]).shape == (1, 12, 16, 11)
+    assert ask(larger.program, larger.golden_image[None]).shape == (1, 12, 16, 11)
 
 
 def test_hard_swish_is_left_in_float_by_plan(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_host_that_normalises_is_refused(checkpoint: Checkpoint, tmp_path: Pat
         export(foreign, precision="fp32", workdir=tmp_path)
 
 
-def test_the_reference_segments_at_the_pictures_own_size(checkpoint: Checkpoint) -> None:
+def test_the_reference_segments_at_the_images_own_size(checkpoint: Checkpoint) -> None:
     image = np.zeros((50, 70, 3), np.uint8)
     labels = TorchReference(checkpoint).segment(image)
     assert labels.shape == (50, 70)
@@ -172,6 +173,6 @@ def test_dead_outputs_leave_every_multiplier_and_bias_where_kernels_can_hold_the
         source, target = (specs.scales[name] for name in around[node])
         weight, bias = (stored(graph, argument) for argument in node.args[1:3])
         least = specs.least_scales(node)
-        assert source * float(weight.abs().max()) / 127 / target <= fitting.LARGEST_FACTOR * 1.001
-        assert float((source * least / target).min()) >= fitting.LEAST_FACTOR * 0.999
-        assert float((bias.abs() / (source * least)).max()) <= fitting.LARGEST_BIAS * 1.001
+        assert source * float(weight.abs().max()) / 127 / target <= scale_limits.LARGEST_FACTOR * 1.001
+        assert float((source * least / target).min()) >= scale_limits.LEAST_FACTOR * 0.999
+        assert float((bias.abs() / (source * least)).max()) <= scale_limits.LARGEST_BIAS * 1.001

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from contracts.deployable import deployable, pictures
+from contracts.deployable import deployable, images
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy, export_program
-from edgeseg.export.fitting import affine
 from edgeseg.export.observing import ABSOLUTE, BINS, Histogram, least_error_range, observe_points
-from edgeseg.export.points import PICTURE, plan, useful_span
+from edgeseg.graph.quantization_points import IMAGE, plan, useful_span
+from edgeseg.graph.scale_limits import affine
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def test_names_do_not_depend_on_the_size(graph: GraphModule) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_order_of_pictures_does_not_change_ranges(graph: GraphModule, spec: ModelSpec) -> None:
-    found, tensors = plan(graph), pictures(spec, count=3)
+def test_order_of_images_does_not_change_ranges(graph: GraphModule, spec: ModelSpec) -> None:
+    found, tensors = plan(graph), images(spec, count=3)
     forward = observe_points(graph, lambda: iter(tensors), plan=found)
     assert observe_points(graph, lambda: reversed(tensors), plan=found) == forward
 
 
 def test_exact_points_keep_their_extremes(graph: GraphModule, spec: ModelSpec) -> None:
-    found, tensors = plan(graph), pictures(spec, count=1)
+    found, tensors = plan(graph), images(spec, count=1)
     last = found.points[-1].name
     (logits,) = [item for item in observe_points(graph, lambda: iter(tensors), plan=found, exact=(last,))
                  if item.name == last]  # fmt: skip
@@ -109,9 +109,9 @@ def test_a_few_peaks_do_not_cost_the_others_their_steps_where_the_labels_say_so(
 
 
 def test_known_ranges_are_taken(graph: GraphModule, spec: ModelSpec) -> None:
-    found, tensors = plan(graph), pictures(spec, count=1)
-    observed = observe_points(graph, lambda: iter(tensors), plan=found, known={PICTURE: (-7.0, 9.0)})
-    assert [(item.low, item.high) for item in observed if item.name == PICTURE] == [(-7.0, 9.0)]
+    found, tensors = plan(graph), images(spec, count=1)
+    observed = observe_points(graph, lambda: iter(tensors), plan=found, known={IMAGE: (-7.0, 9.0)})
+    assert [(item.low, item.high) for item in observed if item.name == IMAGE] == [(-7.0, 9.0)]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-1.0, 3.0), (2.0, 5.0), (-4.0, -1.0), (0.0, 0.0)])

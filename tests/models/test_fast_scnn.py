@@ -7,7 +7,7 @@ from contracts.model_contract import ModelContract
 from torch import nn
 
 from edgeseg.models import build, cost
-from edgeseg.models.fast_scnn import Bottleneck, FastSCNN
+from edgeseg.models.nets.fast_scnn import Bottleneck, FastSCNN
 
 # Table 1: operator, output channels, repeats, stride.
 TABLE_1 = (

@@ -11,8 +11,8 @@ from torch import nn
 
 from edgeseg.errors import CheckpointError, InputError, UnsupportedError
 from edgeseg.models import build, cost, load_encoder
-from edgeseg.models.lraspp import LRASPP, LRASPPHead
-from edgeseg.models.mobilenet_v3 import InvertedResidual, MobileNetV3, SqueezeExcite
+from edgeseg.models.encoders.mobilenet_v3 import InvertedResidual, MobileNetV3, SqueezeExcite
+from edgeseg.models.nets.lraspp import LRASPP, LRASPPHead
 
 # Kernel, expansion size, output channels, squeeze and excite, activation, stride.
 TABLE_1_LARGE = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgeseg.models.layers import Resize
-from edgeseg.models.pyramid import fixed_bins, resize_factor
+from edgeseg.models.blocks.layers import Resize
+from edgeseg.models.blocks.pyramid_pooling import fixed_bins, resize_factor
 
 BINS = (1, 2, 3, 6)
 
@@ -29,7 +29,7 @@ def test_windows_are_equal_reach_both_ends_and_overlap_by_less_than_half(cells: 
     assert used <= cells
     assert abs(used - min(cells, bins)) <= 2
     assert (used == 1) == (min(cells, bins) == 1)
-    # Neighbours share at most half of a window, so that each bin mostly sees its own part of the picture.
+    # Neighbours share at most half of a window, so that each bin mostly sees its own part of the image.
     assert kernel <= 2 * stride
 
 

@@ -113,7 +113,7 @@ def test_prepare_normalises_on_the_host_when_the_graph_does_not() -> None:
     assert np.allclose(pixels[0, :, 0, 0], expected, atol=1e-6)
 
 
-def test_a_picture_that_is_none_is_refused() -> None:
+def test_an_image_that_is_none_is_refused() -> None:
     for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
         with pytest.raises(InputError, match="uint8"):
             fit(image, preprocess=Preprocess(), size=(8, 8))

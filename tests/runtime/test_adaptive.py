@@ -14,9 +14,9 @@ from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import InputError
 from edgeseg.runtime import Session, load, open_camera, run
-from edgeseg.runtime.adaptive import Ladder
-from edgeseg.runtime.reader import Reader
-from edgeseg.verbs.reading import Reading, artifacts_in, open_reading
+from edgeseg.runtime.frames.adaptive_resolution import Ladder
+from edgeseg.runtime.frames.frame_processor import Reader
+from edgeseg.runtime.frames.options import Reading, artifacts_in, open_reading
 
 SIZES = ((128, 192), (64, 96), (32, 48))
 
@@ -98,7 +98,7 @@ def test_a_bundle_is_a_folder_of_artifacts(sessions: list[Session], tmp_path: Pa
 def test_under_a_real_load_the_loop_goes_on_with_every_frame(sessions: list[Session], tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
     for index in range(60):
-        cv2.imwrite(str(tmp_path / "frames" / f"{index:02}.png"), tiny.picture(size=(90, 120), seed=index))
+        cv2.imwrite(str(tmp_path / "frames" / f"{index:02}.png"), tiny.image(size=(90, 120), seed=index))
     words: list[str] = []
     shapes: set[tuple[int, ...]] = set()
     reading = Reading(others=tuple(session.artifact.folder for session in sessions[1:]), keep_fps=100_000.0)

@@ -43,7 +43,7 @@ class Fake:
     def frames(self) -> Iterator[Frame]:
         for index in range(self._count):
             labels = np.zeros(tiny.SIZE, np.uint8) if self._truth else None
-            image = tiny.picture(seed=index)
+            image = tiny.image(seed=index)
             yield Frame(index=index, image=image, captured_s=time.monotonic(), labels=labels, classes=tiny.CLASSES)
         if self._fault is not None:
             raise self._fault
@@ -108,9 +108,9 @@ def test_every_frame_comes_out_once_in_order_with_its_own_labels(session: Sessio
     assert done == list(range(1, 21))
     assert [view.index for view in sink.views] == list(range(20))
     for view in sink.views[::6]:
-        picture = tiny.picture(seed=view.index)
-        np.testing.assert_array_equal(view.image, picture)
-        np.testing.assert_array_equal(view.labels, session.segment(picture))
+        image = tiny.image(seed=view.index)
+        np.testing.assert_array_equal(view.image, image)
+        np.testing.assert_array_equal(view.labels, session.segment(image))
     assert sink.closed == 1
     assert result.fps > 0
     assert not result.interrupted
@@ -129,7 +129,7 @@ def test_overlapping_inferences_change_neither_order_nor_labels(
         assert result.frames == (enough or 11)
         assert [view.index for view in sink.views] == list(range(result.frames))
         for view in sink.views:
-            np.testing.assert_array_equal(view.labels, session.segment(tiny.picture(seed=view.index)))
+            np.testing.assert_array_equal(view.labels, session.segment(tiny.image(seed=view.index)))
 
 
 def test_the_result_holds_each_stage_that_ran(session: Session) -> None:
@@ -221,9 +221,9 @@ def test_a_video_that_cannot_be_written_is_refused_before_the_first_frame(sessio
 
 
 def test_a_full_disk_is_told(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeseg.runtime import sinks
+    from edgeseg.runtime.sinks import base
 
-    monkeypatch.setattr(sinks.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(base.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(InputError, match="disk is full"):
         run(session, Fake(count=1), sinks=(VideoSink(tmp_path / "o.mp4", fps=30),))
 
@@ -232,7 +232,7 @@ def test_label_maps_go_to_a_folder(session: Session, tmp_path: Path) -> None:
     run(session, Fake(count=3), sinks=(LabelFolder(tmp_path / "labels"),), overlay=False)
     assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["000000.png", "000001.png", "000002.png"]
     labels = cv2.imread(str(tmp_path / "labels" / "000001.png"), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(labels, session.segment(tiny.picture(seed=1)))
+    np.testing.assert_array_equal(labels, session.segment(tiny.image(seed=1)))
 
 
 def test_without_a_screen_a_window_says_what_to_do(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_without_a_screen_a_window_says_what_to_do(session: Session, monkeypatch
 
 
 def test_a_source_with_ground_truth_gets_its_score(session: Session) -> None:
-    predicted = np.mean([float((session.segment(tiny.picture(seed=i)) == 0).mean()) for i in range(4)])
+    predicted = np.mean([float((session.segment(tiny.image(seed=i)) == 0).mean()) for i in range(4)])
     miou = run(session, Fake(count=4, truth=True)).miou
     assert miou is not None
     assert miou <= predicted

@@ -175,16 +175,16 @@ def test_the_result_is_told_also_where_a_stage_fails(artifact: Path, monkeypatch
 
         def broken(image: object) -> object:
             if len(session_calls) == 4:
-                raise ValueError("a wrong picture")
+                raise ValueError("a wrong image")
             session_calls.append(image)
             return preprocess(image)  # type: ignore[arg-type]
 
         session_calls: list[object] = []
         monkeypatch.setattr(session, "preprocess", broken)
-        with pytest.raises(Exception, match=r'stage "capture" failed: ValueError: a wrong picture'):
+        with pytest.raises(Exception, match=r'stage "capture" failed: ValueError: a wrong image'):
             run(session, camera, on_end=ends.append)
     assert ends[0].fault is not None
-    assert "a wrong picture" in ends[0].fault
+    assert "a wrong image" in ends[0].fault
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("edgeseg")]
 
 

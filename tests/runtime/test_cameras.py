@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from contracts import tiny_artifact as tiny
 from contracts.camera_contract import CameraContract
-from contracts.mjpeg_server import MjpegServer, number_in, picture_of
+from contracts.mjpeg_server import MjpegServer, image_of, number_in
 
 from edgeseg.errors import CameraError, EdgesegError, InputError, UnknownName
 from edgeseg.runtime import open_camera
@@ -22,7 +22,7 @@ def write_clip(path: Path, *, frames: int = 12, size: tuple[int, int] = (96, 128
     """Write a video whose frames show their own number."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (size[1], size[0]))
     for number in range(frames):
-        writer.write(picture_of(number, size))
+        writer.write(image_of(number, size))
     writer.release()
     return path
 
@@ -48,17 +48,17 @@ class TestVideoFile(CameraContract):
         return str(write_clip(folder / "clip.avi"))
 
 
-class TestPictureFolder(CameraContract):
+class TestImageFolder(CameraContract):
     def uri(self, folder: Path) -> str:
         for number in range(4):
-            cv2.imwrite(str(folder / f"{number}.png"), tiny.picture(seed=number))
+            cv2.imwrite(str(folder / f"{number}.png"), tiny.image(seed=number))
         return str(folder)
 
 
 class TestPattern(CameraContract):
     def uri(self, folder: Path) -> str:
         for number in range(4):
-            cv2.imwrite(str(folder / f"{number}.png"), tiny.picture(seed=number))
+            cv2.imwrite(str(folder / f"{number}.png"), tiny.image(seed=number))
         return str(folder / "*.png")
 
 
@@ -87,10 +87,10 @@ def test_a_file_ends_where_it_is_stopped(tmp_path: Path) -> None:
         assert list(frames) == []
 
 
-def test_pictures_come_in_the_order_of_their_numbers_each_at_its_size(tmp_path: Path) -> None:
+def test_images_come_in_the_order_of_their_numbers_each_at_its_size(tmp_path: Path) -> None:
     for number in (10, 2, 1):
         cv2.imwrite(str(tmp_path / f"frame{number}.png"), np.full((10 + number, 20, 3), number, np.uint8))
-    (tmp_path / "frame3.txt").write_text("no picture")
+    (tmp_path / "frame3.txt").write_text("no image")
     for source in (tmp_path, tmp_path / "frame*", tmp_path / "frame[0-9]*.png", f"file:{tmp_path}/*.png"):
         with open_camera(source) as camera:
             images = [frame.image for frame in camera.frames()]
@@ -162,7 +162,7 @@ def test_a_web_page_is_no_camera(server: MjpegServer, capfd: pytest.CaptureFixtu
         ("http://127.0.0.1:1/x", CameraError, "does not open as a video stream: nobody answers there"),
         ("http://127.0.0.1:99999/x", CameraError, "does not open as a video stream"),
         ("clip.mp4", InputError, "no such file"),
-        ("nowhere/*.png", InputError, "no picture has such a name"),
+        ("nowhere/*.png", InputError, "no image has such a name"),
         ("synthetic:first", InputError, "synthetic:SEED"),
         ("synthetic?liv=1", UnknownName, 'Did you mean "live"'),
         ("csi://0", EdgesegError, "neither a Jetson nor a Raspberry Pi"),
@@ -185,7 +185,7 @@ def test_a_source_that_does_not_open_ends_with_one_line(
     assert threading.active_count() == threads
 
 
-@pytest.mark.parametrize("content", [b"", b"these are no pictures", None], ids=["empty", "text", "cut"])
+@pytest.mark.parametrize("content", [b"", b"these are no images", None], ids=["empty", "text", "cut"])
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes | None, capfd: pytest.CaptureFixture[str]) -> None:
     path = write_clip(tmp_path / "clip.avi")
     path.write_bytes(path.read_bytes()[:900] if content is None else content)
@@ -194,9 +194,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes | None, capfd:
     assert capfd.readouterr().err == ""
 
 
-def test_folders_without_pictures_and_damaged_pictures_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no picture"):
+def test_folders_without_images_and_damaged_images_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no image"):
         open_camera(tmp_path)
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(CameraError, match=r"a\.png"), open_camera(tmp_path) as camera:
         next(camera.frames())

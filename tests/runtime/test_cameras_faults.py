@@ -21,7 +21,7 @@ from contracts.mjpeg_server import MjpegServer, number_in
 from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.errors import CameraError
 from edgeseg.runtime import LabelFolder, load, open_camera, run
-from edgeseg.runtime.cameras.feed import Picture
+from edgeseg.runtime.cameras.feed import Image
 from edgeseg.runtime.cameras.multipart import Parts
 from edgeseg.runtime.cameras.newest import Newest
 
@@ -120,12 +120,12 @@ def test_a_stall_is_noticed_and_the_line_made_anew(server: MjpegServer, path: st
             next(camera.frames())
     with open_camera(server.uri(f"{path}#stall=0.5&reconnect=0")) as camera:
         start_s = time.monotonic()
-        with pytest.raises(CameraError, match=r"no picture for 0\.5 s"):
+        with pytest.raises(CameraError, match=r"no image for 0\.5 s"):
             take(camera, 1000)
         assert time.monotonic() - start_s < 5
 
 
-def test_damaged_pictures_are_passed_over_and_counted(server: MjpegServer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damaged_images_are_passed_over_and_counted(server: MjpegServer, capfd: pytest.CaptureFixture[str]) -> None:
     with open_camera(server.uri("/corrupt?every=3")) as camera:
         frames = take(camera, 12)
         counts = camera.counts
@@ -136,7 +136,7 @@ def test_damaged_pictures_are_passed_over_and_counted(server: MjpegServer, capfd
     assert capfd.readouterr().err == ""
 
 
-def test_a_wrong_length_costs_its_own_picture_only(server: MjpegServer) -> None:
+def test_a_wrong_length_costs_its_own_image_only(server: MjpegServer) -> None:
     with open_camera(server.uri("/badlength")) as camera:
         frames = take(camera, 12)
         counts = camera.counts
@@ -146,9 +146,9 @@ def test_a_wrong_length_costs_its_own_picture_only(server: MjpegServer) -> None:
     assert counts.corrupt <= counts.captured / 3 + 1
 
 
-def test_nothing_but_damaged_pictures_is_an_error(server: MjpegServer) -> None:
+def test_nothing_but_damaged_images_is_an_error(server: MjpegServer) -> None:
     camera = open_camera(server.uri("/garbage#stall=0.3&reconnect=0.5"))
-    with camera, pytest.raises(CameraError, match="only damaged pictures"):
+    with camera, pytest.raises(CameraError, match="only damaged images"):
         take(camera, 1)
 
 
@@ -239,7 +239,7 @@ class Scripted:
     def open(self) -> None:
         return None
 
-    def read(self) -> Picture | None:
+    def read(self) -> Image | None:
         if self._gate is not None:
             self._gate.wait(5)
         raise self._fault or CameraError("the cable was pulled")

@@ -116,16 +116,16 @@ def test_without_gstreamer_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("size", [(24, 32), (25, 33), (24, 36)])
-def test_tight_and_padded_planes_hold_the_same_picture(size: tuple[int, int]) -> None:
-    pictures = []
+def test_tight_and_padded_planes_hold_the_same_image(size: tuple[int, int]) -> None:
+    images = []
     for planes in layouts(*size):
         luma = np.zeros(planes.luma, np.uint8)
         luma[: size[0], : size[1]] = np.arange(size[1])[None] * 3 + 30
         flat = np.concatenate([luma.ravel(), np.full(2 * planes.chroma[0] * planes.chroma[1], 128, np.uint8)])
         assert flat.size == planes.size_bytes
-        pictures.append(to_bgr(bytearray(flat.tobytes()), planes)[: size[0] - 1, : size[1] - 1])
-    assert all(np.array_equal(pictures[0], picture) for picture in pictures)
-    assert pictures[0].std() > 5
+        images.append(to_bgr(bytearray(flat.tobytes()), planes)[: size[0] - 1, : size[1] - 1])
+    assert all(np.array_equal(images[0], image) for image in images)
+    assert images[0].std() > 5
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ class TestExecuTorch(EngineContract):
             with pytest.raises(UnsupportedError, match="one pool of threads"):
                 load(folder, engine=self.engine, threads=2)
             with load(folder, engine=self.engine, threads=1) as second:
-                tensor = first.preprocess(tiny.picture())
+                tensor = first.preprocess(tiny.image())
                 assert (first.infer(tensor) == second.infer(tensor)).all()
         with load(folder, engine=self.engine, threads=2) as third:
             assert (third.infer(tensor) == third.infer(tensor)).all()
@@ -92,7 +92,7 @@ def test_another_engine_takes_over_when_the_artifacts_own_is_not_installed(
     monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", library)
     with load(tmp_path / "a", threads=1) as session:
         assert session.engine == "tflite-runtime"
-        assert session.segment(tiny.picture()).shape == tiny.SIZE
+        assert session.segment(tiny.image()).shape == tiny.SIZE
 
 
 def test_a_misspelt_engine_is_answered_with_the_nearest(tmp_path: Path) -> None:

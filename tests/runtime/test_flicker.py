@@ -1,4 +1,4 @@
-"""The flicker measure: changes count where the picture stood still, or moved along."""
+"""The flicker measure: changes count where the image stood still, or moved along."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import InputError
-from edgeseg.runtime.flicker import flicker
+from edgeseg.runtime.frames.flicker import flicker
 from edgeseg.verbs.flicker import measure_flicker
 
 SIZE = (96, 128)
@@ -31,7 +31,7 @@ def test_changes_on_still_pixels_are_counted_exactly() -> None:
     assert found.pairs == 2
 
 
-def test_changes_where_the_picture_changed_do_not_count() -> None:
+def test_changes_where_the_image_changed_do_not_count() -> None:
     before, after = scene(), scene()
     after[:, 64:] ^= 128
     labels = np.zeros(SIZE, np.uint8)
@@ -55,7 +55,7 @@ def test_with_motion_labels_that_move_along_do_not_flicker() -> None:
 
 def test_the_verb_measures_ways_side_by_side(tmp_path: Path) -> None:
     artifact = tiny.make_artifact(tmp_path / "artifact").folder
-    rng, image = np.random.default_rng(0), tiny.picture().astype(np.float32)
+    rng, image = np.random.default_rng(0), tiny.image().astype(np.float32)
     (tmp_path / "frames").mkdir()
     for index in range(8):
         # Little enough for the pixels to count as still, enough for cells on the brink.
@@ -71,6 +71,6 @@ def test_the_verb_measures_ways_side_by_side(tmp_path: Path) -> None:
 
 def test_one_frame_is_refused(tmp_path: Path) -> None:
     artifact = tiny.make_artifact(tmp_path / "artifact").folder
-    cv2.imwrite(str(tmp_path / "one.png"), tiny.picture())
+    cv2.imwrite(str(tmp_path / "one.png"), tiny.image())
     with pytest.raises(InputError, match="two"):
         measure_flicker(artifact, source=str(tmp_path / "one.png"), frames=1)

@@ -207,7 +207,7 @@ def test_the_engine_says_that_it_is_no_device() -> None:
     assert "not Apple hardware" in engine.options()["hardware"]
 
 
-def test_a_session_runs_a_picture(tmp_path: Path) -> None:
+def test_a_session_runs_an_image(tmp_path: Path) -> None:
     write(tmp_path, lambda mb, x: mb.add(x=x, y=1.0), shape=(1, 3, 4, 6))
     artifact = cast(Artifact, SimpleNamespace(entry=tmp_path / "model.mlpackage"))
     session = mil_reference.ENGINE.open(artifact, threads=1)

@@ -17,11 +17,11 @@ from edgeseg.core.quantization import CalibrationSet
 from edgeseg.errors import InputError
 from edgeseg.pixels.statistics import StatisticsMeter
 from edgeseg.runtime import Session, View, load
-from edgeseg.runtime.hud import Hud
-from edgeseg.runtime.monitor import Monitor, drift_of
-from edgeseg.runtime.reader import Reader
-from edgeseg.verbs.reading import Reading as Asked
-from edgeseg.verbs.reading import open_reading
+from edgeseg.runtime.frames.drift_monitor import Monitor, drift_of
+from edgeseg.runtime.frames.frame_processor import Reader
+from edgeseg.runtime.frames.options import Reading as Asked
+from edgeseg.runtime.frames.options import open_reading
+from edgeseg.runtime.loop.hud import Hud
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 def view_of(image: np.ndarray, labels: np.ndarray, index: int = 0) -> View:
     hud = Hud(title="", fps=0.0, stages_ms={})
-    return View(index=index, image=image, labels=labels, captured_s=0.0, picture=image, hud=hud)
+    return View(index=index, image=image, labels=labels, captured_s=0.0, frame=image, hud=hud)
 
 
 def watch(monitor: Monitor, views: list[View]) -> None:
@@ -45,7 +45,7 @@ def watch(monitor: Monitor, views: list[View]) -> None:
 
 
 def test_agreement_is_the_share_of_equal_labels(session: Session) -> None:
-    image = tiny.picture()
+    image = tiny.image()
     right = session.segment(image)
     half = right.copy()
     half[:32] = (half[:32] + 1) % 4
@@ -56,7 +56,7 @@ def test_agreement_is_the_share_of_equal_labels(session: Session) -> None:
 
 
 def test_drift_shows_against_the_first_frames(session: Session) -> None:
-    images = [tiny.picture(seed=seed) for seed in range(3)]
+    images = [tiny.image(seed=seed) for seed in range(3)]
     views = [view_of(image, session.segment(image)) for image in images]
     dark = [view_of((image // 3), session.segment(image // 3)) for image in images]
     with Monitor(Reader(session), every=1, warm_up=3) as monitor:
@@ -69,11 +69,11 @@ def test_drift_shows_against_the_first_frames(session: Session) -> None:
     assert same.histogram_distance < 0.01 < 0.1 < changed.histogram_distance
 
 
-def test_the_pictures_of_the_calibration_are_the_reference_where_the_artifact_knows_them(
+def test_the_images_of_the_calibration_are_the_reference_where_the_artifact_knows_them(
     session: Session, tmp_path: Path
 ) -> None:
     meter = StatisticsMeter()
-    meter.update(tiny.picture(seed=1))
+    meter.update(tiny.image(seed=1))
     calibrated = CalibrationSet(
         source="s", split="train", item_ids=("1",), selection="", seed=0, class_pixels=(1,) * 4, preprocess_sha256="",
         sha256="", statistics=meter.result(),
@@ -81,7 +81,7 @@ def test_the_pictures_of_the_calibration_are_the_reference_where_the_artifact_kn
     folder = tiny.make_artifact(tmp_path / "calibrated").folder
     manifest = dataclasses.replace(open_artifact(folder).manifest, calibration=calibrated)
     write_json(manifest.sealed(), folder / "manifest.json")
-    dark = tiny.picture(seed=1) // 3
+    dark = tiny.image(seed=1) // 3
     references = []
     for path in (folder, session.artifact.folder):
         with (
@@ -95,32 +95,32 @@ def test_the_pictures_of_the_calibration_are_the_reference_where_the_artifact_kn
                 watch(monitor, [view_of(dark, one.segment(dark))])
             seen = monitor.observation()
             references.append((seen.reference, seen.drift is not None and seen.drift.histogram_distance > 0.1))
-    assert references == [("calibration pictures", True), ("the first 10 frames", False)]
+    assert references == [("calibration images", True), ("the first 10 frames", False)]
 
 
 def test_drift_measures_say_what_changed() -> None:
     rng = np.random.default_rng(0)
-    picture = np.clip(rng.normal(120, 20, (64, 64, 3)), 0, 255).astype(np.uint8)
+    noise = np.clip(rng.normal(120, 20, (64, 64, 3)), 0, 255).astype(np.uint8)
 
     def statistics(image: np.ndarray) -> StatisticsMeter:
         meter = StatisticsMeter()
         meter.update(image)
         return meter
 
-    reference = statistics(picture).result()
-    assert reference.mean[0] == pytest.approx(picture[..., 0].mean() / 255, abs=1e-6)
-    assert reference.std[1] == pytest.approx(picture[..., 1].std() / 255, abs=1e-6)
+    reference = statistics(noise).result()
+    assert reference.mean[0] == pytest.approx(noise[..., 0].mean() / 255, abs=1e-6)
+    assert reference.std[1] == pytest.approx(noise[..., 1].std() / 255, abs=1e-6)
     still = drift_of(reference, reference)
     assert (still.mean_shift, still.std_ratio, still.histogram_distance) == (0, 1, 0)
-    bright = drift_of(statistics(picture + 51).result(), reference)
-    assert bright.mean_shift == pytest.approx(51 / picture[..., 0].std(), rel=0.1)
+    bright = drift_of(statistics(noise + 51).result(), reference)
+    assert bright.mean_shift == pytest.approx(51 / noise[..., 0].std(), rel=0.1)
     assert bright.histogram_distance == pytest.approx(0.2, abs=0.02)
-    flat = drift_of(statistics((picture // 2) + 60).result(), reference)
+    flat = drift_of(statistics((noise // 2) + 60).result(), reference)
     assert flat.std_ratio == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_monitor_that_fails_leaves_the_loop_alone_and_says_why(session: Session) -> None:
-    image = tiny.picture()
+    image = tiny.image()
     session.close()
     with Monitor(Reader(session), every=1) as monitor:
         watch(monitor, [view_of(image, np.zeros(tiny.SIZE, np.uint8))])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeseg.runtime.overlap import InferenceLine
+from edgeseg.runtime.loop.async_inference import InferenceLine
 
 
 class Doubling:

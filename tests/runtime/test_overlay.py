@@ -1,13 +1,13 @@
-"""What the overlay shows: the classes' colours, who is in the picture, and the loop's figures."""
+"""What the overlay shows: the classes' colours, who is in the image, and the loop's figures."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edgeseg.runtime.hud import Hud
-from edgeseg.runtime.overlay import OPACITY, Overlay
-from edgeseg.runtime.timing import StageTimes
+from edgeseg.runtime.loop.hud import Hud
+from edgeseg.runtime.loop.stage_timing import StageTimes
+from edgeseg.runtime.sinks.overlay import OPACITY, Overlay
 
 CLASSES = ("road", "sky", "car")
 PALETTE = ((128, 64, 128), (70, 130, 180), (0, 0, 142))
@@ -61,9 +61,9 @@ def test_any_size_is_drawn(size: tuple[int, int]) -> None:
     assert drawn.max() > 100
 
 
-def test_of_many_classes_only_those_in_the_picture_are_listed() -> None:
+def test_of_many_classes_only_those_in_the_image_are_listed() -> None:
     classes = tuple(f"class{i}" for i in range(150))
     labels = np.arange(150, dtype=np.uint8).repeat(360 * 480 // 150).reshape(360, 480)
     drawn = Overlay(classes, palette=((255, 0, 0),) * 150).draw(np.zeros((360, 480, 3), np.uint8), labels)
     assert drawn.shape == (360, 480, 3)
-    assert (drawn[120] == drawn[121]).all()  # the middle of the picture stays free of text
+    assert (drawn[120] == drawn[121]).all()  # the middle of the image stays free of text

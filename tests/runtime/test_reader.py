@@ -12,10 +12,10 @@ from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.runtime import Session, load
-from edgeseg.runtime.confidence import doubt_kind, doubt_of, probabilities, spread
-from edgeseg.runtime.overlay import Overlay
-from edgeseg.runtime.reader import Reader, Region, region_of
-from edgeseg.runtime.smoothing import Exponential, Vote, smoother_of
+from edgeseg.runtime.frames.frame_processor import Reader, Region, region_of
+from edgeseg.runtime.frames.temporal_smoothing import Exponential, Vote, smoother_of
+from edgeseg.runtime.frames.uncertainty import doubt_kind, doubt_of, probabilities, spread
+from edgeseg.runtime.sinks.overlay import Overlay
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def test_a_misspelt_smoothing_names_the_nearest() -> None:
     assert smoother_of(None) is None
 
 
-def test_on_a_still_picture_smoothing_changes_nothing(session: Session) -> None:
-    image = tiny.picture()
+def test_on_a_still_image_smoothing_changes_nothing(session: Session) -> None:
+    image = tiny.image()
     plain = session.segment(image)
     for text in ("exp:0.6", "vote:3"):
         reader = Reader(session, smoother=smoother_of(text))
@@ -86,7 +86,7 @@ def test_on_a_still_picture_smoothing_changes_nothing(session: Session) -> None:
 
 
 def test_smoothing_takes_flicker_out_of_noise(session: Session) -> None:
-    rng, image = np.random.default_rng(1), tiny.picture().astype(np.float32)
+    rng, image = np.random.default_rng(1), tiny.image().astype(np.float32)
     noisy = [np.clip(image + rng.normal(0, 40, image.shape), 0, 255).astype(np.uint8) for _ in range(12)]
     changes = {}
     for text in ("none", "exp:0.6", "vote:3"):
@@ -98,7 +98,7 @@ def test_smoothing_takes_flicker_out_of_noise(session: Session) -> None:
 
 
 def test_a_region_is_segmented_alone_and_the_rest_is_ignored_and_drawn_untouched(session: Session) -> None:
-    image = tiny.picture(size=(100, 160))
+    image = tiny.image(size=(100, 160))
     labels = read(Reader(session, region=Region(x=20, y=10, width=96, height=64)), image)
     assert np.array_equal(labels[10:74, 20:116], session.segment(np.ascontiguousarray(image[10:74, 20:116])))
     outside = np.ones(labels.shape, bool)
@@ -112,16 +112,16 @@ def test_a_region_is_segmented_alone_and_the_rest_is_ignored_and_drawn_untouched
 
 
 def test_a_region_is_cut_to_the_frame_or_refused(session: Session) -> None:
-    assert read(Reader(session, region=Region(x=60, y=40, width=900, height=900)), tiny.picture()).shape == tiny.SIZE
+    assert read(Reader(session, region=Region(x=60, y=40, width=900, height=900)), tiny.image()).shape == tiny.SIZE
     with pytest.raises(InputError, match="outside"):
-        read(Reader(session, region=Region(x=900, y=0, width=9, height=9)), tiny.picture())
+        read(Reader(session, region=Region(x=900, y=0, width=9, height=9)), tiny.image())
     for text in ("1,2,3", "0,0,0,5", "a,b,c,d", "-1,0,5,5"):
         with pytest.raises(InputError, match="roi"):
             region_of(text)
 
 
 def test_labels_are_decoded_at_the_displays_size(session: Session) -> None:
-    labels = read(Reader(session), tiny.picture(size=(200, 300)))
+    labels = read(Reader(session), tiny.image(size=(200, 300)))
     assert labels.shape == (200, 300)
     blocks = labels[:198, :].reshape(66, 3, 300)
     assert (blocks != blocks[:, :1]).any()  # borders run through blocks: nothing was upscaled from the input's size
@@ -138,7 +138,7 @@ def test_doubt_is_highest_between_classes_and_falls_with_certainty() -> None:
     np.testing.assert_allclose(probabilities(cells.astype(np.int8)).sum(axis=-1), 1, rtol=1e-6)
 
 
-def test_doubt_is_spread_over_the_picture_and_drawn(session: Session) -> None:
+def test_doubt_is_spread_over_the_image_and_drawn(session: Session) -> None:
     spec = session.artifact.manifest.spec
     coarse = np.zeros((8, 12), np.float32)
     coarse[:, 6:] = 1
@@ -150,6 +150,6 @@ def test_doubt_is_spread_over_the_picture_and_drawn(session: Session) -> None:
     drawn = Overlay(spec.classes, palette=spec.palette).draw(image, np.zeros((128, 192), np.uint8), doubt=grey)
     assert drawn[40, 150].min() == 255 > drawn[40, 20].max()
     reading = Reader(session, doubt="entropy")
-    found = reading.read(session.infer(session.preprocess(tiny.picture())), size=tiny.SIZE)
+    found = reading.read(session.infer(session.preprocess(tiny.image())), size=tiny.SIZE)
     assert found.doubt is not None
     assert found.doubt.shape == found.labels.shape

@@ -52,7 +52,7 @@ with edgeseg.runtime.load({str(folder)!r}, threads=1) as session, edgeseg.runtim
     ],
     ids=["grey", "one channel", "alpha", "float", "empty"],
 )
-def test_a_picture_of_another_kind_is_refused_in_words(folder: Path, image: np.ndarray) -> None:
+def test_an_image_of_another_kind_is_refused_in_words(folder: Path, image: np.ndarray) -> None:
     with load(folder, threads=1) as session, pytest.raises(InputError, match=r"\(H, W, 3\) uint8"):
         session.segment(image)
 
@@ -87,7 +87,7 @@ def test_verify_fails_where_labels_differ(folder: Path) -> None:
 def test_verify_fails_where_preprocessing_differs(folder: Path) -> None:
     import cv2
 
-    path = folder / "golden" / "picture.png"
+    path = folder / "golden" / "image.png"
     cv2.imwrite(str(path), cv2.imread(str(path)) // 2)
     tiny.reseal(folder)
     with pytest.raises(GateError, match="preprocessing differs"):
@@ -112,13 +112,13 @@ def test_a_model_that_is_not_what_its_manifest_says_ends_with_one_line(folder: P
     tiny.write_tflite(folder / "model.tflite", (tiny.SIZE[0] * 2, tiny.SIZE[1]))
     tiny.reseal(folder)
     with load(folder, threads=1) as session, pytest.raises(ArtifactError, match=r"model\.tflite: litert failed"):
-        session.segment(tiny.picture())
+        session.segment(tiny.image())
 
 
 def test_inferences_that_overlap_give_the_outputs_of_one_after_the_other(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     with load(tiny.make_artifact(tmp_path / "a", file_format="openvino").folder, threads=1) as session:
-        tensors = [session.preprocess(tiny.picture(seed=seed)) for seed in range(6)]
+        tensors = [session.preprocess(tiny.image(seed=seed)) for seed in range(6)]
         assert session.requests == 2
         for first, second in itertools.pairwise(tensors):
             finish_first, finish_second = session.start(first), session.start(second)
@@ -183,7 +183,7 @@ def test_threads_share_the_heaps_that_are_there_once_a_session_is_open(folder: P
 
 def test_where_the_engine_works_at_one_alone_start_does_so_too(folder: Path) -> None:
     with load(folder, threads=2) as session:
-        tensor = session.preprocess(tiny.picture())
+        tensor = session.preprocess(tiny.image())
         assert session.requests == 1
         np.testing.assert_array_equal(session.start(tensor)(), session.infer(tensor))
     with pytest.raises(InputError, match="was closed"):

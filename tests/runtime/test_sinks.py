@@ -15,17 +15,17 @@ from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import InputError
 from edgeseg.runtime import AreaLines, LabelFolder, VideoSink, load, open_camera, run
-from edgeseg.runtime.hud import Hud
-from edgeseg.runtime.sinks import View
+from edgeseg.runtime.loop.hud import Hud
+from edgeseg.runtime.sinks.base import View
 from edgeseg.runtime.web import WebAddress, WebSink
 
 HUD = Hud(title="x", fps=1.0, stages_ms={})
 
 
 def view(index: int, size: tuple[int, int] = tiny.SIZE) -> View:
-    image = tiny.picture(size, seed=index)
+    image = tiny.image(size, seed=index)
     labels = (image[:, :, 0] // 64).astype(np.uint8)
-    return View(index=index, image=image, labels=labels, captured_s=time.monotonic() - 0.05, picture=image, hud=HUD)
+    return View(index=index, image=image, labels=labels, captured_s=time.monotonic() - 0.05, frame=image, hud=HUD)
 
 
 def test_areas_are_each_classes_share_of_the_pixels(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tiles: a picture of any size, cut, averaged and put together again as if it had been one run."""
+"""Tiles: an image of any size, cut, averaged and put together again as if it had been one run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.errors import InputError
 from edgeseg.pixels import decode, probabilities
 from edgeseg.runtime import Session, load
-from edgeseg.runtime.seams import measure_seams
-from edgeseg.runtime.tile_plan import Tiling, make_plan
-from edgeseg.runtime.tiling import segment_tiled
+from edgeseg.runtime.tiles.plan import Tiling, make_plan
+from edgeseg.runtime.tiles.seams import measure_seams
+from edgeseg.runtime.tiles.segment import segment_tiled
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +28,15 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 
 @pytest.mark.parametrize("tile", ["auto", "off", (64, 96), (200, 200)])
-def test_a_picture_that_fits_one_tile_is_segmented_as_ever(session: Session, tile: object) -> None:
-    image = tiny.picture((60, 90))
+def test_an_image_that_fits_one_tile_is_segmented_as_ever(session: Session, tile: object) -> None:
+    image = tiny.image((60, 90))
     done = segment_tiled(session, image, tiling=Tiling(tile=tile))  # type: ignore[arg-type]
     assert np.array_equal(done.labels, session.segment(image))
     assert (done.runs, done.seams) == (1, None)
 
 
 def test_the_average_of_one_view_is_that_view(session: Session) -> None:
-    image = tiny.picture((70, 100))
+    image = tiny.image((70, 100))
     planes = np.log(probabilities(session.infer(session.preprocess(image)), session.output, classes=4))
     mean = TensorSpec(name="mean", shape=(1, *planes.shape), dtype="float32", layout="NCHW", role="logits")
     labels = decode(planes[None], tensor=mean, preprocess=Preprocess(), input_size=tiny.SIZE, size=(70, 100))
@@ -46,8 +46,8 @@ def test_the_average_of_one_view_is_that_view(session: Session) -> None:
 @pytest.mark.parametrize("size", [(64, 200), (130, 96), (137, 251), (20, 300), (300, 10), (65, 97)])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
 def test_tiles_give_what_one_run_over_all_would(session: Session, size: tuple[int, int], overlap: float) -> None:
-    # The tiny net looks at nothing outside a cell, so tiles cannot differ from a run over the padded picture.
-    image = tiny.picture(size, seed=size[0])
+    # The tiny net looks at nothing outside a cell, so tiles cannot differ from a run over the padded image.
+    image = tiny.image(size, seed=size[0])
     done = segment_tiled(session, image, tiling=Tiling(tile="auto", overlap=overlap))
     cells = [-(-side // tiny.STRIDE) for side in size]
     padded = [count * tiny.STRIDE for count in cells]
@@ -81,7 +81,7 @@ def test_each_cell_is_covered_and_each_view_has_an_equal_say(resize: str, tile: 
     assert firsts == sorted(firsts)
 
 
-def test_other_views_are_brought_back_to_the_picture(session: Session) -> None:
+def test_other_views_are_brought_back_to_the_image(session: Session) -> None:
     # Broad stripes are the same at every size, up to the width of a cell.
     image = np.zeros((128, 192, 3), np.uint8)
     image[:, :96], image[:, 96:] = (0, 60, 255), (255, 60, 0)
@@ -94,7 +94,7 @@ def test_other_views_are_brought_back_to_the_picture(session: Session) -> None:
 
 def test_a_visible_seam_is_told_from_an_invisible_one() -> None:
     seams, cell_px = ((), (96,)), (8, 8)
-    noise = (tiny.picture((200, 192), seed=1)[:, :, 0] > 128).astype(np.uint8)
+    noise = (tiny.image((200, 192), seed=1)[:, :, 0] > 128).astype(np.uint8)
     quiet = measure_seams(noise, seams_px=seams, cell_px=cell_px, disagreement=0.0)
     noise[:, 96:] = noise[:, :95:-1]
     loud = measure_seams(noise, seams_px=seams, cell_px=cell_px, disagreement=0.0)
@@ -104,7 +104,7 @@ def test_a_visible_seam_is_told_from_an_invisible_one() -> None:
     assert loud.visibility > 1.5 * quiet.visibility
 
 
-def test_memory_holds_rows_of_tiles_and_not_the_picture(session: Session, tmp_path: Path) -> None:
+def test_memory_holds_rows_of_tiles_and_not_the_image(session: Session, tmp_path: Path) -> None:
     import tracemalloc
 
     image = np.lib.format.open_memmap(tmp_path / "p.npy", mode="w+", dtype=np.uint8, shape=(3000, 500, 3))
@@ -130,4 +130,4 @@ def test_memory_holds_rows_of_tiles_and_not_the_picture(session: Session, tmp_pa
 )
 def test_a_tiling_without_sense_is_refused(session: Session, tiling: Tiling, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        segment_tiled(session, tiny.picture(), tiling=tiling)
+        segment_tiled(session, tiny.image(), tiling=tiling)

@@ -21,9 +21,9 @@ from contracts.devtools import chromium, open_page
 
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
-from edgeseg.runtime.hud import Hud
-from edgeseg.runtime.sinks import View
-from edgeseg.runtime.timing import StageTimes
+from edgeseg.runtime.loop.hud import Hud
+from edgeseg.runtime.loop.stage_timing import StageTimes
+from edgeseg.runtime.sinks.base import View
 from edgeseg.runtime.web import WebAddress, WebSink, web_address
 from edgeseg.runtime.web.paletted import paletted_png
 
@@ -54,7 +54,7 @@ def view(index: int = 0, *, level: int = 100, label: int = 2, size: tuple[int, i
     image = np.full((*size, 3), level, np.uint8)
     labels = np.full(size, label, np.uint8)
     labels[: size[0] // 2] = 0
-    return View(index=index, image=image, labels=labels, captured_s=time.monotonic(), picture=image, hud=HUD)
+    return View(index=index, image=image, labels=labels, captured_s=time.monotonic(), frame=image, hud=HUD)
 
 
 def serve(spec: ModelSpec, *, host: str = "127.0.0.1", **others: object) -> WebSink:
@@ -100,7 +100,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         web_address(text)
 
 
-def test_a_frame_holds_figures_picture_and_exact_labels(spec: ModelSpec) -> None:
+def test_a_frame_holds_figures_image_and_exact_labels(spec: ModelSpec) -> None:
     with serve(spec) as sink:
         sink.write(view(7))
         status, body, headers = get(sink, "/frame?after=0")

@@ -36,7 +36,7 @@ def metrics(out: Path) -> list[dict[str, object]]:
 
 
 class Noise:
-    """A data set of `count` noise pictures in two classes, without any rendering."""
+    """A data set of `count` noise images in two classes, without any rendering."""
 
     classes = ("dark", "light")
     ignore_index = 255

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from edgeseg.models import build, load_checkpoint, resolve_model
-from edgeseg.train.norms import settle_norms
+from edgeseg.train.batch_norm_statistics import settle_norms
 
 
-def pictures() -> list[Tensor]:
+def images() -> list[Tensor]:
     torch.manual_seed(0)
     return [torch.randn(2, 3, 64, 96) for _ in range(2)]
 
@@ -19,7 +19,7 @@ def pictures() -> list[Tensor]:
 def test_a_trained_int8_checkpoint_answers_as_before_and_normalises_by_what_reaches_it() -> None:
     net = load_checkpoint(resolve_model("lraspp_mobilenet_v3_small:camvid-half-int8")).net.eval()
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-    batches, before = pictures(), copy.deepcopy(net)
+    batches, before = images(), copy.deepcopy(net)
     assert settle_norms(net, batches) == norms
     assert not net.training
     with torch.no_grad():
@@ -36,6 +36,6 @@ def test_a_trained_int8_checkpoint_answers_as_before_and_normalises_by_what_reac
 def test_norms_of_any_other_net_are_left_alone() -> None:
     net = build("fast_scnn", classes=3, size=(64, 96))
     state = copy.deepcopy(net.state_dict())
-    assert settle_norms(net, pictures()) == 0
+    assert settle_norms(net, images()) == 0
     assert net.training
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())

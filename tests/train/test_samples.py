@@ -49,13 +49,13 @@ def test_two_processes_share_each_batch() -> None:
 
 
 def test_a_batch_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match="only 6 training pictures"):
+    with pytest.raises(InputError, match="only 6 training images"):
         batches(batch=7)
     with pytest.raises(InputError, match="2 processes cannot share evenly"):
         batches(batch=3, world=2)
 
 
-def test_a_picture_is_stretched_to_the_inputs_shape() -> None:
+def test_an_image_is_stretched_to_the_inputs_shape() -> None:
     labels = np.tile(np.arange(3, dtype=np.uint8)[:, None], (1, 6))
     found = stretched(Sample(id="x", image=np.zeros((3, 6, 3), np.uint8), labels=labels), size=(6, 6))
     assert found.image.shape == (6, 6, 3)

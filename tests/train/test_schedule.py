@@ -57,7 +57,7 @@ def sample(*counts: int) -> Sample:
 
 
 def test_median_frequency_by_hand() -> None:
-    # Class 0: 9 of 20 pixels; class 1: 9 of 20; class 2 stands in the second picture alone: 2 of 10.
+    # Class 0: 9 of 20 pixels; class 1: 9 of 20; class 2 stands in the second image alone: 2 of 10.
     samples = [sample(5, 5), sample(4, 4, 2)]
     found = class_weights(
         LossRecipe(class_weights="median-frequency"), samples, classes=("a", "b", "c", "d"), ignore_index=255

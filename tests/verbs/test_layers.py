@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from compress.small_teacher import small_teacher
 
+from edgeseg.analyze.quant_debug import debug_quant, int8_sensitivity, prune_sensitivity
 from edgeseg.cli.main import main
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import Range, Ranges
@@ -16,7 +17,6 @@ from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
 from edgeseg.export import calibrate
 from edgeseg.models import load_checkpoint
-from edgeseg.verbs.layers import debug_quant, int8_sensitivity, prune_sensitivity
 
 SPOILT = "net.encoder.features.0.0"
 TOO_WIDE = 400.0

@@ -16,10 +16,10 @@ import pytest
 from contracts import tiny_artifact as tiny
 
 from edgeseg.cli.main import main
+from edgeseg.data.image_globs import find_images
 from edgeseg.errors import InputError
 from edgeseg.runtime import load
-from edgeseg.runtime.label_files import write_labels
-from edgeseg.verbs.pictures import find_pictures
+from edgeseg.runtime.sinks.label_files import write_labels
 from edgeseg.verbs.predict import predict
 
 
@@ -30,27 +30,27 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    pictures = tmp_path / "pictures"
-    (pictures / "below").mkdir(parents=True)
+    images = tmp_path / "images"
+    (images / "below").mkdir(parents=True)
     for name, seed in (("one.png", 1), ("two.jpg", 2), ("two.png", 3), ("below/one.png", 4)):
-        cv2.imwrite(str(pictures / name), tiny.picture((100, 150), seed=seed))
-    (pictures / "notes.txt").write_text("not a picture")
-    return pictures
+        cv2.imwrite(str(images / name), tiny.image((100, 150), seed=seed))
+    (images / "notes.txt").write_text("not an image")
+    return images
 
 
 def test_labels_are_written_exactly_and_the_summary_tells_of_them(artifact: Path, folder: Path, tmp_path: Path) -> None:
     found = predict(artifact, [str(folder)], out=tmp_path / "out", overlay=True, threads=1)
-    assert [item.labels for item in found.pictures] == ["labels/one.png", "labels/two.jpg.png", "labels/two.png.png"]
+    assert [item.labels for item in found.images] == ["labels/one.png", "labels/two.jpg.png", "labels/two.png.png"]
     with load(artifact, threads=1) as session:
         wanted = session.segment(cv2.imread(str(folder / "one.png")))
     assert np.array_equal(cv2.imread(str(tmp_path / "out/labels/one.png"), cv2.IMREAD_UNCHANGED), wanted)
     assert cv2.imread(str(tmp_path / "out/overlays/one.png")).shape == (100, 150, 3)
     stored = json.loads((tmp_path / "out/predictions.json").read_text())
-    assert stored["pictures"][0]["share"][tiny.CLASSES[wanted[0, 0]]] > 0
+    assert stored["images"][0]["share"][tiny.CLASSES[wanted[0, 0]]] > 0
     assert stored["settings"]["tile"] == "off"
 
 
-def test_an_unreadable_picture_is_named_and_the_others_go_on(
+def test_an_unreadable_image_is_named_and_the_others_go_on(
     artifact: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = (folder / "one.png").read_bytes()
@@ -61,8 +61,8 @@ def test_an_unreadable_picture_is_named_and_the_others_go_on(
     assert len(printed.err.strip().splitlines()) == 1
     assert "cut.png: truncated PNG" in printed.err
     answer = json.loads(printed.out)
-    assert len(answer["pictures"]) == 3
-    assert answer["pictures"][0]["seams"]["disagreement"] < 0.01
+    assert len(answer["images"]) == 3
+    assert answer["images"][0]["seams"]["disagreement"] < 0.01
 
 
 def test_resume_does_what_is_missing_or_changed_and_no_more(artifact: Path, folder: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_resume_does_what_is_missing_or_changed_and_no_more(artifact: Path, fold
     later = time.time() + 10
     os.utime(folder / "two.png", (later, later))
     found = predict(artifact, [str(folder)], out=out, resume=True, threads=1)
-    assert (found.resumed, len(found.pictures)) == (1, 3)
+    assert (found.resumed, len(found.images)) == (1, 3)
     assert (out / "labels/one.png").stat().st_mtime_ns == before[out / "labels/one.png"]
     assert (out / "labels/two.png.png").stat().st_mtime_ns > before[out / "labels/two.png.png"]
     with pytest.raises(InputError, match="was made with overlay False"):
@@ -101,28 +101,28 @@ def test_a_data_set_is_scored_as_validate_scores_it(artifact: Path, tmp_path: Pa
     for part in ("images", "labels"):
         (tmp_path / "data" / part / "val").mkdir(parents=True)
     (tmp_path / "data/classes.txt").write_text("\n".join(tiny.CLASSES) + "\n")
-    cv2.imwrite(str(tmp_path / "data/images/val/a.png"), tiny.picture())
-    cv2.imwrite(str(tmp_path / "data/labels/val/a.png"), tiny.picture()[:, :, 0] // 64)
+    cv2.imwrite(str(tmp_path / "data/images/val/a.png"), tiny.image())
+    cv2.imwrite(str(tmp_path / "data/labels/val/a.png"), tiny.image()[:, :, 0] // 64)
     found = predict(artifact, data=str(tmp_path / "data"), out=tmp_path / "out", threads=1)
     assert found.miou == validate(str(artifact), data=str(tmp_path / "data"), threads=1).accuracy.miou
 
 
 def test_patterns_reach_below_and_names_never_leave_the_folder(folder: Path) -> None:
-    assert [item.name for item in find_pictures([str(folder / "**/one.png")])] == ["below/one", "one"]
-    names = [item.name for item in find_pictures([str(folder / "below/../one.png"), str(folder / "below/one.png")])]
+    assert [item.name for item in find_images([str(folder / "**/one.png")])] == ["below/one", "one"]
+    names = [item.name for item in find_images([str(folder / "below/../one.png"), str(folder / "below/one.png")])]
     assert names == ["one", "below/one"]
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("pictures/onne.png", 'Did you mean "one.png"?'),
-        ("pictures/*.bmp", "no picture matches"),
-        (".", "pictures could be meant"),
-        ("pictures/notes.txt", "notes.txt: not a readable picture"),
+        ("images/onne.png", 'Did you mean "one.png"?'),
+        ("images/*.bmp", "no image matches"),
+        (".", "images could be meant"),
+        ("images/notes.txt", "notes.txt: not a readable image"),
     ],
 )
-def test_what_is_no_picture_is_said_in_one_line(
+def test_what_is_no_image_is_said_in_one_line(
     artifact: Path, folder: Path, given: str, message: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -157,12 +157,12 @@ def test_label_pngs_hold_the_same_numbers_with_and_without_colours(size: tuple[i
 
 
 def test_ctrl_c_ends_with_status_130_and_whole_files(artifact: Path, tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for index in range(3000):
-        (pictures / f"{index}.png").symlink_to(tmp_path / "p.png")
-    cv2.imwrite(str(tmp_path / "p.png"), tiny.picture((300, 400)))
-    command = [sys.executable, "-m", "edgeseg.cli", "predict", str(artifact), str(pictures), "--out", "out"]
+        (images / f"{index}.png").symlink_to(tmp_path / "p.png")
+    cv2.imwrite(str(tmp_path / "p.png"), tiny.image((300, 400)))
+    command = [sys.executable, "-m", "edgeseg.cli", "predict", str(artifact), str(images), "--out", "out"]
     child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     labels = tmp_path / "out" / "labels"
     until = time.monotonic() + 60
@@ -175,4 +175,4 @@ def test_ctrl_c_ends_with_status_130_and_whole_files(artifact: Path, tmp_path: P
     assert "interrupted: go on with --resume" in out
     stored = json.loads((tmp_path / "out/predictions.json").read_text())
     assert stored["interrupted"] is True
-    assert {item["labels"] for item in stored["pictures"]} == {f"labels/{path.name}" for path in labels.iterdir()}
+    assert {item["labels"] for item in stored["images"]} == {f"labels/{path.name}" for path in labels.iterdir()}

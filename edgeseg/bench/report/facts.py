@@ -130,7 +130,7 @@ def _method(comparison: Comparison) -> str:
     if timed:
         runs = words.listed(f"{item.latency[0].runs} after {item.warmup} warm-up" for item in timed)
         facts += [
-            ("pictures timed", words.listed(words.size(item.picture_size) for item in timed)),
+            ("images timed", words.listed(words.size(item.image_size) for item in timed)),
             ("runs each", runs),
             ("threads", words.listed(str(item.threads) for item in timed)),
             ("fps", "1000 / p50 of the total; nothing overlapped"),
@@ -138,8 +138,8 @@ def _method(comparison: Comparison) -> str:
         ]
     scored = [item.accuracy for item in items if item.accuracy]
     if scored:
-        data = words.listed(f"{item.data} {item.split}, {item.images} pictures" for item in scored)
-        facts += [("accuracy on", data), ("scored at", "each picture's own size, unlabelled pixels left out")]
+        data = words.listed(f"{item.data} {item.split}, {item.images} images" for item in scored)
+        facts += [("accuracy on", data), ("scored at", "each image's own size, unlabelled pixels left out")]
     return f"<div class=card><h3>How it was measured</h3>{_facts(facts)}</div>"
 
 

@@ -19,7 +19,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Image:
     """A PNG to show, and what it shows."""
 
     caption: str
@@ -32,15 +32,15 @@ def write_report(
     *,
     title: str | None = None,
     commands: Sequence[str] = (),
-    pictures: Sequence[Picture] = (),
+    images: Sequence[Image] = (),
 ) -> Path:
-    """Return the HTML file that the report was written to; it holds style, charts and pictures itself.
+    """Return the HTML file that the report was written to; it holds style, charts and images itself.
 
     Raises:
-        InputError: the place cannot be written, or a picture is not a PNG.
+        InputError: the place cannot be written, or an image is not a PNG.
     """
     path = Path(path)
-    text = render_report(comparison, title=title, commands=commands, pictures=pictures)
+    text = render_report(comparison, title=title, commands=commands, images=images)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(text.encode(), path)
@@ -54,7 +54,7 @@ def render_report(
     *,
     title: str | None = None,
     commands: Sequence[str] = (),
-    pictures: Sequence[Picture] = (),
+    images: Sequence[Image] = (),
 ) -> str:
     """Return the report as HTML.
 
@@ -74,7 +74,7 @@ def render_report(
                 "Up and to the left is better. Along the line lies what no other artifact beats in both.")),
             section("Where the time goes", sections.stage_bars(rows), note="Medians of each stage in milliseconds."),
             section("Accuracy by class", sections.class_table(comparison), note=_class_note(comparison)),
-            section("Pictures", _gallery(pictures)),
+            section("Images", _gallery(images)),
             section("Measured on", facts.measured_on(comparison)),
             section("Engines", facts.engine_table(rows)),
             section("Lineage and licences", facts.lineage_cards(rows)),
@@ -124,15 +124,13 @@ def _class_note(comparison: Comparison) -> str:
     )
 
 
-def _gallery(pictures: Sequence[Picture]) -> str:
+def _gallery(images: Sequence[Image]) -> str:
     shown = []
-    for picture in pictures:
-        if not picture.png.startswith(_PNG):
-            raise InputError(
-                f'The picture "{picture.caption}" is not a PNG. Encode it with cv2.imencode(".png", image).'
-            )
-        data = base64.b64encode(picture.png).decode("ascii")
-        caption = escape(picture.caption)
+    for image in images:
+        if not image.png.startswith(_PNG):
+            raise InputError(f'The image "{image.caption}" is not a PNG. Encode it with cv2.imencode(".png", image).')
+        data = base64.b64encode(image.png).decode("ascii")
+        caption = escape(image.caption)
         shown.append(
             f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
             f"<figcaption>{caption}</figcaption></figure>"

@@ -29,7 +29,7 @@ def headline(comparison: Comparison) -> str:
     timed = [row for row in rows if row.p50_ms is not None]
     if timed:
         fastest = min(timed, key=lambda row: row.p50_ms or 0)
-        fps = f"{fastest.measurement.fps:.0f} pictures a second, one after the other"
+        fps = f"{fastest.measurement.fps:.0f} images a second, one after the other"
         tiles.append(_tile("Fastest", f"{words.milliseconds(fastest.p50_ms)} ms", fastest.label, fps))
     scored = [row for row in rows if row.miou is not None]
     if scored:
@@ -146,7 +146,7 @@ def _tile(title: str, figure: str, label: str, note: str) -> str:
 
 def _data(row: Row) -> str:
     scored = row.measurement.accuracy
-    return f"{scored.data} {scored.split}, {scored.images} pictures" if scored else ""
+    return f"{scored.data} {scored.split}, {scored.images} images" if scored else ""
 
 
 def _cells(row: Row) -> tuple[str, ...]:

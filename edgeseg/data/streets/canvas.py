@@ -1,4 +1,4 @@
-"""A picture and its label map, painted together: every stroke puts the same pixels into both."""
+"""An image and its label map, painted together: every stroke puts the same pixels into both."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def fixed(points: np.ndarray) -> np.ndarray:
 
 def lit(patch: np.ndarray, *, gain: Colour, haze: Colour) -> np.ndarray:
     """Return patch * gain + haze, (h, w, 3) uint8."""
-    # OpenCV takes four numbers as one pixel for the whole picture; its type stubs know of arrays only.
+    # OpenCV takes four numbers as one pixel for the whole image; its type stubs know of arrays only.
     own = cv2.multiply(patch, np.array((*gain, 0.0)))
     return np.asarray(cv2.add(own, np.array((*haze, 0.0))))
 
 
 class Canvas:
-    """A picture (H, W, 3) uint8 BGR and its labels (H, W) uint8."""
+    """An image (H, W, 3) uint8 BGR and its labels (H, W) uint8."""
 
     def __init__(self, *, high: int, width: int) -> None:
         self.image = np.zeros((high, width, 3), np.uint8)
@@ -34,7 +34,7 @@ class Canvas:
         self.width = width
 
     def outside(self, pixels: np.ndarray) -> bool:
-        """Return whether a shape's bounding box misses the picture."""
+        """Return whether a shape's bounding box misses the image."""
         x, y = pixels[:, 0], pixels[:, 1]
         return bool(x.max() < 0 or y.max() < 0 or x.min() >= self.width or y.min() >= self.high)
 
@@ -47,7 +47,7 @@ class Canvas:
         cv2.fillPoly(self.labels, shape, label, cv2.LINE_8, _SHIFT)
 
     def tint(self, pixels: np.ndarray | None, *, colour: Colour) -> None:
-        """Fill a polygon in the picture alone, for detail that lies inside a shape already labelled."""
+        """Fill a polygon in the image alone, for detail that lies inside a shape already labelled."""
         if pixels is None or self.outside(pixels):
             return
         cv2.fillPoly(self.image, [fixed(pixels)], colour, cv2.LINE_8, _SHIFT)
@@ -72,7 +72,7 @@ class Canvas:
         cv2.ellipse(self.labels, box, axes, 0, 0, 360, label, -1, cv2.LINE_8, _SHIFT)
 
     def box(self, pixels: np.ndarray) -> tuple[int, int, int, int] | None:
-        """Return left, top, right, bottom of a shape inside the picture, or None where it misses it."""
+        """Return left, top, right, bottom of a shape inside the image, or None where it misses it."""
         low = np.floor(pixels.min(axis=0))
         top = np.ceil(pixels.max(axis=0)) + 1
         x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
@@ -119,7 +119,7 @@ class Canvas:
         under = self.image[y0:y1, x0:x1]
         blend = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR)
         kept = cv2.multiply(under, 255 - blend, scale=1 / 255)
-        seen = alpha >= 48  # fainter than this, the picture stays as it was and so does the label
+        seen = alpha >= 48  # fainter than this, the image stays as it was and so does the label
         mixed = cv2.add(kept, cv2.multiply(colour, blend, scale=1 / 255))
         cv2.copyTo(mixed, seen.view(np.uint8), under)
         np.copyto(self.labels[y0:y1, x0:x1], np.uint8(label), where=seen)

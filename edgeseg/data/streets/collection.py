@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeseg.core.names import unknown
+from edgeseg.core.suggestions import unknown
 from edgeseg.data.dataset import Sample
 from edgeseg.data.streets.palette import CLASSES, IGNORE_INDEX
 from edgeseg.data.streets.video import Size, render_street
@@ -13,7 +13,7 @@ _SEEDS_PER_SPLIT = 10_000_000
 
 
 class StreetsDataset:
-    """`count` pictures of one split; splits never share a seed. Pictures are rendered when they are asked for."""
+    """`count` images of one split; splits never share a seed. Images are rendered when they are asked for."""
 
     classes = CLASSES
     ignore_index = IGNORE_INDEX
@@ -36,17 +36,17 @@ class StreetsDataset:
         return self._count
 
     def item_id(self, index: int) -> str:
-        """Return a picture's name, such as `streets-train-000123`; a seed other than 0 is part of it."""
+        """Return an image's name, such as `streets-train-000123`; a seed other than 0 is part of it."""
         tag = f"-s{self.seed}" if self.seed else ""
         return f"streets-{self.split}{tag}-{self._inside(index):06d}"
 
     def load(self, index: int) -> Sample:
-        """Return one rendered picture with its labels."""
+        """Return one rendered image with its labels."""
         block = self.seed * len(_SPLITS) + _SPLITS.index(self.split)
         image, labels = render_street(block * _SEEDS_PER_SPLIT + self._inside(index), size=self.size)
         return Sample(id=self.item_id(index), image=image, labels=labels)
 
     def _inside(self, index: int) -> int:
         if not 0 <= index < self._count:
-            raise IndexError(f"streets-{self.split} has {self._count} pictures; there is no number {index}")
+            raise IndexError(f"streets-{self.split} has {self._count} images; there is no number {index}")
         return index

@@ -26,7 +26,7 @@ class Light:
         return (b * shade, g * shade, r * shade), (low[0] * veil, low[1] * veil, low[2] * veil)
 
     def seen(self, colour: Colour, *, distance_m: float, facing: float = 0.8) -> Colour:
-        """Return a plain surface's colour in the picture, 0..255."""
+        """Return a plain surface's colour in the image, 0..255."""
         gain, haze = self.factors(distance_m=distance_m, facing=facing)
         b, g, r = (min(255.0, c * k + v) for c, k, v in zip(colour, gain, haze, strict=True))
         return b, g, r

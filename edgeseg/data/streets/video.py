@@ -1,4 +1,4 @@
-"""Pictures and endless video of a seeded town, with exact labels."""
+"""Images and endless video of a seeded town, with exact labels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _camera(
 
 
 def render_street(seed: int, *, size: Size = (360, 480)) -> tuple[np.ndarray, np.ndarray]:
-    """Return one picture (H, W, 3) uint8 BGR and its labels (H, W) uint8; the same seed gives the same bytes.
+    """Return one image (H, W, 3) uint8 BGR and its labels (H, W) uint8; the same seed gives the same bytes.
 
     Every seed is its own town with its own light, lens and moment; `size` is (height, width).
     """
@@ -65,7 +65,7 @@ class StreetVideo:
         self.fps = fps
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return frame `index` (from 0), a picture (H, W, 3) uint8 BGR and its labels (H, W) uint8."""
+        """Return frame `index` (from 0), an image (H, W, 3) uint8 BGR and its labels (H, W) uint8."""
         place = town(self.seed)
         t = index / self.fps
         rng = np.random.default_rng([self.seed, 21])

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.chatter import native_output
+from edgeseg.core.silence import native_output
 from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.feed import Picture
+from edgeseg.runtime.cameras.feed import Image
 
 if TYPE_CHECKING:
     import cv2
@@ -59,7 +59,7 @@ def rate_of(capture: cv2.VideoCapture) -> float:
 
 
 def resized(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Return the picture at `size` (height, width), or as it is where that is None."""
+    """Return the image at `size` (height, width), or as it is where that is None."""
     import cv2
 
     if size is None or image.shape[:2] == size:
@@ -85,8 +85,8 @@ class CaptureFeed:
         self._capture = self._connect()
         self.fps = rate_of(self._capture)
 
-    def read(self) -> Picture | None:
-        """Return the next picture, None for one that cannot be decoded."""
+    def read(self) -> Image | None:
+        """Return the next image, None for one that cannot be decoded."""
         import cv2
 
         try:
@@ -96,7 +96,7 @@ class CaptureFeed:
             good, image = self._capture.retrieve()
         except cv2.error as error:
             raise CameraError(f"{self._name}: stopped giving frames: {error.err or error}.") from None
-        return Picture(image=image, captured_s=captured_s) if good and image is not None else None
+        return Image(image=image, captured_s=captured_s) if good and image is not None else None
 
     def interrupt(self) -> None:
         """Do nothing: a read in a driver ends by itself."""

@@ -1,4 +1,4 @@
-"""A program that writes pictures into a pipe: it can be ended at any moment, whatever it is doing."""
+"""A program that writes images into a pipe: it can be ended at any moment, whatever it is doing."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ STEP_S = 0.2
 
 
 class Child:
-    """One running program and the reading end of its pictures. POSIX: its pipes are waited for with `select`.
+    """One running program and the reading end of its images. POSIX: its pipes are waited for with `select`.
 
-    `command` gets the number of the descriptor that it shall write pictures to. What it says on its other outputs is
+    `command` gets the number of the descriptor that it shall write images to. What it says on its other outputs is
     kept, the last part of it, for an error's text.
     """
 
@@ -42,7 +42,7 @@ class Child:
             raise
         finally:
             os.close(writing)
-        self._pictures = reading
+        self._images = reading
         self._words = b""
         self._talks = True
         if said_first:
@@ -57,7 +57,7 @@ class Child:
         view, done = memoryview(data), 0
         while done < size_bytes:
             self._wait(deadline_s)
-            count = os.readv(self._pictures, [view[done:]])
+            count = os.readv(self._images, [view[done:]])
             if count == 0:
                 raise EOFError
             done += count
@@ -73,7 +73,7 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: nobody can end it
             self._process.wait(timeout=END_S)
         with contextlib.suppress(OSError):
-            os.close(self._pictures)
+            os.close(self._images)
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 assert stream is not None
@@ -93,11 +93,11 @@ class Child:
                 raise TimeoutError
             assert self._process.stdout is not None
             said = self._process.stdout.fileno()
-            watched = [self._pictures, said] if self._talks else [self._pictures]
+            watched = [self._images, said] if self._talks else [self._images]
             ready = select.select(watched, [], [], left_s)[0]
             if said in ready:
                 self._hear(0)
-            if self._pictures in ready:
+            if self._images in ready:
                 return
 
     def _hear(self, wait_s: float) -> None:

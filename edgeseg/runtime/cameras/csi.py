@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError, EdgesegError, InputError, MissingDependency, UnsupportedError
-from edgeseg.runtime.cameras.feed import Picture
+from edgeseg.runtime.cameras.feed import Image
 from edgeseg.runtime.cameras.gstreamer import has_element, pipeline_camera
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
@@ -100,7 +100,7 @@ class PicameraFeed:
         try:
             self._camera = Picamera2(self._number)
             height, width = self._size
-            # picamera2's "RGB888" is BGR in memory. One queued picture would be an old one.
+            # picamera2's "RGB888" is BGR in memory. One queued image would be an old one.
             settings = self._camera.create_video_configuration(
                 main={"size": (width, height), "format": "RGB888"}, controls={"FrameRate": self.fps}, queue=False
             )
@@ -111,16 +111,16 @@ class PicameraFeed:
                 f"{self._name}: does not open: {error}. Is the ribbon cable seated? rpicam-hello --list-cameras tells."
             ) from None
 
-    def read(self) -> Picture:
-        """Return the next picture."""
+    def read(self) -> Image:
+        """Return the next image."""
         try:
             image = self._camera.capture_array("main")
         except (RuntimeError, OSError) as error:
             raise CameraError(f"{self._name}: stopped giving frames: {error}.") from None
-        return Picture(image=image[:, :, :3], captured_s=time.monotonic())
+        return Image(image=image[:, :, :3], captured_s=time.monotonic())
 
     def interrupt(self) -> None:
-        """Do nothing: a sensor gives the next picture within its frame time."""
+        """Do nothing: a sensor gives the next image within its frame time."""
 
     def close(self) -> None:
         """Stop the sensor."""

@@ -16,10 +16,10 @@ GIVE_UP_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A picture (H, W, 3) BGR uint8, when it arrived (`time.monotonic` seconds), and the labels where they are known.
+class Image:
+    """An image (H, W, 3) BGR uint8, when it arrived (`time.monotonic` seconds), and the labels where they are known.
 
-    `passed` older pictures that arrived together with it were left undecoded.
+    `passed` older images that arrived together with it were left undecoded.
     """
 
     image: np.ndarray
@@ -39,8 +39,8 @@ class Feed(Protocol):
     def open(self) -> None:
         """Connect; raises an `EdgesegError` that says what is missing."""
 
-    def read(self) -> Picture | None:
-        """Return the next picture, or None for one that is damaged; raises `CameraError` where the source is lost."""
+    def read(self) -> Image | None:
+        """Return the next image, or None for one that is damaged; raises `CameraError` where the source is lost."""
 
     def interrupt(self) -> None:
         """Make an `open` or `read` that waits come back soon, with an error."""

@@ -1,4 +1,4 @@
-"""The program that reads a stream through OpenCV's FFMPEG and writes pictures: header, then BGR bytes.
+"""The program that reads a stream through OpenCV's FFMPEG and writes images: header, then BGR bytes.
 
 It is a program of its own because a read inside FFMPEG can wait for longer than anybody wants to, and nothing but the
 end of its process ends it. The address comes in through stdin, where no list of processes shows its password; when
@@ -23,7 +23,7 @@ REFUSED = 3
 
 
 def main(arguments: list[str]) -> int:
-    """Write pictures to the descriptor given, until the stream ends; 3 where it does not open."""
+    """Write images to the descriptor given, until the stream ends; 3 where it does not open."""
     from edgeseg.runtime.cameras.capture import open_capture, rate_of
 
     asked = json.loads(sys.stdin.buffer.readline())

@@ -11,10 +11,10 @@ import numpy as np
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras import ffmpeg_child
 from edgeseg.runtime.cameras.child import Child, start
-from edgeseg.runtime.cameras.feed import OPEN_S, Picture
+from edgeseg.runtime.cameras.feed import OPEN_S, Image
 
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-# UDP loses packets on Wi-Fi, and pictures tear; `nobuffer` keeps FFMPEG from queueing frames before ours.
+# UDP loses packets on Wi-Fi, and images tear; `nobuffer` keeps FFMPEG from queueing frames before ours.
 LIVE_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
 LARGEST_SIDE = 1 << 15
 START_S = 5.0
@@ -46,8 +46,8 @@ class FfmpegFeed:
             ) from None
         self.fps = ffmpeg_child.HEADER.unpack(header)[4]
 
-    def read(self) -> Picture | None:
-        """Return the next picture, or None for one that FFMPEG gave up on."""
+    def read(self) -> Image | None:
+        """Return the next image, or None for one that FFMPEG gave up on."""
         if self._child is None:
             raise CameraError(f"{self._shown}: was closed.")
         deadline_s = time.monotonic() + self._stall_s
@@ -60,10 +60,10 @@ class FfmpegFeed:
             assert max(height, width) < LARGEST_SIDE
             pixels = self._child.read(height * width * 3, deadline_s=deadline_s)
         except TimeoutError:
-            raise CameraError(f"{self._shown}: no picture for {self._stall_s:g} s.") from None
+            raise CameraError(f"{self._shown}: no image for {self._stall_s:g} s.") from None
         except EOFError:
             raise CameraError(f"{self._shown}: stopped giving frames. Is the source still there?") from None
-        return Picture(image=np.frombuffer(pixels, np.uint8).reshape(height, width, 3), captured_s=captured_s)
+        return Image(image=np.frombuffer(pixels, np.uint8).reshape(height, width, 3), captured_s=captured_s)
 
     def interrupt(self) -> None:
         """End the program."""

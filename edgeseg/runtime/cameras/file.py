@@ -1,4 +1,4 @@
-"""Video files, folders and patterns of pictures: every frame, in order, as fast as it is asked for."""
+"""Video files, folders and patterns of images: every frame, in order, as fast as it is asked for."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.errors import CameraError, InputError
 from edgeseg.runtime.cameras.capture import DEFAULT_FPS, open_capture, rate_of, resized
 from edgeseg.runtime.cameras.source import WILD, Request, SourceStatus
-from edgeseg.runtime.process import usable_cores
+from edgeseg.runtime.loop.process_settings import usable_cores
 
 if TYPE_CHECKING:
     import cv2
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
 class FileSource:
-    """`clip.mp4`, `pictures/`, `pictures/*.png` or `file:clip.mp4`."""
+    """`clip.mp4`, `images/`, `images/*.png` or `file:clip.mp4`."""
 
     schemes = ("file",)
 
     def camera(self, request: Request) -> Camera:
-        """Return a camera on files or a folder; raises `InputError` where they are not there or hold no picture."""
+        """Return a camera on files or a folder; raises `InputError` where they are not there or hold no image."""
         text = request.rest.removeprefix("//") if request.uri.startswith("file:") else request.rest
         path, fps = Path(text), request.fps or DEFAULT_FPS
         if not path.exists() and WILD.search(text):
-            return Pictures(_matching(text), size=request.size, fps=fps)
+            return Images(_matching(text), size=request.size, fps=fps)
         if path.is_dir():
-            return Pictures(_inside(path), size=request.size, fps=fps)
+            return Images(_inside(path), size=request.size, fps=fps)
         if not path.is_file():
             raise InputError(f"{path}: no such file or folder.")
-        if path.suffix.lower() in PICTURES:
-            return Pictures((path,), size=request.size, fps=fps)
+        if path.suffix.lower() in IMAGES:
+            return Images((path,), size=request.size, fps=fps)
         return VideoFile(path, size=request.size, fps=request.fps)
 
     def status(self) -> SourceStatus:
         """Return that files can be read, and videos where OpenCV has FFMPEG."""
         import cv2
 
-        uris = ("clip.mp4", "pictures/", "'pictures/*.png'")
+        uris = ("clip.mp4", "images/", "'images/*.png'")
         if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-            return SourceStatus(uris=uris, works=True, detail="videos and pictures")
+            return SourceStatus(uris=uris, works=True, detail="videos and images")
         mend = "pip install opencv-python-headless"
-        return SourceStatus(uris=uris, works=True, detail="pictures only: this OpenCV has no FFMPEG", mend=mend)
+        return SourceStatus(uris=uris, works=True, detail="images only: this OpenCV has no FFMPEG", mend=mend)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -61,17 +61,17 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _inside(folder: Path) -> tuple[Path, ...]:
-    found = sorted((path for path in folder.iterdir() if path.suffix.lower() in PICTURES), key=natural)
+    found = sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGES), key=natural)
     if not found:
-        raise InputError(f"{folder}: holds no picture ({', '.join(PICTURES)}).")
+        raise InputError(f"{folder}: holds no image ({', '.join(IMAGES)}).")
     return tuple(found)
 
 
 def _matching(pattern: str) -> tuple[Path, ...]:
     paths = (Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - a Path cannot start from "/"
-    found = sorted((path for path in paths if path.suffix.lower() in PICTURES), key=natural)
+    found = sorted((path for path in paths if path.suffix.lower() in IMAGES), key=natural)
     if not found:
-        raise InputError(f"{pattern}: no picture has such a name ({', '.join(PICTURES)}).")
+        raise InputError(f"{pattern}: no image has such a name ({', '.join(IMAGES)}).")
     return tuple(found)
 
 
@@ -150,8 +150,8 @@ class VideoFile(EveryFrame):
             self._capture = None
 
 
-class Pictures(EveryFrame):
-    """Pictures, one after the other; each may have its own size."""
+class Images(EveryFrame):
+    """Images, one after the other; each may have its own size."""
 
     def __init__(self, paths: tuple[Path, ...], *, size: tuple[int, int] | None, fps: float) -> None:
         super().__init__()
@@ -159,11 +159,11 @@ class Pictures(EveryFrame):
         self._paths = paths
         self._size = size
 
-    def __enter__(self) -> Pictures:
+    def __enter__(self) -> Images:
         return self
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the pictures; raises `CameraError` naming one that cannot be read."""
+        """Yield the images; raises `CameraError` naming one that cannot be read."""
         return self._numbered(self._images(), self._size)
 
     def _images(self) -> Iterator[np.ndarray]:
@@ -172,7 +172,7 @@ class Pictures(EveryFrame):
         for path in self._paths:
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
-                raise CameraError(f"{path}: cannot be read as a picture.")
+                raise CameraError(f"{path}: cannot be read as an image.")
             yield image
 
     def __exit__(

@@ -11,14 +11,14 @@ import time
 from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError, InputError, MissingDependency, UnsupportedError
 from edgeseg.runtime.cameras.child import Child, start
-from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Picture
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Image
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 from edgeseg.runtime.cameras.y4m import BadVideo, Y4mReader
 
 LAUNCH = "gst-launch-1.0"
 INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
-# Whoever is late gets the newest picture: the queue drops older ones.
+# Whoever is late gets the newest image: the queue drops older ones.
 TAIL = "queue leaky=downstream max-size-buffers=1 ! videoconvert ! video/x-raw,format=I420 ! y4menc ! fdsink sync=false"
 APPSINK = re.compile(r"!\s*appsink\b[^!]*$")
 PACKAGES = {
@@ -83,7 +83,7 @@ class GstFeed:
         self._deadline_s = 0.0
 
     def open(self) -> None:
-        """Start the pipeline and wait for its first picture's size.
+        """Start the pipeline and wait for its first image's size.
 
         Raises:
             MissingDependency: no gst-launch-1.0, or an element that is not installed. CameraError: anything else.
@@ -99,19 +99,19 @@ class GstFeed:
             raise self._refused(error, self._child) from None
         self.fps = self._video.fps
 
-    def read(self) -> Picture:
-        """Return the next picture."""
+    def read(self) -> Image:
+        """Return the next image."""
         self._deadline_s = time.monotonic() + STALL_S
         try:
-            image = self._video.picture()
+            image = self._video.image()
         except TimeoutError:
-            raise CameraError(f"{self._name}: no picture for {STALL_S:g} s.") from None
+            raise CameraError(f"{self._name}: no image for {STALL_S:g} s.") from None
         except EOFError:
             words = _fault_of(self._child.words()) if self._child else ""
             raise CameraError(f"{self._name}: the pipeline ended{': ' if words else '.'}{words}") from None
         except BadVideo as error:
             raise CameraError(f"{self._name}: the pipeline gave no video: {error}.") from None
-        return Picture(image=image, captured_s=time.monotonic())
+        return Image(image=image, captured_s=time.monotonic())
 
     def interrupt(self) -> None:
         """End the pipeline."""
@@ -140,7 +140,7 @@ class GstFeed:
             mend = PACKAGES.get(element[1], OTHER_PACKAGES)
             return MissingDependency(f'{self._name}: GStreamer here has no "{element[1]}": {mend}.')
         if isinstance(error, TimeoutError):
-            return CameraError(f"{self._name}: the pipeline gave no picture within {OPEN_S:g} s. {_fault_of(words)}")
+            return CameraError(f"{self._name}: the pipeline gave no image within {OPEN_S:g} s. {_fault_of(words)}")
         return CameraError(f"{self._name}: the pipeline does not run: {_fault_of(words) or error or 'it ended'}")
 
 

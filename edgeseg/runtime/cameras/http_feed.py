@@ -1,4 +1,4 @@
-"""MJPEG over HTTP: our own reader, because a read must end in time, and every damaged picture counts."""
+"""MJPEG over HTTP: our own reader, because a read must end in time, and every damaged image counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 import numpy as np
 
 from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.feed import OPEN_S, Picture
+from edgeseg.runtime.cameras.feed import OPEN_S, Image
 from edgeseg.runtime.cameras.multipart import Parts, damage
 
 CHUNK_BYTES = 1 << 16
@@ -25,7 +25,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 class OtherContent(CameraError):
-    """The address answers, but not with a row of JPEG pictures."""
+    """The address answers, but not with a row of JPEG images."""
 
 
 class HttpFeed:
@@ -60,8 +60,8 @@ class HttpFeed:
             raise self._no_stream(_words(error)) from None
         raise self._no_stream("it redirects without end")
 
-    def read(self) -> Picture | None:
-        """Return the newest picture that has arrived, after waiting for one; None once for each damaged one."""
+    def read(self) -> Image | None:
+        """Return the newest image that has arrived, after waiting for one; None once for each damaged one."""
         if self._damaged:
             self._damaged -= 1
             return None
@@ -155,14 +155,14 @@ class HttpFeed:
             self._socket.settimeout(left_s)
             data = self._response.read1(CHUNK_BYTES)
         except TimeoutError:
-            raise CameraError(f"{self._shown}: no picture for {self._stall_s:g} s.") from None
+            raise CameraError(f"{self._shown}: no image for {self._stall_s:g} s.") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CameraError(f"{self._shown}: the connection broke: {_words(error)}.") from None
         if not data:
             raise CameraError(f"{self._shown}: stopped giving frames: the server hung up.")
         return data
 
-    def _newest(self, bodies: list[bytes], arrived_s: float) -> Picture | None:
+    def _newest(self, bodies: list[bytes], arrived_s: float) -> Image | None:
         import cv2
 
         whole = [body for body in bodies if not damage(body)]
@@ -170,7 +170,7 @@ class HttpFeed:
         while whole:
             image = cv2.imdecode(np.frombuffer(whole.pop(), np.uint8), cv2.IMREAD_COLOR)
             if image is not None:
-                return Picture(image=image, captured_s=arrived_s, passed=len(whole))
+                return Image(image=image, captured_s=arrived_s, passed=len(whole))
             self._damaged += 1
         self._damaged -= 1
         return None

@@ -1,4 +1,4 @@
-"""JPEG pictures out of a multipart/x-mixed-replace stream, as network cameras send them (RFC 2046, 5.1)."""
+"""JPEG images out of a multipart/x-mixed-replace stream, as network cameras send them (RFC 2046, 5.1)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Parts:
             bodies.append(body)
         if len(self._held) > LARGEST_BYTES:
             self._held.clear()
-            bodies.append(b"")  # counted as one damaged picture
+            bodies.append(b"")  # counted as one damaged image
         return bodies
 
     def _next(self) -> bytes | None:
@@ -53,9 +53,9 @@ class Parts:
             said = start + int(length[1])
             if said <= len(self._held):
                 return said if self._follows(said) else self._before_boundary(start, upto=said) or said
-            # A length that is too large would swallow whole pictures.
+            # A length that is too large would swallow whole images.
             return self._before_boundary(start, upto=len(self._held))
-        # Without a length the end of a picture shows at once only by its last marker.
+        # Without a length the end of an image shows at once only by its last marker.
         whole = bytes(self._held[start:]).rstrip(b"\r\n")
         if whole.endswith(END) and damage(whole) == "":
             return start + len(whole)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from edgeseg.core.protocols import CameraCounts, Frame
 from edgeseg.errors import CameraError, EdgesegError
-from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Picture, Reconnect
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Image, Reconnect
 
 _log = logging.getLogger(__name__)
 
@@ -134,26 +134,26 @@ class Newest:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _keep(self, picture: Picture | None) -> None:
+    def _keep(self, image: Image | None) -> None:
         with self._changed:
             self._captured += 1
-            if picture is None:
+            if image is None:
                 self._corrupt += 1
             else:
-                self._captured += picture.passed
-                self._skipped += picture.passed + (self._frame is not None)
+                self._captured += image.passed
+                self._skipped += image.passed + (self._frame is not None)
                 self._frame = Frame(
                     index=self._captured - 1,
-                    image=picture.image,
-                    captured_s=picture.captured_s,
-                    labels=picture.labels,
+                    image=image.image,
+                    captured_s=image.captured_s,
+                    labels=image.labels,
                     classes=self._classes,
                 )
                 self._changed.notify_all()
-        if picture is not None:
+        if image is not None:
             self._last_good_s, self._pause_s, self.trouble = time.monotonic(), self._reconnect.first_s, ""
         elif time.monotonic() > self._last_good_s + self._stall_s:
-            raise CameraError(f"{self._name}: sends only damaged pictures.")
+            raise CameraError(f"{self._name}: sends only damaged images.")
 
     def _again(self, fault: EdgesegError) -> None:
         """Connect again, or return when closing; raises `CameraError` once it is time to give up."""
@@ -194,4 +194,4 @@ def _given_up(fault: EdgesegError, *, tries: int, silent_s: float) -> CameraErro
     if tries == 0:
         return CameraError(str(fault))
     times = "once" if tries == 1 else f"{tries} times"
-    return CameraError(f"{fault} Tried to connect again {times}; no picture for {silent_s:.0f} s: giving up.")
+    return CameraError(f"{fault} Tried to connect again {times}; no image for {silent_s:.0f} s: giving up.")

@@ -13,7 +13,7 @@ import numpy as np
 from edgeseg.core.protocols import Camera
 from edgeseg.core.requirements import missing_modules
 from edgeseg.errors import CameraError, InputError, MissingDependency
-from edgeseg.runtime.cameras.feed import Picture
+from edgeseg.runtime.cameras.feed import Image
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 
@@ -54,7 +54,7 @@ class ScreenSource:
 
 
 class ScreenFeed:
-    """One opened display; pictures are taken at `fps`."""
+    """One opened display; images are taken at `fps`."""
 
     def __init__(self, number: int, *, name: str, region: Region | None, fps: float) -> None:
         self.fps: float | None = fps
@@ -71,8 +71,8 @@ class ScreenFeed:
         """Look for the monitor; raises `MissingDependency` without mss, `CameraError` where there is none."""
         self._area = self._looked_up()
 
-    def read(self) -> Picture:
-        """Return the next picture, when it is due."""
+    def read(self) -> Image:
+        """Return the next image, when it is due."""
         if self._stopped.wait(max(0.0, self._next_s - time.monotonic())):
             raise CameraError(f"{self._name}: was closed.")
         self._next_s = max(self._next_s + self._period_s, time.monotonic())
@@ -85,10 +85,10 @@ class ScreenFeed:
         except (ScreenShotError, OSError) as error:
             raise CameraError(f"{self._name}: the screen cannot be read: {error}.") from None
         pixels = np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
-        return Picture(image=np.ascontiguousarray(pixels[:, :, :3]), captured_s=time.monotonic())
+        return Image(image=np.ascontiguousarray(pixels[:, :, :3]), captured_s=time.monotonic())
 
     def interrupt(self) -> None:
-        """End the wait for the next picture."""
+        """End the wait for the next image."""
         self._stopped.set()
 
     def close(self) -> None:

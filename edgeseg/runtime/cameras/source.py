@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from edgeseg.core import registry
-from edgeseg.core.names import unknown
 from edgeseg.core.protocols import Camera
+from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
 from edgeseg.runtime.cameras.feed import Reconnect
 
@@ -97,7 +97,7 @@ def open_camera(
 ) -> Camera:
     """Return the camera of a source; it opens when it is entered (`with open_camera("0") as camera:`).
 
-    `synthetic[:seed][?live=1]`, a video file, a folder of pictures, a pattern (`pictures/*.png`), `0` or
+    `synthetic[:seed][?live=1]`, a video file, a folder of images, a pattern (`images/*.png`), `0` or
     `v4l2:/dev/video0`, `rtsp://...`, `http(s)://...`, `csi://0`, `gst:PIPELINE`, `screen:`. Frames come at `size`
     (height, width) where it is given. `fps` is asked of a camera, and taken for the rate of a file or folder instead of
     its own. `pixel_format` is a FourCC asked of a camera, such as `MJPG`. A live source that is lost is tried again

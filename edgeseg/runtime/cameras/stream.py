@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError, InputError
 from edgeseg.runtime.cameras.capture import CaptureFeed, open_capture
-from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Picture
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Image
 from edgeseg.runtime.cameras.ffmpeg_feed import LIVE_OPTIONS, OPTIONS, FfmpegFeed
 from edgeseg.runtime.cameras.http_feed import HttpFeed, OtherContent
 from edgeseg.runtime.cameras.live import LiveCamera
@@ -80,8 +80,8 @@ class HttpOrFfmpeg:
                 raise CameraError(f"{other} {error}") from None
             self.fps = self._feed.fps
 
-    def read(self) -> Picture | None:
-        """Return the next picture, or None for a damaged one."""
+    def read(self) -> Image | None:
+        """Return the next image, or None for a damaged one."""
         return self._feed.read()
 
     def interrupt(self) -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.errors import CameraError, InputError
-from edgeseg.runtime.cameras.feed import Picture
+from edgeseg.runtime.cameras.feed import Image
 from edgeseg.runtime.cameras.file import EveryFrame
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
@@ -88,12 +88,12 @@ class StreetFeed:
         self._frames = self._street.frames()
         self._start_s = time.monotonic()
 
-    def read(self) -> Picture:
+    def read(self) -> Image:
         """Return the next frame at its time."""
         frame = next(self._frames)
         if self._stopped.wait(max(0.0, self._start_s + frame.index / self._street.fps - time.monotonic())):
             raise CameraError("synthetic: was closed.")
-        return Picture(image=frame.image, labels=frame.labels, captured_s=time.monotonic())
+        return Image(image=frame.image, labels=frame.labels, captured_s=time.monotonic())
 
     def interrupt(self) -> None:
         """End the wait for the next frame."""

@@ -78,12 +78,12 @@ def _connect(device: str, request: Request) -> cv2.VideoCapture:
 
 
 def _refuse(path: Path, title: str, request: Request) -> None:
-    """Raise for a device that is not there, may not be opened, gives no pictures, or not in the wished format."""
+    """Raise for a device that is not there, may not be opened, gives no images, or not in the wished format."""
     if not path.exists():
         raise CameraError(f"No camera at {title}: {path} does not exist. {_others()}")
     found = describe(path, title=path.name)
     if found is None:
-        raise CameraError(f"{path}: gives no pictures (a camera's second node carries its metadata). {_others()}")
+        raise CameraError(f"{path}: gives no images (a camera's second node carries its metadata). {_others()}")
     if found.fault:
         step = f": {found.mend}" if found.mend else ""
         raise CameraError(f"{path}: {found.fault}{step}.".replace("DEVICE", str(path)))

@@ -42,7 +42,7 @@ class Device:
 
 
 def devices(*, sysfs: Path = Path("/sys/class/video4linux"), dev: Path = Path("/dev")) -> tuple[Device, ...]:
-    """Return the devices that give pictures, and those that cannot be asked; nodes of other kinds are left out."""
+    """Return the devices that give images, and those that cannot be asked; nodes of other kinds are left out."""
     names = {path.name for path in dev.glob("video*") if path.name[5:].isdecimal()}
     found = []
     for name in sorted(names, key=lambda name: int(name[5:])):
@@ -57,7 +57,7 @@ def devices(*, sysfs: Path = Path("/sys/class/video4linux"), dev: Path = Path("/
 
 
 def describe(path: Path, *, title: str) -> Device | None:
-    """Return what a device says of itself, None where it gives no pictures."""
+    """Return what a device says of itself, None where it gives no images."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:

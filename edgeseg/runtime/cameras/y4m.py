@@ -20,7 +20,7 @@ class BadVideo(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planes:
-    """How the planes of 4:2:0 lie in a frame: the picture's size, and the rows and their length as they are stored."""
+    """How the planes of 4:2:0 lie in a frame: the image's size, and the rows and their length as they are stored."""
 
     height: int
     width: int
@@ -34,7 +34,7 @@ class Planes:
 
 
 class Y4mReader:
-    """Reads pictures through `read(size)`, which returns exactly that many bytes.
+    """Reads images through `read(size)`, which returns exactly that many bytes.
 
     A new line of sizes may come in mid-stream. GStreamer up to 1.22 stores rows padded to four bytes, against the
     format's description; which of the two it is shows by where the next frame begins.
@@ -51,11 +51,11 @@ class Y4mReader:
         """Read the first line; raises `BadVideo`."""
         self._start(self._take(len(FRAME)))
 
-    def picture(self) -> np.ndarray:
-        """Return the next picture (H, W, 3) BGR uint8; raises `BadVideo`."""
+    def image(self) -> np.ndarray:
+        """Return the next image (H, W, 3) BGR uint8; raises `BadVideo`."""
         while (mark := self._take(len(FRAME))) != FRAME:
             if mark != MAGIC[: len(FRAME)]:  # y4menc tells a new size to nobody
-                raise BadVideo("its pictures changed their size")
+                raise BadVideo("its images changed their size")
             self._start(mark)
         if self._planes is None:
             self._planes = self._found()
@@ -72,7 +72,7 @@ class Y4mReader:
             raise BadVideo(f"expected a YUV4MPEG2 header, got {bytes(line[:20])!r}")
         width, height, rate, per = (int(number) for number in sides.groups())
         if not 0 < width < LARGEST_SIDE or not 0 < height < LARGEST_SIDE:
-            raise BadVideo(f"a picture of {height}x{width}")
+            raise BadVideo(f"an image of {height}x{width}")
         self.fps = rate / per if rate and per else None
         self._choices = layouts(height, width)
         self._planes = self._choices[0] if len(self._choices) == 1 else None
@@ -100,7 +100,7 @@ def layouts(height: int, width: int) -> tuple[Planes, ...]:
 
 
 def to_bgr(data: bytearray, planes: Planes) -> np.ndarray:
-    """Return the picture (H, W, 3) BGR uint8 of one frame's bytes (BT.601, limited range)."""
+    """Return the image (H, W, 3) BGR uint8 of one frame's bytes (BT.601, limited range)."""
     import cv2
 
     flat = np.frombuffer(data, np.uint8)

@@ -14,7 +14,7 @@ from edgeseg.runtime.engines.library import library_status, require
 
 
 class CoreMLSession:
-    """A compiled package; takes the picture tensor and hands Core ML the image that it wants."""
+    """A compiled package; takes the image tensor and hands Core ML the image that it wants."""
 
     def __init__(self, model: Any, *, input_name: str, output_name: str, bgr: bool) -> None:
         self._model = model
@@ -23,7 +23,7 @@ class CoreMLSession:
         self._bgr = bgr
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the output for a picture (1, 3, H, W) uint8 in the package's colour order."""
+        """Return the output for an image (1, 3, H, W) uint8 in the package's colour order."""
         from PIL import Image  # coremltools takes images as Pillow's
 
         pixels = tensor[0].transpose(1, 2, 0)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from edgeseg.core.artifact import Artifact
-from edgeseg.core.chatter import native_output
 from edgeseg.core.protocols import EngineSession, EngineStatus
+from edgeseg.core.silence import native_output
 from edgeseg.errors import ArtifactError, UnsupportedError
 from edgeseg.runtime.engines.library import library_status, require
 

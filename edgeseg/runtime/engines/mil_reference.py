@@ -24,7 +24,7 @@ class MilSession:
         self._program: Program | None = read_program(open_package(artifact.entry))
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the output for a picture (1, 3, H, W) uint8 in the package's colour order."""
+        """Return the output for an image (1, 3, H, W) uint8 in the package's colour order."""
         assert self._program is not None, "the session was closed"
         return self._program.evaluate(tensor)
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeseg.core.artifact import Artifact
 from edgeseg.core.openvino_core import openvino_core
-from edgeseg.core.privacy import forbid_telemetry
 from edgeseg.core.protocols import EngineSession, EngineStatus
+from edgeseg.core.vendor_telemetry import forbid_telemetry
 from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.library import library_status, require
 

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from edgeseg.core.artifact import Artifact
-from edgeseg.core.chatter import native_output
 from edgeseg.core.protocols import EngineSession
+from edgeseg.core.silence import native_output
 from edgeseg.errors import ArtifactError
 
 _log = logging.getLogger(__name__)

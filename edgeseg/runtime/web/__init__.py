@@ -1,4 +1,4 @@
-"""The loop in a browser: `WebSink` serves one page with the live picture, the labels over it, and the figures."""
+"""The loop in a browser: `WebSink` serves one page with the live image, the labels over it, and the figures."""
 
 from __future__ import annotations
 

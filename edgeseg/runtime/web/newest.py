@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgeseg.runtime.sinks import View, areas_of
+from edgeseg.runtime.sinks.base import View, areas_of
 from edgeseg.runtime.web.paletted import paletted_png
 
 WIDEST = 960
-"""Larger pictures are sent smaller: a phone shows no more, and the small computer has other work."""
+"""Larger images are sent smaller: a phone shows no more, and the small computer has other work."""
 JPEG_QUALITY = 80
 GAP_S = 1 / 15
 """The least time between two frames that are encoded."""
@@ -22,7 +22,7 @@ GAP_S = 1 / 15
 
 class NewestFrame:
     """Holds the newest view. A message is: length (4 bytes, big-endian) and bytes, three times, of JSON figures, a
-    JPEG of the picture, and a paletted PNG of the labels.
+    JPEG of the image, and a paletted PNG of the labels.
     """
 
     def __init__(self, *, classes: tuple[str, ...], palette: tuple[tuple[int, int, int], ...]) -> None:
@@ -70,7 +70,7 @@ class NewestFrame:
             view, number = self._view, self._number
         assert view is not None, "nothing was put"
         figures = json.dumps(self._figures(view), ensure_ascii=False).encode()
-        parts = (figures, _jpeg(view.picture), paletted_png(_smaller(view.labels, exact=True), palette=self._palette))
+        parts = (figures, _jpeg(view.frame), paletted_png(_smaller(view.labels, exact=True), palette=self._palette))
         self._message = b"".join(struct.pack(">I", len(part)) + part for part in parts)
         self._encoded, self._encoded_s = number, time.monotonic()
 
@@ -89,7 +89,7 @@ class NewestFrame:
             "skipped": hud.skipped,
             "corrupt": hud.corrupt,
             "miou": hud.miou,
-            "size": [view.picture.shape[1], view.picture.shape[0]],
+            "size": [view.frame.shape[1], view.frame.shape[0]],
             "areas": areas_of(view.labels, len(self._classes)),
         }
 

@@ -1,5 +1,5 @@
 "use strict";
-// The newest frame comes as one message: figures, a JPEG of the picture, a paletted PNG of the labels. Picture and
+// The newest frame comes as one message: figures, a JPEG of the image, a paletted PNG of the labels. Image and
 // labels are put together here, so hiding a class or changing the opacity asks nothing of the device.
 const $ = (id) => document.getElementById(id);
 const canvas = $("canvas"), pen = canvas.getContext("2d");
@@ -8,7 +8,7 @@ const TRNS = 8 + 25 + 780, ALPHA = TRNS + 8, CLASSES_MOST = 256;
 const RETRY_MS = 1000;
 const hidden = new Set();
 let about = { classes: [], palette: [], title: "" };
-let seen = 0, picture = null, labelBytes = null, labels = null, paused = false, rows = [];
+let seen = 0, image = null, labelBytes = null, labels = null, paused = false, rows = [];
 
 const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;
@@ -32,13 +32,13 @@ async function colored(bytes) {
 }
 
 function draw() {
-  if (!picture) return;
-  if (canvas.width !== picture.width || canvas.height !== picture.height) {
-    canvas.width = picture.width;
-    canvas.height = picture.height;
+  if (!image) return;
+  if (canvas.width !== image.width || canvas.height !== image.height) {
+    canvas.width = image.width;
+    canvas.height = image.height;
   }
   pen.globalAlpha = 1;
-  pen.drawImage(picture, 0, 0);
+  pen.drawImage(image, 0, 0);
   pen.globalAlpha = $("opacity").value / 100;
   pen.imageSmoothingEnabled = false;
   if (labels) pen.drawImage(labels, 0, 0, canvas.width, canvas.height);
@@ -62,12 +62,12 @@ function parts(buffer) {
 async function show(buffer) {
   const [text, jpeg, png] = parts(buffer);
   const figures = JSON.parse(new TextDecoder().decode(text));
-  const [nextPicture, nextLabels] = await Promise.all([
+  const [nextImage, nextLabels] = await Promise.all([
     createImageBitmap(new Blob([jpeg], { type: "image/jpeg" })), colored(png),
   ]);
-  picture?.close();
+  image?.close();
   labels?.close();
-  [picture, labels, labelBytes] = [nextPicture, nextLabels, png.slice()];
+  [image, labels, labelBytes] = [nextImage, nextLabels, png.slice()];
   draw();
   tell(figures);
 }

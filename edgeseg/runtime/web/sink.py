@@ -9,7 +9,7 @@ from types import TracebackType
 
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
-from edgeseg.runtime.sinks import View
+from edgeseg.runtime.sinks.base import View
 from edgeseg.runtime.web.address import WebAddress
 from edgeseg.runtime.web.newest import NewestFrame
 from edgeseg.runtime.web.server import WebServer

@@ -1,0 +1,1 @@
+"""Per layer: quantization error, sensitivity, time."""

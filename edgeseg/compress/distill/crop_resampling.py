@@ -1,0 +1,51 @@
+"""A map that covers a whole image, read where the cells of another grid lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeseg.data import Crop
+
+
+def warp(maps: Tensor, *, crops: Sequence[Crop], cells: tuple[int, int]) -> Tensor:
+    """Return maps (N, C, h, w) of whole images, bilinear, at the `cells` (rows, columns) of each crop.
+
+    The result is (N, C, rows, columns); in padding it repeats the border. A crop turns nothing, so two small matrix
+    products do, as in `edgeseg.train.objective.at_pixels`.
+    """
+    places = [crop.fractions(cells) for crop in crops]
+    rows = np.stack([bilinear(y, cells=maps.shape[2]) for y, _ in places])
+    columns = np.stack([bilinear(x, cells=maps.shape[3]) for _, x in places])
+    return resampled(maps, rows=rows, columns=columns)
+
+
+def inside(crops: Sequence[Crop], *, cells: tuple[int, int]) -> Tensor:
+    """Return which centres of the `cells` of each crop lie on its image, (N, rows, columns) bool."""
+    places = [crop.fractions(cells) for crop in crops]
+    return torch.from_numpy(np.stack([_inside(y)[:, None] & _inside(x) for y, x in places]))
+
+
+def resampled(maps: Tensor, *, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+    """Return maps (N, C, h, w) through weights of rows (N, H, h) and of columns (N, W, w): (N, C, H, W)."""
+    left, right = (torch.from_numpy(item).to(maps)[:, None] for item in (rows, columns))
+    return left @ (maps @ right.mT)
+
+
+def bilinear(fractions: np.ndarray, *, cells: int) -> np.ndarray:
+    """Return the weights (n, cells) float32 of cells at n places, shares of the length, clamped at its ends."""
+    position = np.clip(fractions * cells - 0.5, 0, cells - 1)
+    low = np.floor(position).astype(int)
+    high = np.minimum(low + 1, cells - 1)
+    weights = np.zeros((len(position), cells), np.float32)
+    every = np.arange(len(position))
+    np.add.at(weights, (every, low), 1 - (position - low))
+    np.add.at(weights, (every, high), position - low)
+    return weights
+
+
+def _inside(fractions: np.ndarray) -> np.ndarray:
+    return (fractions >= 0) & (fractions <= 1)

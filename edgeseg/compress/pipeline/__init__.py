@@ -1,0 +1,1 @@
+"""Compression recipes: reading, checking and running their stages."""

@@ -1,0 +1,37 @@
+"""Batch norm statistics of a net whose channels were cut, taken again from images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from edgeseg.compress.prune.importance import Batch
+from edgeseg.errors import InputError
+
+
+def recalibrate(net: nn.Module, batches: Sequence[Batch]) -> None:
+    """Set, in place, every batch norm's running mean and variance to those over `batches`, all weighted alike.
+
+    What a removed channel gave on average is thereby taken over by the norms that follow (Li et al., EagleEye, ECCV
+    2020, section 3.3). Weights stay as they are; the net is left in evaluation mode.
+
+    Raises:
+        InputError: a batch of one image, of which a pooled map has no variance.
+    """
+    if any(len(images) < 2 for images, _ in batches):
+        raise InputError("Batch norm statistics need batches of two images or more. Give larger batches.")
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    net.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over all batches
+        norm.train()
+    with torch.no_grad():
+        for images, _ in batches:
+            net(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    net.eval()

@@ -1,0 +1,152 @@
+"""How much a net would miss each channel: one score a channel of each group, higher is more important."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from edgeseg.compress.prune.channel_groups import ChannelGroup, Member
+from edgeseg.core.suggestions import unknown
+from edgeseg.errors import InputError
+
+Importance = Literal["magnitude", "taylor", "bn-scale"]
+IMPORTANCES: tuple[Importance, ...] = ("magnitude", "taylor", "bn-scale")
+Batch = tuple[Tensor, Tensor]
+"""Normalised images (N, 3, H, W) float32 and labels (N, H, W)."""
+Objective = Callable[[Sequence[Tensor], Tensor], Tensor]
+"""The training loss of (logits,) against labels, a scalar; `edgeseg.train.objective.Objective` is one."""
+
+
+def score_channels(
+    net: nn.Module,
+    groups: Sequence[ChannelGroup],
+    *,
+    importance: Importance,
+    batches: Sequence[Batch] = (),
+    objective: Objective | None = None,
+) -> dict[str, Tensor]:
+    """Return the scores (channels,) float64 of each group by name; only "taylor" needs batches and the objective.
+
+    Raises:
+        UnknownName: no such importance.
+        InputError: "taylor" without batches or objective.
+    """
+    if importance == "magnitude":
+        return _magnitudes(net, groups)
+    if importance == "bn-scale":
+        return _norm_scales(net, groups)
+    if importance != "taylor":
+        raise unknown("importance", importance, IMPORTANCES)
+    if not batches or objective is None:
+        raise InputError("Taylor importance needs training batches and the recipe's loss. Give both, or magnitude.")
+    return _taylor(net, groups, batches=batches, objective=objective)
+
+
+def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
+    """L2 norm over everything that goes with a channel, each layer's part relative to the layer's own mean.
+
+    Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, with the groups of Fang et al., CVPR 2023 (equation
+    4). Weights that make a channel count as they are after batch norm is folded in: a filter before a batch norm has no
+    scale of its own.
+    """
+    gains = _gains(net)
+    found = {}
+    for group in groups:
+        total = torch.zeros(group.channels, dtype=torch.float64)
+        for member in group.members:
+            layer = net.get_submodule(member.layer)
+            if isinstance(layer, nn.BatchNorm2d):
+                continue
+            own = _energy(layer, side=member.side, gain=gains.get(member.layer))
+            total += _to_group(own / own.mean().clamp_min(1e-30), member, channels=group.channels)
+        found[group.name] = total.sqrt()
+    return found
+
+
+def _energy(layer: nn.Module, *, side: str, gain: Tensor | None) -> Tensor:
+    """Return the squared norm of each output's weights, or of each input's for side "in"."""
+    assert isinstance(layer, (nn.Conv2d, nn.Linear))
+    weight = layer.weight.detach().double()
+    if gain is not None:
+        weight = weight * gain.double().view(-1, *[1] * (weight.dim() - 1))
+    return weight.square().transpose(0, 1).flatten(1).sum(1) if side == "in" else weight.square().flatten(1).sum(1)
+
+
+def _gains(net: nn.Module) -> dict[str, Tensor]:
+    """Return the factor that batch norm puts on each output of the convolution before it, by the layer's name."""
+    found = {}
+    for prefix, block in net.named_modules():
+        children = list(block.named_children()) if isinstance(block, nn.Sequential) else []
+        for (name, first), (_, second) in itertools.pairwise(children):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                assert second.running_var is not None
+                gain = second.weight.detach() / (second.running_var + second.eps).sqrt()
+                found[f"{prefix}.{name}" if prefix else name] = gain
+    return found
+
+
+def _norm_scales(net: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
+    """Mean of |gamma| over a channel's batch norms, each relative to the norm's own mean.
+
+    Liu et al., Learning Efficient Convolutional Networks through Network Slimming, ICCV 2017; without its sparsity
+    term in training the scales part channels less clearly. Groups without a batch norm (squeeze and excite) take the
+    magnitude, relative to its mean.
+    """
+    instead = _magnitudes(net, groups)
+    found = {}
+    for group in groups:
+        norms = [item for item in group.members if isinstance(net.get_submodule(item.layer), nn.BatchNorm2d)]
+        total = torch.zeros(group.channels, dtype=torch.float64)
+        for member in norms:
+            scale = net.get_submodule(member.layer).weight.detach().double().abs()  # type: ignore[union-attr, operator]
+            total += _to_group(scale / scale.mean().clamp_min(1e-30), member, channels=group.channels)
+        fallback = instead[group.name]
+        found[group.name] = total / len(norms) if norms else fallback / fallback.mean().clamp_min(1e-30)
+    return found
+
+
+def _taylor(
+    net: nn.Module, groups: Sequence[ChannelGroup], *, batches: Sequence[Batch], objective: Objective
+) -> dict[str, Tensor]:
+    """Mean over images of the squared first-order change of the loss when the channel is gone.
+
+    Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019, equation 8, with the gate where the
+    channel is read: taking a channel away is the same as setting to zero the weights that read it, so the change is
+    the sum of weight times gradient over those weights of all its readers. Running statistics of batch norm are used,
+    as in the net that is left.
+    """
+    found = {group.name: torch.zeros(group.channels, dtype=torch.float64) for group in groups}
+    net.eval()
+    images = [(x[index : index + 1], y[index : index + 1]) for x, y in batches for index in range(len(x))]
+    for x, y in images:
+        net.zero_grad(set_to_none=True)
+        with torch.enable_grad():
+            objective((net(x),), y).backward()
+        for group in groups:
+            found[group.name] += _change(net, group).square() / len(images)
+    net.zero_grad(set_to_none=True)
+    return found
+
+
+def _change(net: nn.Module, group: ChannelGroup) -> Tensor:
+    """Return the loss's first-order change without each channel, (channels,), from the gradients at hand."""
+    total = torch.zeros(group.channels, dtype=torch.float64)
+    for member in group.members:
+        if member.side != "in":
+            continue
+        weight = net.get_submodule(member.layer).weight
+        assert isinstance(weight, nn.Parameter)
+        if weight.grad is not None:
+            product = (weight.detach() * weight.grad).double().transpose(0, 1).flatten(1).sum(1)
+            total += _to_group(product, member, channels=group.channels)
+    return total
+
+
+def _to_group(values: Tensor, member: Member, *, channels: int) -> Tensor:
+    """Return a layer's values (its channels,) summed into the group's (channels,)."""
+    total = torch.zeros(channels, dtype=values.dtype)
+    return total.index_add(0, torch.tensor(member.channels), values[list(member.indices)].cpu())

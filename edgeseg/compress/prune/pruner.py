@@ -1,0 +1,343 @@
+"""Structured pruning: a checkpoint in, a narrower dense net of the same architecture out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from edgeseg.compress.prune.batch_norm_recalibration import recalibrate
+from edgeseg.compress.prune.budget import Budget, PriceOf, price_of
+from edgeseg.compress.prune.channel_groups import ChannelGroup, Dependencies
+from edgeseg.compress.prune.channel_selection import SCOPES, Rules, Scope, Selection, select_global, select_uniform
+from edgeseg.compress.prune.importance import Batch, Importance, Objective, score_channels
+from edgeseg.core.latency import LatencyTable, LayerShape
+from edgeseg.core.lineage import LineageStep
+from edgeseg.core.spec import ModelSpec
+from edgeseg.core.suggestions import unknown
+from edgeseg.errors import InputError
+from edgeseg.graph.layer_shapes import layer_shapes
+from edgeseg.models import Checkpoint, Cost, build, channels_of, cost, save_checkpoint
+from edgeseg.train.batch_norm_statistics import settle_norms
+
+Measure = Callable[[Checkpoint], float]
+"""Milliseconds of a whole net, measured on an engine from its real artifact."""
+
+# How often a budget in ms is tried again with what the measurement taught, and how near below it is near enough.
+MEASURED_TRIES = 4
+NEAR_ENOUGH = 0.04
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCut:
+    """What a group of channels lost; `layers` are those that became narrower with it."""
+
+    name: str
+    before: int
+    after: int
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a net was pruned."""
+
+    budget: Budget
+    importance: Importance
+    scope: Scope
+    round_to: int
+    floor: float
+    steer: float
+    passes: int
+    keep: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """A narrower net in evaluation mode, its spec (with `channels`), and what it cost and costs.
+
+    The spec's weights hash is empty until the net is saved. Times are those of `measure`, where it was given.
+    """
+
+    net: nn.Module
+    spec: ModelSpec
+    parent: Checkpoint
+    before: Cost
+    after: Cost
+    groups: tuple[GroupCut, ...]
+    settings: Settings
+    before_ms: float | None = None
+    after_ms: float | None = None
+
+
+def prune(
+    checkpoint: Checkpoint,
+    *,
+    budget: Budget,
+    importance: Importance = "magnitude",
+    scope: Scope = "global",
+    round_to: int = 8,
+    batches: Sequence[Batch] = (),
+    objective: Objective | None = None,
+    table: LatencyTable | None = None,
+    measure: Measure | None = None,
+    keep: tuple[str, ...] = (),
+    floor: float = 0.25,
+    steer: float | None = None,
+    passes: int = 1,
+) -> Pruned:
+    """Return the checkpoint's net with whole channels removed until the budget holds; the checkpoint is not changed.
+
+    What goes is the least important by `importance`: over all groups of channels ("global") or the same share of each
+    ("uniform"), in blocks that leave multiples of `round_to`. Each group keeps `floor` of the architecture's own width,
+    classifiers keep their outputs, and groups that touch a layer named in `keep` (or below it) stay whole. "taylor"
+    needs `batches` and `objective`; with batches, batch norm's statistics are taken again after each cut. With a
+    `table`, what a block saves is counted in that engine's milliseconds instead of the budget's unit; a budget in ms
+    needs one, and `measure` corrects it by the whole net's time. `steer` says how much savings count against
+    importance, 0 to 1 (default: 1 for Taylor, whose scores are losses; else 0.5). With several `passes` the budget is
+    reached in that many cuts, and importance is taken anew before each.
+
+    Raises:
+        InputError: a budget that cannot be met, or arguments that do not go together.
+        UnknownName: an importance, scope or layer in `keep` that there is not.
+        MissingDependency: torch-pruning is not installed.
+    """
+    if steer is None:
+        steer = 1.0 if importance == "taylor" else 0.5
+    settings = Settings(
+        budget=budget,
+        importance=importance,
+        scope=scope,
+        round_to=round_to,
+        floor=floor,
+        steer=steer,
+        passes=passes,
+        keep=keep,
+    )
+    _check(settings, checkpoint)
+    price = price_of(budget.unit, table)
+    cut = _Cut(
+        checkpoint=checkpoint,
+        start=_start(checkpoint, batches),
+        settings=settings,
+        batches=batches,
+        objective=objective,
+        price=price,
+        steer_by=price if table is None else price_of("ms", table),
+        shapes=layer_shapes(checkpoint.net, size=checkpoint.spec.size),
+    )
+    if budget.unit == "ms":
+        return _to_time(cut, measure=measure)
+    pruned = cut.to(budget.amount * cut.whole())[0]
+    return pruned if measure is None else _timed(pruned, measure, before_ms=measure(checkpoint))
+
+
+def save(pruned: Pruned, folder: Path, *, command: str = "") -> ModelSpec:
+    """Write the pruned net as a checkpoint folder, with what was done to it, and return its complete spec.
+
+    Raises:
+        InputError: a folder there that edgeseg did not make.
+    """
+    from edgeseg.models.lineage import read_lineage, write_lineage
+
+    spec = save_checkpoint(folder, net=pruned.net, spec=pruned.spec)
+    write_lineage(folder, (*read_lineage(pruned.parent.folder), lineage_step(pruned, spec=spec, command=command)))
+    return spec
+
+
+def lineage_step(pruned: Pruned, *, spec: ModelSpec, command: str = "") -> LineageStep:
+    """Return the account of a pruning for the lineage of the checkpoint that it was saved as, with spec `spec`."""
+    how = pruned.settings
+    metrics = {
+        "macs_before": float(pruned.before.macs),
+        "macs": float(pruned.after.macs),
+        "parameters_before": float(pruned.before.parameters),
+        "parameters": float(pruned.after.parameters),
+    }
+    if pruned.before_ms is not None and pruned.after_ms is not None:
+        metrics |= {"ms_before": pruned.before_ms, "ms": pruned.after_ms}
+    return LineageStep(
+        stage="prune",
+        checkpoint=spec.name,
+        weights_sha256=spec.weights_sha256,
+        parent=pruned.parent.spec.name,
+        parent_sha256=pruned.parent.spec.weights_sha256,
+        settings={
+            f"budget.{how.budget.unit}": how.budget.amount,
+            "importance": how.importance,
+            "scope": how.scope,
+            "round_to": how.round_to,
+            "floor": how.floor,
+            "steer": how.steer,
+            "passes": how.passes,
+            "keep": ", ".join(how.keep),
+        },
+        metrics=metrics,
+        command=command,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """Everything that a cut to some limit needs."""
+
+    checkpoint: Checkpoint
+    start: nn.Module
+    settings: Settings
+    batches: Sequence[Batch]
+    objective: Objective | None
+    price: PriceOf
+    steer_by: PriceOf
+    shapes: dict[str, LayerShape]
+
+    def whole(self) -> float:
+        """Return the price of the net as it came."""
+        return sum(map(self.price, self.shapes.values()))
+
+    def to(self, limit: float) -> tuple[Pruned, float]:
+        """Return the net cut to price <= limit, in so many passes as the settings say, and its price."""
+        whole, net, shapes = self.whole(), copy.deepcopy(self.start), self.shapes
+        groups: tuple[ChannelGroup, ...] = ()
+        passes = self.settings.passes
+        for index in range(1, passes + 1):
+            dependencies = Dependencies(net, size=self.checkpoint.spec.size, keep=self.settings.keep)
+            groups = groups or dependencies.groups
+            step = limit if index == passes else whole * (limit / whole) ** (index / passes)
+            shapes = self._pass(net, dependencies, shapes=shapes, limit=step)
+        pruned = _pruned(self.checkpoint, net, settings=self.settings, groups=_cuts(groups, shapes))
+        return pruned, sum(map(self.price, shapes.values()))
+
+    def _pass(
+        self, net: nn.Module, dependencies: Dependencies, *, shapes: dict[str, LayerShape], limit: float
+    ) -> dict[str, LayerShape]:
+        """Cut the net once, in place, and return its layers' shapes."""
+        settings = self.settings
+        start = Selection(
+            groups=dependencies.groups,
+            scores=score_channels(
+                net, dependencies.groups, importance=settings.importance, batches=self.batches, objective=self.objective
+            ),
+            shapes=shapes,
+            rules=Rules(
+                round_to=settings.round_to,
+                least=_least(self.checkpoint.spec, dependencies.groups, settings),
+                steer=settings.steer,
+                relative=settings.importance != "taylor",
+            ),
+        )
+        if settings.scope == "uniform":
+            chosen = select_uniform(start, price=self.price, limit=limit)
+        else:
+            chosen = select_global(start, price=self.price, steer_by=self.steer_by, limit=limit)
+        dependencies.cut(chosen.channels())
+        if self.batches:
+            recalibrate(net, self.batches)
+        return chosen.shapes
+
+
+def _start(checkpoint: Checkpoint, batches: Sequence[Batch]) -> nn.Module:
+    """Return a copy of the net that can have gradients, and whose norms can take statistics again."""
+    net = copy.deepcopy(checkpoint.net).eval()
+    for parameter in net.parameters():
+        parameter.requires_grad_(True)
+    if batches:
+        settle_norms(net, [images for images, _ in batches])
+    return net
+
+
+def _check(settings: Settings, checkpoint: Checkpoint) -> None:
+    if settings.scope not in SCOPES:
+        raise unknown("scope", settings.scope, SCOPES)
+    if min(settings.round_to, settings.passes) < 1 or not 0 <= settings.floor <= 1 or not 0 <= settings.steer <= 1:
+        raise InputError(
+            f"round_to is {settings.round_to}, passes {settings.passes}, floor {settings.floor}, steer "
+            f"{settings.steer}: round_to and passes are 1 or more, floor and steer from 0 to 1."
+        )
+    names = [name for name, _ in checkpoint.net.named_modules() if name]
+    for name in settings.keep:
+        if name not in names:
+            raise unknown("layer to keep", name, names)
+
+
+def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) -> dict[str, int]:
+    """Return how many channels each group keeps at least: a share of the architecture's own, rounded up to multiples.
+
+    Counting from the architecture's own width keeps rounds of pruning from wearing a group away.
+    """
+    plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    step = settings.round_to
+    found = {}
+    for group in groups:
+        layer = plain.get_submodule(group.name)
+        own = layer.out_channels if isinstance(layer, nn.Conv2d) else group.channels
+        found[group.name] = min(group.channels, max(step, -(-int(own * settings.floor) // step) * step))
+    return found
+
+
+def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings, groups: tuple[GroupCut, ...]) -> Pruned:
+    spec = checkpoint.spec
+    plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    narrower = dataclasses.replace(
+        spec,
+        name=spec.name if spec.name.endswith("-pruned") else f"{spec.name}-pruned",
+        channels=channels_of(net, plain=plain),
+        weights_sha256="",
+    )
+    return Pruned(
+        net=net.eval(),
+        spec=narrower,
+        parent=checkpoint,
+        before=cost(checkpoint.net, size=spec.size),
+        after=cost(net, size=spec.size),
+        groups=groups,
+        settings=settings,
+    )
+
+
+def _cuts(groups: Sequence[ChannelGroup], after: dict[str, LayerShape]) -> tuple[GroupCut, ...]:
+    return tuple(
+        GroupCut(
+            name=group.name,
+            before=group.channels,
+            after=after[group.name].outputs,
+            layers=tuple(dict.fromkeys(member.layer for member in group.members)),
+        )
+        for group in groups
+    )
+
+
+def _timed(pruned: Pruned, measure: Measure, *, before_ms: float) -> Pruned:
+    made = Checkpoint(spec=pruned.spec, net=pruned.net, folder=pruned.parent.folder)
+    return dataclasses.replace(pruned, before_ms=before_ms, after_ms=measure(made))
+
+
+def _to_time(cut: _Cut, *, measure: Measure | None) -> Pruned:
+    """Return the net that meets a budget in milliseconds: by the table, then corrected by whole measurements."""
+    wanted, layers_ms = cut.settings.budget.amount, cut.whole()
+    if measure is None:
+        return cut.to(wanted)[0]
+    before_ms = measure(cut.checkpoint)
+    # What the layers' sum does not hold (resizes, additions, the engine's own share) stays as it is.
+    rest = before_ms - layers_ms
+    best: Pruned | None = None
+    reached = before_ms
+    for _ in range(MEASURED_TRIES):
+        found, spent = cut.to(min(layers_ms, wanted - rest))
+        pruned = _timed(found, measure, before_ms=before_ms)
+        assert pruned.after_ms is not None
+        reached = pruned.after_ms
+        if reached <= wanted and (best is None or pruned.after.macs > best.after.macs):
+            best = pruned
+        if wanted * (1 - NEAR_ENOUGH) <= reached <= wanted:
+            break
+        rest = reached - spent
+    if best is None:
+        raise InputError(
+            f"{wanted:.3g} ms: the pruned net still took {reached:.3g} ms after {MEASURED_TRIES} tries. Give a larger "
+            "budget, or measure on a quieter machine."
+        )
+    return best

@@ -1,0 +1,1 @@
+"""Quantization-aware training, equalization, mixed precision."""

@@ -1,0 +1,268 @@
+"""A net that computes in float as its int8 artifact will: PT2E's graph with fake quantization at every point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+from torch.fx.graph import CodeGen
+
+from edgeseg.compress.quantize.fake_quant import AverageRange, FakeActivation, FakeWeight, LearnedRange
+from edgeseg.compress.quantize.recipe import QatRecipe
+from edgeseg.core.quantization import Range
+from edgeseg.core.silence import hushed
+from edgeseg.graph.batch_norm_folding import fold_batch_norms, simplify
+from edgeseg.graph.quantization_points import Point, aten, plan, useful_span
+from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
+
+with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
+    from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
+    from edgeseg.export.quantizing import (
+        PlannedQuantizer,
+        activation_spec,
+        bias_of,
+        check_layers,
+        check_ranges,
+        points_of,
+        weight_spec,
+    )
+
+# Their outputs lie on the grid of their inputs: rounding again would change nothing.
+ON_GRID = (
+    aten.max_pool2d.default,
+    aten.cat.default,
+    aten.upsample_nearest2d.vec,
+    aten.relu.default,
+    aten.relu_.default,
+)
+INNER = "net"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """A convolution or linear layer: keys of its weight, bias and fake quantization, names of the points around it."""
+
+    weight: str
+    bias: str
+    fake: str
+    source: str
+    target: str
+
+
+class QuantNet(nn.Module):
+    """Returns logits from normalised images through the fake-quantized graph of a folded net.
+
+    Before each pass it fits the scales to what the engines' kernels can hold, by the rule that conversion has.
+    """
+
+    def __init__(self, graph: GraphModule, *, points: dict[str, str], wires: tuple[Wire, ...]) -> None:
+        super().__init__()
+        self.graph = graph
+        self._points, self._wires = points, wires
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The net's encoder, for the optimizer's own rate on it; empty where it has none."""
+        found: nn.Module = getattr(getattr(self.graph, INNER), "encoder", nn.Module())
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, C, h, w) from normalised images x (N, 3, H, W), of the size it was made for."""
+        self._fit()
+        (logits,) = self.graph(x)
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def freeze(self, frozen: bool) -> None:
+        """Keep the ranges as they are, or let them follow the training."""
+        for name in self._points:
+            self.point(name).frozen = frozen
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return (low, high) of every point that is quantized, by its name."""
+        self._fit()
+        return {name: self.point(name).range() for name in self._points}
+
+    def fit(self) -> None:
+        """Set every scale and zero point from the ranges; a forward pass does this itself."""
+        self._fit()
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the folded weights and biases by their keys in the plain net."""
+        inner: nn.Module = getattr(self.graph, INNER)
+        return {key: value.detach() for key, value in inner.state_dict().items()}
+
+    def weight_scales(self) -> dict[str, Tensor]:
+        """Return the scales (output channels,) of every int8 weight, by the weight's key in the plain net."""
+        self._fit()
+        return {
+            wire.weight.removeprefix(f"{INNER}."): self._fake(wire).scales(self._stored(wire.weight))
+            for wire in self._wires
+        }
+
+    def point(self, name: str) -> FakeActivation:
+        """Return the fake quantization of a point."""
+        found = self.graph.get_submodule(self._points[name])
+        assert isinstance(found, FakeActivation)
+        return found
+
+    @torch.no_grad()
+    def _fit(self) -> None:
+        """Set every scale and zero point from the ranges, and the least scales of the weights."""
+        points = {name: self.point(name) for name in self._points}
+        # One read of all numbers: on an accelerator each read waits for the device.
+        ends = torch.stack([end for point in points.values() for end in point.ends()]).view(-1, 2).tolist()
+        ranges = dict(zip(points, ends, strict=True))
+        scales = {name: affine(low, high)[0] for name, (low, high) in ranges.items()}
+        fitting = fitting_scales(scales, self._loads())
+        for name, point in points.items():
+            point.scale, point.zero_point = affine(*ranges[name], least_scale=fitting[name])
+        for wire in self._wires:
+            weight, bias = self._stored(wire.weight), self._stored(wire.bias) if wire.bias else None
+            source, target = fitting[wire.source], fitting[wire.target]
+            least = least_weight_scales(weight.shape[0], bias, source=source, target=target)
+            self._fake(wire).least_scales = least.to(weight)
+
+    def _loads(self) -> list[Load]:
+        largest = [self._stored(wire.weight).abs().max() for wire in self._wires]
+        heaviest = [self._stored(wire.bias).abs().max() for wire in self._wires if wire.bias]
+        weights, biases = torch.stack(largest).tolist(), iter(torch.stack([*heaviest, largest[0]]).tolist())
+        return [
+            Load(source=wire.source, target=wire.target, weight=weight, bias=next(biases) if wire.bias else None)
+            for wire, weight in zip(self._wires, weights, strict=True)
+        ]
+
+    def _fake(self, wire: Wire) -> FakeWeight:
+        found = self.graph.get_submodule(wire.fake)
+        assert isinstance(found, FakeWeight)
+        return found
+
+    def _stored(self, key: str) -> Tensor:
+        found = attrgetter(key)(self.graph)
+        assert isinstance(found, Tensor)
+        return found
+
+
+class _Trainable(nn.Module):
+    """The deployment graph from normalised images on: the permutation names the input's point as it does there."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x.permute(0, 1, 2, 3))
+        return logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FakeSpecs:
+    """Specs of a graph to train; see `Specs`."""
+
+    recipe: QatRecipe
+    ranges: dict[str, Range]
+    still: frozenset[str]
+
+    def activation(self, point: Point) -> QuantizationSpec:
+        """Return the spec of a range that starts at the given one, and stays there if it is to be still."""
+        start, recipe = self.ranges[point.name], self.recipe
+        if point.name in self.still:
+            span = start.low, start.high
+            return activation_spec(AverageRange.with_args(low=start.low, high=start.high, rate=0.0, span=span))
+        least, greatest = useful_span(point)
+        low, high = max(start.low, least), min(start.high, greatest)
+        if recipe.mode == "learned":
+            return activation_spec(LearnedRange.with_args(low=low, high=high, rate=recipe.range_rate))
+        return activation_spec(AverageRange.with_args(low=low, high=high, rate=recipe.ema_rate, span=(least, greatest)))
+
+    def weight(self, node: Node) -> QuantizationSpec:
+        """Return the spec of a weight whose scales follow it."""
+        return weight_spec(FakeWeight.with_args())
+
+
+def quant_net(
+    net: nn.Module,
+    *,
+    size: tuple[int, int],
+    ranges: tuple[Range, ...],
+    recipe: QatRecipe,
+    still: frozenset[str] = frozenset(),
+) -> QuantNet:
+    """Return the fake-quantized net of a plain one, batch norms folded, that starts with `ranges`.
+
+    The ranges of the points named in `still` are not trained.
+    It takes any batch of images of `size` (height, width) and answers alike in training and evaluation mode.
+
+    Raises:
+        CheckpointError: ranges of another net.
+        UnknownName: a float layer that the net does not have.
+    """
+    graph = float_graph(net, size=size)
+    check_ranges(plan(graph), ranges)
+    check_layers(plan(graph), recipe.float_layers)
+    found = plan(graph, float_layers=recipe.float_layers)
+    specs = _FakeSpecs(recipe=recipe, ranges={item.name: item for item in ranges}, still=still)
+    quantizer = PlannedQuantizer(lambda _graph, _plan: specs, float_layers=recipe.float_layers)
+    points = {node.name: point.name for point in found.points for node in point.nodes}
+    around = {node.name: names for node, names in points_of(found).items()}
+    return _tidied(prepare_qat_pt2e(graph, quantizer), points=points, around=around)
+
+
+def float_graph(net: nn.Module, *, size: tuple[int, int]) -> GraphModule:
+    """Return the float graph from normalised images (N, 3, H, W) to logits, batch norms folded, for any N."""
+    trainable = _Trainable(simplify(fold_batch_norms(net))).eval()
+    example = torch.zeros((2, 3, *size))
+    dynamic = ({0: torch.export.Dim.DYNAMIC},)
+    with torch.no_grad():
+        program = torch.export.export(trainable, (example,), dynamic_shapes=dynamic)
+    graph = program.module(check_guards=False)
+    assert isinstance(graph, GraphModule)
+    return graph
+
+
+def _tidied(graph: GraphModule, *, points: dict[str, str], around: dict[str, tuple[str, str]]) -> QuantNet:
+    """Return the net of a prepared graph: each fake quantization stored once, under a key of its own.
+
+    PT2E stores a shared one under several keys; a moving average over the state would then count it several times.
+    """
+    ranges, fakes = nn.ModuleList(), nn.ModuleList()
+    keys: dict[str, str] = {}
+    wires = []
+    for node in list(graph.graph.nodes):
+        found = graph.get_submodule(node.target) if node.op == "call_module" else None
+        if isinstance(found, FakeActivation):
+            name = points[node.args[0].name]
+            if name in keys and node.args[0].target in ON_GRID:
+                node.replace_all_uses_with(node.args[0])
+                graph.graph.erase_node(node)
+                continue
+            if name not in keys:
+                keys[name] = f"ranges.{len(ranges)}"
+                ranges.append(found)
+            node.target = keys[name]
+        elif isinstance(found, FakeWeight):
+            (user,) = node.users
+            node.target = f"fakes.{len(fakes)}"
+            fakes.append(found)
+            wires.append(_wire(user, fake=node, around=around[user.name]))
+    graph.ranges, graph.fakes = ranges, fakes
+    # Without the exported module's ways to nest arguments and to refuse train() and eval(): it computes alike in both.
+    graph.graph.set_codegen(CodeGen())
+    return QuantNet(GraphModule(graph, graph.graph), points=keys, wires=tuple(wires))
+
+
+def _wire(user: Node, *, fake: Node, around: tuple[str, str]) -> Wire:
+    weight, bias = fake.args[0], bias_of(user)
+    assert isinstance(weight, Node)
+    return Wire(
+        weight=str(weight.target),
+        bias="" if bias is None else str(bias.target),
+        fake=str(fake.target),
+        source=around[0],
+        target=around[1],
+    )

@@ -1,0 +1,125 @@
+"""Quantization-aware training as a way of training: `train(recipe, out=..., method=Qat(settings))`.
+
+The folded net is trained with fake quantization at the points that conversion has
+(`edgeseg.graph.quantization_points`), from a checkpoint's weights and ranges. What it keeps is an ordinary checkpoint
+with the trained ranges beside it, so every converter makes int8 of it without calibration images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from edgeseg.compress.quantize.recipe import QatRecipe
+from edgeseg.compress.quantize.unfold import unfolded
+from edgeseg.core.quantization import RANGES_FILE, Range, Ranges, read_ranges
+from edgeseg.core.records import encode
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import InputError
+from edgeseg.models import Checkpoint, build_spec, resolve_model, save_checkpoint
+from edgeseg.train.method import Method
+from edgeseg.train.recipe import Recipe
+from edgeseg.train.start import start_net
+
+if TYPE_CHECKING:
+    from edgeseg.compress.quantize.fake_quant_net import QuantNet
+
+OBSERVERS = {"learned": "qat-lsq", "ema": "qat-ema"}
+
+
+class Qat(Method):
+    """Trains the fake-quantized net; the recipe's `init` is the float checkpoint that it starts from."""
+
+    def __init__(self, recipe: QatRecipe) -> None:
+        self.recipe = recipe
+        self._start: Ranges | None = None
+
+    def fingerprint(self) -> str:
+        """Return the settings."""
+        return json.dumps({"qat": encode(self.recipe)}, sort_keys=True)
+
+    def start(self, recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str]]:
+        """Return the fake-quantized net of the recipe's `init`, without auxiliary heads.
+
+        Raises:
+            InputError: no `init`, a precision other than fp32, several processes, or images that cannot be used.
+            CheckpointError: weights or ranges that do not fit.
+            UnknownName: a float layer that the net does not have.
+        """
+        from edgeseg.compress.quantize.fake_quant_net import quant_net
+        from edgeseg.graph.quantization_points import IMAGE
+
+        _check(recipe)
+        bare = dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, aux=0.0))
+        net, start = start_net(bare, spec)
+        self._start = self._starting_ranges(recipe, net=net, spec=spec, sha256=start["sha256"])
+        still = frozenset() if spec.preprocess.byte_ends is None else frozenset({IMAGE})
+        return quant_net(net, size=spec.size, ranges=self._start.ranges, recipe=self.recipe, still=still), start
+
+    def before_step(self, net: nn.Module, *, step: int, steps: int) -> None:
+        """Freeze the ranges for the last part of the run."""
+        quant_net_in(net).freeze(step >= self.recipe.freeze_after * steps)
+
+    def keep(self, folder: Path, *, net: nn.Module, spec: ModelSpec, training: Mapping[str, object]) -> None:
+        """Write the plain checkpoint that int8 conversion takes back to this net, with its ranges."""
+        assert self._start is not None, "start comes first"
+        quant = quant_net_in(net)
+        trained = quant.ranges()
+        ranges = dataclasses.replace(
+            self._start,
+            observer=OBSERVERS[self.recipe.mode],
+            mode="qat",
+            float_layers=self.recipe.float_layers,
+            ranges=tuple(_trained(item, trained) for item in self._start.ranges),
+        )
+        plain = build_spec(spec)
+        save_checkpoint(
+            folder,
+            net=unfolded(plain, quant.weights()),
+            spec=spec,
+            training={**training, "qat": encode(self.recipe)},
+            ranges=ranges,
+        )
+
+    def _starting_ranges(self, recipe: Recipe, *, net: nn.Module, spec: ModelSpec, sha256: str) -> Ranges:
+        """Return the ranges that the start carries, else those observed on calibration images."""
+        from edgeseg.export import calibrate
+
+        folder = resolve_model(recipe.model.init)
+        folder = folder if folder.is_dir() else folder.parent
+        if not self.recipe.calibration and (folder / RANGES_FILE).is_file():
+            carried = read_ranges(folder / RANGES_FILE)
+            if carried.weights_sha256 == sha256:
+                return carried
+        checkpoint = Checkpoint(spec=spec, net=net.eval(), folder=folder)
+        return calibrate(checkpoint, self.recipe.calibration or recipe.data.train).ranges
+
+
+def quant_net_in(net: nn.Module) -> QuantNet:
+    """Return the fake-quantized net that `net` is or holds."""
+    from edgeseg.compress.quantize.fake_quant_net import QuantNet
+
+    return next(module for module in net.modules() if isinstance(module, QuantNet))
+
+
+def _check(recipe: Recipe) -> None:
+    if not recipe.model.init:
+        raise InputError("Quantization-aware training starts from a trained checkpoint. Set init in the recipe.")
+    if recipe.run.precision != "fp32":
+        raise InputError(
+            f'run.precision = "{recipe.run.precision}": scales are trained in float32. Set run.precision = "fp32".'
+        )
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise InputError("Quantization-aware training runs in one process. Start it without torchrun.")
+
+
+def _trained(start: Range, trained: Mapping[str, tuple[float, float]]) -> Range:
+    """Return a point's trained range; a point of a float layer has none and keeps where it started."""
+    low, high = trained.get(start.name, (start.low, start.high))
+    return Range(name=start.name, low=low, high=high)

@@ -1,0 +1,182 @@
+"""What int8 costs, layer by layer.
+
+All of it is measured on the fake-quantized graph, which computes what the int8 artifacts do; nothing is converted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeseg.compress.quantize.fake_quant_net import QuantNet, float_graph, quant_net
+from edgeseg.compress.quantize.partial_quantization import Partly, sites
+from edgeseg.compress.quantize.recipe import QatRecipe
+from edgeseg.core.confusion import ConfusionMatrix
+from edgeseg.core.quantization import Ranges
+from edgeseg.core.spec import ModelSpec
+from edgeseg.errors import CheckpointError, InputError
+from edgeseg.graph.quantization_points import Plan, plan
+from edgeseg.models import Checkpoint
+from edgeseg.pixels import decode, prepare
+from edgeseg.train.evaluate import normalise
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerEffect:
+    """What is lost when one layer alone computes in int8.
+
+    `name` is a path and an op, `path:op`. `agreement` is the share of cells with the float net's label; `miou_lost` the
+    fraction of mIoU lost, None without labels.
+    """
+
+    name: str
+    agreement: float
+    miou_lost: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSqnr:
+    """Signal to quantization noise in dB at a point, 10 log10(sum x^2 / sum (x - q)^2); infinite without noise.
+
+    `sqnr_db` compares the int8 net with the float net, with all noise from before; `own_db` is what rounding the float
+    net's values to this point's grid adds.
+    """
+
+    name: str
+    sqnr_db: float
+    own_db: float
+
+
+def layer_sensitivity(
+    checkpoint: Checkpoint,
+    ranges: Ranges,
+    images: Sequence[np.ndarray],
+    *,
+    labels: Sequence[np.ndarray] | None = None,
+    on_progress: Progress | None = None,
+) -> tuple[LayerEffect, ...]:
+    """Return what each int8 layer alone costs, in graph order.
+
+    `images` are (H, W, 3) BGR uint8, `labels` their (H, W) uint8 label maps; agreement is counted at the net's own
+    output resolution, mIoU at the labels'.
+
+    Raises:
+        InputError: no images, or labels that are not as many.
+        CheckpointError: ranges of another checkpoint.
+    """
+    probe = Probe(checkpoint, ranges, images, labels=labels)
+    effects = []
+    for index, name in enumerate(probe.layers):
+        effects.append(probe.effect(name, plan(probe.graph, only=frozenset({name}))))
+        if on_progress is not None:
+            on_progress(index + 1, len(probe.layers))
+    return tuple(effects)
+
+
+def layer_sqnr(checkpoint: Checkpoint, ranges: Ranges, images: Sequence[np.ndarray]) -> tuple[LayerSqnr, ...]:
+    """Return the signal to noise ratio at each point of the int8 net, in graph order; see `first_parting`.
+
+    Layers that the ranges leave in float are float here too. Raises as `layer_sensitivity` does.
+    """
+    probe = Probe(checkpoint, ranges, images)
+    found = plan(probe.graph, float_layers=ranges.float_layers)
+    names = {node.name: point.name for point in found.points for node in point.nodes[:1]}
+    sums = {name: np.zeros(3) for name in names}
+    for x in probe.inputs:
+        exact, rounded = Partly(probe.net.graph, frozenset()), Partly(probe.net.graph, sites(found))
+        (wanted, own), (given, _) = exact.heard(x, names), rounded.heard(x, names)
+        for name in names:
+            noise = ((wanted[name] - given[name]).square().sum(), (wanted[name] - own[name]).square().sum())
+            sums[name] += np.array([float(wanted[name].square().sum()), *map(float, noise)])
+    return tuple(
+        LayerSqnr(name=names[node], sqnr_db=_db(signal, noise), own_db=_db(signal, own))
+        for node, (signal, noise, own) in sums.items()
+    )
+
+
+def first_parting(layers: Sequence[LayerSqnr], *, below_db: float = 20.0) -> LayerSqnr | None:
+    """Return the first point at which int8 and float part: its ratio is below `below_db`; None if there is none."""
+    return next((layer for layer in layers if layer.sqnr_db < below_db), None)
+
+
+class Probe:
+    """A checkpoint's graph, of which any part computes in int8, and images to look at."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        ranges: Ranges,
+        images: Sequence[np.ndarray],
+        *,
+        labels: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        _check(checkpoint, ranges, images, labels)
+        self.spec, self.labels = checkpoint.spec, labels
+        self.graph = float_graph(checkpoint.net, size=self.spec.size)
+        recipe = QatRecipe(mode="ema")
+        self.net: QuantNet = quant_net(checkpoint.net, size=self.spec.size, ranges=ranges.ranges, recipe=recipe).eval()
+        self.net.fit()
+        self.layers = plan(self.graph).in_int8
+        self.inputs = [_input(image, spec=self.spec) for image in images]
+        self._exact = [self._logits(x, frozenset()) for x in self.inputs]
+        self._float_miou = self._miou(self._exact)
+
+    def effect(self, name: str, found: Plan) -> LayerEffect:
+        """Return what is lost when what the plan names computes in int8, and everything else in float."""
+        rounded = sites(found)
+        given = [self._logits(x, rounded) for x in self.inputs]
+        same = [float((a.argmax(1) == b.argmax(1)).float().mean()) for a, b in zip(given, self._exact, strict=True)]
+        miou = self._miou(given)
+        lost = None if miou is None or self._float_miou is None else self._float_miou - miou
+        return LayerEffect(name=name, agreement=float(np.mean(same)), miou_lost=lost)
+
+    def lost(self, float_layers: tuple[str, ...]) -> float:
+        """Return what int8 loses with these layers in float: mIoU where there are labels, else 1 - agreement."""
+        found = self.effect("", plan(self.graph, float_layers=float_layers))
+        return 1.0 - found.agreement if found.miou_lost is None else found.miou_lost
+
+    def _logits(self, x: Tensor, rounded: frozenset[str]) -> Tensor:
+        logits: Tensor = Partly(self.net.graph, rounded).answer(x)
+        return logits
+
+    def _miou(self, logits: Sequence[Tensor]) -> float | None:
+        if self.labels is None:
+            return None
+        confusion = ConfusionMatrix(len(self.spec.classes), ignore_index=self.spec.ignore_index)
+        for item, wanted in zip(logits, self.labels, strict=True):
+            tensor, rule = self.spec.outputs[0], self.spec.preprocess
+            size = (wanted.shape[0], wanted.shape[1])
+            given = decode(item.numpy(), tensor=tensor, preprocess=rule, input_size=self.spec.size, size=size)
+            confusion.update(given, wanted)
+        return confusion.miou()
+
+
+def _db(signal: float, noise: float) -> float:
+    if noise <= 0.0:
+        return math.inf
+    return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
+
+
+def _input(image: np.ndarray, *, spec: ModelSpec) -> Tensor:
+    return normalise(torch.from_numpy(prepare(image, preprocess=spec.preprocess, tensor=spec.inputs[0])), spec=spec)
+
+
+def _check(
+    checkpoint: Checkpoint, ranges: Ranges, images: Sequence[np.ndarray], labels: Sequence[np.ndarray] | None
+) -> None:
+    if not images:
+        raise InputError("No images to measure on. Give at least one.")
+    if labels is not None and len(labels) != len(images):
+        raise InputError(f"{len(images)} images and {len(labels)} label maps. Give one label map an image.")
+    if ranges.weights_sha256 != checkpoint.spec.weights_sha256:
+        raise CheckpointError(
+            f"The ranges were observed on weights {ranges.weights_sha256[:12]}..., this checkpoint's are "
+            f"{checkpoint.spec.weights_sha256[:12]}... Run edgeseg calibrate again."
+        )

@@ -1,0 +1,92 @@
+"""The manifest of a fresh artifact: a draft to open it with, then the sealed one with its proof."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg import __version__
+from edgeseg.core.artifact import MANIFEST, SCHEMA, Golden, Lineage, Manifest, Parity, list_files
+from edgeseg.core.exported import Conversion
+from edgeseg.core.files import write_json
+from edgeseg.core.quantization import CalibrationSet
+from edgeseg.core.spec import ModelSpec
+from edgeseg.core.temperature import Temperature
+from edgeseg.deploy.plan import PlannedArtifact
+
+if TYPE_CHECKING:
+    from edgeseg.models import Checkpoint
+
+_NO_GOLDEN = Golden(image="", input_sha256="", expected="", reference="", engine="", min_agreement=1.0)
+_NO_PARITY = Parity(engine="", images=0, sqnr_db=None, label_agreement=0.0, max_abs_error=None)
+
+
+def draft(
+    item: PlannedArtifact,
+    conversion: Conversion,
+    *,
+    spec: ModelSpec,
+    lineage: Lineage,
+    calibration: CalibrationSet | None,
+    temperature: Temperature | None = None,
+) -> Manifest:
+    """Return the manifest as far as it is known before the proof: enough for an engine to open the artifact."""
+    return Manifest(
+        schema=SCHEMA,
+        name=f"{spec.name}-{item.format}-{item.precision}",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        edgeseg_version=__version__,
+        format=item.format,
+        engine=item.engine,
+        entry=conversion.entry,
+        files=(),
+        spec=spec,
+        inputs=(conversion.input,),
+        outputs=(conversion.output,),
+        scheme=conversion.scheme,
+        target=item.target,
+        lineage=lineage,
+        calibration=calibration,
+        golden=_NO_GOLDEN,
+        parity=_NO_PARITY,
+        report=conversion.report,
+        licence=spec.licence,
+        notice=spec.notice,
+        temperature=temperature,
+    )
+
+
+def seal(manifest: Manifest, *, golden: Golden, parity: Parity, folder: Path) -> Manifest:
+    """Write the finished manifest, with every file's hash, into `folder` and return it."""
+    whole = dataclasses.replace(manifest, golden=golden, parity=parity, files=list_files(folder)).sealed()
+    write_json(whole, folder / MANIFEST)
+    return whole
+
+
+def lineage_of(checkpoint: Checkpoint) -> Lineage:
+    """Return where a checkpoint's weights come from, as far as its lineage.json and training.json say."""
+    from edgeseg.models.checkpoint import read_training
+    from edgeseg.models.lineage import read_lineage
+
+    steps = read_lineage(checkpoint.folder)
+    training = read_training(checkpoint.folder)
+    command, seed = training.get("command"), training.get("seed")
+    return Lineage(
+        checkpoint=checkpoint.spec.name,
+        weights_sha256=checkpoint.spec.weights_sha256,
+        training_command=command if isinstance(command, str) else "",
+        training_data=_trained_on(training.get("data")),
+        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        parents=tuple(step.parent_sha256 for step in steps if step.parent_sha256),
+        steps=steps,
+    )
+
+
+def _trained_on(data: object) -> str:
+    """Return "camvid train, 367 images" from what training.json says of its data; empty where it says nothing."""
+    train = data.get("train") if isinstance(data, dict) else None
+    if not isinstance(train, dict):
+        return ""
+    return f"{train.get('name')} {train.get('split')}, {train.get('images')} images"

@@ -1,0 +1,129 @@
+"""From what a user asks for (`raspberry-pi-5`, `tflite`, `./board.toml`, `auto`) to the artifacts that will be made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeseg.core import registry
+from edgeseg.core.protocols import Converter
+from edgeseg.core.quantization import PRECISIONS, Precision
+from edgeseg.core.suggestions import unknown
+from edgeseg.core.target import Target
+from edgeseg.errors import InputError, MissingDependency, UnsupportedError
+from edgeseg.targets import broken_targets, find_target, load_targets
+
+Wanted = Literal["auto", "fp32", "fp16", "int8"]
+DEFAULT_OUT = Path("artifacts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedArtifact:
+    """One artifact to be made: for which target, in which format and precision, for which engine, where, and why so."""
+
+    target: str
+    format: str
+    engine: str
+    precision: Precision
+    path: Path
+    reason: str
+
+
+def plan_artifacts(
+    targets: tuple[str, ...], *, precision: Wanted, has_ranges: bool, model: str, out: Path | None
+) -> tuple[PlannedArtifact, ...]:
+    """Return what is to be made; a target named twice is made once.
+
+    `has_ranges` says whether int8 is possible, which decides "auto" for a bare format. One artifact goes to `out`
+    itself, several into folders below it.
+
+    Raises:
+        UnknownName, InputError, RecipeError: a target that does not exist or does not follow the schema.
+        UnsupportedError: a precision that the target or its format does not have.
+    """
+    if not targets:
+        raise InputError("No target given. Name a format or a device, for example --target tflite.")
+    if precision not in ("auto", *PRECISIONS):
+        raise unknown("precision", precision, ("auto", *PRECISIONS))
+    chosen = [_choose(text, precision=precision, has_ranges=has_ranges) for text in dict.fromkeys(targets)]
+    stems = [f"{model}-{item.format}-{item.precision}" for item in chosen]
+    shared = {stem for stem, count in Counter(stems).items() if count > 1}
+    planned = []
+    for item, stem in zip(chosen, stems, strict=True):
+        # Two devices may want the same file for engines of their own; each gets its folder.
+        name = f"{stem}-{Path(item.target).stem}" if stem in shared else stem
+        path = (out or DEFAULT_OUT) / name if out is None or len(chosen) > 1 else out
+        planned.append(
+            PlannedArtifact(
+                target=item.target,
+                format=item.format,
+                engine=item.engine,
+                precision=item.precision,
+                path=path,
+                reason=item.reason,
+            )
+        )
+    return tuple(planned)
+
+
+def converter_for(format_name: str) -> Converter:
+    """Return the converter that produces a format.
+
+    Raises:
+        UnknownName: no converter of that name.
+        MissingDependency: a plug-in that cannot be imported or is no converter.
+    """
+    found = registry.load("converters", format_name)
+    if not isinstance(found, Converter):
+        raise MissingDependency(f'The plug-in "{format_name}" is registered as a converter but is none.')
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    target: str
+    format: str
+    engine: str
+    precision: Precision
+    reason: str
+
+
+def _choose(text: str, *, precision: Wanted, has_ranges: bool) -> _Choice:
+    formats = registry.names("converters")
+    if text in formats:
+        converter = converter_for(text)
+        auto: Precision = "int8" if has_ranges and "int8" in converter.precisions else "fp32"
+        picked = auto if precision == "auto" else precision
+        reason = f"ranges {'are' if has_ranges else 'are not'} at hand" if precision == "auto" else "as asked for"
+        choice = _Choice(target=text, format=text, engine=converter.engine, precision=picked, reason=reason)
+    else:
+        choice = _backend(_target(text, formats), text=text, precision=precision)
+    able = converter_for(choice.format).precisions
+    if choice.precision not in able:
+        raise UnsupportedError(f"{choice.format} has no {choice.precision} here; it has {', '.join(able)}.")
+    return choice
+
+
+def _target(text: str, formats: tuple[str, ...]) -> Target:
+    devices = {target.name for target in load_targets()} | {broken.name for broken in broken_targets()}
+    if not text.endswith(".toml") and text not in devices:
+        raise unknown("target", text, (*formats, *devices))
+    return find_target(text)
+
+
+def _backend(target: Target, *, text: str, precision: Wanted) -> _Choice:
+    """Return the target's first backend, or its first one with the wanted precision."""
+    for backend in target.backends:
+        if precision == "auto" or precision in backend.schemes:
+            picked = backend.schemes[0] if precision == "auto" else precision
+            return _Choice(
+                target=target.name if not text.endswith(".toml") else text,
+                format=backend.format,
+                engine=backend.engine,
+                precision=picked,
+                reason=backend.reason,
+            )
+    able = sorted({scheme for backend in target.backends for scheme in backend.schemes})
+    raise UnsupportedError(f"{target.name} has no backend for {precision}; its backends have {', '.join(able)}.")

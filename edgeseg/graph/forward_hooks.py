@@ -1,0 +1,99 @@
+"""What modules inside a net give, heard from outside."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from edgeseg.core.suggestions import suggestion
+from edgeseg.errors import InputError, UnknownName
+
+
+@contextlib.contextmanager
+def tapped(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Yield a mapping that holds, after a forward pass, the output (N, C, h, w) of each named module.
+
+    The hooks live as long as the block, so a copy of the net never carries one.
+
+    Raises:
+        UnknownName: the net has no such module, with the nearest one.
+        InputError: a module whose output is not one map.
+    """
+    modules = dict(net.named_modules())
+    found: dict[str, Tensor] = {}
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            if name not in modules or not name:
+                raise _no_module(name, modules)
+            stack.callback(modules[name].register_forward_hook(_hear(name, found)).remove)
+        yield found
+
+
+def channels(net: nn.Module, names: Sequence[str], *, size: tuple[int, int]) -> list[int]:
+    """Return how many channels each named module gives for an input of `size`; raises as `tapped` does."""
+    was = net.training
+    net.eval()
+    with torch.no_grad(), tapped(net, names) as found:
+        net(torch.zeros(1, 3, *size))
+    net.train(was)
+    silent = [name for name in names if name not in found]
+    if silent:
+        raise InputError(f'Module "{silent[0]}" is never called in a forward pass. Name another one.')
+    return [found[name].shape[1] for name in names]
+
+
+class Adapted(nn.Module):
+    """A student with a 1x1 convolution on some of its modules' outputs, to as many channels as the teacher's have.
+
+    Called, it gives the student's own outputs; in training mode `take` then gives the adapted ones. The convolutions
+    are part of the net, so they are trained, averaged and saved with the run, but not kept in a checkpoint.
+    """
+
+    def __init__(
+        self, student: nn.Module, *, names: Sequence[str], inputs: Sequence[int], outputs: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.names = tuple(names)
+        self.adapters = nn.ModuleList(nn.Conv2d(i, o, 1, bias=False) for i, o in zip(inputs, outputs, strict=True))
+        self._heard: list[Tensor] = []
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The student's encoder, for the optimizer's own rate on it; empty where it has none."""
+        found: nn.Module = getattr(self.student, "encoder", nn.Module())
+        return found
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return what the student returns."""
+        if not self.training:
+            result: Tensor = self.student(x)
+            return result
+        with tapped(self.student, self.names) as found:
+            outputs: Tensor | tuple[Tensor, ...] = self.student(x)
+        self._heard = [adapter(found[name]) for adapter, name in zip(self.adapters, self.names, strict=True)]
+        return outputs
+
+    def take(self) -> list[Tensor]:
+        """Return the adapted outputs of the last forward pass, and forget them: a kept graph could not be copied."""
+        heard, self._heard = self._heard, []
+        return heard
+
+
+def _no_module(name: str, modules: Iterable[str]) -> UnknownName:
+    """Return the error; a net has hundreds of modules, so only the outermost are listed."""
+    known = [key for key in modules if key]
+    outer = ", ".join(key for key in known if "." not in key)
+    return UnknownName(f'Unknown module "{name}".{suggestion(name, known)} The net holds {outer}, and modules inside.')
+
+
+def _hear(name: str, found: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
+    def hook(module: nn.Module, given: tuple[Tensor, ...], output: object) -> None:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            raise InputError(f'Module "{name}" ({type(module).__name__}) does not give one map (N, C, h, w).')
+        found[name] = output
+
+    return hook

@@ -1,0 +1,104 @@
+"""Fast-SCNN: Poudel, Liwicki, Cipolla, "Fast-SCNN: Fast Semantic Segmentation Network", BMVC 2019, table 1."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from edgeseg.models.architecture import Architecture
+from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, DepthwiseSeparable, Resize, initialise
+from edgeseg.models.blocks.pyramid_pooling import PyramidPooling
+
+EXPANSION = 6
+# Table 1, the global feature extractor: output channels, repeats, stride of the first repeat.
+BOTTLENECKS = ((64, 3, 2), (96, 3, 2), (128, 3, 1))
+
+
+class Bottleneck(nn.Module):
+    """Inverted residual (table 2): expand by t, 3x3 depthwise, linear projection; added to x where shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * EXPANSION
+        self.residual = stride == 1 and inputs == outputs
+        self.block = nn.Sequential(
+            ConvNormAct(inputs, hidden, kernel=1),
+            ConvNormAct(hidden, hidden, stride=stride, groups=hidden),
+            ConvNormAct(hidden, outputs, kernel=1, activation=None),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, outputs, h / stride, w / stride) from x (N, inputs, h, w)."""
+        return x + self.block(x) if self.residual else self.block(x)
+
+
+class FeatureFusion(nn.Module):
+    """Adds the stride-32 features, resized by 4, to the stride-8 ones (table 3)."""
+
+    def __init__(self, high: int, low: int, outputs: int) -> None:
+        super().__init__()
+        self.resize = Resize(4, 4)
+        self.low = nn.Sequential(
+            ConvNormAct(low, low, dilation=4, groups=low),
+            ConvNormAct(low, outputs, kernel=1, activation=None),
+        )
+        self.high = ConvNormAct(high, outputs, kernel=1, activation=None)
+        self.activation = nn.ReLU()
+
+    def forward(self, high: Tensor, low: Tensor) -> Tensor:
+        """Return (N, outputs, H/8, W/8) from high (N, high, H/8, W/8) and low (N, low, H/32, W/32)."""
+        return self.activation(self.high(high) + self.low(self.resize(low)))
+
+
+class FastSCNN(nn.Module):
+    """Two branches that share a stem; logits at stride 8 for an image of the size it was built for."""
+
+    def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False) -> None:
+        super().__init__()
+        self.downsample = nn.Sequential(
+            ConvNormAct(3, 32, stride=2),
+            DepthwiseSeparable(32, 48, stride=2),
+            DepthwiseSeparable(48, 64, stride=2),
+        )
+        self.features = _bottlenecks(64)
+        self.pyramid = PyramidPooling(128, 128, grid=(size[0] // 32, size[1] // 32))
+        self.fusion = FeatureFusion(64, 128, 128)
+        self.classifier = nn.Sequential(
+            DepthwiseSeparable(128, 128),
+            DepthwiseSeparable(128, 128),
+            nn.Dropout(0.1),
+            nn.Conv2d(128, classes, 1),
+        )
+        # Section 3.3: auxiliary losses after learning to downsample and after the global features.
+        self.aux = nn.ModuleList([AuxHead(64, classes), AuxHead(128, classes)] if aux else [])
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return logits (N, classes, H/8, W/8) from normalised images x (N, 3, H, W).
+
+        In training mode with auxiliary heads: (logits, aux at stride 8, aux at stride 32).
+        """
+        high = self.downsample(x)
+        low = self.pyramid(self.features(high))
+        logits: Tensor = self.classifier(self.fusion(high, low))
+        if self.training and len(self.aux):
+            return logits, self.aux[0](high), self.aux[1](low)
+        return logits
+
+
+def _bottlenecks(inputs: int) -> nn.Sequential:
+    blocks: list[nn.Module] = []
+    for outputs, repeats, first_stride in BOTTLENECKS:
+        for repeat in range(repeats):
+            blocks.append(Bottleneck(inputs, outputs, stride=first_stride if repeat == 0 else 1))
+            inputs = outputs
+    return nn.Sequential(*blocks)
+
+
+ARCHITECTURE = Architecture(
+    name="fast_scnn",
+    build=FastSCNN,
+    output_stride=8,
+    size_multiple=32,
+    paper="Poudel, Liwicki, Cipolla: Fast-SCNN: Fast Semantic Segmentation Network, BMVC 2019",
+    description="two branches that share a stem; the smallest and fastest here",
+)

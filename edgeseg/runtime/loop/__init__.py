@@ -1,0 +1,1 @@
+"""The camera loop: stages, queues, timing."""

@@ -1,0 +1,53 @@
+"""Inferences that overlap, where the engine can work at several; outputs come in the order in which they were begun."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from edgeseg.errors import EdgesegError
+from edgeseg.runtime.session.session import Session
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay(Generic[T]):
+    item: T
+    finish: Callable[[], np.ndarray]
+
+
+class InferenceLine(Generic[T]):
+    """As many inferences at once as a session's `requests`, or one at a time with `overlap` off. One thread's only."""
+
+    def __init__(self, *, overlap: bool) -> None:
+        self._overlap = overlap
+        self._under_way: deque[_UnderWay[T]] = deque()
+
+    def put(self, item: T, *, session: Session, tensor: np.ndarray) -> list[tuple[T, np.ndarray]]:
+        """Begin with an item's tensor; return the items that are done with their outputs, none while there is room."""
+        if not self._overlap or session.requests == 1:
+            return [*self.rest(), (item, session.infer(tensor))]
+        self._under_way.append(_UnderWay(item, session.start(tensor)))
+        # More than one where the session was changed for one that works at fewer.
+        return [self._oldest() for _ in range(len(self._under_way) - session.requests + 1)]
+
+    def drop(self) -> None:
+        """Wait for what is under way, and forget it: until it is done it reads its tensor."""
+        while self._under_way:
+            with contextlib.suppress(EdgesegError):
+                self._oldest()
+
+    def rest(self) -> Iterator[tuple[T, np.ndarray]]:
+        """Yield the items that are still under way."""
+        while self._under_way:
+            yield self._oldest()
+
+    def _oldest(self) -> tuple[T, np.ndarray]:
+        oldest = self._under_way.popleft()
+        return oldest.item, oldest.finish()

@@ -1,0 +1,151 @@
+"""How many threads the engine should have while the rest of the loop works beside it, found by a short trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edgeseg.core.protocols import Camera, CameraCounts, Frame
+from edgeseg.runtime.loop.loop import run
+from edgeseg.runtime.loop.process_settings import usable_cores
+from edgeseg.runtime.session.engine_choice import MOST_THREADS
+from edgeseg.runtime.session.session import Session, load
+from edgeseg.runtime.sinks.base import Sink
+
+TRIAL_S = 1.0
+LEAST_FRAMES = 4
+ENOUGH = 0.97
+"""Fewer threads are taken where they reach this share of the best rate: they leave cores for others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """The threads chosen, and the loop's rate at each number that was tried; empty where there was no choice."""
+
+    threads: int
+    fps: dict[int, float]
+
+    def words(self) -> str:
+        """Return what was chosen and why, in one line."""
+        tried = ", ".join(f"{threads}: {fps:.1f} FPS" for threads, fps in self.fps.items())
+        return f"Engine threads: {self.threads} (tried in the loop, {tried}). --threads N sets them."
+
+
+def tune_threads(
+    artifact: Path | str,
+    *,
+    engine: str | None = None,
+    source: Callable[[], Camera] | None = None,
+    overlay: bool = True,
+    sinks: Callable[[], AbstractContextManager[Sequence[Sink]]] | None = None,
+    trial_s: float = TRIAL_S,
+) -> Tuning:
+    """Return the engine threads at which the whole loop is fastest, after trials of `trial_s` seconds in all.
+
+    `source` makes a camera like the one that is to run, for a file or another source that can be opened once more;
+    without it, as for a live one, the artifact's golden image is shown again and again. `sinks` yields sinks like
+    those that are to be fed, for one trial. Raises what `load` and `run` raise.
+    """
+    counts = tuple(range(1, min(usable_cores(), MOST_THREADS) + 1))
+    if len(counts) == 1:
+        return Tuning(threads=1, fps={})
+    found: dict[int, float] = {}
+    for threads in counts:
+        with load(artifact, engine=engine, threads=threads) as session:
+            image = _golden(session)
+            session.segment(image)
+            camera = source() if source else _Images((image,))
+            with camera, sinks() if sinks else _Nothing() as fed:
+                limited = _Limited(camera, seconds=trial_s / len(counts))
+                found[threads] = run(session, limited, sinks=fed, overlay=overlay, overlap=source is not None).fps
+    best = max(found.values())
+    return Tuning(threads=next(count for count in counts if found[count] >= ENOUGH * best), fps=found)
+
+
+def _golden(session: Session) -> np.ndarray:
+    import cv2
+
+    artifact = session.artifact
+    return np.asarray(cv2.imread(str(artifact.folder / artifact.manifest.golden.image), cv2.IMREAD_COLOR))
+
+
+class _Nothing:
+    """No sinks."""
+
+    def __enter__(self) -> Sequence[Sink]:
+        return ()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class _Images:
+    """The same images without end."""
+
+    live = False
+    fps = 30.0
+    skipped = 0
+    trouble = ""
+    counts = CameraCounts()
+
+    def __init__(self, images: tuple[np.ndarray, ...]) -> None:
+        self._images = images
+
+    def __enter__(self) -> _Images:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield them."""
+        for index, image in enumerate(cycle(self._images)):
+            yield Frame(index=index, image=image, captured_s=time.monotonic())
+
+    def stop(self) -> None:
+        """Do nothing: no frame is waited for."""
+
+
+class _Limited:
+    """An entered camera's frames for some seconds, none dropped; a few come in any case."""
+
+    live = False
+    skipped = 0
+    trouble = ""
+    counts = CameraCounts()
+
+    def __init__(self, camera: Camera, *, seconds: float) -> None:
+        self.fps = camera.fps
+        self._camera = camera
+        self._seconds = seconds
+
+    def __enter__(self) -> _Limited:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield them."""
+        start_s = time.monotonic()
+        for count, frame in enumerate(self._camera.frames()):
+            if count >= LEAST_FRAMES and time.monotonic() - start_s > self._seconds:
+                return
+            yield frame
+
+    def stop(self) -> None:
+        """End the camera's frames."""
+        self._camera.stop()

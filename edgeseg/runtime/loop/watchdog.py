@@ -1,0 +1,102 @@
+"""Says which stage of the loop is stuck, that the source is lost, and that either goes on again. It ends nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgeseg.runtime.loop.stage_timing import Stage
+
+STUCK_S = 10.0
+"""A stage that works on one frame for longer is reported."""
+CHECK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stall:
+    """One time that a stage was stuck: with its how manieth frame, and for how long (until now, where it still is)."""
+
+    stage: str
+    frame: int
+    seconds: float
+    over: bool
+
+
+class Watchdog:
+    """A thread that looks at the stages five times a second, and calls `on_tick` as often.
+
+    `trouble` is asked why the source gives nothing just now. While it has an answer, that is told, once, and who waits
+    for the source is not called stuck.
+    """
+
+    def __init__(
+        self,
+        stages: tuple[Stage, ...],
+        *,
+        stuck_s: float,
+        notify: Callable[[str], None],
+        trouble: Callable[[], str],
+        on_tick: Callable[[], None],
+    ) -> None:
+        self._stages = stages
+        self._stuck_s = stuck_s
+        self._notify = notify
+        self._trouble = trouble
+        self._lost_s = 0.0
+        self._on_tick = on_tick
+        self._closing = threading.Event()
+        self._open: dict[str, tuple[int, float]] = {}
+        self._over: list[Stall] = []
+        self._thread = threading.Thread(target=self._watch, name="edgeseg-watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and wait for it; a second call does nothing."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def stalls(self) -> tuple[Stall, ...]:
+        """Return every report so far, those that still last at the end."""
+        now_s = time.perf_counter()
+        lasting = [
+            Stall(stage=name, frame=frame, seconds=round(now_s - since_s, 2), over=False)
+            for name, (frame, since_s) in list(self._open.items())
+        ]
+        return (*self._over, *lasting)
+
+    def _watch(self) -> None:
+        while not self._closing.wait(CHECK_S):
+            self._on_tick()
+            self._look_at_source()
+            for stage in self._stages:
+                self._look_at(stage)
+
+    def _look_at_source(self) -> None:
+        trouble, now_s = self._trouble(), time.perf_counter()
+        if trouble and not self._lost_s:
+            self._lost_s = now_s
+            self._notify(trouble)
+        elif self._lost_s and not trouble:
+            self._notify(f"The source is back after {now_s - self._lost_s:.1f} s.")
+            self._lost_s = 0.0
+
+    def _look_at(self, stage: Stage) -> None:
+        now_s, since_s, frame = time.perf_counter(), stage.since_s, stage.frame
+        known = self._open.get(stage.name)
+        if known is not None and (frame, since_s) != known:
+            del self._open[stage.name]
+            stall = Stall(stage=stage.name, frame=known[0], seconds=round(now_s - known[1], 2), over=True)
+            self._over.append(stall)
+            self._notify(f'The stage "{stall.stage}" goes on again after {stall.seconds:.1f} s.')
+        elif known is None and since_s and now_s - since_s > self._stuck_s:
+            if stage.name == "capture" and self._trouble():
+                return
+            self._open[stage.name] = (frame, since_s)
+            where = f" ({stage.note})" if stage.note else ""
+            self._notify(f'The stage "{stage.name}"{where} has been at frame {frame} for {now_s - since_s:.0f} s.')

@@ -1,0 +1,1 @@
+"""One opened artifact on one engine."""

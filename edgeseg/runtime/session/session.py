@@ -1,0 +1,173 @@
+"""An opened artifact: image in, labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+
+from edgeseg.core.artifact import Artifact, open_artifact
+from edgeseg.core.protocols import Engine, EngineSession, OverlappingSession
+from edgeseg.core.spec import TensorSpec
+from edgeseg.errors import ArtifactError, EdgesegError, InputError
+from edgeseg.runtime.loop.process_settings import share_one_heap
+from edgeseg.runtime.session.engine_choice import choose_engine, choose_threads
+
+T = TypeVar("T")
+
+
+def load(folder: Path | str, *, engine: str | None = None, threads: int | None = None) -> Session:
+    """Return a session on the artifact in `folder`, every checksum verified.
+
+    Without `engine`, the manifest's own engine runs it, or the first other one installed here that knows the format.
+    Without `threads`, those of the artifact's target, or the cores of this machine up to four. From the first session
+    on, new threads share the heaps that are there (`share_one_heap`).
+
+    Raises:
+        ArtifactError: not an artifact, or an altered, truncated or missing file.
+        UnknownName: no engine of that name.
+        UnsupportedError: the engine does not run this format.
+        MissingDependency: the engine's library is not installed.
+    """
+    share_one_heap()
+    artifact = open_artifact(folder)
+    chosen = choose_engine(artifact.manifest, name=engine)
+    count = choose_threads(artifact.manifest, engine=chosen.name, threads=threads)
+    return Session(artifact, engine=chosen, runner=chosen.open(artifact, threads=count), threads=count)
+
+
+class Session:
+    """One artifact on one engine; a context manager. Not for two threads at once in the same step."""
+
+    def __init__(self, artifact: Artifact, *, engine: Engine, runner: EngineSession, threads: int) -> None:
+        self.artifact = artifact
+        self.threads = threads
+        self._engine = engine
+        self._runner: EngineSession | None = runner
+        self._input = artifact.manifest.inputs[0]
+        self._output = artifact.manifest.outputs[0]
+        self._preprocess = artifact.manifest.spec.preprocess
+        self._under_way = 0
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that runs the artifact."""
+        return self._engine.name
+
+    @property
+    def engine_version(self) -> str:
+        """Version of the engine's library."""
+        return self._engine.status().version
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The engine's settings that change numbers or speed, as they are for this artifact."""
+        return {**self._engine.options(), **getattr(self._runner, "settings", {})}
+
+    @property
+    def input(self) -> TensorSpec:
+        """What `infer` takes."""
+        return self._input
+
+    @property
+    def output(self) -> TensorSpec:
+        """What `infer` returns."""
+        return self._output
+
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
+        """Return the exact input tensor of an image (H, W, 3) BGR uint8; raises `InputError` for anything else."""
+        from edgeseg.pixels import prepare
+
+        return prepare(image, preprocess=self._preprocess, tensor=self._input)
+
+    def infer(self, tensor: np.ndarray) -> np.ndarray:
+        """Return the engine's output for an input tensor of the manifest's shape and dtype.
+
+        Raises:
+            InputError: another shape or dtype, or a session that was closed.
+            ArtifactError: the engine fails, or gives another shape than the manifest says.
+        """
+        runner = self._checked(tensor)
+        return self._whole(lambda: runner.run(tensor))
+
+    @property
+    def requests(self) -> int:
+        """How many inferences may be under way at once; 1 where the engine works at one after the other."""
+        return self._runner.requests if isinstance(self._runner, OverlappingSession) else 1
+
+    def start(self, tensor: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin an inference, and return the function that waits for its output and returns it, to be called once.
+
+        Several at once take longer each and less in all: for files, not for live images. Where the engine cannot, the
+        inference is done when this returns. Outputs and errors are those of `infer`, from here or from the function;
+        also raises `InputError` where `requests` are under way.
+        """
+        runner = self._checked(tensor)
+        if not isinstance(runner, OverlappingSession):
+            output = self.infer(tensor)
+            return lambda: output
+        if self._under_way >= runner.requests:
+            raise InputError(f"{self._under_way} inferences are under way, the most at once. Finish one of them first.")
+        finish = self._guarded(lambda: runner.start(tensor))
+        self._under_way += 1
+
+        def finished() -> np.ndarray:
+            self._under_way -= 1
+            return self._whole(finish)
+
+        return finished
+
+    def _checked(self, tensor: np.ndarray) -> EngineSession:
+        if self._runner is None:
+            raise InputError(f"{self.artifact.folder}: this session was closed. Load the artifact again.")
+        if tensor.shape != self._input.shape or tensor.dtype != self._input.dtype:
+            raise InputError(
+                f"The tensor is {tensor.shape} {tensor.dtype}; {self.artifact.manifest.name} takes "
+                f"{self._input.shape} {self._input.dtype}. Make it with session.preprocess(image)."
+            )
+        return self._runner
+
+    def _whole(self, work: Callable[[], np.ndarray]) -> np.ndarray:
+        output = self._guarded(work)
+        if output.shape != self._output.shape:
+            raise self._fault(f"{self.engine} gives {output.shape}; the manifest says {self._output.shape}.")
+        return output
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except EdgesegError:
+            raise
+        except Exception as error:  # each engine has exceptions of its own
+            raise self._fault(f"{self.engine} failed on it: {' '.join(str(error).split())[:300]}") from None
+
+    def _fault(self, what: str) -> ArtifactError:
+        return ArtifactError(f"{self.artifact.entry}: {what} Convert the artifact again, or try another --engine.")
+
+    def decode(self, output: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+        """Return class ids, (H, W) uint8 at `size`, the image's (height, width), from what `infer` returned."""
+        from edgeseg.pixels import decode
+
+        return decode(output, tensor=self._output, preprocess=self._preprocess, input_size=self._input.size, size=size)
+
+    def segment(self, image: np.ndarray) -> np.ndarray:
+        """Return class ids, (H, W) uint8, of an image (H, W, 3) BGR uint8, at the image's own size."""
+        tensor = self.preprocess(image)
+        return self.decode(self.infer(tensor), size=(image.shape[0], image.shape[1]))
+
+    def close(self) -> None:
+        """Give back the engine's memory; a second call does nothing."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,79 @@
+"""The overlay in a window of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+
+from edgeseg.core.silence import native_output
+from edgeseg.errors import MissingDependency
+from edgeseg.runtime.sinks.base import View
+
+_log = logging.getLogger(__name__)
+
+
+class WindowSink:
+    """A window; q, Escape or its close button ends the loop."""
+
+    def __init__(self, title: str = "edgeseg") -> None:
+        self._title = title
+
+    def __enter__(self) -> WindowSink:
+        import cv2
+
+        fault = window_fault()
+        if fault is not None:
+            raise MissingDependency(f"No window: {fault.reason} {fault.mend}")
+        with native_output(_log):  # Qt in OpenCV's wheel looks for fonts that it does not bring
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
+        return self
+
+    def write(self, view: View) -> bool:
+        """Show the image; False once the person has had enough."""
+        import cv2
+
+        cv2.imshow(self._title, view.image)
+        try:
+            if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+                return False
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # Qt takes everything down with its last window, and then knows of none
+            return False
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import cv2
+
+        with contextlib.suppress(cv2.error):
+            cv2.destroyWindow(self._title)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowFault:
+    """Why no window can open here, and what mends it."""
+
+    reason: str
+    mend: str
+
+
+def window_fault() -> WindowFault | None:
+    """Return why OpenCV cannot open a window here, or None where it can."""
+    import cv2
+
+    lines = [line.split(":", 1)[1].strip() for line in cv2.getBuildInformation().splitlines() if "GUI:" in line]
+    if lines and lines[0].upper() == "NONE":
+        return WindowFault(
+            reason="this OpenCV is the headless build.",
+            mend="Use --headless, --web or --save FILE, or: "
+            "pip uninstall opencv-python-headless; pip install opencv-python",
+        )
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return WindowFault(
+            reason="there is no display (DISPLAY is not set).", mend="Use --headless, --web or --save FILE."
+        )
+    return None

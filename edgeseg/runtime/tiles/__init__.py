@@ -1,0 +1,1 @@
+"""Large images in overlapping tiles."""
