@@ -16,15 +16,18 @@ import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
 from edgeseg.bench import validate
 from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.data import Dataset, FolderDataset, Sample
 from edgeseg.errors import DatasetError
 from edgeseg.runtime import Session, load, open_camera, run
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

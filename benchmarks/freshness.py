@@ -14,7 +14,6 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,13 @@ import numpy as np
 from edgeseg.runtime import open_camera
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from typing import TYPE_CHECKING
+
 from contracts.mjpeg_server import MjpegServer, number_in
 from contracts.rtsp_camera import RtspCamera
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def ours(uri: str, end_s: float) -> Iterator[np.ndarray]:

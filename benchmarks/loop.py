@@ -12,9 +12,12 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeseg.core.protocols import Frame
 from edgeseg.runtime import Session, load, open_camera, run
+
+if TYPE_CHECKING:
+    from edgeseg.core.protocols import Frame
 
 
 def engine_fps(session: Session, frames: list[Frame]) -> float:

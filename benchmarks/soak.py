@@ -20,16 +20,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.runtime import Session, Sink, load, open_camera, run
 from edgeseg.runtime.web import WebAddress, WebSink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
 
 SAMPLE_S = 2.0
 PROBE_EVERY_S = 5.0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from edgeseg.calibration.fingerprint import difference_hash
-from edgeseg.core.spec import Preprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.core.spec import Preprocess
 
 FEWEST = 32
 # Grey levels: a lens cap, a fade to black, an empty frame.

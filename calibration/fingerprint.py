@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from edgeseg.core.files import sha256_of_bytes
 from edgeseg.core.records import encode
-from edgeseg.core.spec import Preprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeseg.core.spec import Preprocess
 
 
 def preprocess_sha256(preprocess: Preprocess) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.calibration.doctor import Screening, check_classes, check_count, check_sizes
 from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
-from edgeseg.calibration.sources import Source
 from edgeseg.core.quantization import CalibrationSet
-from edgeseg.core.spec import ModelSpec, TensorSpec
 from edgeseg.errors import InputError
 from edgeseg.pixels import prepare
 from edgeseg.pixels.statistics import StatisticsMeter
+
+if TYPE_CHECKING:
+    from edgeseg.calibration.sources import Source
+    from edgeseg.core.spec import ModelSpec, TensorSpec
 
 See = Callable[[np.ndarray], np.ndarray]
 """From an input tensor to the pixels of each class, (classes,) integers, that the float model sees in it."""

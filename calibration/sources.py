@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.data import ImageFolder, StreetsDataset, open_dataset
 from edgeseg.data.folder import read_licence
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
 
 HELD_OUT = ("val", "test")
 
@@ -78,7 +80,7 @@ def open_source(text: str, *, force: bool = False) -> Source:
         InputError: images of a val or test split, without `force`; or no such source.
         DatasetError: a folder without images.
     """
-    if text.split(":")[0] == "streets":
+    if text.split(":", maxsplit=1)[0] == "streets":
         streets = open_dataset(text, split="train")
         assert isinstance(streets, StreetsDataset)
         return StreetsSource(name=text, split="train", licence=streets.licence, streets=streets)

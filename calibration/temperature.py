@@ -7,12 +7,15 @@ log-likelihood. Logits are (N, C) float32 and labels (N,) class indices everywhe
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.spec import Preprocess
 from edgeseg.errors import InputError
 from edgeseg.pixels import place
+
+if TYPE_CHECKING:
+    from edgeseg.core.spec import Preprocess
 
 BINS = 15
 LOWEST, HIGHEST = 0.05, 20.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeseg.core.artifact import Fallback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PLUMBING = ("const", "cast", "quantize", "dequantize")
 WEIGHTED = ("conv", "linear")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgeseg.core.exported import ExportedModel
+from torch.export import ExportedProgram
+
 from edgeseg.core.spec import TensorSpec
 from edgeseg.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
     from torch.fx import Graph, Node
+
+    from edgeseg.core.exported import ExportedModel
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 

@@ -6,16 +6,19 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgeseg.converters.coreml.lowering import Lowered
-from edgeseg.core.exported import ExportedModel
 from edgeseg.core.silence import hushed
-from edgeseg.core.spec import ModelSpec
 from edgeseg.core.version import VERSION
 from edgeseg.errors import ConversionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeseg.converters.coreml.lowering import Lowered
+    from edgeseg.core.exported import ExportedModel
+    from edgeseg.core.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 

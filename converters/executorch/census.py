@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgeseg.converters.executorch.stored import Stored
 from edgeseg.converters.executorch.xnnpack_graph import INT8, Step, XnnpackGraph
 from edgeseg.core.artifact import Fallback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeseg.converters.executorch.stored import Stored
 
 # Quantize, dequantize and copies: the borders between ops.
 PLUMBING = ("Convert", "Copy")

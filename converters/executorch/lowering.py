@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from edgeseg.core.silence import hushed, native_output
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch.export import ExportedProgram
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport
@@ -15,6 +14,8 @@ from edgeseg.core.requirements import require_modules, versions
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx
 
     from edgeseg.converters.onnx.executed import Executed

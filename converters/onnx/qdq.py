@@ -8,14 +8,11 @@ the stored type changes no real value.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
 from edgeseg.converters.onnx.clean import drop_unused
-
-if TYPE_CHECKING:
-    import onnx
 
 SHIFT = 128
 NORMALISING = ("Transpose", "Add", "Mul", "Cast")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport
@@ -16,6 +15,8 @@ from edgeseg.core.vendor_telemetry import forbid_telemetry
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import openvino
 
     from edgeseg.converters.openvino.executed import Executed

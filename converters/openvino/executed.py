@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import Fallback
@@ -11,6 +10,8 @@ from edgeseg.core.openvino_core import openvino_core
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import openvino
 
 INTEGER = ("u8", "i8")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseg.converters.tflite.flatbuffer import Model
 from edgeseg.converters.tflite.float_islands import UNFIT_FOR_INT8
 from edgeseg.core.artifact import Fallback
+
+if TYPE_CHECKING:
+    from edgeseg.converters.tflite.flatbuffer import Model
 
 PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
 NOT_PLANNED = "float by plan: it normalises the image or works on a few numbers, or has no int8 kernel"

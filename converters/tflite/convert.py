@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport
@@ -12,11 +11,13 @@ from edgeseg.core.exported import Conversion, ExportedModel
 from edgeseg.core.peak_memory import peak_memory_mb
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.requirements import require_modules, versions
-from edgeseg.core.spec import TensorSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeseg.converters.tflite.census import Census
     from edgeseg.converters.tflite.flatbuffer import Model, StoredTensor
+    from edgeseg.core.spec import TensorSpec
 
 ENTRY = "model.tflite"
 MODULES = ("torch", "torchao", "litert_torch", "ai_edge_litert", "flatbuffers")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseg.converters.tflite.flatbuffer import Model
+if TYPE_CHECKING:
+    from edgeseg.converters.tflite.flatbuffer import Model
 
 UNFIT_FOR_INT8 = {
     "HARD_SWISH": "LiteRT's int8 kernel for it is several times slower than its float one",

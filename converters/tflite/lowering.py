@@ -7,7 +7,6 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -16,6 +15,8 @@ from edgeseg.core.silence import hushed, native_output
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch.export import ExportedProgram
 
 log = logging.getLogger(__name__)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.artifact import Artifact
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from onnx import ModelProto
     from onnxruntime import InferenceSession
 
     from edgeseg.compress.quantize.sensitivity import LayerSqnr
+    from edgeseg.core.artifact import Artifact
     from edgeseg.models import Checkpoint
 
 FloatNet = Callable[[np.ndarray], dict[str, np.ndarray]]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.latency import LayerShape
 from edgeseg.core.requirements import require_modules
 from edgeseg.core.silence import hushed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx
+
+    from edgeseg.core.latency import LayerShape
 
 OPSET, IR_VERSION = 20, 10
 # Widths that nothing else in a layer's file is likely to be, so that they are found again and replaced.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.bench.boundary import BoundaryF1
 from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.measurement import Accuracy
 from edgeseg.core.spec import ModelSpec
-from edgeseg.data import Dataset
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeseg.data import Dataset
 
 OnImage = Callable[[int, int], None]
 """Called after each image with how many are done and how many there are."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgeseg.bench.latency import ratio
 from edgeseg.bench.record import file_name
 from edgeseg.core.measurement import Measurement
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 FORMAT_TITLES = {
     "tflite": "TFLite",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgeseg.bench.compare import Row, compare, timed_ms
 from edgeseg.bench.latency import ACCURACY_ONLY
-from edgeseg.core.measurement import Measurement
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import GateError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edgeseg.core.measurement import Measurement
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,

@@ -6,6 +6,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from edgeseg.bench.memory import measure_peak_memory_mb
 from edgeseg.bench.record import build_measurement
 from edgeseg.core.measurement import DeviceState, Measurement, StageLatency
 from edgeseg.errors import InputError
-from edgeseg.runtime import Session
+
+if TYPE_CHECKING:
+    from edgeseg.runtime import Session
 
 STAGES = ("preprocess", "infer", "decode", "total")
 ACCURACY_ONLY = ("mil-reference",)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.openvino_core import openvino_core
 from edgeseg.core.requirements import require_modules
 from edgeseg.core.suggestions import unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Steps that bring a tensor into the engine's own layout and back: inside a net they happen once, not around each layer.
 LAYOUT_OPS = frozenset(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.bench.accuracy import OnImage, Segmenter, check_classes, image_count, spec_of
 from edgeseg.core.confusion import ConfusionMatrix
-from edgeseg.data import Dataset
+
+if TYPE_CHECKING:
+    from edgeseg.data import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, StageLatency
 from edgeseg.core.version import VERSION
 from edgeseg.errors import EdgesegError, InputError, RecipeError
-from edgeseg.runtime import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.runtime import Session
 
 SCHEMA = 1
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from edgeseg.core.measurement import Measurement
 
 HELP = "measure latency percentiles of each stage; several artifacts are timed in turn, so that their ratios hold"

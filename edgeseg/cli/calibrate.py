@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
 
 HELP = "observe a model's activation ranges once, so that its int8 conversions need no data; or fit its temperature"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from edgeseg.bench.compare import Comparison, Row
 
 COLUMNS = ("artifact", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "infer", "mIoU %", "lost", "front")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
     from edgeseg.cli.render import Advance
     from edgeseg.compress.pipeline.dry_run import PipelinePlan, PlannedStage
     from edgeseg.compress.pipeline.run import CompressionResult

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from edgeseg.analyze.quant_debug import QuantDebug
 
 HELP = "say where int8 parts from float, layer by layer, and which layers to keep in float"

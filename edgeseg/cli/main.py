@@ -10,13 +10,15 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from edgeseg import __version__
 from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import EdgesegError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VERBS = (
     "demo",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from edgeseg.runtime import LoopResult
     from edgeseg.runtime.frames.drift_monitor import Observation
     from edgeseg.verbs.run import Outputs, RunOutcome

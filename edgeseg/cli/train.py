@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
 
 HELP = "train a net by a TOML recipe into a checkpoint; resumes exactly where a run was cut off"
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgeseg.compress.pipeline.recipe import StageRecipe
 from edgeseg.compress.prune.batch_norm_recalibration import recalibrate
 from edgeseg.compress.prune.budget import Budget
-from edgeseg.compress.prune.importance import Batch
 from edgeseg.compress.prune.pruner import Measure, Pruned, prune
 from edgeseg.compress.quantize.cross_layer_equalization import equalize
 from edgeseg.compress.quantize.shared_input_normalization import share_normalisation
@@ -22,7 +21,6 @@ from edgeseg.compress.surgery.fold_se_gates import GateLoss, fold_gates
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.records import encode
-from edgeseg.core.spec import ModelSpec
 from edgeseg.data import Dataset, Sample, open_dataset
 from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, load_checkpoint, save_checkpoint
@@ -34,6 +32,11 @@ from edgeseg.train.describe import versions
 from edgeseg.train.evaluate import evaluate, normalise
 from edgeseg.train.objective import Objective
 from edgeseg.train.setup import seen
+
+if TYPE_CHECKING:
+    from edgeseg.compress.pipeline.recipe import StageRecipe
+    from edgeseg.compress.prune.importance import Batch
+    from edgeseg.core.spec import ModelSpec
 
 BATCH = 8
 TIMES_FILE = "layer_times.json"

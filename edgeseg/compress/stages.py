@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from edgeseg.compress.distill.recipe import DistillRecipe
+from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
 from edgeseg.compress.quantize.recipe import QatRecipe
+from edgeseg.core.latency import LatencyTable
 from edgeseg.core.records import renamed
 from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import RecipeError
-
-if TYPE_CHECKING:
-    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
-    from edgeseg.core.latency import LatencyTable
-    from edgeseg.models import Checkpoint
-    from edgeseg.train.events import OnEvent
-    from edgeseg.train.method import Method
+from edgeseg.models import Checkpoint
+from edgeseg.train.events import OnEvent
+from edgeseg.train.method import Method
 
 TABLES = ("augment", "loss", "optimizer", "schedule", "run")
 """The tables of a training recipe that a stage which trains may have."""

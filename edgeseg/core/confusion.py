@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.errors import DatasetError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ConfusionMatrix:

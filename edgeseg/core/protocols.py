@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from edgeseg.core.artifact import Artifact
-from edgeseg.core.exported import Conversion, ExportedModel
-from edgeseg.core.quantization import Precision
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.exported import Conversion, ExportedModel
+    from edgeseg.core.quantization import Precision
 
 
 @runtime_checkable

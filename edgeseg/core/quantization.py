@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgeseg.core.files import read_json
 from edgeseg.core.input_statistics import InputStatistics
 from edgeseg.errors import CheckpointError, RecipeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RANGES_FILE = "ranges.json"
 

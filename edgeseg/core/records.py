@@ -44,7 +44,7 @@ def decode(cls: type[T], data: object, *, where: str) -> T:
     Raises:
         RecipeError: an unknown or missing key, or a value of another type, with its place.
     """
-    return typing.cast(T, _decode(cls, data, where))
+    return typing.cast("T", _decode(cls, data, where))
 
 
 @cache

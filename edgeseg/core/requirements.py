@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from edgeseg.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def missing_modules(modules: Iterable[str]) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from typing import IO, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @contextlib.contextmanager

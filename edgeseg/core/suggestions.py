@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from edgeseg.errors import UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LISTED = 20
 """Known names beyond this many are only counted: an error stays readable where a net has hundreds of layers."""

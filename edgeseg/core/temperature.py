@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.core.files import read_json
 from edgeseg.errors import CheckpointError, RecipeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEMPERATURE_FILE = "temperature.json"
 

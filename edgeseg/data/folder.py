@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from edgeseg.core.suggestions import suggestion, unknown
 from edgeseg.data.dataset import Sample
 from edgeseg.data.paths import IMAGE_SUFFIXES, SPLITS, images_in, refuse, split_of
 from edgeseg.data.reading import read_image, read_labels
 from edgeseg.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _LAYOUT = "images/{train,val,test}/X.jpg, labels/{train,val,test}/X.png and classes.txt"
 

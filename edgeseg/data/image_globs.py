@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from os.path import commonpath, normpath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.suggestions import suggestion
-from edgeseg.data import Dataset, Sample
 from edgeseg.data.paths import IMAGE_SUFFIXES
 from edgeseg.data.reading import read_image
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeseg.data import Dataset, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

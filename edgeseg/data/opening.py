@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from edgeseg.data.dataset import Dataset
+from typing import TYPE_CHECKING
+
 from edgeseg.data.folder import FolderDataset
 from edgeseg.data.streets import StreetsDataset
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeseg.data.dataset import Dataset
 
 _DEFAULT_COUNT = {"train": 4000, "val": 200, "test": 200}
 

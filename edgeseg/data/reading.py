@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from edgeseg.errors import DatasetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # cv2.imdecode fills what is missing from a truncated JPEG or PNG with grey and only logs it, so ends are checked here.
 _ENDS = {b"\xff\xd8": (b"\xff\xd9", "JPEG"), b"\x89P": (b"IEND\xaeB`\x82", "PNG")}

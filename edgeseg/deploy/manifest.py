@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg import __version__
 from edgeseg.core.artifact import MANIFEST, SCHEMA, Golden, Lineage, Manifest, Parity, list_files
-from edgeseg.core.exported import Conversion
 from edgeseg.core.files import write_json
-from edgeseg.core.quantization import CalibrationSet
-from edgeseg.core.spec import ModelSpec
-from edgeseg.core.temperature import Temperature
-from edgeseg.deploy.plan import PlannedArtifact
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.exported import Conversion
+    from edgeseg.core.quantization import CalibrationSet
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.core.temperature import Temperature
+    from edgeseg.deploy.plan import PlannedArtifact
     from edgeseg.models import Checkpoint
 
 _NO_GOLDEN = Golden(image="", input_sha256="", expected="", reference="", engine="", min_agreement=1.0)

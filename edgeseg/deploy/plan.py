@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgeseg.core import registry
 from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import PRECISIONS, Precision
 from edgeseg.core.suggestions import unknown
-from edgeseg.core.target import Target
 from edgeseg.errors import InputError, MissingDependency, UnsupportedError
 from edgeseg.targets import broken_targets, find_target, load_targets
+
+if TYPE_CHECKING:
+    from edgeseg.core.target import Target
 
 Wanted = Literal["auto", "fp32", "fp16", "int8"]
 DEFAULT_OUT = Path("artifacts")

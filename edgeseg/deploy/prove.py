@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, Golden, Parity
 from edgeseg.core.files import sha256_of_bytes
-from edgeseg.core.quantization import Precision
 from edgeseg.core.spec import ModelSpec, TensorSpec
 from edgeseg.errors import ConversionError, GateError
 from edgeseg.pixels import decode, fit, prepare, real_logits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from torch import nn
 
+    from edgeseg.core.quantization import Precision
     from edgeseg.models.checkpoint import Checkpoint
     from edgeseg.runtime import Session
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from edgeseg.calibration import Selection, open_source, select
 from edgeseg.core.quantization import Ranges
-from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.head import check_preprocess, image_spec
-from edgeseg.models.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
+
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.models.checkpoint import Checkpoint
 
 Progress = Callable[[int, int], None]
 

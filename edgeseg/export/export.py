@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch.export import ExportedProgram
 
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import SCHEMES, Precision, QuantizationScheme, Ranges
 from edgeseg.core.silence import hushed
-from edgeseg.core.spec import ModelSpec
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.export.golden import float_answer, golden_image
@@ -20,8 +20,11 @@ from edgeseg.models import build_spec
 from edgeseg.models.checkpoint import Checkpoint, at_size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
-    from torch.export import ExportedProgram
+
+    from edgeseg.core.spec import ModelSpec
 
 INNER = "net"
 """What the deployment module calls the plain net."""

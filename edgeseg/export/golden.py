@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.data.streets import render_street
 from edgeseg.pixels import fit
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from edgeseg.core.spec import ModelSpec
 
 STREET_SEED = 2_026
 

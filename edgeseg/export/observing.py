@@ -15,9 +15,9 @@ The first two passes only add up, so neither order nor grouping of the images ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from torch.fx import GraphModule, Interpreter, Node
 from edgeseg.core.quantization import Range
 from edgeseg.graph.quantization_points import ANY, Plan, useful_span
 from edgeseg.graph.scale_limits import affine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 OBSERVER = "histogram-2048-squared-or-absolute-error"
 BINS = 2_048

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.requirements import require_modules
 from edgeseg.core.silence import hushed
-from edgeseg.core.spec import TensorSpec
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from torch.export import ExportedProgram
+
+    from edgeseg.core.spec import TensorSpec
 
 OPSET = 20
 

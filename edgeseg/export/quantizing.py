@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,11 +20,13 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
-from edgeseg.core.quantization import Range
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError
 from edgeseg.graph.quantization_points import Plan, Point, fused_output, is_below, plan
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
+
+if TYPE_CHECKING:
+    from edgeseg.core.quantization import Range
 
 Q_ANNOTATION = "quantization_annotation"
 

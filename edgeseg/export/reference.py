@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy
 from edgeseg.export.golden import float_answer
 from edgeseg.export.head import answer_spec, check_preprocess, image_spec
-from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.pixels import decode, prepare
 from edgeseg.pixels.decode import cells_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.models.checkpoint import Checkpoint
 
 
 class TorchReference:

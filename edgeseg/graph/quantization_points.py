@@ -8,7 +8,6 @@ in float between two points. Hard-swish stays in float on purpose: LiteRT has no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch._ops import OpOverload
 
 aten = torch.ops.aten
@@ -97,7 +98,7 @@ def plan(graph: GraphModule, *, float_layers: tuple[str, ...] = (), only: frozen
 
 def is_below(name: str, layers: tuple[str, ...]) -> bool:
     """Return whether a module's or point's name is that of one of the modules `layers`, or of one inside them."""
-    path = name.split(":")[0]
+    path = name.split(":", maxsplit=1)[0]
     return any(path == layer or path.startswith(f"{layer}.") for layer in layers)
 
 

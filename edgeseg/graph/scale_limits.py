@@ -6,11 +6,14 @@ to below 2^8 (and LiteRT 2.3 corrupts its memory where one is outside), and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Smaller scales would underflow the engines' fixed-point multipliers.
 SMALLEST_SCALE = 1e-8

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.core import registry
-from edgeseg.core.spec import LayerChannels, ModelSpec
 from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import CheckpointError, InputError, MissingDependency
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from edgeseg.core.spec import LayerChannels, ModelSpec
 
 GROUP = "models"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch import nn
 
 from edgeseg.core.files import new_folder, read_json, sha256_of, write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
@@ -17,7 +18,9 @@ from edgeseg.models.architecture import build_spec, without_aux
 from edgeseg.models.resolve import SPEC_FILE, bundled, resolve_model
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from collections.abc import Mapping
+
+    from torch import Tensor
 
 __all__ = [
     "Checkpoint",

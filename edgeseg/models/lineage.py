@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.lineage import LINEAGE_FILE, SCHEMA, DataUse, LineageRecord, LineageStep
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, RecipeError
 from edgeseg.models.checkpoint import read_spec, read_training
 from edgeseg.models.resolve import bundled, resolve_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.spec import ModelSpec
 
 # What edgeseg train calls its step; every other stage compresses.
 TRAINED = ("train",)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgeseg.core.spec import LayerChannels
@@ -13,6 +12,8 @@ from edgeseg.errors import CheckpointError
 from edgeseg.models.architecture import build
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
 

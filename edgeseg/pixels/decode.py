@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.pixels.geometry import Axis, axis, place
+
+if TYPE_CHECKING:
+    from edgeseg.core.spec import Preprocess, TensorSpec
 
 _memory = threading.local()
 

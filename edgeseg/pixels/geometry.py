@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.spec import Preprocess
+if TYPE_CHECKING:
+    from edgeseg.core.spec import Preprocess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

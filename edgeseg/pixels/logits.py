@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from edgeseg.core.spec import TensorSpec
+if TYPE_CHECKING:
+    from edgeseg.core.spec import TensorSpec
 
 
 def real_logits(output: np.ndarray, tensor: TensorSpec) -> np.ndarray:

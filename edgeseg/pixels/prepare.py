@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
-from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.errors import InputError
 from edgeseg.pixels.geometry import place
+
+if TYPE_CHECKING:
+    from edgeseg.core.spec import Preprocess, TensorSpec
 
 PAD = 114
 """Grey level around a letterboxed image, near the mean of natural images."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.train.evaluate import normalise
-from edgeseg.train.samples import TrainingSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.train.samples import TrainingSet
 
 IMAGES, BATCH = 64, 8
 

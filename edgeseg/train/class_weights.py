@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.data import Sample
 from edgeseg.errors import RecipeError
-from edgeseg.train.recipe import LossRecipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeseg.data import Sample
+    from edgeseg.train.recipe import LossRecipe
 
 ENET_C = 1.02
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from edgeseg.core.spec import LayerChannels, ModelSpec, TensorSpec
-from edgeseg.data import Dataset
 from edgeseg.data.streets import CLASSES, PALETTE
 from edgeseg.models import architecture, resolve_model
 from edgeseg.models.checkpoint import read_spec
 from edgeseg.models.pruned_channels import for_classes
-from edgeseg.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from edgeseg.data import Dataset
+    from edgeseg.train.recipe import Recipe
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors")
 

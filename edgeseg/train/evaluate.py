@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from edgeseg.core.confusion import ConfusionMatrix
-from edgeseg.core.spec import ModelSpec
-from edgeseg.data import Dataset, Sample
 from edgeseg.pixels import decode, prepare
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.data import Dataset, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgeseg.errors import TrainingError
-from edgeseg.train.recipe import Recipe
-from edgeseg.train.state import Progress
+
+if TYPE_CHECKING:
+    from edgeseg.train.recipe import Recipe
+    from edgeseg.train.state import Progress
 
 
 def not_finite(value: float, *, progress: Progress) -> TrainingError:

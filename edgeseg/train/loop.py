@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from edgeseg.core.interrupt import HeldInterrupt
@@ -16,12 +15,16 @@ from edgeseg.train.evaluate import Score, evaluate, normalise
 from edgeseg.train.events import EpochDone, OnEvent, StepDone
 from edgeseg.train.faults import not_finite, out_of_memory
 from edgeseg.train.method import Seen
-from edgeseg.train.output import Output
-from edgeseg.train.recipe import Recipe
-from edgeseg.train.samples import Batch
 from edgeseg.train.schedule import rate_factor
-from edgeseg.train.setup import Setup
 from edgeseg.train.state import Progress, RunState
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from edgeseg.train.output import Output
+    from edgeseg.train.recipe import Recipe
+    from edgeseg.train.samples import Batch
+    from edgeseg.train.setup import Setup
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +114,7 @@ class Loop:
             loss = self._loss(batch)
             self.fabric.backward(loss / together)
         # Of all processes, so that every one of them stops where one meets a loss that is no number.
-        value = float(cast(torch.Tensor, self.fabric.all_reduce(loss.detach(), reduce_op="mean")))
+        value = float(cast("torch.Tensor", self.fabric.all_reduce(loss.detach(), reduce_op="mean")))
         if not math.isfinite(value):
             raise not_finite(value, progress=progress)
         progress.loss_sum += value

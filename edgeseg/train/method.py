@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.models.checkpoint import save_checkpoint
-from edgeseg.train.recipe import Recipe
 from edgeseg.train.start import start_net
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgeseg.core.spec import ModelSpec
     from edgeseg.train.events import OnEvent
+    from edgeseg.train.recipe import Recipe
     from edgeseg.train.samples import TrainingSet
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
-from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from edgeseg.core.files import MARKER, refuse_foreign, write_json
 from edgeseg.core.records import encode
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.models.checkpoint import TRAINING_FILE
 from edgeseg.train.describe import versions
-from edgeseg.train.evaluate import Score
-from edgeseg.train.method import Method
-from edgeseg.train.recipe import Recipe
 from edgeseg.train.state import STATE_FILE, RunState, save_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.train.evaluate import Score
+    from edgeseg.train.method import Method
+    from edgeseg.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ class Output:
             log.info("no TensorBoard logs: tensorboard is not installed")
             return
         writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge_step)
-        self._plot = lambda name, value, step: writer.add_scalar(name, value, step)
+        self._plot = writer.add_scalar
         self.close = writer.close
 
     def epoch(self, epoch: int, *, step: int, loss: float, rate: float, score: Score | None, seconds: float) -> None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.train.events import OnEvent
-from edgeseg.train.recipe import Recipe
-
 if TYPE_CHECKING:
+    from edgeseg.train.events import OnEvent
     from edgeseg.train.method import Method
+    from edgeseg.train.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

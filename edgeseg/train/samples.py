@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +14,9 @@ from edgeseg.core.spec import Preprocess
 from edgeseg.data import Augment, Crop, Dataset, Sample
 from edgeseg.errors import InputError
 from edgeseg.train.events import Loading, OnEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from edgeseg.train.recipe import ScheduleRecipe
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeseg.train.recipe import ScheduleRecipe
 
 
 def rate_factor(step: int, *, steps: int, steps_per_epoch: int, recipe: ScheduleRecipe) -> float:

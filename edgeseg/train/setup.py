@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from lightning_fabric import Fabric
@@ -19,12 +19,16 @@ from edgeseg.train.batch_norm_statistics import settle_norms, training_images
 from edgeseg.train.class_weights import class_weights
 from edgeseg.train.describe import model_spec
 from edgeseg.train.ema import WeightAverage
-from edgeseg.train.events import OnEvent
 from edgeseg.train.method import Method
 from edgeseg.train.objective import Objective
 from edgeseg.train.optimizer import make_optimizer
-from edgeseg.train.recipe import Recipe
 from edgeseg.train.samples import Batches, TrainingSet, load_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from edgeseg.train.events import OnEvent
+    from edgeseg.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from edgeseg.core.files import sha256_of
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.models import build, build_spec, load_checkpoint, load_encoder, resolve_model
-from edgeseg.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 

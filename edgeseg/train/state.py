@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from edgeseg.errors import TrainingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STATE_FILE = "state.pt"
 VERSION = 1

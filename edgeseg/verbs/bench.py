@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.bench import bench_interleaved, validate, write_measurement
-from edgeseg.core.measurement import Measurement
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
 from edgeseg.runtime import Session, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.measurement import Measurement
 
 Progress = Callable[[str, int, int], None]
 

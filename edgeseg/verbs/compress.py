@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.compress.pipeline.recipe import PipelineRecipe, override_pipeline, read_pipeline
-from edgeseg.compress.pipeline.run import CompressionResult, OnPipelineEvent
 from edgeseg.compress.stages import Clock
 
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.dry_run import PipelinePlan
+    from edgeseg.compress.pipeline.run import CompressionResult, OnPipelineEvent
 
 
 def plan(recipe: str | Path, *, data: str | None = None, init: str | None = None) -> PipelinePlan:

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
+from edgeseg.core.exported import ExportedModel
 from edgeseg.core.files import new_folder, refuse_foreign
 from edgeseg.core.quantization import RANGES_FILE, SCHEMES, Precision, Ranges, read_ranges
-from edgeseg.core.spec import ModelSpec
 from edgeseg.core.temperature import read_temperature
 from edgeseg.deploy.plan import PlannedArtifact, Wanted, converter_for, plan_artifacts
 from edgeseg.deploy.prove import PROOF_IMAGES
 from edgeseg.errors import InputError
+from edgeseg.export import Output
+from edgeseg.models import Checkpoint
 
 if TYPE_CHECKING:
-    from edgeseg.core.exported import ExportedModel
+    from edgeseg.core.spec import ModelSpec
     from edgeseg.deploy.prove import Reference
-    from edgeseg.export import Output
-    from edgeseg.models import Checkpoint
 
 Progress = Callable[[str, int, int], None]
 

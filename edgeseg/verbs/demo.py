@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.bench import read_measurements
 from edgeseg.bench.compare import Comparison, compare
 from edgeseg.bench.report import Image, write_report
 from edgeseg.core import registry
-from edgeseg.core.artifact import Artifact
 from edgeseg.core.files import MARKER, refuse_foreign
-from edgeseg.core.quantization import Precision
 from edgeseg.errors import InputError, MissingDependency
 from edgeseg.models import resolve_model
 from edgeseg.models.checkpoint import read_spec
@@ -22,6 +21,10 @@ from edgeseg.runtime import LoopResult
 from edgeseg.verbs.bench import bench
 from edgeseg.verbs.convert import convert, plan
 from edgeseg.verbs.run import Outputs, run_loop
+
+if TYPE_CHECKING:
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.quantization import Precision
 
 Progress = Callable[[str, int, int], None]
 Note = Callable[[str], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from edgeseg.runtime import Session, load, open_camera
 from edgeseg.runtime.frames.flicker import Flicker, FlickerMeter
 from edgeseg.runtime.frames.frame_processor import Reader
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Progress = Callable[[str, int, int], None]
 

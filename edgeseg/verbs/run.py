@@ -7,17 +7,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from edgeseg.core.protocols import Camera
 from edgeseg.errors import EdgesegError
 from edgeseg.runtime import AreaLines, LabelFolder, LoopResult, Session, Sink, VideoSink, WindowSink, load, open_camera
 from edgeseg.runtime import run as loop
 from edgeseg.runtime.frames.drift_monitor import Observation
 from edgeseg.runtime.frames.options import Opened, Reading, open_reading
 from edgeseg.runtime.web import WebAddress, WebSink
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgeseg.core.protocols import Camera
 
 Progress = Callable[[str, int, int], None]
 Notify = Callable[[str], None]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeseg.bench import DeviceWatch, describe_device, telemetry
 from edgeseg.bench.devices import is_emulated, usable_cores
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def put(root: Path, files: dict[str, str]) -> Path:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,9 +11,14 @@ from contracts.tiny_artifact import image, make_artifact
 
 from edgeseg.bench import bench, bench_interleaved, ratio, read_measurement, read_measurements, write_measurement
 from edgeseg.bench.latency import STAGES, summarise
-from edgeseg.core.measurement import Measurement
 from edgeseg.errors import InputError, RecipeError
 from edgeseg.runtime import Session, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeseg.core.measurement import Measurement
 
 
 @pytest.fixture(scope="module")

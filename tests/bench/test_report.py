@@ -7,7 +7,7 @@ import random
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -18,6 +18,9 @@ from edgeseg.bench import Image, compare, render_report, write_report
 from edgeseg.bench.report.charts import accuracy_axis, latency_axis, pareto_plot
 from edgeseg.bench.report.placing import Box, place_labels
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _VOID = {"meta", "br", "img"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,6 +16,9 @@ from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.data.streets import CLASSES, PALETTE
 from edgeseg.errors import DatasetError, InputError
 from edgeseg.export import calibrate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TENSOR = TensorSpec(name="image", shape=(1, 32, 48, 3), dtype="uint8", layout="NHWC", role="image")
 SPEC = ModelSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -22,6 +22,9 @@ from edgeseg.errors import CheckpointError
 from edgeseg.models.checkpoint import save_checkpoint
 from edgeseg.runtime import load
 from edgeseg.runtime.frames.frame_processor import Reader
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FITTED = Temperature(
     value=2.0, fitted=2.0, weights_sha256="0" * 64, data="d", split="val", images=2, cells=9, halves=(2.0, 2.0),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,6 +11,9 @@ import pytest
 from contracts import tiny_artifact as tiny
 
 from edgeseg.cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeseg.cli.main import VERBS, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BLOCKER = """
 import sys

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.models import build, save_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIZE = (64, 96)
 

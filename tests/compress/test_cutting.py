@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -18,6 +18,9 @@ from edgeseg.data import open_dataset
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.models import load_checkpoint
 from edgeseg.models.checkpoint import read_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXT = """
 schema = 1

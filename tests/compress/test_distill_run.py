@@ -8,8 +8,8 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -24,6 +24,9 @@ from edgeseg.errors import ArtifactError, InputError, TrainingError, UnknownName
 from edgeseg.graph.forward_hooks import Adapted, tapped
 from edgeseg.models import build, load_checkpoint
 from edgeseg.train import Event, Loading, OnEvent, Recipe, StepDone, train
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WORKER = Path(__file__).with_name("distill_worker.py")
 RUN = recipe(run={"save_every_steps": 1, "batch": 4}, data={"train": "streets:8", "val": "streets:2"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ from edgeseg.models import load_checkpoint
 from edgeseg.train.evaluate import normalise
 from edgeseg.train.method import Seen
 from edgeseg.train.samples import TrainingSet
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PLAIN = Augment(
     scale_min=1.0, scale_max=1.0, flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue_degrees=0.0, gamma=0.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,6 +16,9 @@ from edgeseg.data import open_dataset
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.models import Checkpoint, build_spec, load_checkpoint, resolve_model, save_checkpoint
 from edgeseg.models.encoders.mobilenet_v3 import SqueezeExcite
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONSTANT = ("encoder.features.4.block.2", "encoder.features.9.block.2")
 

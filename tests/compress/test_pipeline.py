@@ -8,9 +8,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import pytest
@@ -28,6 +28,9 @@ from edgeseg.export import calibrate
 from edgeseg.models import load_checkpoint
 from edgeseg.models.lineage import read_lineage
 from edgeseg.train import StepDone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RECIPE = """
 schema = 1

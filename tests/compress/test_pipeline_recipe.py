@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,9 @@ from edgeseg.compress.pipeline.checks import check_start
 from edgeseg.compress.pipeline.recipe import parse_pipeline, read_pipeline, recipes
 from edgeseg.core.artifact import open_artifact
 from edgeseg.errors import EdgesegError, InputError, RecipeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BASE: dict[str, object] = {
     "schema": 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -28,6 +28,9 @@ from edgeseg.graph.layer_shapes import layer_shapes
 from edgeseg.models import Checkpoint, load_checkpoint
 from edgeseg.models.lineage import read_lineage
 from edgeseg.verbs.convert import convert
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONV = LayerShape(
     inputs=16, outputs=24, kernel=(3, 3), stride=(2, 2), dilation=(1, 1), groups=1, cells=(16, 24), activation="ReLU"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -23,6 +23,9 @@ from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, build, load_checkpoint
 from edgeseg.train import train
 from edgeseg.train.describe import model_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

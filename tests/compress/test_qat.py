@@ -6,8 +6,8 @@ import dataclasses
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -33,6 +33,9 @@ from edgeseg.train import train
 from edgeseg.train.evaluate import normalise
 from edgeseg.train.optimizer import make_optimizer
 from edgeseg.train.state import STATE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WORKER = Path(__file__).with_name("qat_worker.py")
 

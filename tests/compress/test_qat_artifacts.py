@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,7 +18,6 @@ from contracts.deployable import images
 
 from edgeseg.compress.quantize.fake_quant_net import quant_net
 from edgeseg.core.artifact import Artifact, Lineage
-from edgeseg.core.exported import Conversion, ExportedModel
 from edgeseg.deploy.manifest import draft
 from edgeseg.deploy.plan import PlannedArtifact, converter_for
 from edgeseg.deploy.prove import open_session
@@ -28,6 +27,11 @@ from edgeseg.graph.scale_limits import affine
 from edgeseg.models import load_checkpoint
 from edgeseg.pixels import decode
 from edgeseg.train.evaluate import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeseg.core.exported import Conversion, ExportedModel
 
 # Larger than what was trained on: ranges serve every size, and few cells would hide which borders move.
 SIZE = (192, 256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -23,8 +23,12 @@ from edgeseg.core.spec import Preprocess
 from edgeseg.errors import InputError
 from edgeseg.export import export
 from edgeseg.graph.quantization_points import IMAGE
-from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.train.evaluate import normalise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.models.checkpoint import Checkpoint
 
 NORMALISING = {"Cast", "Mul", "Add", "Sub", "Div"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from itertools import islice
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ import pytest
 from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError
 from edgeseg.runtime import open_camera
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class CameraContract:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ import torch
 from contracts.deployable import images
 
 from edgeseg.core.artifact import Artifact, Lineage, list_files
-from edgeseg.core.exported import Conversion, ExportedModel
 from edgeseg.core.files import read_json
 from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import SCHEMES, Precision, Ranges
@@ -27,6 +27,9 @@ from edgeseg.errors import MissingDependency
 from edgeseg.export import export
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, resolve_model
 from edgeseg.pixels import decode, real_logits
+
+if TYPE_CHECKING:
+    from edgeseg.core.exported import Conversion, ExportedModel
 
 # In dB against the program that was converted: what the formats' own kernels may differ by.
 LEAST_SQNR_DB = {"fp32": 80.0, "fp16": 25.0, "int8": 18.0}

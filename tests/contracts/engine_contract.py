@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ from edgeseg.core import registry
 from edgeseg.core.protocols import Engine, EngineStatus
 from edgeseg.errors import ArtifactError, InputError
 from edgeseg.runtime import load, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class EngineContract:

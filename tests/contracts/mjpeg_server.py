@@ -29,11 +29,14 @@ import socket
 import subprocess
 import sys
 import time
-from types import TracebackType
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 ROWS, COLUMNS = 4, 8
 BITS = 16

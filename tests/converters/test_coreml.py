@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -26,6 +26,9 @@ from edgeseg.models import build
 from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.runtime.engines.mil.package import Package, open_package
 from edgeseg.runtime.engines.mil.program import read_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIZE = (64, 96)
 CLASSES = ("road", "sky", "car")

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from contracts import tiny_artifact as tiny
 from contracts.converter_contract import ConverterContract
 
-from edgeseg.core.exported import Conversion, ExportedModel
-from edgeseg.core.protocols import Converter
-from edgeseg.core.quantization import Precision
 from edgeseg.deploy.plan import plan_artifacts
 from edgeseg.errors import ConversionError, UnsupportedError
 
 pytest.importorskip("executorch", reason='ExecuTorch is not installed: pip install "edgeseg[executorch]"')
 
+from typing import TYPE_CHECKING
+
 from edgeseg.converters.executorch.census import NOT_FUSED, PORTABLE, census
 from edgeseg.converters.executorch.lowering import lower, quiet
 from edgeseg.converters.executorch.stored import Stored, read_stored
 from edgeseg.converters.executorch.xnnpack_graph import Step, StoredTensor, XnnpackGraph, read_graph
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.exported import Conversion, ExportedModel
+    from edgeseg.core.protocols import Converter
+    from edgeseg.core.quantization import Precision
 
 
 class TestExecutorch(ConverterContract):

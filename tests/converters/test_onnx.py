@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -15,6 +15,9 @@ from edgeseg.converters.onnx.executed import executed_graph
 from edgeseg.converters.onnx.half import halve_weights
 from edgeseg.converters.onnx.qdq import fit_for_onnxruntime
 from edgeseg.errors import ConversionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class TestOnnx(ConverterContract):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from contracts.converter_contract import ConverterContract, exported
 
 from edgeseg.converters.openvino import CONVERTER
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class TestOpenvino(ConverterContract):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,14 +22,18 @@ from edgeseg.converters.tflite.lowering import lower
 from edgeseg.core import requirements
 from edgeseg.core.exported import Conversion, ExportedModel
 from edgeseg.core.protocols import Converter
-from edgeseg.core.quantization import Precision, Ranges
 from edgeseg.errors import ConversionError, MissingDependency
 from edgeseg.export import export
 from edgeseg.export.observing import observe_points
 from edgeseg.export.quantizing import quantize
 from edgeseg.graph.quantization_points import plan
 from edgeseg.graph.scale_limits import affine
-from edgeseg.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.quantization import Precision, Ranges
+    from edgeseg.models.checkpoint import Checkpoint
 
 Made = tuple[ExportedModel, Conversion, bytes]
 

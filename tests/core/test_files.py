@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeseg.core.files import MARKER, new_folder, read_json, read_toml, sha256_of, write_json
 from edgeseg.errors import InputError, RecipeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -13,7 +13,6 @@ import pytest
 import torch
 from contracts.deployable import deployable, images, ranges
 
-from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import Range, Ranges
 from edgeseg.errors import CheckpointError, InputError, UnknownName, UnsupportedError
 from edgeseg.export import export
@@ -22,7 +21,12 @@ from edgeseg.export.quantizing import KnownRanges, points_of, quantize, stored
 from edgeseg.export.reference import TorchReference
 from edgeseg.graph import scale_limits
 from edgeseg.graph.quantization_points import plan, point_names
-from edgeseg.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.exported import ExportedModel
+    from edgeseg.models.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,13 @@ from contracts.deployable import deployable, images
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.observing import ABSOLUTE, BINS, Histogram, least_error_range, observe_points
 from edgeseg.graph.quantization_points import IMAGE, plan, useful_span
 from edgeseg.graph.scale_limits import affine
+
+if TYPE_CHECKING:
+    from edgeseg.core.spec import ModelSpec
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,6 +13,9 @@ from edgeseg.errors import CheckpointError, EdgesegError, InputError, UnknownNam
 from edgeseg.models import build, load_checkpoint, resolve, resolve_model, save_checkpoint
 from edgeseg.models.checkpoint import read_spec, read_training
 from edgeseg.models.lineage import original_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _spec(*, classes: int = 3, architecture: str = "fast_scnn") -> ModelSpec:

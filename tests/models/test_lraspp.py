@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -13,6 +13,9 @@ from edgeseg.errors import CheckpointError, InputError, UnsupportedError
 from edgeseg.models import build, cost, load_encoder
 from edgeseg.models.encoders.mobilenet_v3 import InvertedResidual, MobileNetV3, SqueezeExcite
 from edgeseg.models.nets.lraspp import LRASPP, LRASPPHead
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Kernel, expansion size, output channels, squeeze and excite, activation, stride.
 TABLE_1_LARGE = """

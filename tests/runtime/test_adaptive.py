@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import pytest
@@ -17,6 +16,10 @@ from edgeseg.runtime import Session, load, open_camera, run
 from edgeseg.runtime.frames.adaptive_resolution import Ladder
 from edgeseg.runtime.frames.frame_processor import Reader
 from edgeseg.runtime.frames.options import Reading, artifacts_in, open_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 SIZES = ((128, 192), (64, 96), (32, 48))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,6 +16,9 @@ from contracts import tiny_artifact as tiny
 from edgeseg.core.protocols import CameraCounts, Frame
 from edgeseg.errors import CameraError, EdgesegError, InputError, MissingDependency, UnknownName
 from edgeseg.runtime import LabelFolder, Session, VideoSink, View, WindowSink, load, open_camera, run, window_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
 

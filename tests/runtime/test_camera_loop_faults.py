@@ -10,8 +10,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import pytest
@@ -19,6 +19,9 @@ from contracts import tiny_artifact as tiny
 from contracts.mjpeg_server import MjpegServer
 
 from edgeseg.runtime import LoopResult, load, open_camera, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WAIT_S = 60.0
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")

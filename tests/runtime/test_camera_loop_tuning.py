@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
 from contracts import tiny_artifact as tiny
 
 from edgeseg.runtime import open_camera
 from edgeseg.runtime.loop import thread_tuning
 from edgeseg.runtime.loop.thread_tuning import tune_threads
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 
 def test_the_fastest_number_of_threads_that_was_tried_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,6 +15,10 @@ from contracts.mjpeg_server import MjpegServer, image_of, number_in
 
 from edgeseg.errors import CameraError, EdgesegError, InputError, UnknownName
 from edgeseg.runtime import open_camera
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def write_clip(path: Path, *, frames: int = 12, size: tuple[int, int] = (96, 128)) -> Path:

@@ -9,21 +9,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import pytest
 from contracts import tiny_artifact as tiny
 from contracts.mjpeg_server import MjpegServer, number_in
 
-from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.errors import CameraError
 from edgeseg.runtime import LabelFolder, load, open_camera, run
-from edgeseg.runtime.cameras.feed import Image
 from edgeseg.runtime.cameras.multipart import Parts
 from edgeseg.runtime.cameras.newest import Newest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeseg.core.protocols import Camera, CameraCounts, Frame
+    from edgeseg.runtime.cameras.feed import Image
 
 
 @pytest.fixture(scope="module")

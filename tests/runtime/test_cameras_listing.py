@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,9 @@ from edgeseg.core import registry
 from edgeseg.errors import MissingDependency
 from edgeseg.runtime import open_camera
 from edgeseg.runtime.cameras import Request, csi, list_cameras, v4l2_devices
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_list_holds_every_kind_with_a_reason_where_it_does_not_work(capsys: pytest.CaptureFixture[str]) -> None:

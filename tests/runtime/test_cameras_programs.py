@@ -8,9 +8,9 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,6 +22,9 @@ from contracts.rtsp_camera import RtspCamera
 from edgeseg.errors import CameraError, InputError, MissingDependency
 from edgeseg.runtime import open_camera
 from edgeseg.runtime.cameras.y4m import layouts, to_bgr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 needs_gst = pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="gst-launch-1.0 is not installed")
 LIVE = "gst:videotestsrc is-live=true pattern=smpte ! video/x-raw,width={width},height={height},framerate=25/1"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 import types
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from contracts import tiny_artifact as tiny
 from contracts.engine_contract import EngineContract
 
 from edgeseg.core.protocols import EngineStatus
-from edgeseg.core.quantization import Precision
 from edgeseg.errors import MissingDependency, UnknownName, UnsupportedError
 from edgeseg.runtime import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.quantization import Precision
 
 
 class TestLiteRT(EngineContract):

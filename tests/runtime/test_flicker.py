@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,6 +12,9 @@ from contracts import tiny_artifact as tiny
 from edgeseg.errors import InputError
 from edgeseg.runtime.frames.flicker import flicker
 from edgeseg.verbs.flicker import measure_flicker
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIZE = (96, 128)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -16,12 +14,17 @@ import torch
 from torch.nn import functional as F
 
 from edgeseg.converters.coreml.package import quiet
-from edgeseg.core.artifact import Artifact
 from edgeseg.core.protocols import Engine
 from edgeseg.errors import ArtifactError, UnsupportedError
 from edgeseg.runtime.engines import coreml, mil_reference
 from edgeseg.runtime.engines.mil.package import open_package
 from edgeseg.runtime.engines.mil.program import read_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edgeseg.core.artifact import Artifact
 
 RANDOM = np.random.default_rng(3)
 INPUT = RANDOM.normal(0, 3, (1, 8, 12, 10)).astype(np.float32)
@@ -209,7 +212,7 @@ def test_the_engine_says_that_it_is_no_device() -> None:
 
 def test_a_session_runs_an_image(tmp_path: Path) -> None:
     write(tmp_path, lambda mb, x: mb.add(x=x, y=1.0), shape=(1, 3, 4, 6))
-    artifact = cast(Artifact, SimpleNamespace(entry=tmp_path / "model.mlpackage"))
+    artifact = cast("Artifact", SimpleNamespace(entry=tmp_path / "model.mlpackage"))
     session = mil_reference.ENGINE.open(artifact, threads=1)
     np.testing.assert_array_equal(session.run(np.full((1, 3, 4, 6), 255, np.uint8)), np.full((1, 3, 4, 6), 256.0))
     session.close()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -22,6 +21,10 @@ from edgeseg.runtime.frames.frame_processor import Reader
 from edgeseg.runtime.frames.options import Reading as Asked
 from edgeseg.runtime.frames.options import open_reading
 from edgeseg.runtime.loop.hud import Hud
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture

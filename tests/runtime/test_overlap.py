@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.runtime.loop.async_inference import InferenceLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Doubling:

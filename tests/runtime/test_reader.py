@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +15,10 @@ from edgeseg.runtime.frames.frame_processor import Reader, Region, region_of
 from edgeseg.runtime.frames.temporal_smoothing import Exponential, Vote, smoother_of
 from edgeseg.runtime.frames.uncertainty import doubt_kind, doubt_of, probabilities, spread
 from edgeseg.runtime.sinks.overlay import Overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import itertools
 import platform
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import ArtifactError, GateError, InputError
 from edgeseg.runtime import load, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BLOCKED = ("torch", "onnx", "tensorflow", "rich", "matplotlib")
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -18,6 +18,9 @@ from edgeseg.runtime import AreaLines, LabelFolder, VideoSink, load, open_camera
 from edgeseg.runtime.loop.hud import Hud
 from edgeseg.runtime.sinks.base import View
 from edgeseg.runtime.web import WebAddress, WebSink
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HUD = Hud(title="x", fps=1.0, stages_ms={})
 

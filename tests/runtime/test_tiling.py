@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,6 +16,10 @@ from edgeseg.runtime import Session, load
 from edgeseg.runtime.tiles.plan import Tiling, make_plan
 from edgeseg.runtime.tiles.seams import measure_seams
 from edgeseg.runtime.tiles.segment import segment_tiled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

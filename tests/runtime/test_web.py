@@ -9,8 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import cv2
@@ -19,13 +18,18 @@ import pytest
 from contracts import tiny_artifact as tiny
 from contracts.devtools import chromium, open_page
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.runtime.loop.hud import Hud
 from edgeseg.runtime.loop.stage_timing import StageTimes
 from edgeseg.runtime.sinks.base import View
 from edgeseg.runtime.web import WebAddress, WebSink, web_address
 from edgeseg.runtime.web.paletted import paletted_png
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeseg.core.spec import ModelSpec
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 HUD = Hud(

@@ -11,14 +11,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import pytest
 from contracts import tiny_artifact as tiny
 from contracts import xvfb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 xdisplay = pytest.importorskip("Xlib.display", reason="python-xlib is not installed")
 

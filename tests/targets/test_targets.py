@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +13,9 @@ from edgeseg.core import registry
 from edgeseg.core.protocols import Engine
 from edgeseg.errors import InputError, RecipeError, UnknownName
 from edgeseg.targets import broken_targets, find_target, load_targets
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BOARD = """
 schema = 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.records import decode
 from edgeseg.data import Sample
 from edgeseg.train import Recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIZE = (64, 96)
 

@@ -6,13 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from train.small import recipe
 
 from edgeseg.core.files import write_json
 from edgeseg.models import load_checkpoint
-from edgeseg.train import Recipe
+
+if TYPE_CHECKING:
+    from edgeseg.train import Recipe
 
 WORKER = Path(__file__).with_name("worker.py")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -72,7 +72,7 @@ def test_a_recipe_that_is_not_bundled_is_answered_with_the_nearest() -> None:
 def test_bundled_recipes_read_and_are_named_after_their_file(name: str) -> None:
     recipe = read_recipe(name)
     assert recipe.name == name
-    assert name.split("-")[0] == recipe.model.name
+    assert name.split("-", maxsplit=1)[0] == recipe.model.name
     assert not Path(recipe.data.train).is_absolute()
 
 

@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -23,6 +23,9 @@ from edgeseg.train import EpochDone, Event, Loading, Recipe, StepDone, TrainingR
 from edgeseg.train import loop as loop_module
 from edgeseg.train.evaluate import Score, evaluate
 from edgeseg.train.setup import memory_format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WORKER = Path(__file__).with_name("worker.py")
 # Accumulation and an odd number of batches an epoch: a step is two batches, and the last one is alone.

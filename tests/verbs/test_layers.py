@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from compress.small_teacher import small_teacher
@@ -17,6 +17,9 @@ from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
 from edgeseg.export import calibrate
 from edgeseg.models import load_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SPOILT = "net.encoder.features.0.0"
 TOO_WIDE = 400.0

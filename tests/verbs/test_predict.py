@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from edgeseg.errors import InputError
 from edgeseg.runtime import load
 from edgeseg.runtime.sinks.label_files import write_labels
 from edgeseg.verbs.predict import predict
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

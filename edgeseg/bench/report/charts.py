@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
-from edgeseg.bench.compare import Row
 from edgeseg.bench.report.placing import Box, is_clear, place_labels
 from edgeseg.bench.report.words import family, milliseconds, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edgeseg.bench.compare import Row
 
 _FONT_PX = 13.0
 _LEAST_SPAN = 0.02

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from edgeseg.bench.compare import Comparison, Row
 from edgeseg.bench.report import words
-from edgeseg.core.measurement import DeviceState, Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.bench.compare import Comparison, Row
+    from edgeseg.core.measurement import DeviceState, Measurement
 
 
 def measured_on(comparison: Comparison) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeseg.bench.compare import Comparison
 from edgeseg.bench.report import facts, sections, words
 from edgeseg.bench.report.sections import section
 from edgeseg.core.files import write_whole
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.bench.compare import Comparison
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _GAP = 3.0
 _ANGLES = (0, 180, 270, 90, 325, 215, 35, 145, 300, 240, 60, 120, 345, 15, 195, 165)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from edgeseg.bench.compare import Comparison, Row
 from edgeseg.bench.report import words
 from edgeseg.bench.report.charts import pareto_plot
-from edgeseg.core.measurement import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.bench.compare import Comparison, Row
+    from edgeseg.core.measurement import Measurement
 
 PLOT_SIZES = (("wide", 900, 420), ("narrow", 360, 400))
 STAGES = ("preprocess", "infer", "decode")
@@ -98,7 +102,7 @@ def stage_bars(rows: Sequence[Row]) -> str:
         return ""
     longest = max(max(row.p50_ms or 0, _stage_sum(row)) for row in timed)
     # A rare p99 of several times the median would squeeze all bars: the scale ends soon after the longest bar.
-    scale = min(max(max(row.p99_ms or 0 for row in timed), longest), longest * 1.35)
+    scale = min(max(*(row.p99_ms or 0 for row in timed), longest), longest * 1.35)
     bars = "".join(_bar(row, scale) for row in timed)
     keys = "".join(f'<span><i class="dot s{index}"></i>{stage}</span>' for index, stage in enumerate(STAGES))
     return (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from edgeseg.bench.compare import FORMAT_TITLES, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NONE = "\N{EN DASH}"
 

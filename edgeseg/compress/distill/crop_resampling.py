@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from edgeseg.data import Crop
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.data import Crop
 
 
 def warp(maps: Tensor, *, crops: Sequence[Crop], cells: tuple[int, int]) -> Tensor:

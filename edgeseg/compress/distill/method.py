@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,18 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeseg.compress.distill import losses as terms
-from edgeseg.compress.distill.recipe import DistillRecipe
 from edgeseg.compress.distill.teacher import check_teachers, open_teacher, teacher_identity
 from edgeseg.compress.distill.teacher_cache import TeacherCache, default_root
 from edgeseg.compress.distill.teacher_outputs import Answer, Answers, LiveAnswers, StoredAnswers, store_answers
 from edgeseg.core.records import encode
-from edgeseg.core.spec import ModelSpec
 from edgeseg.graph.forward_hooks import Adapted, channels
-from edgeseg.train.events import OnEvent
 from edgeseg.train.method import Method, Seen
-from edgeseg.train.recipe import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeseg.compress.distill.recipe import DistillRecipe
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.train.events import OnEvent
+    from edgeseg.train.recipe import Recipe
     from edgeseg.train.samples import TrainingSet
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeseg.compress.distill.crop_resampling import bilinear, resampled
-from edgeseg.compress.distill.recipe import DistillRecipe
 from edgeseg.core.spec import ModelSpec, Preprocess
 from edgeseg.errors import InputError
 from edgeseg.models import architecture, load_checkpoint, resolve_model
@@ -20,6 +19,11 @@ from edgeseg.models.checkpoint import read_spec
 from edgeseg.pixels.geometry import place
 from edgeseg.pixels.prepare import prepare
 from edgeseg.train.evaluate import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.compress.distill.recipe import DistillRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

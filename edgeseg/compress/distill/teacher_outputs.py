@@ -13,15 +13,15 @@ from edgeseg.compress.distill.crop_resampling import inside, warp
 from edgeseg.compress.distill.teacher import Teacher
 from edgeseg.compress.distill.teacher_cache import TeacherCache, image_sha256
 from edgeseg.core.spec import ModelSpec
-from edgeseg.data import Crop
 from edgeseg.graph.forward_hooks import tapped
 from edgeseg.train.events import Loading, OnEvent
+from edgeseg.train.samples import TrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeseg.data import Crop
     from edgeseg.train.method import Seen
-    from edgeseg.train.samples import TrainingSet
 
 Cells = tuple[int, int]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
 from edgeseg.compress.stages import (
     GatesStage,
     Job,
@@ -32,7 +30,11 @@ from edgeseg.models.checkpoint import read_spec, read_training
 from edgeseg.train.recipe import ModelRecipe, Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
+
+    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

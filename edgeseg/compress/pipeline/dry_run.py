@@ -7,16 +7,19 @@ import copy
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgeseg.compress.pipeline.checks import check_start, open_training
-from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
 from edgeseg.compress.pipeline.run import folder_name
 from edgeseg.compress.stages import Clock, GatesStage, PruneStage, stage_kind
 from edgeseg.core.lineage import Setting, flatten
 from edgeseg.core.records import encode
-from edgeseg.data import Dataset
 from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, Cost, cost, load_checkpoint
+
+if TYPE_CHECKING:
+    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
+    from edgeseg.data import Dataset
 
 PLANNING_IMAGES = 8
 """On how many images at most a plan looks for gates that can go."""

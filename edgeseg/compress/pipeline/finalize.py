@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeseg.compress.pipeline.checks import Start
-from edgeseg.compress.pipeline.recipe import PipelineRecipe
 from edgeseg.core.files import new_folder, read_json, write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.errors import RecipeError
 from edgeseg.models import load_checkpoint
 from edgeseg.models.checkpoint import read_spec
 from edgeseg.train.events import Loading, OnEvent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.compress.pipeline.checks import Start
+    from edgeseg.compress.pipeline.recipe import PipelineRecipe
 
 
 def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep: bool, on_event: OnEvent | None) -> str:

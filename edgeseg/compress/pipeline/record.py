@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
 from edgeseg.compress.stages import LotteryStage, PruneStage, stage_kind, teaching
 from edgeseg.core.files import read_json, sha256_of, write_json
 from edgeseg.core.lineage import Setting, flatten
 from edgeseg.core.records import encode
 from edgeseg.errors import InputError, RecipeError, TrainingError
+
+if TYPE_CHECKING:
+    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
 
 RECORD_FILE = "stage.json"
 SCHEMA = 1

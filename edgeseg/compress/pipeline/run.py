@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.compress.pipeline.checks import Start, check_start, training_recipe
 from edgeseg.compress.pipeline.finalize import finish
 from edgeseg.compress.pipeline.lineage import close
-from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
 from edgeseg.compress.pipeline.record import (
     RECORD_FILE,
     StageRecord,
@@ -27,6 +27,9 @@ from edgeseg.core.records import encode
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
 from edgeseg.train.events import Event
+
+if TYPE_CHECKING:
+    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
 
 PIPELINE_FILE, CHECKPOINT = "pipeline.json", "checkpoint"
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from edgeseg.compress.prune.importance import Batch
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.compress.prune.importance import Batch
 
 
 def recalibrate(net: nn.Module, batches: Sequence[Batch]) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from edgeseg.compress.prune.budget import PriceOf
 from edgeseg.compress.prune.channel_groups import ChannelGroup
 from edgeseg.core.latency import LayerShape
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeseg.compress.prune.budget import PriceOf
 
 Scope = Literal["global", "uniform"]
 SCOPES: tuple[Scope, ...] = ("global", "uniform")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from edgeseg.compress.prune.channel_groups import ChannelGroup, Member
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeseg.compress.prune.channel_groups import ChannelGroup, Member
 
 Importance = Literal["magnitude", "taylor", "bn-scale"]
 IMPORTANCES: tuple[Importance, ...] = ("magnitude", "taylor", "bn-scale")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+from typing import TYPE_CHECKING
 
-from edgeseg.core.latency import LatencyTable, LayerShape
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeseg.core.latency import LatencyTable, LayerShape
 
 
 class LatencyModel:

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -23,6 +23,9 @@ from edgeseg.errors import InputError
 from edgeseg.graph.layer_shapes import layer_shapes
 from edgeseg.models import Checkpoint, Cost, build, channels_of, cost, save_checkpoint
 from edgeseg.train.batch_norm_statistics import settle_norms
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Measure = Callable[[Checkpoint], float]
 """Milliseconds of a whole net, measured on an engine from its real artifact."""

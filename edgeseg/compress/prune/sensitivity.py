@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,13 +14,18 @@ from edgeseg.compress.prune.channel_groups import ChannelGroup, Dependencies
 from edgeseg.compress.prune.channel_selection import without
 from edgeseg.compress.prune.importance import Batch, Importance, Objective, score_channels
 from edgeseg.core.confusion import ConfusionMatrix
-from edgeseg.core.latency import LayerShape
 from edgeseg.core.requirements import require_modules
-from edgeseg.data import Sample
 from edgeseg.errors import InputError
 from edgeseg.graph.layer_shapes import layer_shapes
-from edgeseg.models import Checkpoint
 from edgeseg.train.evaluate import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edgeseg.core.latency import LayerShape
+    from edgeseg.data import Sample
+    from edgeseg.models import Checkpoint
 
 SHARES = (0.25, 0.5, 0.75)
 NAMED_LINES = 12

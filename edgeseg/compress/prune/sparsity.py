@@ -7,24 +7,25 @@ compresses well, and research; for speed see `edgeseg.compress.prune.pruner`.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.graph.quantization_points import is_below
 from edgeseg.models import load_checkpoint, resolve_model, save_checkpoint
 from edgeseg.models.checkpoint import read_spec
 from edgeseg.train.method import Method
-from edgeseg.train.recipe import Recipe
 from edgeseg.train.start import start_net
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.spec import ModelSpec
     from edgeseg.train.events import OnEvent
+    from edgeseg.train.recipe import Recipe
     from edgeseg.train.samples import TrainingSet
 
 Scope = Literal["global", "layer"]

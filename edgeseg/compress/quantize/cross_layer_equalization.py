@@ -10,9 +10,9 @@ all channels and int8 weights one for each.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from torch.fx import GraphModule, Interpreter, Node
 from edgeseg.compress.quantize.fake_quant_net import INNER, float_graph
 from edgeseg.errors import InputError
 from edgeseg.graph.quantization_points import aten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HOMOGENEOUS = (
     aten.relu.default,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,11 @@ from edgeseg.graph.batch_norm_folding import fold_batch_norms, simplify
 from edgeseg.graph.quantization_points import Point, aten, plan, useful_span
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
 
+if TYPE_CHECKING:
+    from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
 with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
     from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
-    from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
     from edgeseg.export.quantizing import (
         PlannedQuantizer,

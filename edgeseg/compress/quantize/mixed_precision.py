@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from edgeseg.compress.quantize.sensitivity import LayerEffect, Probe, Progress, layer_sensitivity
-from edgeseg.core.quantization import Ranges
 from edgeseg.errors import InputError
-from edgeseg.models import Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from edgeseg.core.quantization import Ranges
+    from edgeseg.models import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,4 +122,4 @@ def _by_cost(effects: Sequence[LayerEffect]) -> tuple[str, ...]:
 
 
 def _path(name: str) -> str:
-    return name.split(":")[0]
+    return name.split(":", maxsplit=1)[0]

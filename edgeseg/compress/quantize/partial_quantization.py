@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from edgeseg.compress.quantize.fake_quant import FakeActivation, FakeWeight
-from edgeseg.graph.quantization_points import Plan
+
+if TYPE_CHECKING:
+    from edgeseg.graph.quantization_points import Plan
 
 
 class Partly(Interpreter):

@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.compress.quantize.unfold import unfolded
 from edgeseg.core.quantization import RANGES_FILE, Range, Ranges, read_ranges
 from edgeseg.core.records import encode
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, build_spec, resolve_model, save_checkpoint
 from edgeseg.train.method import Method
-from edgeseg.train.recipe import Recipe
 from edgeseg.train.start import start_net
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from edgeseg.compress.quantize.fake_quant_net import QuantNet
+    from edgeseg.compress.quantize.recipe import QatRecipe
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.train.recipe import Recipe
 
 OBSERVERS = {"learned": "qat-lsq", "ema": "qat-ema"}
 

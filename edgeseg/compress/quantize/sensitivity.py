@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,13 +18,15 @@ from edgeseg.compress.quantize.fake_quant_net import QuantNet, float_graph, quan
 from edgeseg.compress.quantize.partial_quantization import Partly, sites
 from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.core.confusion import ConfusionMatrix
-from edgeseg.core.quantization import Ranges
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.graph.quantization_points import Plan, plan
-from edgeseg.models import Checkpoint
 from edgeseg.pixels import decode, prepare
 from edgeseg.train.evaluate import normalise
+
+if TYPE_CHECKING:
+    from edgeseg.core.quantization import Ranges
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.models import Checkpoint
 
 Progress = Callable[[int, int], None]
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
 
 from edgeseg.compress.quantize.cross_layer_equalization import convolution_at, convolution_path, norm_behind
 from edgeseg.compress.quantize.fake_quant_net import float_graph
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.graph.quantization_points import MOVING, aten
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from edgeseg.core.spec import ModelSpec
 
 
 @torch.no_grad()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from edgeseg.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def unfolded(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

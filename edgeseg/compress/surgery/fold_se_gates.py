@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
 from edgeseg.graph.quantization_points import is_below
 from edgeseg.models.architecture import bypass
 from edgeseg.models.encoders.mobilenet_v3 import SqueezeExcite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgeseg.core.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from edgeseg.data.streets.camera import Camera
-from edgeseg.data.streets.canvas import Canvas
-from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.palette import BUILDING, SKY, TREE
 from edgeseg.data.streets.textures import clouds
-from edgeseg.data.streets.world import Town
+
+if TYPE_CHECKING:
+    from edgeseg.data.streets.camera import Camera
+    from edgeseg.data.streets.canvas import Canvas
+    from edgeseg.data.streets.light import Light
+    from edgeseg.data.streets.world import Town
 
 _FAR_M = 150.0
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edgeseg.data.streets.camera import NEAR_M, Camera
-from edgeseg.data.streets.canvas import Canvas
-from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.palette import BUILDING, FENCE, TREE, scaled
 from edgeseg.data.streets.textures import FACADE_WIDTH_M, facade, strip_texture
-from edgeseg.data.streets.world import Building, Strip, Town
+
+if TYPE_CHECKING:
+    from edgeseg.data.streets.canvas import Canvas
+    from edgeseg.data.streets.light import Light
+    from edgeseg.data.streets.world import Building, Strip, Town
 
 
 def wall_corners(

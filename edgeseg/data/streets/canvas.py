@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
-from edgeseg.data.streets.palette import Colour
+if TYPE_CHECKING:
+    from edgeseg.data.streets.palette import Colour
 
 _SHIFT = 4  # fractional bits of a coordinate, so that a moving camera does not make edges jump
 _REACH_PX = 20000.0  # beyond this OpenCV's fixed-point coordinates overflow

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.data.streets.camera import NEAR_M, Camera
-from edgeseg.data.streets.canvas import Canvas
-from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.palette import POLE, SIGN, TREE, Colour, scaled
 from edgeseg.data.streets.people import paint_cycle, paint_cyclist, paint_person
 from edgeseg.data.streets.textures import CROWN_COUNT, crown
 from edgeseg.data.streets.vehicles import paint_car
-from edgeseg.data.streets.world import Item
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeseg.data.streets.canvas import Canvas
+    from edgeseg.data.streets.light import Light
+    from edgeseg.data.streets.world import Item
 
 
 class _Stand:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from edgeseg.data.streets.camera import NEAR_M, Camera, clip_near
 from edgeseg.data.streets.canvas import Canvas, fixed
-from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.palette import PAVEMENT, ROAD, TREE
 from edgeseg.data.streets.textures import GROUND_PX_PER_M, ground
 from edgeseg.data.streets.world import CHUNK_M, Chunk, Item, Town
+
+if TYPE_CHECKING:
+    from edgeseg.data.streets.light import Light
 
 _ASPHALT, _PAVING, _GRASS, _WHITE, _YELLOW, _KERB, _DARK, _PATCH = range(8)
 _LABELS = np.array([ROAD, PAVEMENT, TREE, ROAD, ROAD, PAVEMENT, ROAD, ROAD], np.uint8)

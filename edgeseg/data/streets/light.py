@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.data.streets.palette import Colour
 from edgeseg.data.streets.world import Town
+
+if TYPE_CHECKING:
+    from edgeseg.data.streets.palette import Colour
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edgeseg.data.streets.camera import NEAR_M, Camera
-from edgeseg.data.streets.canvas import Canvas
-from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.palette import BICYCLIST, PEDESTRIAN, Colour, scaled
-from edgeseg.data.streets.world import Item
+
+if TYPE_CHECKING:
+    from edgeseg.data.streets.canvas import Canvas
+    from edgeseg.data.streets.light import Light
+    from edgeseg.data.streets.world import Item
 
 
 class _Figure:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edgeseg.data.streets.backdrop import paint_sky, paint_skyline
 from edgeseg.data.streets.buildings import paint_building, paint_strip
-from edgeseg.data.streets.camera import Camera
 from edgeseg.data.streets.canvas import Canvas
 from edgeseg.data.streets.furniture import paint_item
 from edgeseg.data.streets.ground import Ground, cast_shadows, lay_street
 from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.traffic import moving
 from edgeseg.data.streets.world import CHUNK_M, Chunk, Item, Town, chunk
+
+if TYPE_CHECKING:
+    from edgeseg.data.streets.camera import Camera
 
 _CHUNKS_AHEAD = 12
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from edgeseg.data.streets.textures import grain
-from edgeseg.data.streets.world import Town
+
+if TYPE_CHECKING:
+    from edgeseg.data.streets.world import Town
 
 
 @lru_cache(maxsize=64)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.data.streets.camera import Camera
-from edgeseg.data.streets.canvas import Canvas
-from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.palette import CAR
-from edgeseg.data.streets.world import Item
+
+if TYPE_CHECKING:
+    from edgeseg.data.streets.camera import Camera
+    from edgeseg.data.streets.canvas import Canvas
+    from edgeseg.data.streets.light import Light
+    from edgeseg.data.streets.world import Item
 
 _PAINTS = (
     (28, 26, 24),

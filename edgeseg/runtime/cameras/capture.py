@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgeseg.core.silence import native_output
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras.feed import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import cv2
+    import numpy as np
 
 _log = logging.getLogger(__name__)
 

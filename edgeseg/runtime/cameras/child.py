@@ -7,9 +7,12 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from edgeseg.errors import CameraError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 CHUNK_BYTES = 1 << 20
 KEPT_WORDS = 2000

@@ -9,14 +9,16 @@ import contextlib
 import importlib.util
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError, EdgesegError, InputError, MissingDependency, UnsupportedError
 from edgeseg.runtime.cameras.feed import Image
 from edgeseg.runtime.cameras.gstreamer import has_element, pipeline_camera
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
+
+if TYPE_CHECKING:
+    from edgeseg.core.protocols import Camera
 
 Board = Literal["jetson", "pi", "other"]
 MODEL = Path("/proc/device-tree/model")

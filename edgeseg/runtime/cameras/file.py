@@ -5,12 +5,8 @@ from __future__ import annotations
 import glob
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.errors import CameraError, InputError
@@ -19,7 +15,11 @@ from edgeseg.runtime.cameras.source import WILD, Request, SourceStatus
 from edgeseg.runtime.loop.process_settings import usable_cores
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
     import cv2
+    import numpy as np
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 

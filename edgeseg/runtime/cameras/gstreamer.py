@@ -7,14 +7,17 @@ import shlex
 import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError, InputError, MissingDependency, UnsupportedError
 from edgeseg.runtime.cameras.child import Child, start
 from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Image
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 from edgeseg.runtime.cameras.y4m import BadVideo, Y4mReader
+
+if TYPE_CHECKING:
+    from edgeseg.core.protocols import Camera
 
 LAUNCH = "gst-launch-1.0"
 INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edgeseg.core.protocols import CameraCounts, Frame
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras.capture import DEFAULT_FPS, resized
 from edgeseg.runtime.cameras.feed import STALL_S, Feed, Reconnect
 from edgeseg.runtime.cameras.newest import Newest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
 
 
 class LiveCamera:

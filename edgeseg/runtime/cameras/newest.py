@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from edgeseg.core.protocols import CameraCounts, Frame
 from edgeseg.errors import CameraError, EdgesegError
 from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Image, Reconnect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _log = logging.getLogger(__name__)
 

@@ -6,16 +6,18 @@ import re
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeseg.core.protocols import Camera
 from edgeseg.core.requirements import missing_modules
 from edgeseg.errors import CameraError, InputError, MissingDependency
 from edgeseg.runtime.cameras.feed import Image
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
+
+if TYPE_CHECKING:
+    from edgeseg.core.protocols import Camera
 
 FPS = 15.0
 INSTALL = 'pip install "edgeseg[screen]"'

@@ -6,13 +6,15 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgeseg.core import registry
-from edgeseg.core.protocols import Camera
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
 from edgeseg.runtime.cameras.feed import Reconnect
+
+if TYPE_CHECKING:
+    from edgeseg.core.protocols import Camera
 
 # At least two letters: "C:\clip.mp4" is a path.
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")

@@ -6,7 +6,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError, InputError
 from edgeseg.runtime.cameras.capture import CaptureFeed, open_capture
 from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Image
@@ -17,6 +16,8 @@ from edgeseg.runtime.cameras.source import Request, SourceStatus
 
 if TYPE_CHECKING:
     import cv2
+
+    from edgeseg.core.protocols import Camera
 
 
 class StreamSource:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from itertools import count
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.errors import CameraError, InputError
@@ -14,6 +13,10 @@ from edgeseg.runtime.cameras.feed import Image
 from edgeseg.runtime.cameras.file import EveryFrame
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
 
 SIZE = (360, 480)
 FPS = 30.0

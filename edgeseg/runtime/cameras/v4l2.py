@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.protocols import Camera
 from edgeseg.errors import CameraError, InputError
 from edgeseg.runtime.cameras.capture import CaptureFeed, open_capture
 from edgeseg.runtime.cameras.feed import STALL_S
@@ -17,6 +16,8 @@ from edgeseg.runtime.cameras.v4l2_devices import Device, describe, devices
 
 if TYPE_CHECKING:
     import cv2
+
+    from edgeseg.core.protocols import Camera
 
 LIMIT = "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"
 

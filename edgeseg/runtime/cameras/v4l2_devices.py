@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 QUERYCAP = (0x80685600, 104)
 ENUM_FMT = (0xC0405602, 64)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeseg.core.artifact import Artifact
 from edgeseg.core.protocols import EngineSession, EngineStatus
 from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.library import library_status, require
+
+if TYPE_CHECKING:
+    from edgeseg.core.artifact import Artifact
 
 
 class CoreMLSession:

@@ -11,16 +11,19 @@ import importlib
 import io
 import logging
 import weakref
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from edgeseg.core.artifact import Artifact
-from edgeseg.core.protocols import EngineSession, EngineStatus
 from edgeseg.core.silence import native_output
 from edgeseg.errors import ArtifactError, UnsupportedError
 from edgeseg.runtime.engines.library import library_status, require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.protocols import EngineSession, EngineStatus
 
 _log = logging.getLogger(__name__)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from edgeseg.core.artifact import Artifact
-from edgeseg.core.protocols import EngineSession, EngineStatus
+from typing import TYPE_CHECKING
+
 from edgeseg.runtime.engines.library import library_status, require
 from edgeseg.runtime.engines.tflite_interpreter import open_interpreter
+
+if TYPE_CHECKING:
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.protocols import EngineSession, EngineStatus
 
 
 class LiteRT:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from importlib import metadata
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.artifact import Artifact
 from edgeseg.core.protocols import EngineSession, EngineStatus
 from edgeseg.runtime.engines.library import require
+
+if TYPE_CHECKING:
+    from edgeseg.core.artifact import Artifact
 
 HARDWARE = "reference evaluator, not Apple hardware"
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgeseg.core.artifact import Artifact
-from edgeseg.core.protocols import EngineSession, EngineStatus
 from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnxruntime
+
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.protocols import EngineSession, EngineStatus
 
 FATAL = 4
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgeseg.core.artifact import Artifact
 from edgeseg.core.openvino_core import openvino_core
-from edgeseg.core.protocols import EngineSession, EngineStatus
 from edgeseg.core.vendor_telemetry import forbid_telemetry
 from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
     import openvino
+
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.protocols import EngineSession, EngineStatus
 
 
 class OpenVINOSession:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import logging
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from edgeseg.core.artifact import Artifact
-from edgeseg.core.protocols import EngineSession
 from edgeseg.core.silence import native_output
 from edgeseg.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.protocols import EngineSession
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ def open_interpreter(artifact: Artifact, *, module: str, threads: int) -> Engine
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ArtifactError(f"{path}: {module.split('.')[0]} cannot open it: {reason[:300]}") from None
+        raise ArtifactError(f"{path}: {module.split('.', maxsplit=1)[0]} cannot open it: {reason[:300]}") from None
     if len(inputs) != 1 or len(outputs) != 1:
         raise ArtifactError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed.")
     return InterpreterSession(interpreter, input_index=inputs[0]["index"], output_index=outputs[0]["index"])

@@ -10,10 +10,14 @@ import logging
 import statistics
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from edgeseg.errors import InputError
-from edgeseg.runtime.frames.frame_processor import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edgeseg.runtime.frames.frame_processor import Reader
 
 _log = logging.getLogger(__name__)
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.input_statistics import InputStatistics
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.pixels.statistics import StatisticsMeter
-from edgeseg.runtime.frames.frame_processor import Reader
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from edgeseg.core.input_statistics import InputStatistics
+    from edgeseg.runtime.frames.frame_processor import Reader
     from edgeseg.runtime.sinks.base import View
 
 JOIN_S = 10.0

@@ -7,10 +7,13 @@ Temporal consistency of video segmentation is measured along flow in the same wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GREY_STEP = 3
 """Grey levels by which noise and video coding move a pixel that shows the same."""

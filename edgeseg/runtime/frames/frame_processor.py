@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from edgeseg.errors import InputError, UnsupportedError
-from edgeseg.runtime.frames.temporal_smoothing import Smoother
 from edgeseg.runtime.frames.uncertainty import Doubt, doubt_of, spread
-from edgeseg.runtime.session.session import Session
+
+if TYPE_CHECKING:
+    from edgeseg.runtime.frames.temporal_smoothing import Smoother
+    from edgeseg.runtime.session.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

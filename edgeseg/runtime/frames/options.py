@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import MANIFEST
-from edgeseg.core.input_statistics import InputStatistics
 from edgeseg.errors import InputError
 from edgeseg.runtime import Session, load
 from edgeseg.runtime.frames.adaptive_resolution import Ladder
@@ -16,6 +15,11 @@ from edgeseg.runtime.frames.drift_monitor import Monitor
 from edgeseg.runtime.frames.frame_processor import Reader, Readers, region_of
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 from edgeseg.runtime.frames.uncertainty import doubt_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from edgeseg.core.input_statistics import InputStatistics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,15 @@ much. Neither follows motion: on a moving camera strong smoothing leaves trails.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MARGIN = 2.0
 """A lead in logits by which a new class is taken over at once: e^2, seven times as probable as the one held."""

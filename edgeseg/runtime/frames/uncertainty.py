@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from edgeseg.core.spec import Preprocess
 from edgeseg.core.suggestions import unknown
+
+if TYPE_CHECKING:
+    from edgeseg.core.spec import Preprocess
 
 Doubt = Literal["margin", "entropy"]
 

@@ -6,12 +6,14 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from edgeseg.errors import EdgesegError
-from edgeseg.runtime.session.session import Session
+
+if TYPE_CHECKING:
+    from edgeseg.runtime.session.session import Session
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,8 +25,12 @@ from edgeseg.runtime.loop.hud import Hud
 from edgeseg.runtime.loop.process_settings import cores_left_to_engine, ending_signals, make_way, quick_thread_switches
 from edgeseg.runtime.loop.stage_timing import Clock, StageTimes, limiting_stage
 from edgeseg.runtime.loop.watchdog import STUCK_S, Stall, Watchdog
-from edgeseg.runtime.session.session import Session
 from edgeseg.runtime.sinks.base import LabelCallback, Sink, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edgeseg.runtime.session.session import Session
 
 _log = logging.getLogger(__name__)
 

@@ -6,9 +6,12 @@ import time
 from array import array
 from collections import deque
 from dataclasses import dataclass
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
 THREADS = (("capture", "preprocess"), ("infer",), ("decode", "draw"), ("sink",))

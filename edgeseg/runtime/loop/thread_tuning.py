@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +14,14 @@ from edgeseg.runtime.loop.loop import run
 from edgeseg.runtime.loop.process_settings import usable_cores
 from edgeseg.runtime.session.engine_choice import MOST_THREADS
 from edgeseg.runtime.session.session import Session, load
-from edgeseg.runtime.sinks.base import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from types import TracebackType
+
+    from edgeseg.runtime.sinks.base import Sink
 
 TRIAL_S = 1.0
 LEAST_FRAMES = 4

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgeseg.runtime.loop.stage_timing import Stage
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeseg.runtime.loop.stage_timing import Stage
 
 STUCK_S = 10.0
 """A stage that works on one frame for longer is reported."""

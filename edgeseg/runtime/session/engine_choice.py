@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
-from edgeseg.core.artifact import Manifest
 from edgeseg.core.files import read_toml
 from edgeseg.core.protocols import Engine
 from edgeseg.core.target import Target
 from edgeseg.errors import EdgesegError, InputError, MissingDependency, UnsupportedError
+
+if TYPE_CHECKING:
+    from edgeseg.core.artifact import Manifest
 
 MOST_THREADS = 4
 """More seldom helps small nets on the CPUs of edge devices, and takes the cores from camera and display."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeVar
 
 from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.protocols import Engine, EngineSession, OverlappingSession
-from edgeseg.core.spec import TensorSpec
 from edgeseg.errors import ArtifactError, EdgesegError, InputError
 from edgeseg.runtime.loop.process_settings import share_one_heap
 from edgeseg.runtime.session.engine_choice import choose_engine, choose_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy as np
+
+    from edgeseg.core.spec import TensorSpec
 
 T = TypeVar("T")
 

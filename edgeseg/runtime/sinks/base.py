@@ -8,17 +8,19 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
 from edgeseg.errors import InputError
 from edgeseg.runtime.loop.hud import Hud
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
 
 LEAST_FREE_BYTES = 16 << 20
 """What a video may grow between two looks, and needs to be finished."""

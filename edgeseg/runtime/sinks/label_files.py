@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.files import write_whole
 from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, INDEXED = 0, 3

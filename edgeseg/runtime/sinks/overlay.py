@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
-from edgeseg.runtime.loop.hud import Hud
+if TYPE_CHECKING:
+    from edgeseg.runtime.loop.hud import Hud
 
 OPACITY = 0.55
 BASE_HEIGHT = 360

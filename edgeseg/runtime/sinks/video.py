@@ -6,9 +6,7 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgeseg.core.silence import native_output
@@ -18,6 +16,9 @@ from edgeseg.runtime.cameras.capture import open_capture, quiet_ffmpeg
 from edgeseg.runtime.sinks.base import View, make_parent, refuse_full_disk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
     import cv2
 
 _log = logging.getLogger(__name__)

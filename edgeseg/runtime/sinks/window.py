@@ -7,11 +7,15 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edgeseg.core.silence import native_output
 from edgeseg.errors import MissingDependency
-from edgeseg.runtime.sinks.base import View
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from edgeseg.runtime.sinks.base import View
 
 _log = logging.getLogger(__name__)
 

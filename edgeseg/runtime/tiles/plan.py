@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgeseg.core.spec import Preprocess
 from edgeseg.errors import InputError
 from edgeseg.pixels import place
+
+if TYPE_CHECKING:
+    from edgeseg.core.spec import Preprocess
 
 LEAST_WEIGHT = 1e-6
 """Of a tile's outermost cells, so that a cell that only one tile covers still has a weight to divide by."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,9 +18,11 @@ import numpy as np
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.pixels import check_image, decode, probabilities
 from edgeseg.pixels.prepare import PAD
-from edgeseg.runtime.session.session import Session
 from edgeseg.runtime.tiles.plan import Plan, Strip, Tile, Tiling, make_plan
 from edgeseg.runtime.tiles.seams import Seams, measure_seams
+
+if TYPE_CHECKING:
+    from edgeseg.runtime.session.session import Session
 
 OnTile = Callable[[int, int], None]
 """Called after each tile with how many are done and how many there are."""

@@ -6,12 +6,15 @@ import json
 import struct
 import threading
 import time
-from collections.abc import Callable
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from edgeseg.runtime.sinks.base import View, areas_of
 from edgeseg.runtime.web.paletted import paletted_png
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
 
 WIDEST = 960
 """Larger images are sent smaller: a phone shows no more, and the small computer has other work."""

@@ -10,12 +10,15 @@ import ipaddress
 import json
 import socket
 import threading
-from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from importlib import resources
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from edgeseg.runtime.web.newest import NewestFrame
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeseg.runtime.web.newest import NewestFrame
 
 PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
-from types import TracebackType
+from typing import TYPE_CHECKING
 
-from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import InputError
-from edgeseg.runtime.sinks.base import View
-from edgeseg.runtime.web.address import WebAddress
 from edgeseg.runtime.web.newest import NewestFrame
 from edgeseg.runtime.web.server import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.runtime.sinks.base import View
+    from edgeseg.runtime.web.address import WebAddress
 
 TOKEN_BYTES = 18
 

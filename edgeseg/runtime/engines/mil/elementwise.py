@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from edgeseg.runtime.engines.mil.arguments import Arguments
+if TYPE_CHECKING:
+    from edgeseg.runtime.engines.mil.arguments import Arguments
 
 
 def add(given: Arguments) -> np.ndarray:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeseg.errors import UnsupportedError
 from edgeseg.runtime.engines.mil.arguments import Arguments
 from edgeseg.runtime.engines.mil.kernels import KERNELS, Kernel
-from edgeseg.runtime.engines.mil.package import Package
 from edgeseg.runtime.engines.mil.precision import to_half
 from edgeseg.runtime.engines.mil.values import Value, decode_value, is_half
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeseg.runtime.engines.mil.package import Package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

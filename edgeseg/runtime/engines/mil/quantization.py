@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from edgeseg.runtime.engines.mil.arguments import Arguments
 from edgeseg.runtime.engines.mil.precision import to_half
+
+if TYPE_CHECKING:
+    from edgeseg.runtime.engines.mil.arguments import Arguments
 
 
 def quantize(given: Arguments) -> np.ndarray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.runtime.engines.mil.arguments import Arguments
+if TYPE_CHECKING:
+    from edgeseg.runtime.engines.mil.arguments import Arguments
 
 CASTS = {"fp16": "float32", "fp32": "float32", "int32": "int32", "bool": "bool", "int8": "int8", "uint8": "uint8"}
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edgeseg.errors import UnsupportedError
-from edgeseg.runtime.engines.mil.arguments import Arguments
+
+if TYPE_CHECKING:
+    from edgeseg.runtime.engines.mil.arguments import Arguments
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
