@@ -73,10 +73,10 @@ def time_net(checkpoint: Checkpoint, *, engine: str, threads: int = 1, runs: int
         GateError: the artifact does not agree with the net.
         UnknownName, MissingDependency: an engine or converter that cannot be used here.
     """
+    from edgeseg.deploy.convert import convert
     from edgeseg.export.golden import golden_image
     from edgeseg.models import save_checkpoint
     from edgeseg.runtime import load
-    from edgeseg.verbs.convert import convert
 
     target = _format(engine)
     with tempfile.TemporaryDirectory(prefix="edgeseg-") as text:

@@ -10,12 +10,13 @@ from contracts.deployable import deployable, ranges
 
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.files import MARKER, write_json
+from edgeseg.core.quantization import RANGES_FILE
 from edgeseg.deploy import prove
 from edgeseg.deploy.plan import plan_artifacts
 from edgeseg.errors import EdgesegError, GateError, InputError
 from edgeseg.models.checkpoint import Checkpoint, save_checkpoint
 from edgeseg.runtime import verify
-from edgeseg.verbs.convert import RANGES_FILE, convert, plan
+from edgeseg.verbs.convert import convert, plan
 
 
 @pytest.fixture(scope="module")
