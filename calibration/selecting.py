@@ -17,12 +17,12 @@ from edgeseg.pixels.statistics import StatisticsMeter
 
 if TYPE_CHECKING:
     from edgeseg.calibration.sources import Source
+    from edgeseg.core.progress import Progress
     from edgeseg.core.spec import ModelSpec, TensorSpec
 
 See = Callable[[np.ndarray], np.ndarray]
 """From an input tensor to the pixels of each class, (classes,) integers, that the float model sees in it."""
 
-Progress = Callable[[int, int], None]
 CANDIDATES_PER_IMAGE = 3
 SELECTION = "random-half-rare-class-half"
 
@@ -115,7 +115,7 @@ def _candidates(
             seen = see(prepare(image, preprocess=spec.preprocess, tensor=tensor))
             found.append(_Candidate(index=index, size=image.shape[:2], class_pixels=np.asarray(seen, np.int64)))
         if on_progress is not None:
-            on_progress(done, len(order))
+            on_progress("calibrate", done, len(order))
     return found
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import platform
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,10 @@ from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
+    from edgeseg.core.progress import Progress
     from edgeseg.models import Checkpoint
 
 FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite"}
-Progress = Callable[[int, int], None]
 
 
 def latency_table(
@@ -60,7 +59,7 @@ def latency_table(
             if cache is not None and (index % 20 == 19 or index + 1 == len(missing)):
                 write_json(table, cache)
             if on_progress is not None:
-                on_progress(index + 1, len(missing))
+                on_progress("layers", index + 1, len(missing))
     return table
 
 

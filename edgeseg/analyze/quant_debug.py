@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,15 +13,17 @@ import numpy as np
 from edgeseg.analyze.plots import plot_noise, plot_sensitivity
 from edgeseg.core.artifact import MANIFEST, open_artifact
 from edgeseg.core.files import write_json
+from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgeseg.compress.prune.sensitivity import SensitivityScan
     from edgeseg.compress.quantize.sensitivity import LayerSqnr
     from edgeseg.models import Checkpoint
 
-Progress = Callable[[str, int, int], None]
 Found = TypeVar("Found", "Sensitivity", "QuantDebug")
 PARTED_DB = 20.0
 
@@ -105,8 +106,7 @@ def int8_sensitivity(
 
     checkpoint, ranges = _opened(model)
     seen = _images(data, split=split, count=count, classes=checkpoint.spec.classes)
-    report = None if on_progress is None else lambda done, total: on_progress("layers", done, total)
-    effects = layer_sensitivity(checkpoint, ranges, seen.images, labels=seen.labels, on_progress=report)
+    effects = layer_sensitivity(checkpoint, ranges, seen.images, labels=seen.labels, on_progress=on_progress)
     layers = tuple(
         LayerLoss(layer=item.name, labels_changed=1 - item.agreement, miou_lost=item.miou_lost) for item in effects
     )
@@ -140,8 +140,7 @@ def prune_sensitivity(
             f"{source.name} has other classes than {checkpoint.spec.name}. Give images of its own classes."
         )
     samples = [source.load(index) for index in _spread(len(source), count=count)]
-    report = None if on_progress is None else lambda done, total: on_progress("groups", done, total)
-    scan = scan_groups(checkpoint, samples, on_progress=report)
+    scan = scan_groups(checkpoint, samples, on_progress=on_progress)
     if out is None:
         return scan, ()
     files = _files(out, "sensitivity-prune")
@@ -178,7 +177,7 @@ def debug_quant(
 
     if bound is not None:
         check_bound(bound)
-    tell = on_progress or _silent
+    tell = on_progress or no_progress
     artifact = open_artifact(Path(model)) if model and (Path(model) / MANIFEST).is_file() else None
     opened, ranges = _opened(model if artifact is None else str(float_checkpoint(artifact, named=checkpoint)))
     seen = _images(data, split=split, count=count, classes=opened.spec.classes)
@@ -214,7 +213,7 @@ def _bounded(
         seen.images,
         bound=bound,
         labels=seen.labels,
-        on_progress=lambda done, total: tell("layers", done, total),
+        on_progress=tell,
     )
     return dataclasses.replace(
         found, bound=bound, float_layers=mixed.float_layers, lost=mixed.lost, lost_all_int8=mixed.lost_all_int8
@@ -275,7 +274,3 @@ def _files(out: Path, name: str) -> tuple[Path, Path]:
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}. Choose another --out.") from None
     return out / f"{name}.json", out / f"{name}.png"
-
-
-def _silent(_what: str, _done: int, _total: int) -> None:
-    """Tell nobody."""

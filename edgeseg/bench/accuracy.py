@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.bench.boundary import BoundaryF1
@@ -14,10 +13,8 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgeseg.core.progress import Progress
     from edgeseg.data import Dataset
-
-OnImage = Callable[[int, int], None]
-"""Called after each image with how many are done and how many there are."""
 
 
 class Segmenter(Protocol):
@@ -30,7 +27,7 @@ class Segmenter(Protocol):
 
 
 def validate(
-    session: Segmenter, dataset: Dataset, *, limit: int | None = None, on_image: OnImage | None = None
+    session: Segmenter, dataset: Dataset, *, limit: int | None = None, on_progress: Progress | None = None
 ) -> Accuracy:
     """Return the accuracy on the first `limit` images (all by default), each scored at its own size.
 
@@ -48,8 +45,8 @@ def validate(
         predicted = session.segment(sample.image)
         confusion.update(predicted, sample.labels)
         boundary.update(predicted, sample.labels)
-        if on_image is not None:
-            on_image(index + 1, total)
+        if on_progress is not None:
+            on_progress("validate", index + 1, total)
     if not confusion.pixels:
         raise InputError(
             f"{dataset.name} {dataset.split}: every pixel of {total} label maps is ignored; none to score."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +16,9 @@ from edgeseg.core.measurement import DeviceState, Measurement, StageLatency
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.core.progress import Progress
     from edgeseg.runtime import Session
 
 STAGES = ("preprocess", "infer", "decode", "total")
@@ -28,9 +30,6 @@ _UNCOUNTED = 2
 _IMAGES = 8
 _LEAST_RUNS = 5
 
-OnRun = Callable[[int, int], None]
-"""Called now and then with how many runs are done and how many there are at most."""
-
 
 def bench(
     session: Session,
@@ -41,7 +40,7 @@ def bench(
     seconds: float | None = None,
     device_name: str | None = None,
     memory: bool = True,
-    on_run: OnRun | None = None,
+    on_progress: Progress | None = None,
 ) -> Measurement:
     """Return p50, p90, p99, mean and least time of each stage over `runs` runs after `warmup` that do not count.
 
@@ -54,7 +53,7 @@ def bench(
     """
     return bench_interleaved(
         [session], runs=runs, warmup=warmup, images=images, seconds=seconds, device_name=device_name,
-        memory=memory, on_run=on_run,
+        memory=memory, on_progress=on_progress,
     )[0]  # fmt: skip
 
 
@@ -67,7 +66,7 @@ def bench_interleaved(
     seconds: float | None = None,
     device_name: str | None = None,
     memory: bool = True,
-    on_run: OnRun | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[Measurement, ...]:
     """Return one measurement a session, taken in turn, A B C A B C, in ten blocks each.
 
@@ -80,7 +79,7 @@ def bench_interleaved(
     shown = _images(images) if timed else ()
     peaks = [_peak_mb(session) if memory and session in timed else None for session in sessions]
     watch = DeviceWatch(name=device_name)
-    clocks = _run_blocks(timed, shown, runs=runs, warmup=warmup, seconds=seconds, on_run=on_run)
+    clocks = _run_blocks(timed, shown, runs=runs, warmup=warmup, seconds=seconds, on_progress=on_progress)
     device = watch.finish()
     return tuple(
         _measurement(session, clocks.get(id(session)), peak, warmup=warmup, device=device, images=shown)
@@ -152,7 +151,7 @@ def summarise(stage: str, times_ms: np.ndarray) -> StageLatency:
 
 def _run_blocks(
     sessions: Sequence[Session], images: Sequence[np.ndarray], *, runs: int, warmup: int, seconds: float | None,
-    on_run: OnRun | None,
+    on_progress: Progress | None,
 ) -> dict[int, _Clock]:  # fmt: skip
     limit_s = math.inf if seconds is None else seconds
     clocks = {id(session): _Clock(session, images, runs=runs, seconds=limit_s) for session in sessions}
@@ -167,8 +166,8 @@ def _run_blocks(
                     continue
                 clock.warm(_UNCOUNTED)
                 clock.block(math.ceil(runs / _BLOCKS))
-                if on_run is not None:
-                    on_run(sum(len(other.rows_ns) for other in clocks.values()), runs * len(clocks))
+                if on_progress is not None:
+                    on_progress("time", sum(len(other.rows_ns) for other in clocks.values()), runs * len(clocks))
             gc.collect()
     finally:
         if collecting:

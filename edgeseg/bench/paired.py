@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.bench.accuracy import OnImage, Segmenter, check_classes, image_count, spec_of
+from edgeseg.bench.accuracy import Segmenter, check_classes, image_count, spec_of
 from edgeseg.core.confusion import ConfusionMatrix
 
 if TYPE_CHECKING:
+    from edgeseg.core.progress import Progress
     from edgeseg.data import Dataset
 
 
@@ -40,7 +41,7 @@ def compare_accuracy(
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
-    on_image: OnImage | None = None,
+    on_progress: Progress | None = None,
 ) -> AccuracyDrop:
     """Return the drop in mIoU from `baseline` to `session`, with the interval of a paired bootstrap over images.
 
@@ -64,8 +65,8 @@ def compare_accuracy(
         counts[1, index] = theirs.update(reference, sample.labels)
         equal += int((labels == reference).sum())
         pixels += labels.size
-        if on_image is not None:
-            on_image(index + 1, total)
+        if on_progress is not None:
+            on_progress("validate", index + 1, total)
     low, high = _interval(counts, resamples=resamples, confidence=confidence, seed=seed)
     return AccuracyDrop(
         images=total,

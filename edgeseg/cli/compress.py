@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from edgeseg.cli.render import Advance
     from edgeseg.compress.pipeline.dry_run import PipelinePlan, PlannedStage
     from edgeseg.compress.pipeline.run import CompressionResult
+    from edgeseg.core.progress import Progress
 
 HELP = "prune, distill and quantize a checkpoint by a TOML recipe, stage by stage; resumes where it was cut off"
 
@@ -115,7 +115,7 @@ def _near(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _watch(advance: Advance, *, quiet: bool) -> Callable[[object], None]:
+def _watch(advance: Progress, *, quiet: bool) -> Callable[[object], None]:
     from edgeseg.cli import render
     from edgeseg.cli.train import watch_training
     from edgeseg.compress.pipeline.run import StageBegun

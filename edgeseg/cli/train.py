@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from edgeseg.core.progress import Progress
+
 HELP = "train a net by a TOML recipe into a checkpoint; resumes exactly where a run was cut off"
 
 
@@ -62,9 +64,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def watch_training(
-    advance: Callable[[str, int, int], None], *, quiet: bool, indent: str = ""
-) -> Callable[[object], None]:
+def watch_training(advance: Progress, *, quiet: bool, indent: str = "") -> Callable[[object], None]:
     """Return what tells a training's events: progress by `advance`, and a line for each score."""
     from edgeseg.cli import render
     from edgeseg.train.events import EpochDone, Loading, StepDone

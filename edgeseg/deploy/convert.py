@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import numpy as np
 from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.files import new_folder, refuse_foreign
+from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.quantization import RANGES_FILE, SCHEMES, Precision, Ranges, read_ranges
 from edgeseg.core.temperature import read_temperature
 from edgeseg.deploy.plan import PlannedArtifact, Wanted, converter_for, plan_artifacts
@@ -24,10 +24,11 @@ from edgeseg.export import Output
 from edgeseg.models import Checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edgeseg.core.spec import ModelSpec
     from edgeseg.deploy.prove import Reference
 
-Progress = Callable[[str, int, int], None]
 
 # These start from the torch program; everything else may read the ONNX file, which takes seconds to write.
 WITHOUT_ONNX = frozenset({"tflite", "coreml", "executorch"})
@@ -129,7 +130,7 @@ def convert(
         out=out,
         force=force,
     )
-    tell = on_progress or _silent
+    tell = on_progress or no_progress
     checkpoint = load_checkpoint(planned.checkpoint)
     ranges = _ranges(checkpoint, planned, calibration=calibration, force=force, tell=tell)
     reference = _reference(checkpoint, planned, calibration=calibration, force=force)
@@ -238,7 +239,7 @@ def _ranges(
         return read_ranges(_carried(planned.checkpoint))
     from edgeseg.export import calibrate
 
-    done = calibrate(checkpoint, calibration, force=force, on_progress=lambda at, total: tell("calibrate", at, total))
+    done = calibrate(checkpoint, calibration, force=force, on_progress=tell)
     for finding in done.findings:
         _log.warning("calibration: %s", finding)
     return done.ranges
@@ -270,7 +271,3 @@ def _proof_images(calibration: str | None, *, force: bool) -> Iterator[np.ndarra
 
 def _slug(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name) or "model"
-
-
-def _silent(_what: str, _done: int, _total: int) -> None:
-    """Tell nobody."""

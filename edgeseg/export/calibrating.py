@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,13 @@ from edgeseg.export.export import deploy, export_program
 from edgeseg.export.head import check_preprocess, image_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch.fx import GraphModule
 
+    from edgeseg.core.progress import Progress
     from edgeseg.core.spec import ModelSpec
     from edgeseg.models.checkpoint import Checkpoint
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,8 @@ def calibrate(
 ) -> Calibrated:
     """Return the ranges of a checkpoint's activations at its own input size; they serve every other size too.
 
-    `source` is a folder of training images, a data set's folder, or `streets[:count[:seed]]`; `on_progress` hears
-    images looked at and images to look at.
+    `source` is a folder of training images, a data set's folder, or `streets[:count[:seed]]`; `on_progress` gets
+    the images looked at and those to look at.
 
     Raises:
         InputError: val or test images without `force`, or no usable image.

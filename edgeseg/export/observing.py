@@ -16,6 +16,7 @@ The first two passes only add up, so neither order nor grouping of the images ch
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from edgeseg.core.quantization import Range
+from edgeseg.graph.node_values import NodeObserver
 from edgeseg.graph.quantization_points import ANY, Plan, useful_span
 from edgeseg.graph.scale_limits import affine
 
@@ -83,10 +85,10 @@ def observe_points(
     histograms = {point.name: Histogram(span=useful_span(point)) for point in plan.points}
     owner = {node: histograms[point.name] for point in plan.points for node in point.nodes}
     for gather in (Histogram.widen, Histogram.count):
-        watcher = _Watcher(graph, owner=owner, gather=gather)
+        observer = NodeObserver(graph, {node: partial(gather, histogram) for node, histogram in owner.items()})
         for tensor in images():
             with torch.no_grad():
-                watcher.run(torch.from_numpy(tensor))
+                observer.run(torch.from_numpy(tensor))
     settled = {name: (histograms[name].low, histograms[name].high) for name in exact} | dict(known or {})
     chosen = _closest(graph, images, plan=plan, candidates=_candidates(histograms, settled))
     return tuple(Range(name=name, low=low, high=high) for name, (low, high) in chosen.items())
@@ -150,21 +152,6 @@ def _closest(
 
 def _width(ends: Ends) -> float:
     return ends[1] - ends[0]
-
-
-class _Watcher(Interpreter):
-    def __init__(
-        self, graph: GraphModule, *, owner: dict[Node, Histogram], gather: Callable[[Histogram, Tensor], None]
-    ) -> None:
-        super().__init__(graph)
-        self._owner = owner
-        self._gather = gather
-
-    def run_node(self, n: Node) -> object:
-        value = super().run_node(n)
-        if n in self._owner:
-            self._gather(self._owner[n], value)
-        return value
 
 
 class _Rounding(Interpreter):

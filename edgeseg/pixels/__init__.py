@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeseg.pixels.decode import decode
 from edgeseg.pixels.geometry import Placement, place
-from edgeseg.pixels.logits import probabilities, real_logits
+from edgeseg.pixels.logits import probabilities, real_logits, softmax
 from edgeseg.pixels.prepare import check_image, fit, prepare
 
-__all__ = ["Placement", "check_image", "decode", "fit", "place", "prepare", "probabilities", "real_logits"]
+__all__ = ["Placement", "check_image", "decode", "fit", "place", "prepare", "probabilities", "real_logits", "softmax"]

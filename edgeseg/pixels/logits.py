@@ -18,12 +18,17 @@ def real_logits(output: np.ndarray, tensor: TensorSpec) -> np.ndarray:
     return values.transpose(0, 2, 3, 1) if tensor.layout == "NCHW" else values
 
 
+def softmax(logits: np.ndarray, *, axis: int) -> np.ndarray:
+    """Return the softmax of float32 logits over an axis, in their own memory."""
+    logits -= logits.max(axis=axis, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=axis, keepdims=True)
+    return logits
+
+
 def probabilities(output: np.ndarray, tensor: TensorSpec, *, classes: int) -> np.ndarray:
     """Return the softmax of an engine's output as planes (C, h, w) float32; of labels, one whole vote a cell."""
     if tensor.role == "labels":
         return (output[0][None] == np.arange(classes)[:, None, None]).astype(np.float32)
     planes = np.ascontiguousarray(real_logits(output, tensor)[0].transpose(2, 0, 1))
-    planes -= planes.max(axis=0)
-    np.exp(planes, out=planes)
-    planes /= planes.sum(axis=0)
-    return planes
+    return softmax(planes, axis=0)

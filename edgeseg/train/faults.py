@@ -8,10 +8,10 @@ from edgeseg.errors import TrainingError
 
 if TYPE_CHECKING:
     from edgeseg.train.recipe import Recipe
-    from edgeseg.train.state import Progress
+    from edgeseg.train.state import Position
 
 
-def not_finite(value: float, *, progress: Progress) -> TrainingError:
+def not_finite(value: float, *, progress: Position) -> TrainingError:
     """Return (not raise) the error for a loss that is no number."""
     return TrainingError(
         f"Step {progress.step + 1} (epoch {progress.epoch + 1}): the loss is {value}. The last saved state is kept. "
@@ -20,7 +20,7 @@ def not_finite(value: float, *, progress: Progress) -> TrainingError:
     )
 
 
-def out_of_memory(recipe: Recipe, *, progress: Progress) -> TrainingError:
+def out_of_memory(recipe: Recipe, *, progress: Position) -> TrainingError:
     """Return (not raise) the error for memory that is short."""
     size = "x".join(map(str, recipe.model.size))
     return TrainingError(

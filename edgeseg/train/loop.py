@@ -16,7 +16,7 @@ from edgeseg.train.events import EpochDone, OnEvent, StepDone
 from edgeseg.train.faults import not_finite, out_of_memory
 from edgeseg.train.method import Seen
 from edgeseg.train.schedule import rate_factor
-from edgeseg.train.state import Progress, RunState
+from edgeseg.train.state import Position, RunState
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,7 +37,7 @@ class Loop:
     ) -> None:
         self.recipe, self.fabric, self.parts, self.output = recipe, fabric, parts, output
         self.on_event = on_event if on_event is not None and fabric.is_global_zero else _nobody
-        self.progress = Progress()
+        self.progress = Position()
         self.steps_per_epoch = math.ceil(len(parts.batches) / recipe.run.accumulate)
         self.steps = self.steps_per_epoch * recipe.schedule.epochs
         self._sitting = time.monotonic()

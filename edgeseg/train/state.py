@@ -20,7 +20,7 @@ VERSION = 1
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class Position:
     """Where a run stands. Chance is a function of seed and position, so there are no generator states to keep."""
 
     epoch: int = 0
@@ -41,7 +41,7 @@ class Progress:
 class RunState:
     """Everything that changes during a run, as tensors and plain values."""
 
-    progress: Progress
+    progress: Position
     net: dict[str, Tensor]
     average: dict[str, Tensor]
     optimizer: dict[str, object]
@@ -74,7 +74,7 @@ def load_state(folder: Path, *, fingerprint: str) -> RunState:
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
         version = data.pop("version")
-        state = RunState(**{**data, "progress": Progress(**data["progress"])})
+        state = RunState(**{**data, "progress": Position(**data["progress"])})
     except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, KeyError, AttributeError) as error:
         raise TrainingError(f"{path}: cannot be read as a run's state ({type(error).__name__}). Start anew.") from error
     if version != VERSION:

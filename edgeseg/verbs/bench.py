@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from edgeseg.bench import bench_interleaved, validate, write_measurement
+from edgeseg.core.progress import Progress, no_progress, reported_as
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
 from edgeseg.runtime import Session, load
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeseg.core.measurement import Measurement
-
-Progress = Callable[[str, int, int], None]
 
 
 def bench(
@@ -40,21 +39,19 @@ def bench(
         ArtifactError, MissingDependency, UnknownName, UnsupportedError: an artifact or engine that does not open.
         DatasetError, InputError: data that cannot be used, one --out file for several measurements, or no place there.
     """
-    tell = on_progress or _silent
+    tell = on_progress or no_progress
     if out is not None and out.suffix.lower() == ".json" and len(artifacts) > 1:
         raise InputError(f"{out}: one file cannot hold {len(artifacts)} measurements. Give --out a folder.")
     dataset = None if data is None else open_dataset(data, split=split)
     with contextlib.ExitStack() as opened:
         sessions = [opened.enter_context(load(path, engine=engine, threads=threads)) for path in artifacts]
-        measured = bench_interleaved(
-            sessions, runs=runs, warmup=warmup, device_name=device, on_run=lambda done, total: tell("time", done, total)
-        )
+        measured = bench_interleaved(sessions, runs=runs, warmup=warmup, device_name=device, on_progress=tell)
         measured = tuple(_with_parity(item, session) for item, session in zip(measured, sessions, strict=True))
         if dataset is not None:
             scored = []
             for session, measurement in zip(sessions, measured, strict=True):
-                report = _reporter(tell, session)
-                accuracy = validate(session, dataset, limit=limit, on_image=report)
+                report = reported_as(tell, f"score {session.artifact.manifest.name}")
+                accuracy = validate(session, dataset, limit=limit, on_progress=report)
                 scored.append(dataclasses.replace(measurement, accuracy=accuracy))
             measured = tuple(scored)
     if out is not None:
@@ -66,12 +63,3 @@ def bench(
 def _with_parity(measurement: Measurement, session: Session) -> Measurement:
     agreement = session.artifact.manifest.parity.label_agreement
     return dataclasses.replace(measurement, label_agreement=agreement)
-
-
-def _reporter(tell: Progress, session: Session) -> Callable[[int, int], None]:
-    what = f"score {session.artifact.manifest.name}"
-    return lambda done, total: tell(what, done, total)
-
-
-def _silent(_what: str, _done: int, _total: int) -> None:
-    """Tell nobody."""

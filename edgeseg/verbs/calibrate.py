@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.core.files import write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.errors import InputError
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from edgeseg.core.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,7 @@ def calibrate(
         raise InputError(f"seed is {seed}; give 0 or more.")
     checkpoint = load_checkpoint(resolve_model(model))
     check_float_layers(checkpoint.net, float_layers)
-    report = None if on_progress is None else lambda done, total: on_progress("calibrate", done, total)
-    done = observe(checkpoint, data, count=count, seed=seed, force=force, on_progress=report)
+    done = observe(checkpoint, data, count=count, seed=seed, force=force, on_progress=on_progress)
     ranges = dataclasses.replace(done.ranges, float_layers=float_layers)
     path = out or checkpoint.folder / RANGES_FILE
     try:

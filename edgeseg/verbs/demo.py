@@ -13,6 +13,7 @@ from edgeseg.bench.compare import Comparison, compare
 from edgeseg.bench.report import Image, write_report
 from edgeseg.core import registry
 from edgeseg.core.files import MARKER, refuse_foreign
+from edgeseg.core.progress import Progress, no_progress
 from edgeseg.errors import InputError, MissingDependency
 from edgeseg.models import resolve_model
 from edgeseg.models.checkpoint import read_spec
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.quantization import Precision
 
-Progress = Callable[[str, int, int], None]
 Note = Callable[[str], None]
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
@@ -68,7 +68,7 @@ def demo(
         GateError: an artifact that does not hold its parity.
     """
     started = time.monotonic()
-    tell, note = on_progress or _silent, on_note or _mute
+    tell, note = on_progress or no_progress, on_note or _mute
     _claim(out)
     formats = _usable_formats(note)
     planned = plan(model, target=formats, precision="int8", out=out / "artifacts")
@@ -187,10 +187,6 @@ def _shown(artifacts: list[Artifact]) -> Artifact:
     """Return the artifact for the camera loop: the int8 one for LiteRT where there is one, else the last that runs."""
     ranked = sorted(artifacts, key=lambda item: (item.manifest.format == "tflite", item.manifest.scheme.name == "int8"))
     return ranked[-1]
-
-
-def _silent(_what: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
 
 
 def _mute(_text: str) -> None:

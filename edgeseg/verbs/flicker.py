@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-Progress = Callable[[str, int, int], None]
+    from edgeseg.core.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

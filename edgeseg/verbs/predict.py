@@ -13,6 +13,7 @@ import numpy as np
 from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
 from edgeseg.core.interrupt import HeldInterrupt
+from edgeseg.core.progress import Progress, reported_as
 from edgeseg.core.records import renamed
 from edgeseg.data import open_dataset
 from edgeseg.data.image_globs import Item, find_images, images_of
@@ -26,7 +27,6 @@ from edgeseg.runtime.tiles.segment import TiledLabels, segment_tiled
 
 SUMMARY = "predictions.json"
 SAVE_EVERY_S = 5.0
-Progress = Callable[[str, int, int], None]
 OnFault = Callable[[str], None]
 
 
@@ -141,7 +141,7 @@ def _one(work: _Work, item: Item, on_progress: Progress | None, on_fault: OnFaul
         if on_fault is not None:
             on_fault(str(error))
         return
-    tiles = None if on_progress is None else lambda done, total: on_progress(f"tiles of {item.name}", done, total)
+    tiles = reported_as(on_progress, f"tiles of {item.name}")
     work.predict(item, image, truth, tiles if work.cuts(image) else None)
 
 
@@ -181,12 +181,10 @@ class _Work:
         """Return the mIoU over the images that came with labels; None where none did."""
         return self._confusion.miou() if self._confusion.pixels else None
 
-    def predict(
-        self, item: Item, image: np.ndarray, truth: np.ndarray | None, on_tile: Callable[[int, int], None] | None
-    ) -> None:
+    def predict(self, item: Item, image: np.ndarray, truth: np.ndarray | None, on_tile: Progress) -> None:
         """Predict one image, write its files, and remember the result."""
         begun_s = time.perf_counter()
-        done = segment_tiled(self._session, image, tiling=self._tiling, on_tile=on_tile)
+        done = segment_tiled(self._session, image, tiling=self._tiling, on_progress=on_tile)
         seconds = time.perf_counter() - begun_s
         with HeldInterrupt() as interrupt:
             self._keep(item, image, truth, done=done, seconds=seconds)

@@ -19,9 +19,9 @@ from edgeseg.runtime.web import WebAddress, WebSink
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgeseg.core.progress import Progress
     from edgeseg.core.protocols import Camera
 
-Progress = Callable[[str, int, int], None]
 Notify = Callable[[str], None]
 
 

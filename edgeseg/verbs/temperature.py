@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
 from edgeseg.export.reference import TorchReference
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgeseg.core.progress import Progress
+
 REFUSED = {
     "train": "the net was fitted to these images and is too sure of them",
     "test": "what is fitted on the test images can no longer be judged by them",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.bench import validate as validate_session
 from edgeseg.core.artifact import MANIFEST
 from edgeseg.core.measurement import Accuracy
 from edgeseg.data import open_dataset
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from edgeseg.core.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +42,18 @@ def validate(
         DatasetError: a data set that does not hold together, or other classes than the model's.
     """
     dataset = open_dataset(data, split=split)
-    on_image = None if on_progress is None else lambda done, total: on_progress("validate", done, total)
     if _is_artifact(subject):
         from edgeseg.runtime import load
 
         with load(Path(subject), engine=engine, threads=threads) as session:
-            accuracy = validate_session(session, dataset, limit=limit, on_image=on_image)
+            accuracy = validate_session(session, dataset, limit=limit, on_progress=on_progress)
             manifest = session.artifact.manifest
             return Validation(subject=manifest.name, engine=session.engine, accuracy=accuracy, notice=manifest.notice)
     from edgeseg.export.reference import TorchReference
     from edgeseg.models import load_checkpoint, resolve_model
 
     checkpoint = load_checkpoint(resolve_model(subject))
-    accuracy = validate_session(TorchReference(checkpoint), dataset, limit=limit, on_image=on_image)
+    accuracy = validate_session(TorchReference(checkpoint), dataset, limit=limit, on_progress=on_progress)
     return Validation(subject=checkpoint.spec.name, engine="pytorch", accuracy=accuracy, notice=checkpoint.spec.notice)
 
 

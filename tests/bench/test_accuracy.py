@@ -169,7 +169,7 @@ def test_an_oracle_scores_one_on_rendered_streets() -> None:
         segment=lambda image: np.where(truths[image.tobytes()] == 255, 0, truths[image.tobytes()]),
     )
     seen: list[tuple[int, int]] = []
-    accuracy = validate(clean, streets, on_image=lambda done, total: seen.append((done, total)))
+    accuracy = validate(clean, streets, on_progress=lambda _what, done, total: seen.append((done, total)))
     assert (accuracy.miou, accuracy.pixel_accuracy, accuracy.mean_dice, accuracy.boundary_f1) == (1, 1, 1, 1)
     assert (accuracy.data, accuracy.split, accuracy.images) == ("streets", "val", 2)
     assert seen == [(1, 2), (2, 2)]

@@ -85,7 +85,7 @@ def test_interleaving_gives_each_its_own_runs_and_restores_the_collector(session
     with load(folder, engine="onnxruntime", threads=1) as other:
         both = bench_interleaved(
             [session, other], runs=20, warmup=1, images=[image()], memory=False,
-            on_run=lambda done, total: calls.append((done, total)),
+            on_progress=lambda _what, done, total: calls.append((done, total)),
         )  # fmt: skip
     assert [item.latency[0].runs for item in both] == [20, 20]
     assert both[0].peak_memory_mb is None

@@ -155,7 +155,7 @@ def test_a_table_goes_on_where_it_was(tmp_path: Path) -> None:
         runs=2,
         shares=(1.0, 0.5, 0.25),
         cache=cache,
-        on_progress=lambda done, total: told.append(total),
+        on_progress=lambda _what, _done, total: told.append(total),
     )
     assert again.times[: len(first.times)] == first.times
     assert told[-1] == len(again.times) - len(first.times) > 0

@@ -10,10 +10,11 @@ import pytest
 from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import InputError, UnknownName
+from edgeseg.pixels import softmax
 from edgeseg.runtime import Session, load
 from edgeseg.runtime.frames.frame_processor import Reader, Region, region_of
 from edgeseg.runtime.frames.temporal_smoothing import Exponential, Vote, smoother_of
-from edgeseg.runtime.frames.uncertainty import doubt_kind, doubt_of, probabilities, spread
+from edgeseg.runtime.frames.uncertainty import doubt_kind, doubt_of, spread
 from edgeseg.runtime.sinks.overlay import Overlay
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def test_doubt_is_highest_between_classes_and_falls_with_certainty() -> None:
         assert lost == pytest.approx(1.0)
     warm = doubt_of(cells[:1], scale=1.0, temperature=4.0, kind="margin")
     assert warm > doubt_of(cells[:1], scale=1.0, temperature=1.0, kind="margin")
-    np.testing.assert_allclose(probabilities(cells.astype(np.int8)).sum(axis=-1), 1, rtol=1e-6)
+    np.testing.assert_allclose(softmax(cells.astype(np.float32), axis=-1).sum(axis=-1), 1, rtol=1e-6)
 
 
 def test_doubt_is_spread_over_the_image_and_drawn(session: Session) -> None:

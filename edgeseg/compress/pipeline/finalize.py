@@ -44,7 +44,7 @@ def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep:
 def _observed(recipe: PipelineRecipe, *, last: Path, start: Start, on_event: OnEvent | None) -> Ranges:
     from edgeseg.export import calibrate
 
-    def tell(done: int, total: int) -> None:
+    def tell(_what: str, done: int, total: int) -> None:
         if on_event is not None:
             on_event(Loading(data="calibration images", done=done, total=total))
 

@@ -20,10 +20,11 @@ from edgeseg.graph.layer_shapes import layer_shapes
 from edgeseg.train.evaluate import predict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeseg.core.latency import LayerShape
+    from edgeseg.core.progress import Progress
     from edgeseg.data import Sample
     from edgeseg.models import Checkpoint
 
@@ -65,7 +66,7 @@ def scan_groups(
     importance: Importance = "magnitude",
     batches: Sequence[Batch] = (),
     objective: Objective | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> SensitivityScan:
     """Return mIoU and label agreement on `samples` (training images) with each group pruned alone, no fine-tuning.
 
@@ -100,7 +101,7 @@ def scan_groups(
                 )
             )
         if on_progress is not None:
-            on_progress(index + 1, len(groups))
+            on_progress("groups", index + 1, len(groups))
     return SensitivityScan(
         checkpoint=spec.name,
         weights_sha256=spec.weights_sha256,

@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.graph.quantization_points import is_below
-from edgeseg.models import load_checkpoint, resolve_model, save_checkpoint
+from edgeseg.models import load_checkpoint, resolve_model
 from edgeseg.models.checkpoint import read_spec
 from edgeseg.train.method import Method
 from edgeseg.train.start import start_net
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgeseg.core.spec import ModelSpec
     from edgeseg.train.events import OnEvent
     from edgeseg.train.recipe import Recipe
@@ -64,18 +62,12 @@ def apply_masks(net: nn.Module, masks: Masks) -> None:
         net.get_submodule(name).weight.mul_(mask.to(net.get_submodule(name).weight))  # type: ignore[operator, arg-type, union-attr]
 
 
-def sparsity_of(net: nn.Module) -> float:
-    """Return the share of zeros among the weights of convolutions and linear layers, auxiliary heads left out."""
-    weights = list(_weights(net, keep=()).values())
-    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
-
-
 class MaskedTraining(Method):
     """Trains with the small weights of a checkpoint held at zero; the net that is kept is as dense in memory as before.
 
     Masks come from `masks_from`, start weights from the recipe's `init`. With the same checkpoint for both this is
     magnitude pruning with fine-tuning (Han et al., NeurIPS 2015). With `masks_from` a trained net and `init` what it
-    started from (`save_start`), or an early checkpoint of it, this is a lottery ticket (Frankle & Carbin, The Lottery
+    started from, or an early checkpoint of it, this is a lottery ticket (Frankle & Carbin, The Lottery
     Ticket Hypothesis, ICLR 2019; late rewinding: Frankle et al., ICML 2020). It does not make dense engines faster.
     """
 
@@ -117,17 +109,6 @@ class MaskedTraining(Method):
             assert isinstance(weight, nn.Parameter)
             held = mask.to(weight)
             weight.register_hook(lambda gradient, held=held: gradient * held)
-
-
-def save_start(recipe: Recipe, spec: ModelSpec, folder: Path) -> ModelSpec:
-    """Write the net that a run of this recipe would start from, weights by its seed, as a checkpoint to rewind to.
-
-    Raises:
-        InputError: a folder there that edgeseg did not make.
-    """
-    torch.manual_seed(recipe.run.seed)
-    net, start = start_net(recipe, spec)
-    return save_checkpoint(folder, net=net, spec=spec, training={"seed": recipe.run.seed, "start": start})
 
 
 def _weights(net: nn.Module, *, keep: tuple[str, ...]) -> dict[str, Tensor]:

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule, Node
 
 from edgeseg.compress.quantize.fake_quant_net import INNER, float_graph
 from edgeseg.errors import InputError
+from edgeseg.graph.node_values import NodeObserver
 from edgeseg.graph.quantization_points import aten
 
 if TYPE_CHECKING:
@@ -152,30 +154,19 @@ def _activated(node: Node) -> Node:
 
 
 def _measure(graph: GraphModule, links: Sequence[Link], images: Sequence[Tensor]) -> dict[str, Tensor]:
-    watcher = _Watcher(graph, {link.output: link.maker for link in links})
+    """Return the largest magnitude (channels,) at each link over all images, outliers left out."""
+    largest: dict[str, Tensor] = {}
+
+    def keep(name: str, value: Tensor) -> None:
+        magnitudes = value.abs().transpose(0, 1).flatten(1)
+        rank = max(1, round(QUANTILE * magnitudes.shape[1]))
+        found = magnitudes.kthvalue(rank, dim=1).values
+        largest[name] = torch.maximum(largest.get(name, found), found)
+
+    observer = NodeObserver(graph, {link.output: partial(keep, link.maker) for link in links})
     for batch in images:
-        watcher.run(batch)
-    return watcher.largest
-
-
-class _Watcher(Interpreter):
-    """Keeps the largest magnitude (channels,) of some nodes over all images, outliers left out."""
-
-    def __init__(self, graph: GraphModule, wanted: dict[Node, str]) -> None:
-        super().__init__(graph)
-        self._wanted = wanted
-        self.largest: dict[str, Tensor] = {}
-
-    def run_node(self, n: Node) -> object:
-        value = super().run_node(n)
-        if n in self._wanted:
-            assert isinstance(value, Tensor)
-            magnitudes = value.abs().transpose(0, 1).flatten(1)
-            rank = max(1, round(QUANTILE * magnitudes.shape[1]))
-            found = magnitudes.kthvalue(rank, dim=1).values
-            name = self._wanted[n]
-            self.largest[name] = torch.maximum(self.largest.get(name, found), found)
-        return value
+        observer.run(batch)
+    return largest
 
 
 def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float) -> Equalized:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.compress.quantize.sensitivity import LayerEffect, Probe, Progress, layer_sensitivity
+from edgeseg.compress.quantize.sensitivity import LayerEffect, Probe, layer_sensitivity
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from edgeseg.core.progress import Progress
     from edgeseg.core.quantization import Ranges
     from edgeseg.models import Checkpoint
 

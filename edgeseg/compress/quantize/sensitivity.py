@@ -6,7 +6,6 @@ All of it is measured on the fake-quantized graph, which computes what the int8 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,12 @@ from edgeseg.pixels import decode, prepare
 from edgeseg.train.evaluate import normalise
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeseg.core.progress import Progress
     from edgeseg.core.quantization import Ranges
     from edgeseg.core.spec import ModelSpec
     from edgeseg.models import Checkpoint
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def layer_sensitivity(
     for index, name in enumerate(probe.layers):
         effects.append(probe.effect(name, plan(probe.graph, only=frozenset({name}))))
         if on_progress is not None:
-            on_progress(index + 1, len(probe.layers))
+            on_progress("layers", index + 1, len(probe.layers))
     return tuple(effects)
 
 

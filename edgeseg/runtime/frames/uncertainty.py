@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from edgeseg.core.suggestions import unknown
+from edgeseg.pixels import softmax
 
 if TYPE_CHECKING:
     from edgeseg.core.spec import Preprocess
@@ -24,21 +25,12 @@ def doubt_kind(text: str | None) -> Doubt | None:
     raise unknown("kind of doubt", text, get_args(Doubt))
 
 
-def probabilities(cells: np.ndarray, *, scale: float = 1.0, temperature: float = 1.0) -> np.ndarray:
-    """Return softmax(scale * cells / temperature) over the last axis, float32; `scale` is that of quantized logits."""
-    logits = cells.astype(np.float32) * np.float32(scale / temperature)
-    logits -= logits.max(axis=-1, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=-1, keepdims=True)
-    return logits
-
-
 def doubt_of(cells: np.ndarray, *, scale: float, temperature: float, kind: Doubt) -> np.ndarray:
     """Return doubt in [0, 1], float32, of logits (..., C).
 
     "margin" is 1 - (best - second best probability); "entropy" is the entropy over its maximum log C.
     """
-    shares = probabilities(cells, scale=scale, temperature=temperature)
+    shares = softmax(cells.astype(np.float32) * np.float32(scale / temperature), axis=-1)
     if shares.shape[-1] == 1:
         return np.zeros(shares.shape[:-1], np.float32)
     if kind == "margin":

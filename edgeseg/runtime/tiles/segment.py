@@ -8,13 +8,13 @@ by the same number for all classes), hence the labels are those of `Session.segm
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.pixels import check_image, decode, probabilities
 from edgeseg.pixels.prepare import PAD
@@ -24,7 +24,6 @@ from edgeseg.runtime.tiles.seams import Seams, measure_seams
 if TYPE_CHECKING:
     from edgeseg.runtime.session.session import Session
 
-OnTile = Callable[[int, int], None]
 """Called after each tile with how many are done and how many there are."""
 LEAST_PROBABILITY = 1e-12
 STRETCHED = Preprocess(resize="stretch")
@@ -43,7 +42,7 @@ class TiledLabels:
 
 
 def segment_tiled(
-    session: Session, image: np.ndarray, *, tiling: Tiling | None = None, on_tile: OnTile | None = None
+    session: Session, image: np.ndarray, *, tiling: Tiling | None = None, on_progress: Progress | None = None
 ) -> TiledLabels:
     """Return the labels of an image (H, W, 3) BGR uint8, a memory-mapped one too, cut and averaged as `tiling` says.
 
@@ -65,17 +64,17 @@ def segment_tiled(
         cells=session.output.size,
         preprocess=manifest.spec.preprocess,
     )
-    tell = on_tile or _silent
+    tell = on_progress or no_progress
     if plan.whole and len(plan.tiles) == 1 and plan.tiles[0].whole:
         labels = session.segment(image)
-        tell(1, 1)
+        tell("tiles", 1, 1)
         return TiledLabels(labels=labels, runs=1, tile_px=plan.tile_px, seams=None)
     views = len(tiling.scales) * (2 if tiling.flip else 1)
     sums = _Sums(len(manifest.spec.classes), plan=plan, views=views)
     canvas = _Canvas(size, plan=plan, session=session)
     for done, tile in enumerate(plan.tiles, start=1):
         sums.add(tile, _run(session, image, tile))
-        tell(done, len(plan.tiles))
+        tell("tiles", done, len(plan.tiles))
         if not plan.whole:
             canvas.paint(sums.release(plan.tiles[done].rows.first if done < len(plan.tiles) else plan.rows.cells))
     labels = canvas.labels if not plan.whole else canvas.undo(sums.release(plan.rows.cells))
@@ -196,7 +195,3 @@ class _Canvas:
 
 def _planes_spec(planes: np.ndarray) -> TensorSpec:
     return TensorSpec(name="mean", shape=(1, *planes.shape), dtype="float32", layout="NCHW", role="logits")
-
-
-def _silent(_done: int, _total: int) -> None:
-    """Tell nobody."""
