@@ -1,0 +1,117 @@
+"""BiSeNet on ResNet-18: Yu et al., "BiSeNet: Bilateral Segmentation Network", ECCV 2018, figure 2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgeseg.models.architecture import Architecture
+from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, Resize, initialise
+from edgeseg.models.encoders.resnet import ResNet
+
+CONTEXT_CHANNELS = 128
+SPATIAL_CHANNELS = 64
+FUSED_CHANNELS = 256
+HEAD_CHANNELS = 256
+
+
+class AttentionRefinement(nn.Module):
+    """Attention refinement module (figure 2b): a 3x3 convolution whose channels its own global mean gates."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = ConvNormAct(inputs, outputs)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.attention = ConvNormAct(outputs, outputs, kernel=1, activation=nn.Sigmoid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, outputs, h, w) from x (N, inputs, h, w)."""
+        x = self.conv(x)
+        return x * self.attention(self.pool(x))
+
+
+class FeatureFusion(nn.Module):
+    """Feature fusion module (figure 2c): both paths concatenated, projected, and gated with a residual."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.project = ConvNormAct(inputs, outputs, kernel=1)
+        self.attention = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(outputs, outputs // 4, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(outputs // 4, outputs, 1, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
+        """Return (N, outputs, h, w) from the two paths, (N, ·, h, w) each."""
+        x = self.project(torch.cat([spatial, context], dim=1))
+        return x + x * self.attention(x)
+
+
+class ContextPath(nn.Module):
+    """ResNet-18, its last two stages refined, the global mean on top, brought to stride 8 (figure 2a)."""
+
+    def __init__(self, *, inputs: int) -> None:
+        super().__init__()
+        self.encoder = ResNet(18, inputs=inputs)
+        *_, middle, high = self.encoder.channels
+        self.refine16 = AttentionRefinement(middle, CONTEXT_CHANNELS)
+        self.refine32 = AttentionRefinement(high, CONTEXT_CHANNELS)
+        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, CONTEXT_CHANNELS, kernel=1))
+        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
+        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return context at strides 8 and 16, (N, 128, ·, ·), from x (N, inputs, H, W)."""
+        *_, middle, high = self.encoder(x)
+        at16 = self.up32(self.refine32(high) + self.mean(high))
+        return self.up16(self.refine16(middle) + at16), at16
+
+
+class BiSeNetV1(nn.Module):
+    """A shallow spatial path beside ResNet-18's context path; logits at stride 8."""
+
+    def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
+        super().__init__()
+        self.spatial = nn.Sequential(
+            ConvNormAct(inputs, SPATIAL_CHANNELS, kernel=7, stride=2),
+            ConvNormAct(SPATIAL_CHANNELS, SPATIAL_CHANNELS, stride=2),
+            ConvNormAct(SPATIAL_CHANNELS, SPATIAL_CHANNELS, stride=2),
+            ConvNormAct(SPATIAL_CHANNELS, CONTEXT_CHANNELS, kernel=1),
+        )
+        self.context = ContextPath(inputs=inputs)
+        self.fusion = FeatureFusion(2 * CONTEXT_CHANNELS, FUSED_CHANNELS)
+        self.head = nn.Sequential(
+            ConvNormAct(FUSED_CHANNELS, HEAD_CHANNELS), nn.Dropout(0.1), nn.Conv2d(HEAD_CHANNELS, classes, 1)
+        )
+        # Section 3.3: two auxiliary losses on the context path.
+        self.aux = nn.ModuleList(AuxHead(CONTEXT_CHANNELS, classes, hidden=64) for _ in range(2 if aux else 0))
+        initialise(self)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part that public ImageNet weights fit."""
+        return self.context.encoder
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return logits (N, classes, H/8, W/8) from normalized images x (N, inputs, H, W).
+
+        In training mode with auxiliary heads: (logits, aux at strides 8 and 16).
+        """
+        at8, at16 = self.context(x)
+        logits: Tensor = self.head(self.fusion(self.spatial(x), at8))
+        if self.training and len(self.aux):
+            return logits, self.aux[0](at8), self.aux[1](at16)
+        return logits
+
+
+ARCHITECTURE = Architecture(
+    name="bisenet_v1_resnet18",
+    build=BiSeNetV1,
+    output_stride=8,
+    size_multiple=32,
+    paper="Yu et al.: BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation, ECCV 2018",
+    description="ResNet-18 with a spatial path beside it; public ImageNet weights fit its encoder",
+)
