@@ -3,7 +3,7 @@
 EdgesegError                 exit status 1; says what, where, got, do
 ├── InputError               a path, image, folder or option that the user gave cannot be used
 │   ├── UnknownName          a name that is not in the list (did you mean ...?)
-│   └── DatasetError         a data set that does not hold together, with every problem by file name
+│   └── DatasetError         an inconsistent data set, with every fault by file name
 ├── RecipeError              a TOML or JSON file that does not follow its schema
 ├── ArtifactError            an artifact that is incomplete, altered or not one of ours
 ├── CheckpointError          weights and spec that do not fit each other
@@ -17,11 +17,45 @@ EdgesegError                 exit status 1; says what, where, got, do
 
 from __future__ import annotations
 
+import unicodedata
+
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_BIDI = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+
+
+def unprintable(letter: str) -> bool:
+    """Return whether a character could move the cursor, colour or reorder the text of a terminal, or ends no file.
+
+    These are control characters (escape sequences begin with one), lone surrogates, line and paragraph separators, and
+    the marks that turn the direction of writing ("Trojan Source", CVE-2021-42574).
+    """
+    return not letter.isprintable() and (unicodedata.category(letter) in _UNPRINTABLE or letter in _BIDI)
+
+
+def printable(text: object, *, keep: str = "") -> str:
+    r"""Return `text` with every unprintable character but those in `keep` written as an escape.
+
+    >>> printable("road\x1b[31m")
+    'road\\x1b[31m'
+    """
+    return "".join(
+        letter.encode("unicode_escape", "surrogatepass").decode()
+        if letter not in keep and unprintable(letter)
+        else letter
+        for letter in str(text)
+    )
+
 
 class EdgesegError(Exception):
-    """Base of every error that edgeseg raises on purpose; its text is one clear message for the user."""
+    """Base of every error that edgeseg raises on purpose; its text is one clear message for the user.
+
+    A message often holds a name out of somebody's file, so whatever a terminal would obey is escaped in it.
+    """
 
     exit_status = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message, keep="\n\t"))
 
 
 class InputError(EdgesegError):
@@ -29,11 +63,11 @@ class InputError(EdgesegError):
 
 
 class UnknownName(InputError):
-    """A name that is in no list; the message holds the nearest ones."""
+    """A name that is not registered; the message suggests the nearest one."""
 
 
 class DatasetError(InputError):
-    """A data set that does not hold together; `problems` lists each one by file name."""
+    """An inconsistent data set; `problems` lists each fault by file name."""
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -49,7 +83,7 @@ class ArtifactError(EdgesegError):
 
 
 class CheckpointError(EdgesegError):
-    """Weights and spec that do not fit each other, or a file that is none."""
+    """Weights and spec that do not fit each other, or a file that is not a checkpoint."""
 
 
 class MissingDependency(EdgesegError):

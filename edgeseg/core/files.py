@@ -8,23 +8,22 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from edgeseg.core.parsing import parse_json, parse_toml
 from edgeseg.core.records import decode, encode
 from edgeseg.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 T = TypeVar("T")
+
+MOST_TOML_BYTES = 1 << 20
+MOST_JSON_BYTES = 64 << 20
+"""Larger files are not ours: a manifest or a calibration of thousands of images takes a few megabytes."""
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
 """What the system answers where no more can be written; Windows knows no quotas."""
@@ -51,39 +50,39 @@ def read_toml(cls: type[T], path: Path) -> T:
     """Return a `cls` from a strict TOML file.
 
     Raises:
-        InputError: no such file.
+        InputError: no such file, or one that cannot be read.
         RecipeError: not TOML, or not the schema of `cls`; the message names file and key.
     """
     return decode(cls, read_toml_table(path), where=path.name)
 
 
 def read_toml_table(path: Path) -> dict[str, object]:
-    """Return a TOML file's plain values, for a schema that depends on some of them.
-
-    Raises:
-        InputError: no such file.
-        RecipeError: not TOML.
-    """
-    text = _read_text(path)
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}.") from error
+    """Return a TOML file's plain values, for a schema that depends on some of them; raises as `read_toml` does."""
+    return parse_toml(_read_text(path, most_bytes=MOST_TOML_BYTES), where=str(path))
 
 
 def read_json(cls: type[T], path: Path) -> T:
     """Return a `cls` from a strict JSON file; raises as `read_toml` does."""
-    text = _read_text(path)
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RecipeError(f"{path}: not valid JSON: {error}.") from error
-    return decode(cls, data, where=path.name)
+    return decode(cls, read_json_value(path), where=path.name)
+
+
+def read_json_value(path: Path) -> object:
+    """Return a JSON file's plain values, as `read_toml_table` does."""
+    return parse_json(_read_text(path, most_bytes=MOST_JSON_BYTES), where=str(path))
 
 
 def write_json(value: object, path: Path) -> None:
-    """Write a dataclass as indented JSON, whole or not at all; raises OSError where it cannot be written."""
-    write_whole((json.dumps(encode(value), indent=2, ensure_ascii=False) + "\n").encode(), path)
+    """Write a dataclass as indented JSON, whole or not at all.
+
+    Raises:
+        RecipeError: it holds NaN, infinity or half a surrogate pair, which no reader would take.
+        OSError: it cannot be written.
+    """
+    try:
+        content = (json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except ValueError as error:
+        raise RecipeError(f"{path}: not written: {error}.") from None
+    write_whole(content, path)
 
 
 def write_whole(content: bytes, path: Path) -> None:
@@ -100,17 +99,24 @@ def write_whole(content: bytes, path: Path) -> None:
             partial.unlink()
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, *, most_bytes: int) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            content = stream.read(most_bytes + 1)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder; a file is needed.") from None
-    except UnicodeDecodeError:
-        raise RecipeError(f"{path}: is not a text file in UTF-8.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from None
+    except ValueError:  # NUL or half a surrogate pair in the name
+        raise InputError(f"{path}: no file can have this name.") from None
+    if len(content) > most_bytes:
+        raise RecipeError(f"{path}: has more than {most_bytes >> 20} MB, the most that such a file may have.")
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path}: is not a text file in UTF-8.") from None
 
 
 @contextlib.contextmanager

@@ -1,8 +1,13 @@
 """Frozen dataclasses to and from plain JSON/TOML values, strictly.
 
 A key that the class does not have, a missing key or a value of the wrong type raises `RecipeError` with the place of
-the fault (`spec.preprocess.mean[2]`), so that a misspelt option is never silently dropped. A field that had another
-name in files written before says so with `renamed`, and is read under both.
+the fault (`spec.preprocess.mean[2]`), so that a misspelt option is never silently dropped. The dataclass itself says
+what else must hold, and `decode` checks it:
+
+- `field(metadata=bounds(low=0, high=1))`: the range of a number, of every number in a list or table, or of a length;
+- `field(metadata=renamed("picture"))`: the name that the field has in older files, which is read as well;
+- `REMOVED: ClassVar[dict[str, str]]`: keys of older files that are refused, each with what to do instead;
+- `__post_init__` raising `ValueError`: whatever concerns several fields.
 """
 
 from __future__ import annotations
@@ -14,12 +19,51 @@ from functools import cache
 from pathlib import PurePath
 from typing import TypeVar, Union
 
+from edgeseg.core.parsing import shown
 from edgeseg.core.suggestions import suggestion
-from edgeseg.errors import RecipeError
+from edgeseg.errors import RecipeError, printable
 
 T = TypeVar("T")
 
 FORMERLY = "formerly"
+BOUNDS = "bounds"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Bounds:
+    low: float | None
+    high: float | None
+    above: float | None
+    items: tuple[int, int | None] | None
+
+    def allows(self, number: float) -> bool:
+        return not (
+            (self.low is not None and number < self.low)
+            or (self.high is not None and number > self.high)
+            or (self.above is not None and number <= self.above)
+        )
+
+    def words(self) -> str:
+        if self.low is not None:
+            return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+        least = None if self.above is None else f"more than {self.above:g}"
+        most = None if self.high is None else f"at most {self.high:g}"
+        return " and ".join(part for part in (least, most) if part)
+
+
+def bounds(
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    items: tuple[int, int | None] | None = None,
+) -> dict[str, object]:
+    """Return the metadata of a dataclass field whose numbers lie in a range, both ends included (`above` excluded).
+
+    For a tuple or a dict, the range is that of every number in it, and `items` the least and the most entries.
+    Together with another metadata: `field(metadata={**renamed("old"), **bounds(low=0)})`.
+    """
+    return {BOUNDS: _Bounds(low=low, high=high, above=above, items=items)}
 
 
 def renamed(formerly: str) -> dict[str, str]:
@@ -73,20 +117,50 @@ def _decode_record(cls: type, data: object, where: str) -> object:
     hints = _hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     data = _with_todays_names(data, fields, where)
+    removed: dict[str, str] = getattr(cls, "REMOVED", {})
     for key in data:
+        if key in removed:
+            raise RecipeError(f'{where}: the key "{key}" is no longer read: {removed[key]}')
         if key not in fields:
-            known = ", ".join(fields)
-            raise RecipeError(f'{where}: unknown key "{key}".{suggestion(str(key), fields)} Known: {known}.')
+            name, known = shown(key).strip("'\""), ", ".join(fields)
+            raise RecipeError(f'{where}: unknown key "{name}".{suggestion(name, fields)} Known: {known}.')
     values = {}
     for name, field in fields.items():
         if name in data:
             values[name] = _decode(hints[name], data[name], f"{where}.{name}")
+            limits = field.metadata.get(BOUNDS)
+            if isinstance(limits, _Bounds):
+                _check_bounds(values[name], limits, f"{where}.{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise RecipeError(f'{where}: the key "{name}" is missing.')
     try:
         return cls(**values)
-    except ValueError as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError) as error:
         raise RecipeError(f"{where}: {error}") from error
+
+
+def _check_bounds(value: object, limits: _Bounds, where: str) -> None:
+    if isinstance(value, (tuple, dict)):
+        _check_count(len(value), limits, where)
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in pairs:
+            if not dataclasses.is_dataclass(item):
+                _check_bounds(
+                    item, limits, f"{where}.{printable(key)}" if isinstance(value, dict) else f"{where}[{key}]"
+                )
+    elif isinstance(value, str):
+        _check_count(len(value), limits, where)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and not limits.allows(value):
+        raise RecipeError(f"{where}: {shown(value)} is out of range; it must be {limits.words()}.")
+
+
+def _check_count(count: int, limits: _Bounds, where: str) -> None:
+    if limits.items is None:
+        return
+    least, most = limits.items
+    if count < least or (most is not None and count > most):
+        needed = f"{least} or more" if most is None else str(least) if least == most else f"{least} to {most}"
+        raise RecipeError(f"{where}: has {count} entries; it must have {needed}.")
 
 
 def _with_todays_names(
@@ -115,11 +189,12 @@ def _decode_union(options: tuple[object, ...], data: object, where: str) -> obje
 
 
 def _decode_literal(options: tuple[object, ...], data: object, where: str) -> object:
-    if data in options:
+    # True == 1 in Python, so the type counts as well.
+    if any(data == option and type(data) is type(option) for option in options):
         return data
     names = [str(option) for option in options]
-    hint = suggestion(str(data), names)
-    raise RecipeError(f"{where}: expected one of {', '.join(names)}; got {data!r}.{hint}")
+    hint = suggestion(data, names) if isinstance(data, str) else ""
+    raise RecipeError(f"{where}: expected one of {', '.join(names)}; got {shown(data)}.{hint}")
 
 
 def _decode_tuple(kinds: tuple[object, ...], data: object, where: str) -> tuple[object, ...]:
@@ -141,7 +216,10 @@ def _decode_dict(kinds: tuple[object, ...], data: object, where: str) -> dict[st
 
 def _decode_scalar(kind: object, data: object, where: str) -> object:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise _wrong(where, "a number", data) from None
     if kind in (bool, int, float, str) and type(data) is kind:
         return data
     name = getattr(kind, "__name__", str(kind))
@@ -153,6 +231,4 @@ def _decode_scalar(kind: object, data: object, where: str) -> object:
 
 
 def _wrong(where: str, expected: str, data: object) -> RecipeError:
-    shown = repr(data)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return RecipeError(f"{where}: expected {expected}; got {shown}.")
+    return RecipeError(f"{where}: expected {expected}; got {shown(data)}.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from edgeseg.core.records import bounds
 
 DType = Literal["uint8", "int8", "int32", "int64", "float16", "float32"]
 Layout = Literal["NCHW", "NHWC", "NHW"]
@@ -22,12 +24,16 @@ class TensorSpec:
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = field(metadata=bounds(low=1, high=1 << 24))
     dtype: DType
     layout: Layout
     role: Role
-    scale: float | None = None
+    scale: float | None = field(default=None, metadata=bounds(above=0))
     zero_point: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != len(self.layout):
+            raise ValueError(f"a tensor in {self.layout} has {len(self.layout)} sizes; its shape is {self.shape}.")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,9 +54,9 @@ class Preprocess:
     color_order: Literal["rgb", "bgr"] = "rgb"
     resize: Literal["stretch", "letterbox"] = "stretch"
     interpolation: Literal["bilinear", "area"] = "bilinear"
-    scale: float = 1.0 / 255.0
+    scale: float = field(default=1.0 / 255.0, metadata=bounds(above=0))
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    std: tuple[float, float, float] = field(default=(0.229, 0.224, 0.225), metadata=bounds(above=0))
     in_graph: bool = True
 
     @property
@@ -99,13 +105,13 @@ class ModelSpec:
 
     name: str
     architecture: str
-    classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    ignore_index: int
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    classes: tuple[str, ...] = field(metadata=bounds(items=(1, 256)))
+    palette: tuple[tuple[int, int, int], ...] = field(metadata=bounds(low=0, high=255))
+    ignore_index: int = field(metadata=bounds(low=0, high=255))
+    inputs: tuple[TensorSpec, ...] = field(metadata=bounds(items=(1, None)))
+    outputs: tuple[TensorSpec, ...] = field(metadata=bounds(items=(1, None)))
     preprocess: Preprocess
-    output_stride: int
+    output_stride: int = field(metadata=bounds(low=1, high=4096))
     weights_sha256: str
     licence: str
     notice: str = ""

@@ -1,4 +1,4 @@
-"""Unknown names, answered with the nearest known one."""
+"""Unknown names, with the nearest known one in the error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 LISTED = 20
 """Known names beyond this many are only counted: an error stays readable where a net has hundreds of layers."""
 
+LONGEST = 200
+"""Longer texts are no misspelt names, and comparing them takes minutes."""
+
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the nearest known name, or an empty string."""
+    if len(name) > LONGEST:
+        return ""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f' Did you mean "{near[0]}"?' if near else ""
 
@@ -25,4 +30,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     names = sorted(known)
     more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
     listed = ", ".join(names[:LISTED]) + more if names else "none"
-    return UnknownName(f'Unknown {kind} "{name}".{suggestion(name, names)} Known: {listed}.')
+    short = name if len(name) <= LONGEST else name[:LONGEST] + "..."
+    return UnknownName(f'Unknown {kind} "{short}".{suggestion(name, names)} Known: {listed}.')

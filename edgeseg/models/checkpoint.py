@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from edgeseg.core.files import new_folder, read_json, sha256_of, write_json
+from edgeseg.core.files import new_folder, read_json, read_json_value, sha256_of, write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError, RecipeError
@@ -99,9 +98,9 @@ def read_training(path: Path) -> dict[str, object]:
     if not file.is_file():
         return {}
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file}: not valid JSON: {error}.") from error
+        data = read_json_value(file)
+    except RecipeError as error:
+        raise CheckpointError(str(error)) from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{file}: a table is needed.")
     return data

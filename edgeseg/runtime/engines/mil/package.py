@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeseg.errors import ArtifactError, UnsupportedError
+from edgeseg.core.files import read_json_value
+from edgeseg.errors import ArtifactError, EdgesegError, UnsupportedError
 from edgeseg.runtime.engines.mil.schema import model_class
 
 MANIFEST = "Manifest.json"
@@ -72,8 +72,10 @@ def read_blob(path: Path, *, offset: int) -> bytes:
 
 def _model_path(path: Path) -> Path:
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest: Any = read_json_value(path / MANIFEST)
         entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]
-        return path / "Data" / str(entry["path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        model = (path / "Data" / str(entry["path"])).resolve()
+        model.relative_to(path.resolve())
+    except (EdgesegError, OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: no Core ML package ({type(error).__name__}: {error}). Convert again.") from None
+    return model
