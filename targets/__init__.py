@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeseg.core.files import read_toml
 from edgeseg.core.suggestions import unknown
 from edgeseg.core.target import Target
+from edgeseg.core.target_names import check_target
 from edgeseg.errors import EdgesegError, InputError, RecipeError
 
 __all__ = ["BrokenTarget", "broken_targets", "find_target", "load_targets"]
@@ -19,7 +20,7 @@ GROUP = "edgeseg.targets"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenTarget:
-    """A target file or a package of targets that cannot be read, and why; the others are not concerned."""
+    """A target file or a package of targets that cannot be read, and why; it does not affect the others."""
 
     name: str
     reason: str
@@ -41,10 +42,11 @@ def find_target(text: str) -> Target:
     Raises:
         UnknownName: no such target, with the nearest one.
         InputError: no such file.
-        RecipeError: a file that does not follow the schema.
+        RecipeError: a file that does not follow the schema, or names a format, engine, delegate, option, precision or
+            camera that is not registered.
     """
     if text.endswith(".toml"):
-        return read_toml(Target, Path(text).expanduser())
+        return _read(Path(text).expanduser())
     targets, broken = _load()
     for target in targets:
         if target.name == text:
@@ -76,9 +78,18 @@ def _files(point: EntryPoint, broken: list[BrokenTarget]) -> list[Path]:
     return sorted(path for folder in folders for path in folder.glob("*.toml"))
 
 
+def _read(path: Path) -> Target:
+    target = read_toml(Target, path)
+    try:
+        check_target(target)
+    except EdgesegError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    return target
+
+
 def _take(path: Path, targets: dict[str, Target], broken: list[BrokenTarget]) -> None:
     try:
-        target = read_toml(Target, path)
+        target = _read(path)
         if target.name != path.stem:
             raise InputError(f'{path.name}: its name is "{target.name}"; it must be that of the file, "{path.stem}".')
         if target.name in targets:

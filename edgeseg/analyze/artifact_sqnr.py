@@ -84,7 +84,7 @@ def artifact_sqnr(artifact: Artifact, checkpoint: Checkpoint, images: Sequence[n
     taps = {source: tap for source, tap in taps.items() if source in names}
     sums = {source: np.zeros(3) for source in taps}
     for image in images:
-        tensor = prepare(image, preprocess=manifest.spec.preprocess, tensor=manifest.inputs[0])
+        tensor = prepare(image, preprocess=manifest.preprocess, tensor=manifest.inputs[0])
         wanted = floats(tensor)
         given = session.run([tap.output for tap in taps.values()], {manifest.inputs[0].name: tensor})
         for (source, tap), value in zip(taps.items(), given, strict=True):

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from edgeseg.core.files import read_json, sha256_of, sha256_of_bytes
+from edgeseg.core.artifact_files import AGAIN, check_bound, check_files, list_entries
+from edgeseg.core.backend import ResolvedBackend
+from edgeseg.core.files import read_json_value
 from edgeseg.core.lineage import LineageStep
+from edgeseg.core.manifest_schema import SCHEMA, SCHEMAS, digest, migrated
+from edgeseg.core.parsing import shown
+from edgeseg.core.placement import OpPlacement
+from edgeseg.core.proof import Proof
 from edgeseg.core.quantization import CalibrationSet, QuantizationScheme
-from edgeseg.core.records import encode, renamed
-from edgeseg.core.spec import ModelSpec, TensorSpec
+from edgeseg.core.records import bounds, decode, encode, renamed
+from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.core.temperature import Temperature
 from edgeseg.errors import ArtifactError, EdgesegError
 
-SCHEMA = 1
 MANIFEST = "manifest.json"
-# Fields that the first manifests did not have. Where they are empty they are left out of the manifest's hash, so that
-# artifacts made before them stay intact.
-LATER = (
-    ("spec", "channels"),
-    ("spec", "bypassed"),
-    ("lineage", "steps"),
-    ("calibration", "statistics"),
-    ("", "temperature"),
-)
+Origin = Literal["converted", "compiled", "adopted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One file of the artifact: path relative to its folder, SHA-256, size."""
+    """One file of the artifact: path relative to its folder, with slashes; SHA-256; size."""
 
     path: str
-    sha256: str
-    size_bytes: int
+    sha256: str = field(metadata=bounds(items=(64, 64)))
+    size_bytes: int = field(metadata=bounds(low=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +47,12 @@ class Fallback:
 class ConversionReport:
     """What a conversion did: ops, what fell back, with which tools, how long, how much memory."""
 
-    ops_total: int
-    ops_quantized: int
+    ops_total: int = field(metadata=bounds(low=0))
+    ops_quantized: int = field(metadata=bounds(low=0))
     fallbacks: tuple[Fallback, ...]
     tool_versions: dict[str, str]
-    seconds: float
-    peak_memory_mb: float
+    seconds: float = field(metadata=bounds(low=0))
+    peak_memory_mb: float = field(metadata=bounds(low=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,19 +85,21 @@ class Golden:
     expected: str
     reference: str
     engine: str
-    min_agreement: float
+    min_agreement: float = field(metadata=bounds(low=0.5, high=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """The artifact against the float checkpoint on `images` images, before labels:
-    SQNR in dB of the logits, share of equal labels. An artifact that gives labels has no logits to compare.
+    """The artifact against the float checkpoint on `images` images, without ground truth.
+
+    `sqnr_db` is the logits' signal-to-quantization-noise ratio, `label_agreement` the share of equal labels. An
+    artifact that ends with labels has no logits to compare.
     """
 
     engine: str
-    images: int
+    images: int = field(metadata=bounds(low=0))
     sqnr_db: float | None
-    label_agreement: float
+    label_agreement: float = field(metadata=bounds(low=0, high=1))
     max_abs_error: float | None
 
 
@@ -110,7 +107,10 @@ class Parity:
 class Manifest:
     """Everything that is known of an artifact; `self_sha256` is the hash of all the rest.
 
-    `temperature` is that of the float checkpoint, where it carries one; int8 logits are close enough to share it.
+    `backend` says how to run it, and the runtime follows it. `preprocess` is the artifact's own and may differ from its
+    model's: with `in_graph = False` the host normalises. `proof` says what compared it with the float checkpoint,
+    `parity` how close it came. `temperature` is that of the float checkpoint, where it has one; int8 logits are close
+    enough to share it. `schema` is the one that the file was written in (`core.manifest_schema`).
     """
 
     schema: int
@@ -118,34 +118,44 @@ class Manifest:
     created: str
     edgeseg_version: str
     format: str
-    engine: str
+    backend: ResolvedBackend
     entry: str
-    files: tuple[FileEntry, ...]
+    files: tuple[FileEntry, ...] = field(metadata=bounds(items=(1, None)))
     spec: ModelSpec
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    preprocess: Preprocess
+    inputs: tuple[TensorSpec, ...] = field(metadata=bounds(items=(1, 1)))
+    outputs: tuple[TensorSpec, ...] = field(metadata=bounds(items=(1, 1)))
     scheme: QuantizationScheme
     target: str
+    origin: Origin = "converted"
     lineage: Lineage
     calibration: CalibrationSet | None
     golden: Golden
+    proof: Proof = field(default_factory=lambda: Proof(level="none"))
     parity: Parity
+    placements: tuple[OpPlacement, ...] = ()
     report: ConversionReport
     licence: str
     notice: str = ""
     temperature: Temperature | None = None
     self_sha256: str = ""
 
+    @property
+    def engine(self) -> str:
+        """Name of the engine that the artifact was made for."""
+        return self.backend.engine
+
     def sealed(self) -> Manifest:
         """Return the manifest with `self_sha256` set."""
-        table = encode(self)
+        current = dataclasses.replace(self, schema=SCHEMA)
+        table = encode(current)
         assert isinstance(table, dict)
-        return dataclasses.replace(self, self_sha256=_digest(table))
+        return dataclasses.replace(current, self_sha256=digest(table))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A folder on disk whose manifest was read and found to be intact."""
+    """A folder on disk whose manifest was read and found intact."""
 
     folder: Path
     manifest: Manifest
@@ -166,26 +176,33 @@ class Artifact:
         return sum(file.size_bytes for file in self.manifest.files if not file.path.startswith("golden/"))
 
     def verify_files(self) -> None:
-        """Check that every file is there, whole and unchanged; raises `ArtifactError` naming the first that is not."""
-        for file in self.manifest.files:
-            _verify_file(self.folder, file)
+        """Check that the folder holds the files of the manifest, whole and unchanged, and nothing else.
+
+        Raises:
+            ArtifactError: naming the first file that is missing, altered, unlisted, or not a plain file in the folder.
+        """
+        check_files(self.folder, self.manifest.files)
 
 
 def open_artifact(folder: Path | str) -> Artifact:
     """Return the artifact in `folder`, its manifest checked and every file's size and SHA-256 verified.
 
     Raises:
-        ArtifactError: not an artifact, another schema, or a file that is missing, truncated or altered.
+        ArtifactError: not an artifact, another schema, or a file that is missing, truncated, altered or not listed.
     """
     folder = Path(folder)
     path = folder / MANIFEST
-    if not folder.exists():
+    try:
+        exists, is_folder, has_manifest = folder.exists(), folder.is_dir(), path.is_file()
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder}: cannot be opened: {error}.") from None
+    if not exists:
         raise ArtifactError(f"{folder}: no such folder. Make an artifact with: edgeseg convert --target tflite")
-    if not folder.is_dir():
+    if not is_folder:
         raise ArtifactError(f"{folder}: is a file; an artifact is a folder with a {MANIFEST}.")
-    if not path.is_file():
+    if not has_manifest:
         raise ArtifactError(
-            f"{folder}: no {MANIFEST} in it, so it is no edgeseg artifact. Give a folder that edgeseg convert wrote."
+            f"{folder}: not an edgeseg artifact: it holds no {MANIFEST}. Give a folder from edgeseg convert."
         )
     artifact = Artifact(folder=folder, manifest=_read_manifest(path))
     artifact.verify_files()
@@ -193,55 +210,28 @@ def open_artifact(folder: Path | str) -> Artifact:
 
 
 def list_files(folder: Path) -> tuple[FileEntry, ...]:
-    """Return an entry for every file below `folder` but the manifest and our marker, sorted by path."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST, ".edgeseg"))
-    return tuple(
-        FileEntry(path=path.relative_to(folder).as_posix(), sha256=sha256_of(path), size_bytes=path.stat().st_size)
-        for path in paths
-    )
+    """Return an entry for every file of an artifact's folder but its manifest, our marker and receipts, by path."""
+    return tuple(FileEntry(path=path, sha256=sha256, size_bytes=size) for path, sha256, size in list_entries(folder))
 
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        schema = json.loads(path.read_text(encoding="utf-8")).get("schema")
-    except (ValueError, AttributeError, OSError) as error:
+        table: Any = read_json_value(path)
+    except EdgesegError as error:
+        raise ArtifactError(f"{error} The manifest is damaged. {AGAIN}") from None
+    schema = table.get("schema") if isinstance(table, dict) else None
+    if schema not in SCHEMAS or isinstance(schema, bool):
         raise ArtifactError(
-            f"{path}: damaged, cannot be read as JSON ({error}). Copy or convert the artifact again."
-        ) from None
-    if schema != SCHEMA:
-        raise ArtifactError(
-            f"{path}: manifest schema {schema!r}; this edgeseg reads schema {SCHEMA}. Convert again or update edgeseg."
+            f"{path}: manifest schema {shown(schema)}; this edgeseg reads schemas {SCHEMAS[0]} to {SCHEMA}. "
+            "Convert again or update edgeseg."
         )
     try:
-        manifest = read_json(Manifest, path)
+        manifest = decode(Manifest, migrated(table), where=path.name)
     except EdgesegError as error:
-        raise ArtifactError(f"{path}: damaged: {error} Copy or convert the artifact again.") from None
-    if manifest.self_sha256 != _digest(json.loads(path.read_text(encoding="utf-8"))):
-        raise ArtifactError(
-            f"{path}: was altered after the conversion (checksum mismatch). Copy or convert the artifact again."
-        )
+        raise ArtifactError(f"{path}: damaged: {error} {AGAIN}") from None
+    if manifest.self_sha256 != digest(table):
+        raise ArtifactError(f"{path}: was altered after the conversion (checksum mismatch). {AGAIN}")
+    golden = manifest.golden
+    bound = {"entry": manifest.entry, "image": golden.image, "expected": golden.expected, "reference": golden.reference}
+    check_bound(path, bound, manifest.files)
     return manifest
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    """Return the hash of a manifest's table as it stands in the file, so that it does not depend on today's names."""
-    blank = {**copy.deepcopy(manifest), "self_sha256": ""}
-    for part, key in LATER:
-        table = blank.get(part) if part else blank
-        if isinstance(table, dict) and not table.get(key):
-            table.pop(key, None)
-    return sha256_of_bytes(json.dumps(blank, sort_keys=True, ensure_ascii=False).encode())
-
-
-def _verify_file(folder: Path, file: FileEntry) -> None:
-    path = folder / file.path
-    again = "Copy or convert the artifact again."
-    if not path.is_file():
-        raise ArtifactError(f"{path}: missing from the artifact. {again}")
-    size_bytes = path.stat().st_size
-    if size_bytes != file.size_bytes:
-        raise ArtifactError(
-            f"{path}: {size_bytes} bytes, but the manifest says {file.size_bytes}: truncated or replaced. {again}"
-        )
-    if sha256_of(path) != file.sha256:
-        raise ArtifactError(f"{path}: its SHA-256 does not match the manifest: a byte was changed. {again}")

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
     from edgeseg.core.exported import Conversion, ExportedModel
+    from edgeseg.core.proof import ProofLevel
     from edgeseg.core.quantization import Precision
 
 
@@ -69,17 +71,26 @@ class OverlappingSession(EngineSession, Protocol):
 class Engine(Protocol):
     """Runs a format. `status` never raises; `open` raises `MissingDependency`,
     `UnsupportedError` or `ArtifactError`.
+
+    `proof` is the level of what it proves: "engine" where devices run the same library, "simulator" for a vendor's
+    simulator of a chip, "reference" for an evaluator of ours. `delegates` are the accelerator plug-ins that it can use,
+    its default first. `choices` are the options of a target's `[backends.options]` table that it reads, each with the
+    values that it takes; none means any text.
     """
 
     name: str
     formats: tuple[str, ...]
     extra: str
+    proof: ProofLevel
+    delegates: tuple[str, ...]
+    choices: Mapping[str, tuple[str, ...]]
 
     def status(self) -> EngineStatus: ...
     def options(self) -> dict[str, str]:
         """Return the settings that change numbers or speed, for the Measurement."""
 
-    def open(self, artifact: Artifact, *, threads: int) -> EngineSession: ...
+    def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
+        """Return a session with this delegate, these options and threads, checked against what the engine declares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

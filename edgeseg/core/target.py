@@ -3,51 +3,57 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
+from edgeseg.core.backend import MOST_THREADS
 from edgeseg.core.quantization import Precision
+from edgeseg.core.records import bounds
+
+SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """A target's choice of format, engine and delegate, with the precisions that it runs well, best first.
 
-    Its kernels compute channels in blocks of `channel_multiple`: pruning to other counts saves nothing there.
+    `delegate` and `options` are ones that the engine declares; empty, the engine's defaults. Kernels compute channels
+    in blocks of `channel_multiple`: pruning to other counts saves nothing there.
     """
 
     format: str
     engine: str
-    schemes: tuple[Precision, ...]
-    delegate: str = "cpu"
-    threads: int = 1
-    unsupported_ops: tuple[str, ...] = ()
-    channel_multiple: int = 1
+    schemes: tuple[Precision, ...] = field(metadata=bounds(items=(1, None)))
+    delegate: str = ""
+    threads: int = field(default=1, metadata=bounds(low=1, high=MOST_THREADS))
+    options: dict[str, str] = field(default_factory=dict)
+    channel_multiple: int = field(default=1, metadata=bounds(low=1, high=1024))
     reason: str = ""
+
+    REMOVED: ClassVar[dict[str, str]] = {
+        "unsupported_ops": "delete it. Nothing used it; each artifact's manifest lists where its ops run, and why."
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One device. `verified` says what of it was really run, in plain words; memory in MB."""
+    """One device. `cameras` are the kinds of source that it can have, `verified` says what was run on it."""
 
     schema: int
     name: str
     title: str
     soc: str
     arch: str
-    memory_mb: int
-    backends: tuple[Backend, ...]
+    memory_mb: int = field(metadata=bounds(low=1))
+    backends: tuple[Backend, ...] = field(metadata=bounds(items=(1, None)))
     cameras: tuple[str, ...] = ()
     verified: str = ""
 
     @property
     def channel_multiple(self) -> int:
-        """The channel counts that suit every backend are multiples of this."""
+        """Channel counts that suit every backend are multiples of this."""
         return math.lcm(*(backend.channel_multiple for backend in self.backends))
 
     def __post_init__(self) -> None:
-        if self.schema != 1:
-            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema 1.")
-        if not self.backends:
-            raise ValueError("a target needs at least one [[backends]] table.")
-        if any(backend.channel_multiple < 1 for backend in self.backends):
-            raise ValueError("channel_multiple is 1 or more.")
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {SCHEMA}.")

@@ -15,6 +15,7 @@ from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.files import new_folder, refuse_foreign
 from edgeseg.core.progress import Progress, no_progress
+from edgeseg.core.proof import Proof
 from edgeseg.core.quantization import RANGES_FILE, SCHEMES, Precision, Ranges, read_ranges
 from edgeseg.core.temperature import read_temperature
 from edgeseg.deploy.plan import PlannedArtifact, Wanted, converter_for, plan_artifacts
@@ -169,7 +170,8 @@ def _make(
         )
         with open_session(Artifact(folder=folder, manifest=first)) as session:
             golden, parity = prove(session, reference=reference)
-        seal(first, golden=golden, parity=parity, folder=folder)
+            proof = Proof(level=session.proof_level, engine=parity.engine)
+        seal(first, golden=golden, proof=proof, parity=parity, folder=folder)
     return open_artifact(item.path)
 
 

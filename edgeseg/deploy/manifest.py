@@ -7,13 +7,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edgeseg import __version__
-from edgeseg.core.artifact import MANIFEST, SCHEMA, Golden, Lineage, Manifest, Parity, list_files
+from edgeseg.core.artifact import MANIFEST, Golden, Lineage, Manifest, Parity, list_files
 from edgeseg.core.files import write_json
+from edgeseg.core.manifest_schema import SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeseg.core.exported import Conversion
+    from edgeseg.core.proof import Proof
     from edgeseg.core.quantization import CalibrationSet
     from edgeseg.core.spec import ModelSpec
     from edgeseg.core.temperature import Temperature
@@ -40,10 +42,11 @@ def draft(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeseg_version=__version__,
         format=item.format,
-        engine=item.engine,
+        backend=item.backend,
         entry=conversion.entry,
         files=(),
         spec=spec,
+        preprocess=spec.preprocess,
         inputs=(conversion.input,),
         outputs=(conversion.output,),
         scheme=conversion.scheme,
@@ -59,9 +62,10 @@ def draft(
     )
 
 
-def seal(manifest: Manifest, *, golden: Golden, parity: Parity, folder: Path) -> Manifest:
+def seal(manifest: Manifest, *, golden: Golden, proof: Proof, parity: Parity, folder: Path) -> Manifest:
     """Write the finished manifest, with every file's hash, into `folder` and return it."""
-    whole = dataclasses.replace(manifest, golden=golden, parity=parity, files=list_files(folder)).sealed()
+    files = list_files(folder)
+    whole = dataclasses.replace(manifest, golden=golden, proof=proof, parity=parity, files=files).sealed()
     write_json(whole, folder / MANIFEST)
     return whole
 

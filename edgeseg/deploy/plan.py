@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgeseg.core import registry
+from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import PRECISIONS, Precision
 from edgeseg.core.suggestions import unknown
@@ -23,14 +24,19 @@ DEFAULT_OUT = Path("artifacts")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedArtifact:
-    """One artifact to be made: for which target, in which format and precision, for which engine, where, and why so."""
+    """One artifact to be made: for which target, in which format and precision, run how, written where, and why."""
 
     target: str
     format: str
-    engine: str
+    backend: ResolvedBackend
     precision: Precision
     path: Path
     reason: str
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that will run it."""
+        return self.backend.engine
 
 
 def plan_artifacts(
@@ -61,7 +67,7 @@ def plan_artifacts(
             PlannedArtifact(
                 target=item.target,
                 format=item.format,
-                engine=item.engine,
+                backend=item.backend,
                 precision=item.precision,
                 path=path,
                 reason=item.reason,
@@ -75,11 +81,11 @@ def converter_for(format_name: str) -> Converter:
 
     Raises:
         UnknownName: no converter of that name.
-        MissingDependency: a plug-in that cannot be imported or is no converter.
+        MissingDependency: a plug-in that cannot be imported or is not a converter.
     """
     found = registry.load("converters", format_name)
     if not isinstance(found, Converter):
-        raise MissingDependency(f'The plug-in "{format_name}" is registered as a converter but is none.')
+        raise MissingDependency(f'The plug-in "{format_name}" is registered as a converter but is not one.')
     return found
 
 
@@ -87,7 +93,7 @@ def converter_for(format_name: str) -> Converter:
 class _Choice:
     target: str
     format: str
-    engine: str
+    backend: ResolvedBackend
     precision: Precision
     reason: str
 
@@ -98,8 +104,9 @@ def _choose(text: str, *, precision: Wanted, has_ranges: bool) -> _Choice:
         converter = converter_for(text)
         auto: Precision = "int8" if has_ranges and "int8" in converter.precisions else "fp32"
         picked = auto if precision == "auto" else precision
-        reason = f"ranges {'are' if has_ranges else 'are not'} at hand" if precision == "auto" else "as asked for"
-        choice = _Choice(target=text, format=text, engine=converter.engine, precision=picked, reason=reason)
+        reason = f"{'with' if has_ranges else 'without'} int8 ranges" if precision == "auto" else "as requested"
+        backend = ResolvedBackend(engine=converter.engine)
+        choice = _Choice(target=text, format=text, backend=backend, precision=picked, reason=reason)
     else:
         choice = _backend(_target(text, formats), text=text, precision=precision)
     able = converter_for(choice.format).precisions
@@ -123,7 +130,9 @@ def _backend(target: Target, *, text: str, precision: Wanted) -> _Choice:
             return _Choice(
                 target=target.name if not text.endswith(".toml") else text,
                 format=backend.format,
-                engine=backend.engine,
+                backend=ResolvedBackend(
+                    engine=backend.engine, delegate=backend.delegate, threads=backend.threads, options=backend.options
+                ),
                 precision=picked,
                 reason=backend.reason,
             )

@@ -182,9 +182,6 @@ def open_session(artifact: Artifact) -> Session:
     Raises:
         MissingDependency: no engine for the format is installed here.
     """
-    from edgeseg.runtime import Session
-    from edgeseg.runtime.session.engine_choice import choose_engine, choose_threads
+    from edgeseg.runtime.session import session
 
-    engine = choose_engine(artifact.manifest)
-    threads = choose_threads(artifact.manifest, engine=engine.name)
-    return Session(artifact, engine=engine, runner=engine.open(artifact, threads=threads), threads=threads)
+    return session.open_session(artifact)

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from edgeseg.core.artifact import (
-    SCHEMA,
     Artifact,
     ConversionReport,
     Golden,
@@ -20,7 +19,10 @@ from edgeseg.core.artifact import (
     list_files,
     open_artifact,
 )
+from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import write_json
+from edgeseg.core.manifest_schema import SCHEMA
+from edgeseg.core.proof import Proof
 from edgeseg.core.quantization import SCHEMES, Precision
 from edgeseg.core.spec import Layout, ModelSpec, Preprocess, TensorSpec
 from edgeseg.pixels import decode, prepare
@@ -201,9 +203,11 @@ def seal(folder: Path, *, spec: ModelSpec, file_format: str, entry: str, engine:
     """Write a manifest for whatever lies in `folder` now, as the convert verb does."""
     manifest = Manifest(
         schema=SCHEMA, name=f"tiny-{file_format}", created="2026-01-01T00:00:00+00:00", edgeseg_version="0.1.0",
-        format=file_format, engine=engine, entry=entry, files=list_files(folder), spec=spec, inputs=spec.inputs,
+        format=file_format, backend=ResolvedBackend(engine=engine), entry=entry, files=list_files(folder), spec=spec,
+        preprocess=spec.preprocess, inputs=spec.inputs,
         outputs=spec.outputs, scheme=SCHEMES[precision], target=file_format,
         lineage=Lineage(checkpoint="tiny", weights_sha256="0" * 64), calibration=None, golden=golden,
+        proof=Proof(level="engine", engine=engine),
         parity=Parity(engine=engine, images=1, sqnr_db=120.0, label_agreement=1.0, max_abs_error=0.0),
         report=ConversionReport(ops_total=2, ops_quantized=0, fallbacks=(), tool_versions={}, seconds=0.1,
                                 peak_memory_mb=1.0),
@@ -220,9 +224,11 @@ def reseal(folder: Path) -> None:
 
 
 def _read(folder: Path) -> Manifest:
-    from edgeseg.core.files import read_json
+    from edgeseg.core.files import read_json_value
+    from edgeseg.core.manifest_schema import migrated
+    from edgeseg.core.records import decode
 
-    return read_json(Manifest, folder / "manifest.json")
+    return decode(Manifest, migrated(read_json_value(folder / "manifest.json")), where="manifest.json")
 
 
 def _write_golden(folder: Path, spec: ModelSpec, engine: str) -> Golden:

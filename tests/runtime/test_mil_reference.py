@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from edgeseg.converters.coreml.package import quiet
+from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.protocols import Engine
 from edgeseg.errors import ArtifactError, UnsupportedError
 from edgeseg.runtime.engines import coreml, mil_reference
@@ -213,7 +214,7 @@ def test_the_engine_says_that_it_is_no_device() -> None:
 def test_a_session_runs_an_image(tmp_path: Path) -> None:
     write(tmp_path, lambda mb, x: mb.add(x=x, y=1.0), shape=(1, 3, 4, 6))
     artifact = cast("Artifact", SimpleNamespace(entry=tmp_path / "model.mlpackage"))
-    session = mil_reference.ENGINE.open(artifact, threads=1)
+    session = mil_reference.ENGINE.open(artifact, backend=ResolvedBackend(engine="mil-reference"))
     np.testing.assert_array_equal(session.run(np.full((1, 3, 4, 6), 255, np.uint8)), np.full((1, 3, 4, 6), 256.0))
     session.close()
 

@@ -12,13 +12,22 @@ from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
+    from edgeseg.core.proof import ProofLevel
+
+
+COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu-and-gpu": "CPU_AND_GPU", "cpu-and-neural-engine": "CPU_AND_NE"}
+"""Delegates by the names of coremltools' `ComputeUnit`."""
 
 
 class CoreMLSession:
     """A compiled package; takes the image tensor and hands Core ML the image that it wants."""
 
-    def __init__(self, model: Any, *, input_name: str, output_name: str, bgr: bool) -> None:
+    def __init__(self, model: Any, *, input_name: str, output_name: str, bgr: bool, settings: dict[str, str]) -> None:
+        self.settings = settings
         self._model = model
         self._input_name = input_name
         self._output_name = output_name
@@ -43,6 +52,9 @@ class CoreML:
     name = "coreml"
     formats = ("coreml",)
     extra = "coreml"
+    proof: ProofLevel = "engine"
+    delegates = tuple(COMPUTE_UNITS)
+    choices: Mapping[str, tuple[str, ...]] = {}
 
     def status(self) -> EngineStatus:
         """Return the version of coremltools on macOS; elsewhere why not, and what to use instead; never raises."""
@@ -64,21 +76,23 @@ class CoreML:
         """Return what changes numbers or speed."""
         return {"compute_units": "all"}
 
-    def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
+    def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
         """Return a session; Core ML chooses its threads itself. Raises `MissingDependency` or `ArtifactError`."""
         require(self.status())
         import coremltools
 
         manifest = artifact.manifest
+        units = getattr(coremltools.ComputeUnit, COMPUTE_UNITS[backend.delegate or "all"])
         try:
-            model = coremltools.models.MLModel(str(artifact.entry), compute_units=coremltools.ComputeUnit.ALL)
+            model = coremltools.models.MLModel(str(artifact.entry), compute_units=units)
         except Exception as error:  # the framework's errors come through as every kind of exception
             raise ArtifactError(f"{artifact.entry}: Core ML cannot open it: {error}") from None
         return CoreMLSession(
             model,
+            settings={"compute_units": backend.delegate or "all"},
             input_name=manifest.inputs[0].name,
             output_name=manifest.outputs[0].name,
-            bgr=manifest.spec.preprocess.color_order == "bgr",
+            bgr=manifest.preprocess.color_order == "bgr",
         )
 
 

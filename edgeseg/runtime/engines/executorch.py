@@ -18,11 +18,13 @@ from edgeseg.errors import ArtifactError, UnsupportedError
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
 
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
+    from edgeseg.core.proof import ProofLevel
     from edgeseg.core.protocols import EngineSession, EngineStatus
 
 _log = logging.getLogger(__name__)
@@ -68,6 +70,9 @@ class ExecuTorch:
     name = "executorch"
     formats = ("executorch",)
     extra = "executorch"
+    proof: ProofLevel = "engine"
+    delegates = ("xnnpack",)
+    choices: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         self._open: weakref.WeakSet[ExecuTorchSession] = weakref.WeakSet()
@@ -86,11 +91,12 @@ class ExecuTorch:
         """Return what changes numbers or speed."""
         return {"delegate": "xnnpack"}
 
-    def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
+    def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
         """Return a session; raises `MissingDependency`, `ArtifactError`, or `UnsupportedError` where an open session
         runs on another number of threads.
         """
         require(self.status())
+        threads = backend.threads or 1
         library: Any = importlib.import_module(BINDING)
         try:
             with _quiet():

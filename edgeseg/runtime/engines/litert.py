@@ -8,16 +8,27 @@ from edgeseg.runtime.engines.library import library_status, require
 from edgeseg.runtime.engines.tflite_interpreter import open_interpreter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
+    from edgeseg.core.proof import ProofLevel
     from edgeseg.core.protocols import EngineSession, EngineStatus
 
 
 class LiteRT:
-    """Google's LiteRT (`ai-edge-litert`), by its `Interpreter`: `CompiledModel` needs a CPU newer than Cortex-A72."""
+    """Google's LiteRT (`ai-edge-litert`) through its `Interpreter`.
+
+    Its `CompiledModel` needs a CPU newer than Cortex-A72.
+    The delegate "builtin" leaves XNNPACK out: slower, for comparing kernels.
+    """
 
     name = "litert"
     formats = ("tflite",)
     extra = "tflite"
+    proof: ProofLevel = "engine"
+    delegates = ("xnnpack", "builtin")
+    choices: Mapping[str, tuple[str, ...]] = {}
 
     def status(self) -> EngineStatus:
         """Return the version of LiteRT, or the command that installs it; never raises."""
@@ -30,12 +41,12 @@ class LiteRT:
 
     def options(self) -> dict[str, str]:
         """Return what changes numbers or speed."""
-        return {"delegate": "xnnpack"}
+        return {"delegate": self.delegates[0]}
 
-    def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
+    def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
         """Return a session; raises `MissingDependency` or `ArtifactError`."""
         require(self.status())
-        return open_interpreter(artifact, module="ai_edge_litert.interpreter", threads=threads)
+        return open_interpreter(artifact, module="ai_edge_litert.interpreter", backend=backend)
 
 
 ENGINE = LiteRT()

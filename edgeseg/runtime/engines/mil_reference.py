@@ -12,7 +12,11 @@ from edgeseg.core.protocols import EngineSession, EngineStatus
 from edgeseg.runtime.engines.library import require
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
+    from edgeseg.core.proof import ProofLevel
 
 HARDWARE = "reference evaluator, not Apple hardware"
 
@@ -45,6 +49,9 @@ class MilReference:
     name = "mil-reference"
     formats = ("coreml",)
     extra = "coreml"
+    proof: ProofLevel = "reference"
+    delegates = ("numpy",)
+    choices: Mapping[str, tuple[str, ...]] = {}
 
     def status(self) -> EngineStatus:
         """Return the version of coremltools, whose protobuf classes read the package; never raises."""
@@ -61,7 +68,7 @@ class MilReference:
         """Return what sets this engine apart: its numbers count, its latency does not."""
         return {"hardware": HARDWARE, "latency": "meaningless"}
 
-    def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
+    def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
         """Return a session; raises `MissingDependency`, `ArtifactError`, or `UnsupportedError` naming unknown ops."""
         require(self.status())
         return MilSession(artifact)

@@ -8,13 +8,24 @@ from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import onnxruntime
 
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
+    from edgeseg.core.proof import ProofLevel
     from edgeseg.core.protocols import EngineSession, EngineStatus
 
 FATAL = 4
+LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disabled": "ORT_DISABLE_ALL",
+}
+"""The option `graph_optimization`, by the names of ONNX Runtime's documentation."""
 
 
 class OnnxRuntimeSession:
@@ -40,6 +51,9 @@ class OnnxRuntime:
     name = "onnxruntime"
     formats = ("onnx",)
     extra = "onnx"
+    proof: ProofLevel = "engine"
+    delegates = ("cpu",)
+    choices: Mapping[str, tuple[str, ...]] = {"graph_optimization": tuple(LEVELS)}
 
     def status(self) -> EngineStatus:
         """Return the version of ONNX Runtime, or the command that installs it; never raises."""
@@ -51,16 +65,17 @@ class OnnxRuntime:
         """Return what changes numbers or speed."""
         return {"provider": "CPUExecutionProvider", "graph_optimization": "all", "inter_op_threads": "1"}
 
-    def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
+    def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
         """Return a session; raises `MissingDependency` or `ArtifactError`."""
         require(self.status())
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = backend.threads or 1
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        level = backend.options.get("graph_optimization", "all")
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[level])
         options.log_severity_level = FATAL  # what it logs as an error, it also raises
         try:
             session = onnxruntime.InferenceSession(

@@ -11,12 +11,14 @@ from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     import openvino
 
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
+    from edgeseg.core.proof import ProofLevel
     from edgeseg.core.protocols import EngineSession, EngineStatus
 
 
@@ -83,6 +85,9 @@ class OpenVINO:
     name = "openvino"
     formats = ("openvino",)
     extra = "openvino"
+    proof: ProofLevel = "engine"
+    delegates = ("cpu",)
+    choices: Mapping[str, tuple[str, ...]] = {"inference_precision": ("f32", "bf16", "f16")}
 
     def status(self) -> EngineStatus:
         """Return the version of OpenVINO, or the command that installs it; never raises."""
@@ -95,16 +100,16 @@ class OpenVINO:
         """Return what changes numbers or speed; a session's own settings name its precision."""
         return {"device": "CPU", "performance_hint": "LATENCY"}
 
-    def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
+    def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
         """Return a session; raises `MissingDependency` or `ArtifactError`."""
         require(self.status())
-        core = openvino_core()
+        core, threads = openvino_core(), backend.threads or 1
         config: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             # Left to itself OpenVINO computes in bfloat16 where the CPU can, for fp16 artifacts too, and labels move.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": backend.options.get("inference_precision", "f32"),
         }
         overlapping = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": threads}
         try:

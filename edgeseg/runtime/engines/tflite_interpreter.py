@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
     from edgeseg.core.protocols import EngineSession
 
 _log = logging.getLogger(__name__)
 
+RESOLVERS = {"": "AUTO", "xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
+"""Delegates by the name of the op resolver that applies them or leaves them out."""
 IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of every TFLite file (its FlatBuffers file identifier)."""
 
@@ -37,7 +40,10 @@ class Interpreter(Protocol):
 class InterpreterSession:
     """A TFLite file in an interpreter, its buffers allocated once; XNNPACK is the default delegate of both wheels."""
 
-    def __init__(self, interpreter: Interpreter, *, input_index: int, output_index: int) -> None:
+    def __init__(
+        self, interpreter: Interpreter, *, input_index: int, output_index: int, settings: dict[str, str]
+    ) -> None:
+        self.settings = settings
         self._interpreter: Interpreter | None = interpreter
         self._input_index = input_index
         self._output_index = output_index
@@ -54,18 +60,22 @@ class InterpreterSession:
         self._interpreter = None
 
 
-def open_interpreter(artifact: Artifact, *, module: str, threads: int) -> EngineSession:
+def open_interpreter(artifact: Artifact, *, module: str, backend: ResolvedBackend) -> EngineSession:
     """Return a session of the artifact's TFLite file in the `Interpreter` of `module`.
 
     Raises:
-        ArtifactError: the file is no TFLite model, or the library refuses it.
+        ArtifactError: not a TFLite file, or one that the library refuses.
     """
     path = artifact.entry
     _refuse_foreign_file(path)
     library = importlib.import_module(module)
     try:
         with native_output(_log):
-            interpreter: Interpreter = library.Interpreter(model_path=str(path), num_threads=threads)
+            interpreter: Interpreter = library.Interpreter(
+                model_path=str(path),
+                num_threads=backend.threads,
+                experimental_op_resolver_type=getattr(library.OpResolverType, RESOLVERS[backend.delegate]),
+            )
             interpreter.allocate_tensors()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, RuntimeError) as error:
@@ -73,12 +83,17 @@ def open_interpreter(artifact: Artifact, *, module: str, threads: int) -> Engine
         raise ArtifactError(f"{path}: {module.split('.', maxsplit=1)[0]} cannot open it: {reason[:300]}") from None
     if len(inputs) != 1 or len(outputs) != 1:
         raise ArtifactError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed.")
-    return InterpreterSession(interpreter, input_index=inputs[0]["index"], output_index=outputs[0]["index"])
+    return InterpreterSession(
+        interpreter,
+        input_index=inputs[0]["index"],
+        output_index=outputs[0]["index"],
+        settings={"delegate": backend.delegate} if backend.delegate else {},
+    )
 
 
 def _refuse_foreign_file(path: Path) -> None:
-    # The interpreter does not check a file before it follows the offsets in it; a foreign one may end the process.
+    # The interpreter follows the offsets in a file without checking them; a foreign one may end the process.
     with path.open("rb") as stream:
         head = stream.read(8)
     if head[4:8] != IDENTIFIER:
-        raise ArtifactError(f"{path}: is no TFLite file. Copy or convert the artifact again.")
+        raise ArtifactError(f"{path}: not a TFLite file. Copy or convert the artifact again.")

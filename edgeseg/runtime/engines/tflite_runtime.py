@@ -9,7 +9,11 @@ from edgeseg.runtime.engines.library import library_status, require
 from edgeseg.runtime.engines.tflite_interpreter import open_interpreter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.backend import ResolvedBackend
+    from edgeseg.core.proof import ProofLevel
     from edgeseg.core.protocols import EngineSession, EngineStatus
 
 
@@ -23,6 +27,9 @@ class TFLiteRuntime:
     name = "tflite-runtime"
     formats = ("tflite",)
     extra = ""
+    proof: ProofLevel = "engine"
+    delegates = ("xnnpack", "builtin")
+    choices: Mapping[str, tuple[str, ...]] = {}
 
     def status(self) -> EngineStatus:
         """Return the version of tflite-runtime, or the command that installs it; never raises."""
@@ -35,15 +42,15 @@ class TFLiteRuntime:
 
     def options(self) -> dict[str, str]:
         """Return what changes numbers or speed."""
-        return {"delegate": "xnnpack"}
+        return {"delegate": self.delegates[0]}
 
-    def open(self, artifact: Artifact, *, threads: int) -> EngineSession:
+    def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
         """Return a session; raises `MissingDependency` or `ArtifactError`."""
         require(self.status())
         with warnings.catch_warnings():
             # Its constructor announces its own end of support on every use.
             warnings.simplefilter("ignore")
-            return open_interpreter(artifact, module="tflite_runtime.interpreter", threads=threads)
+            return open_interpreter(artifact, module="tflite_runtime.interpreter", backend=backend)
 
 
 ENGINE = TFLiteRuntime()

@@ -91,7 +91,7 @@ class Reader:
         self._doubt = doubt
         spec = session.artifact.manifest.spec
         self.ignore_index = spec.ignore_index
-        self._preprocess = spec.preprocess
+        self._preprocess = session.artifact.manifest.preprocess
         self._temperature = 1.0 if temperature is None else temperature
         if doubt is not None:
             scaling = "not calibrated" if temperature is None else f"T {temperature:.2f}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from edgeseg.core.suggestions import unknown
-from edgeseg.pixels import softmax
 
 if TYPE_CHECKING:
     from edgeseg.core.spec import Preprocess
@@ -30,6 +29,8 @@ def doubt_of(cells: np.ndarray, *, scale: float, temperature: float, kind: Doubt
 
     "margin" is 1 - (best - second best probability); "entropy" is the entropy over its maximum log C.
     """
+    from edgeseg.pixels import softmax
+
     shares = softmax(cells.astype(np.float32) * np.float32(scale / temperature), axis=-1)
     if shares.shape[-1] == 1:
         return np.zeros(shares.shape[:-1], np.float32)

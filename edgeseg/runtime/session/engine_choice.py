@@ -1,16 +1,15 @@
-"""Which engine opens an artifact, and on how many threads."""
+"""Which engine opens an artifact, with which delegate and options, and on how many threads."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
-from edgeseg.core.files import read_toml
+from edgeseg.core.backend import MOST_THREADS as LIMIT
+from edgeseg.core.backend import ResolvedBackend, check_backend
 from edgeseg.core.protocols import Engine
-from edgeseg.core.target import Target
-from edgeseg.errors import EdgesegError, InputError, MissingDependency, UnsupportedError
+from edgeseg.errors import InputError, MissingDependency, UnsupportedError
 
 if TYPE_CHECKING:
     from edgeseg.core.artifact import Manifest
@@ -25,7 +24,7 @@ def choose_engine(manifest: Manifest, *, name: str | None = None) -> Engine:
     Raises:
         UnknownName: no engine is registered as `name`.
         UnsupportedError: it does not run the artifact's format, or nothing does.
-        MissingDependency: its library is not installed; the message names the command that brings it.
+        MissingDependency: its library is not installed; the message names the command that installs it.
     """
     if name is not None:
         return _named_engine(manifest, name)
@@ -38,24 +37,37 @@ def choose_engine(manifest: Manifest, *, name: str | None = None) -> Engine:
     raise _missing(engines[0])
 
 
-def choose_threads(manifest: Manifest, *, engine: str, threads: int | None = None) -> int:
-    """Return `threads` where given, else those that the artifact's target sets for `engine`, else the cores up to four.
+def choose_backend(manifest: Manifest, *, engine: Engine, threads: int | None = None) -> ResolvedBackend:
+    """Return how `engine` is to run an artifact: the manifest's delegate, options and threads where they are its own.
+
+    Another engine than the manifest's runs with its own defaults. Threads are `threads` where given, else the
+    manifest's or four, and then no more than the cores here.
 
     Raises:
-        InputError: `threads` is less than one.
+        InputError: `threads` is less than one, or more than any engine stands.
+        UnknownName: a delegate or an option that the engine does not have.
     """
+    own = manifest.backend
+    count = _threads(own, threads)
+    if own.engine != engine.name:
+        return ResolvedBackend(engine=engine.name, threads=count)
+    check_backend(engine, delegate=own.delegate, options=own.options)
+    return ResolvedBackend(engine=engine.name, delegate=own.delegate, threads=count, options=own.options)
+
+
+def _threads(own: ResolvedBackend, threads: int | None) -> int:
     if threads is not None:
-        if threads < 1:
-            raise InputError(f"threads is {threads}; give 1 or more.")
+        if not 1 <= threads <= LIMIT:
+            raise InputError(f"threads is {threads}; give 1 to {LIMIT}.")
         return threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_target_threads(manifest, engine) or MOST_THREADS, cores)
+    return min(own.threads or MOST_THREADS, cores)
 
 
 def _named_engine(manifest: Manifest, name: str) -> Engine:
     engine = registry.load("engines", name)
     if not isinstance(engine, Engine):
-        raise UnsupportedError(f'The plug-in "{name}" is registered as an engine but is none.')
+        raise UnsupportedError(f'The plug-in "{name}" is registered as an engine but is not one.')
     if manifest.format not in engine.formats:
         able = ", ".join(other.name for other in _engines_for(manifest)) or "none"
         raise UnsupportedError(
@@ -67,7 +79,7 @@ def _named_engine(manifest: Manifest, name: str) -> Engine:
 
 
 def _engines_for(manifest: Manifest) -> list[Engine]:
-    """Return the engines that know the format, the manifest's own one first."""
+    """Return the engines that run the format, the manifest's own one first."""
     plugins = registry.load_all("engines")
     engines = [plugin.value for plugin in plugins if isinstance(plugin.value, Engine)]
     able = [engine for engine in engines if manifest.format in engine.formats]
@@ -77,19 +89,3 @@ def _engines_for(manifest: Manifest) -> list[Engine]:
 def _missing(engine: Engine) -> MissingDependency:
     status = engine.status()
     return MissingDependency(f"{status.reason} {status.mend}".strip())
-
-
-def _target_threads(manifest: Manifest, engine: str) -> int | None:
-    """Return the threads that the artifact's target sets for `engine`; None where the target is a plain format, and
-    where its file is not on this machine: an artifact runs without it.
-    """
-    from importlib import resources
-
-    path = Path(str(resources.files("edgeseg.targets"))) / f"{Path(manifest.target).stem}.toml"
-    if not path.is_file():
-        return None
-    try:
-        target = read_toml(Target, path)
-    except EdgesegError:
-        return None
-    return next((backend.threads for backend in target.backends if backend.engine == engine), None)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.protocols import Engine, EngineSession, OverlappingSession
 from edgeseg.errors import ArtifactError, EdgesegError, InputError
 from edgeseg.runtime.loop.process_settings import share_one_heap
-from edgeseg.runtime.session.engine_choice import choose_engine, choose_threads
+from edgeseg.runtime.session.engine_choice import choose_backend, choose_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
-    import numpy as np
-
+    from edgeseg.core.backend import ResolvedBackend
+    from edgeseg.core.proof import ProofLevel
     from edgeseg.core.spec import TensorSpec
 
 T = TypeVar("T")
@@ -25,9 +28,9 @@ T = TypeVar("T")
 def load(folder: Path | str, *, engine: str | None = None, threads: int | None = None) -> Session:
     """Return a session on the artifact in `folder`, every checksum verified.
 
-    Without `engine`, the manifest's own engine runs it, or the first other one installed here that knows the format.
-    Without `threads`, those of the artifact's target, or the cores of this machine up to four. From the first session
-    on, new threads share the heaps that are there (`share_one_heap`).
+    Without `engine`, the manifest's own engine runs it with its delegate and options, or the first other one installed
+    here that runs the format. Without `threads`, those of the manifest or four, and no more than the cores here. From
+    the first session on, new threads share the heaps that exist (`share_one_heap`).
 
     Raises:
         ArtifactError: not an artifact, or an altered, truncated or missing file.
@@ -36,23 +39,31 @@ def load(folder: Path | str, *, engine: str | None = None, threads: int | None =
         MissingDependency: the engine's library is not installed.
     """
     share_one_heap()
-    artifact = open_artifact(folder)
+    return open_session(open_artifact(folder), engine=engine, threads=threads)
+
+
+def open_session(artifact: Artifact, *, engine: str | None = None, threads: int | None = None) -> Session:
+    """Return a session on an artifact that was opened or made in this process; `load` says how, and what it raises."""
     chosen = choose_engine(artifact.manifest, name=engine)
-    count = choose_threads(artifact.manifest, engine=chosen.name, threads=threads)
-    return Session(artifact, engine=chosen, runner=chosen.open(artifact, threads=count), threads=count)
+    backend = choose_backend(artifact.manifest, engine=chosen, threads=threads)
+    return Session(artifact, engine=chosen, runner=chosen.open(artifact, backend=backend), backend=backend)
 
 
 class Session:
-    """One artifact on one engine; a context manager. Not for two threads at once in the same step."""
+    """One artifact on one engine; a context manager.
 
-    def __init__(self, artifact: Artifact, *, engine: Engine, runner: EngineSession, threads: int) -> None:
+    Threads may share it: inferences of several wait for each other, as engines reuse their buffers.
+    """
+
+    def __init__(self, artifact: Artifact, *, engine: Engine, runner: EngineSession, backend: ResolvedBackend) -> None:
         self.artifact = artifact
-        self.threads = threads
+        self.backend = backend
+        self._lock = threading.RLock()
         self._engine = engine
         self._runner: EngineSession | None = runner
         self._input = artifact.manifest.inputs[0]
         self._output = artifact.manifest.outputs[0]
-        self._preprocess = artifact.manifest.spec.preprocess
+        self._preprocess = artifact.manifest.preprocess
         self._under_way = 0
 
     @property
@@ -61,14 +72,24 @@ class Session:
         return self._engine.name
 
     @property
+    def threads(self) -> int:
+        """How many threads the engine runs on."""
+        return self.backend.threads or 1
+
+    @property
     def engine_version(self) -> str:
         """Version of the engine's library."""
         return self._engine.status().version
 
     @property
+    def proof_level(self) -> ProofLevel:
+        """What agreement with the float checkpoint on this engine proves."""
+        return self._engine.proof
+
+    @property
     def options(self) -> dict[str, str]:
         """The engine's settings that change numbers or speed, as they are for this artifact."""
-        return {**self._engine.options(), **getattr(self._runner, "settings", {})}
+        return {**self._engine.options(), **self.backend.options, **getattr(self._runner, "settings", {})}
 
     @property
     def input(self) -> TensorSpec:
@@ -91,10 +112,11 @@ class Session:
 
         Raises:
             InputError: another shape or dtype, or a session that was closed.
-            ArtifactError: the engine fails, or gives another shape than the manifest says.
+            ArtifactError: the engine fails, gives another shape than the manifest says, or NaN or infinity.
         """
         runner = self._checked(tensor)
-        return self._whole(lambda: runner.run(tensor))
+        with self._lock:
+            return self._whole(lambda: runner.run(tensor))
 
     @property
     def requests(self) -> int:
@@ -112,13 +134,17 @@ class Session:
         if not isinstance(runner, OverlappingSession):
             output = self.infer(tensor)
             return lambda: output
-        if self._under_way >= runner.requests:
-            raise InputError(f"{self._under_way} inferences are under way, the most at once. Finish one of them first.")
-        finish = self._guarded(lambda: runner.start(tensor))
-        self._under_way += 1
+        with self._lock:
+            if self._under_way >= runner.requests:
+                raise InputError(
+                    f"{self._under_way} inferences are under way, the most at once. Finish one of them first."
+                )
+            finish = self._guarded(lambda: runner.start(tensor))
+            self._under_way += 1
 
         def finished() -> np.ndarray:
-            self._under_way -= 1
+            with self._lock:
+                self._under_way -= 1
             return self._whole(finish)
 
         return finished
@@ -137,6 +163,8 @@ class Session:
         output = self._guarded(work)
         if output.shape != self._output.shape:
             raise self._fault(f"{self.engine} gives {output.shape}; the manifest says {self._output.shape}.")
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise self._fault(f"{self.engine} gives NaN or infinity, of which no label can be made.")
         return output
 
     def _guarded(self, work: Callable[[], T]) -> T:

@@ -62,7 +62,7 @@ def segment_tiled(
         tiling=tiling,
         input_size=session.input.size,
         cells=session.output.size,
-        preprocess=manifest.spec.preprocess,
+        preprocess=manifest.preprocess,
     )
     tell = on_progress or no_progress
     if plan.whole and len(plan.tiles) == 1 and plan.tiles[0].whole:
@@ -187,7 +187,7 @@ class _Canvas:
         return decode(
             planes[None],
             tensor=_planes_spec(planes),
-            preprocess=self._session.artifact.manifest.spec.preprocess,
+            preprocess=self._session.artifact.manifest.preprocess,
             input_size=self._session.input.size,
             size=self._size,
         )

@@ -1,0 +1,61 @@
+"""Whether the names in a target file exist: formats, engines, delegates, options, precisions, cameras."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeseg.core import registry
+from edgeseg.core.backend import check_backend
+from edgeseg.core.protocols import Converter, Engine
+from edgeseg.core.suggestions import unknown
+from edgeseg.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from edgeseg.core.target import Backend, Target
+
+ARCHITECTURES = ("aarch64", "arm64", "armv6l", "armv7l", "i686", "ppc64le", "riscv64", "wasm32", "x86_64")
+"""What `uname -m` answers on devices that edgeseg targets; "arm64" is Apple's, "wasm32" a browser's."""
+
+
+def check_target(target: Target) -> None:
+    """Check every name in a target against what is registered here.
+
+    Raises:
+        UnknownName: a name that is not registered, with the nearest one.
+        UnsupportedError: an engine that does not run the backend's format.
+        MissingDependency: an engine that is registered but cannot be imported.
+    """
+    if target.arch not in ARCHITECTURES:
+        raise unknown("arch", target.arch, ARCHITECTURES)
+    cameras = registry.names("cameras")
+    for camera in target.cameras:
+        if camera not in cameras:
+            raise unknown("camera", camera, cameras)
+    for backend in target.backends:
+        _check_backend(backend)
+
+
+def _check_backend(backend: Backend) -> None:
+    engine = registry.load("engines", backend.engine)
+    if not isinstance(engine, Engine):
+        raise UnsupportedError(f'The plug-in "{backend.engine}" is registered as an engine but is not one.')
+    formats = {*registry.names("converters"), *engine.formats}
+    if backend.format not in formats:
+        raise unknown("format", backend.format, formats)
+    if backend.format not in engine.formats:
+        raise UnsupportedError(
+            f'{backend.engine} does not run the format "{backend.format}"; it runs {", ".join(engine.formats)}.'
+        )
+    check_backend(engine, delegate=backend.delegate, options=backend.options)
+    able = _precisions(backend.format)
+    for scheme in backend.schemes:
+        if able and scheme not in able:
+            raise unknown(f"precision of {backend.format}", scheme, able)
+
+
+def _precisions(format_name: str) -> tuple[str, ...]:
+    """Return what the format's converter can make; nothing where its plug-in cannot be imported here."""
+    if format_name not in registry.names("converters"):
+        return ()
+    found = next((plugin.value for plugin in registry.load_all("converters") if plugin.name == format_name), None)
+    return found.precisions if isinstance(found, Converter) else ()
