@@ -132,6 +132,7 @@ def _outputs(options: argparse.Namespace) -> Outputs:
 
 def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
     from edgeseg.cli import render
+    from edgeseg.runtime.cameras.address import redacted
 
     rows = [
         (stage, f"{times.p50_ms:.2f}", f"{times.p90_ms:.2f}", f"{times.p99_ms:.2f}")
@@ -139,9 +140,7 @@ def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
     ]
     age = outcome.loop
     rows.append(("frame age", f"{age.age_p50_ms:.2f}", f"{age.age_p90_ms:.2f}", f"{age.age_p99_ms:.2f}"))
-    title = (
-        f"{outcome.artifact} on {outcome.engine}, {render.counted(outcome.loop.threads, 'thread')}, {options.source}"
-    )
+    title = f"{outcome.artifact} on {outcome.engine}, {render.counted(outcome.loop.threads, 'thread')}, {redacted(options.source)}"
     render.table(title, ("stage", "p50 ms", "p90 ms", "p99 ms"), rows, numbers=("p50 ms", "p90 ms", "p99 ms"))
     render.result(_summary(outcome))
     if limit := _limit(outcome.loop):
@@ -164,9 +163,12 @@ def _summary(outcome: RunOutcome) -> str:
     loop = outcome.loop
     score = "" if loop.miou is None else f", mIoU against the source's own labels {render.percent(loop.miou)} %"
     corrupt = f", {loop.corrupt} corrupt" if loop.corrupt else ""
+    concealed = f", {loop.concealed} repaired by the decoder" if loop.concealed else ""
+    missing = f", ended {render.counted(loop.missing, 'frame')} early" if loop.missing else ""
     reconnects = f", {render.counted(loop.reconnects, 'reconnection')}" if loop.reconnects else ""
     frames = render.counted(loop.frames, "frame")
-    return f"{frames} at {loop.fps:.1f} FPS, {loop.skipped} skipped{corrupt}{reconnects}{score}"
+    lost = f"{loop.skipped} skipped{corrupt}{concealed}{missing}{reconnects}"
+    return f"{frames} at {loop.fps:.1f} FPS, {lost}{score}"
 
 
 def _limit(loop: LoopResult) -> str:
@@ -180,6 +182,7 @@ def _limit(loop: LoopResult) -> str:
 
 def _whole(outcome: RunOutcome) -> dict[str, object]:
     return {
+        "fault": None if outcome.fault is None else str(outcome.fault),
         "artifact": outcome.artifact,
         "engine": outcome.engine,
         "monitor": outcome.observation,

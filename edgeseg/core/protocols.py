@@ -98,12 +98,14 @@ class Frame:
     """One image of a source: (H, W, 3) BGR uint8, its number in the source, when it was taken (`time.monotonic`
     seconds).
 
-    `labels` is the ground truth (H, W) uint8 where the source knows it, and `classes` are its names.
+    `media_s` is its time in a recorded video, None for a live source. `labels` is the ground truth (H, W) uint8 where
+    the source knows it, and `classes` are its names.
     """
 
     index: int
     image: np.ndarray
     captured_s: float
+    media_s: float | None = None
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
 
@@ -113,7 +115,8 @@ class CameraCounts:
     """What became of a source's frames until now: captured = delivered + skipped + corrupt + waiting.
 
     `skipped` were replaced by a newer frame before anybody took them, `corrupt` could not be decoded, and `waiting`
-    (0 or 1) can be taken now. `reconnects` counts connections that were made again after a loss.
+    (0 or 1) can be taken now. `concealed` of the delivered ones have parts that the decoder filled in, `missing` were
+    announced by a file that ended before them, and `reconnects` counts connections made again after a loss.
     """
 
     captured: int = 0
@@ -122,6 +125,8 @@ class CameraCounts:
     corrupt: int = 0
     waiting: int = 0
     reconnects: int = 0
+    concealed: int = 0
+    missing: int = 0
 
 
 @runtime_checkable

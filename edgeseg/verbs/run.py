@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgeseg.errors import EdgesegError
+from edgeseg.errors import CameraError, EdgesegError
 from edgeseg.runtime import AreaLines, LabelFolder, LoopResult, Session, Sink, VideoSink, WindowSink, load, open_camera
 from edgeseg.runtime import run as loop
+from edgeseg.runtime.cameras.address import redacted
 from edgeseg.runtime.frames.drift_monitor import Observation
 from edgeseg.runtime.frames.options import Opened, Reading, open_reading
 from edgeseg.runtime.web import WebAddress, WebSink
@@ -128,7 +129,20 @@ def run_loop(
                 if not ends or not ends[-1].frames:
                     raise
                 fault = error
+            if not camera.live:
+                fault = fault or _damage(ends[-1], source=redacted(source))
             return _outcome(session, opened, loop=ends[-1], fault=fault, doubt=reading.doubt if reading else None)
+
+
+def _damage(ended: LoopResult, *, source: str) -> CameraError | None:
+    """Return what of a file could not be read, None where every frame was."""
+    parts = [
+        *([f"{ended.corrupt} of its frames are corrupt and were left out"] if ended.corrupt else []),
+        *([f"it ended {ended.missing} frames early"] if ended.missing else []),
+    ]
+    return (
+        CameraError(f"{source}: {', and '.join(parts)}. The results of the other frames are whole.") if parts else None
+    )
 
 
 def _outcome(

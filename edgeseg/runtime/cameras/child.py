@@ -23,8 +23,8 @@ STEP_S = 0.2
 class Child:
     """One running program and the reading end of its images. POSIX: its pipes are waited for with `select`.
 
-    `command` gets the number of the descriptor that it shall write images to. What it says on its other outputs is
-    kept, the last part of it, for an error's text.
+    `command` gets the number of the descriptor to write images to. The last part of what it says on its other outputs
+    is kept, for an error's text.
     """
 
     def __init__(self, command: Callable[[int], Sequence[str]], *, said_first: bytes = b"") -> None:
@@ -82,8 +82,12 @@ class Child:
                 assert stream is not None
                 stream.close()
 
+    def heard(self) -> str:
+        """Return the last of what the program has said so far."""
+        return self._words.decode(errors="replace")
+
     def words(self) -> str:
-        """Return the last of what the program said, also of what it says until it ends within a moment."""
+        """Return the last of what the program said, and of what it still says when it ends within a moment."""
         end_s = time.monotonic() + END_S
         while self._talks and time.monotonic() < end_s:
             self._hear(STEP_S)

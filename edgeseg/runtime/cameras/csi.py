@@ -38,7 +38,7 @@ class CsiSource:
         request, _ = request.options()
         number = request.rest.strip("/") or "0"
         if not number.isdecimal():
-            raise InputError(f"{request.uri}: write it as csi://0, the sensor's number.")
+            raise InputError(f"{request.shown}: write it as csi://0, the sensor's number.")
         missing = _missing()
         if missing is not None:
             raise missing

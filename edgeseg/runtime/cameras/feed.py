@@ -11,6 +11,8 @@ STALL_S = 5.0
 """A live source that gives nothing for this long is taken for lost."""
 OPEN_S = 8.0
 """A source has this long to open."""
+LARGEST_PIXELS = 100 << 20
+"""Images of more pixels are refused before they are decoded: a header can ask for gigabytes."""
 GIVE_UP_S = 30.0
 """A lost source is tried again for this long."""
 

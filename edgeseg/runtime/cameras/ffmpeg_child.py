@@ -1,6 +1,6 @@
-"""The program that reads a stream through OpenCV's FFMPEG and writes images: header, then BGR bytes.
+"""The program that decodes a stream and writes images: header, then BGR bytes.
 
-It is a program of its own because a read inside FFMPEG can wait for longer than anybody wants to, and nothing but the
+It is a program of its own because a read inside FFmpeg can wait for longer than anybody wants to, and nothing but the
 end of its process ends it. The address comes in through stdin, where no list of processes shows its password; when
 stdin closes, whoever started it has gone, and it goes too.
 """
@@ -8,51 +8,82 @@ stdin closes, whoever started it has gone, and it goes too.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
-HEADER = struct.Struct("<4sIIdd")
-"""Mark, height, width, time of arrival (`time.monotonic` seconds, the same in all processes), frames a second or 0."""
-MARK = b"EDGF"
+from edgeseg.errors import CameraError
+
+if TYPE_CHECKING:
+    from edgeseg.runtime.cameras.media import MediaReader
+
+HEADER = struct.Struct("<4sIIddd")
+"""Mark, height, width, time of arrival (`time.monotonic` seconds, the same in all processes), time in the video or NaN,
+frames a second or 0."""
+IMAGE = b"IMAG"
+CONCEALED = b"PART"
 OPENED = b"OPEN"
 DAMAGED = b"BAD."
-REFUSED = 3
+ENDED = b"END."
+"""The height's place holds the number of frames that were announced and did not come."""
+FAILED = b"FAIL"
+"""The height's place holds the length of the reason, in UTF-8, that follows."""
 
 
 def main(arguments: list[str]) -> int:
-    """Write images to the descriptor given, until the stream ends; 3 where it does not open."""
-    from edgeseg.runtime.cameras.capture import open_capture, rate_of
+    """Write images to the descriptor given, until the stream ends."""
+    from edgeseg.runtime.cameras.media import Opening, open_media
 
     asked = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     import cv2
 
     cv2.setNumThreads(1)
-    limits = {cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: asked["open_ms"], cv2.CAP_PROP_READ_TIMEOUT_MSEC: asked["stall_ms"]}
-    capture = open_capture(asked["uri"], backend=cv2.CAP_FFMPEG, parameters=limits)
-    if capture is None:
-        return REFUSED
-    fps = rate_of(capture)
     with os.fdopen(int(arguments[0]), "wb", buffering=0) as pipe:
-        _write_all(pipe, HEADER.pack(OPENED, 0, 0, time.monotonic(), fps))
-        while capture.grab():
-            arrived_s = time.monotonic()
-            good, image = capture.retrieve()
-            if good and image is not None:
-                _write_all(pipe, HEADER.pack(MARK, image.shape[0], image.shape[1], arrived_s, fps))
-                _write_all(pipe, image.data)
-            else:
-                _write_all(pipe, HEADER.pack(DAMAGED, 0, 0, arrived_s, fps))
+        try:
+            reader = open_media(Opening(**asked))
+            _send(pipe, OPENED, fps=reader.fps or 0.0)
+            _send_all(pipe, reader)
+        except CameraError as error:
+            reason = str(error).encode()
+            _send(pipe, FAILED, height=len(reason), data=reason)
+            return error.exit_status
     return 0
 
 
-def _write_all(pipe: object, data: bytes | memoryview) -> None:
-    view = memoryview(data).cast("B")
-    while view:
-        view = view[pipe.write(view) :]  # type: ignore[attr-defined]
+def _send_all(pipe: object, reader: MediaReader) -> None:
+    while True:
+        try:
+            decoded = reader.read()
+        except EOFError:
+            return _send(pipe, ENDED, height=reader.missing())
+        if decoded is None:
+            _send(pipe, DAMAGED)
+            continue
+        height, width = decoded.image.shape[:2]
+        mark = CONCEALED if decoded.concealed else IMAGE
+        _send(pipe, mark, height=height, width=width, media_s=decoded.media_s, data=decoded.image.data)
+
+
+def _send(
+    pipe: object,
+    mark: bytes,
+    *,
+    height: int = 0,
+    width: int = 0,
+    media_s: float | None = None,
+    fps: float = 0.0,
+    data: bytes | memoryview = b"",
+) -> None:
+    media = math.nan if media_s is None else media_s
+    for part in (HEADER.pack(mark, height, width, time.monotonic(), media, fps), data):
+        view = memoryview(part).cast("B")
+        while view:
+            view = view[pipe.write(view) :]  # type: ignore[attr-defined]
 
 
 def _leave_with_parent() -> None:

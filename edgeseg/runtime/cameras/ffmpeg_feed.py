@@ -1,8 +1,10 @@
-"""A stream that OpenCV's FFMPEG reads, in a program of its own that can be ended."""
+"""A stream that FFmpeg decodes, in a program of its own that can be ended at any moment."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import sys
 import time
 
@@ -11,59 +13,70 @@ import numpy as np
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras import ffmpeg_child
 from edgeseg.runtime.cameras.child import Child, start
-from edgeseg.runtime.cameras.feed import OPEN_S, Image
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Image
+from edgeseg.runtime.cameras.media import Decoded, MediaReader, Opening, open_media
+from edgeseg.runtime.cameras.opencv_reader import COMPLAINT, black_words
 
-OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-# UDP loses packets on Wi-Fi, and images tear; `nobuffer` keeps FFMPEG from queueing frames before ours.
-LIVE_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
-LARGEST_SIDE = 1 << 15
+LARGEST_SIDE = 1 << 16
 START_S = 5.0
 """What the program itself may take to start on a slow board."""
 
 
-class FfmpegFeed:
-    """One connection to `uri`; `shown` is the address without its password."""
+class FfmpegReader:
+    """One connection to a stream or to a file on a server (a `MediaReader`)."""
 
-    def __init__(self, uri: str, *, shown: str, stall_s: float) -> None:
+    def __init__(self, opening: Opening) -> None:
         self.fps: float | None = None
-        self._uri = uri
-        self._shown = shown
-        self._stall_s = stall_s
+        self._opening = dataclasses.replace(
+            opening, open_s=opening.open_s or OPEN_S, stall_s=opening.stall_s or STALL_S
+        )
+        self._shown = opening.shown
         self._stopped = False
+        self._missing = 0
+        self._arrived_s = 0.0
         self._child: Child | None = None
 
-    def open(self) -> None:
-        """Start the program; raises `CameraError` where the stream does not open."""
-        asked = {"uri": self._uri, "open_ms": int(1000 * OPEN_S), "stall_ms": int(1000 * self._stall_s)}
-        self._child = start(_command, name=self._shown, said_first=json.dumps(asked).encode() + b"\n")
+    def open(self) -> FfmpegReader:
+        """Start the program and return this reader; raises `CameraError` where the stream does not open."""
+        asked = json.dumps(dataclasses.asdict(self._opening)).encode() + b"\n"
+        self._child = start(_command, name=self._shown, said_first=asked)
         if self._stopped:
             self._child.kill()
+        assert self._opening.open_s is not None
         try:
-            header = self._child.read(ffmpeg_child.HEADER.size, deadline_s=time.monotonic() + OPEN_S + START_S)
-        except (EOFError, TimeoutError):
-            raise CameraError(
-                f"{self._shown}: does not open as a video stream. Is the address right, and is it sending now?"
-            ) from None
-        self.fps = ffmpeg_child.HEADER.unpack(header)[4]
-
-    def read(self) -> Image | None:
-        """Return the next image, or None for one that FFMPEG gave up on."""
-        if self._child is None:
-            raise CameraError(f"{self._shown}: was closed.")
-        deadline_s = time.monotonic() + self._stall_s
-        try:
-            header = self._child.read(ffmpeg_child.HEADER.size, deadline_s=deadline_s)
-            mark, height, width, captured_s, _ = ffmpeg_child.HEADER.unpack(header)
-            if mark == ffmpeg_child.DAMAGED:
-                return None
-            assert mark == ffmpeg_child.MARK
-            assert max(height, width) < LARGEST_SIDE
-            pixels = self._child.read(height * width * 3, deadline_s=deadline_s)
-        except TimeoutError:
-            raise CameraError(f"{self._shown}: no image for {self._stall_s:g} s.") from None
+            self.fps = self._header(time.monotonic() + self._opening.open_s + START_S)[3] or None
         except EOFError:
-            raise CameraError(f"{self._shown}: stopped giving frames. Is the source still there?") from None
-        return Image(image=np.frombuffer(pixels, np.uint8).reshape(height, width, 3), captured_s=captured_s)
+            raise CameraError(f"{self._shown}: its reader ended: {self._child.words().strip()[-300:]}") from None
+        except CameraError as error:
+            raise CameraError(f"{error} Is the address right, and is it sending now?") from None
+        return self
+
+    def read(self) -> Decoded | None:
+        """Return the next image, None for a corrupt one; raises `EOFError` at the end, `CameraError` when lost."""
+        assert self._opening.stall_s is not None
+        deadline_s = time.monotonic() + self._opening.stall_s
+        mark, (height, width), media_s, _ = self._header(deadline_s)
+        if mark == ffmpeg_child.ENDED:
+            self._missing = height
+            raise EOFError
+        if mark == ffmpeg_child.DAMAGED:
+            return None
+        assert max(height, width) < LARGEST_SIDE
+        pixels = self._bytes(height * width * 3, deadline_s)
+        return Decoded(
+            image=np.frombuffer(pixels, np.uint8).reshape(height, width, 3),
+            media_s=None if math.isnan(media_s) else media_s,
+            concealed=mark == ffmpeg_child.CONCEALED,
+        )
+
+    @property
+    def arrived_s(self) -> float:
+        """When the last image arrived, in `time.monotonic` seconds."""
+        return self._arrived_s
+
+    def missing(self) -> int:
+        """Return how many frames the container announced that were not there."""
+        return self._missing
 
     def interrupt(self) -> None:
         """End the program."""
@@ -77,11 +90,93 @@ class FfmpegFeed:
             self._child.close()
             self._child = None
 
+    def _header(self, deadline_s: float) -> tuple[bytes, tuple[int, int], float, float]:
+        header = self._bytes(ffmpeg_child.HEADER.size, deadline_s)
+        mark, height, width, self._arrived_s, media_s, fps = ffmpeg_child.HEADER.unpack(header)
+        if mark == ffmpeg_child.FAILED:
+            raise CameraError(self._bytes(height, deadline_s).decode(errors="replace"))
+        assert self._child is not None
+        if COMPLAINT in self._child.heard():
+            raise CameraError(f"{self._shown}: {black_words()}")
+        return mark, (height, width), media_s, fps
+
+    def _bytes(self, size: int, deadline_s: float) -> bytearray:
+        if self._child is None:
+            raise CameraError(f"{self._shown}: was closed.")
+        begin_s = time.monotonic()
+        try:
+            return self._child.read(size, deadline_s=deadline_s)
+        except TimeoutError:
+            raise CameraError(f"{self._shown}: no image for {deadline_s - begin_s:.0f} s.") from None
+
+
+class FfmpegFeed:
+    """One connection to a live stream."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.fps: float | None = None
+        self._shown = opening.shown
+        self._reader = FfmpegReader(opening)
+
+    def open(self) -> None:
+        """Connect; raises `CameraError` where the stream does not open."""
+        self.fps = self._reader.open().fps
+
+    def read(self) -> Image | None:
+        """Return the next image, or None for a corrupt one; raises `CameraError` where the stream is lost."""
+        try:
+            decoded = self._reader.read()
+        except EOFError:
+            raise CameraError(f"{self._shown}: stopped giving frames. Is the source still there?") from None
+        return None if decoded is None else Image(image=decoded.image, captured_s=self._reader.arrived_s)
+
+    def interrupt(self) -> None:
+        """End the program."""
+        self._reader.interrupt()
+
+    def close(self) -> None:
+        """End the program and close its pipes."""
+        self._reader.close()
+
+
+class MediaFeed:
+    """The same in this process, for systems whose pipes cannot be waited for; FFmpeg's own time limits end a read."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.fps: float | None = None
+        self._opening = opening
+        self._reader: MediaReader | None = None
+
+    def open(self) -> None:
+        """Connect; raises `CameraError` where the stream does not open."""
+        self._reader = open_media(self._opening)
+        self.fps = self._reader.fps
+
+    def read(self) -> Image | None:
+        """Return the next image, or None for a corrupt one; raises `CameraError` where the stream is lost."""
+        if self._reader is None:
+            raise CameraError(f"{self._opening.shown}: was closed.")
+        try:
+            decoded = self._reader.read()
+        except EOFError:
+            raise CameraError(f"{self._opening.shown}: stopped giving frames. Is the source still there?") from None
+        return None if decoded is None else Image(image=decoded.image, captured_s=time.monotonic())
+
+    def interrupt(self) -> None:
+        """Do nothing: FFmpeg's own limits end a read."""
+
+    def close(self) -> None:
+        """Release the decoder."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
 
 def _command(descriptor: int) -> list[str]:
-    # The program must find the same packages as this one, wherever they lie.
+    # The program must find the same packages as this one, wherever they lie. Its outputs are read: FFmpeg may complain.
     program = (
-        f"import os, sys; sys.path[:] = {sys.path!r}; os.environ.setdefault({OPTIONS!r}, {LIVE_OPTIONS!r}); "
+        f"import os, sys; sys.path[:] = {sys.path!r}; "
+        "os.environ.update(OPENCV_FFMPEG_LOGLEVEL='16', OPENCV_FFMPEG_DEBUG='1'); "
         "from edgeseg.runtime.cameras.ffmpeg_child import main; sys.exit(main(sys.argv[1:]))"
     )
     return [sys.executable, "-c", program, str(descriptor)]

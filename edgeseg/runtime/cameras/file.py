@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.errors import CameraError, InputError
-from edgeseg.runtime.cameras.capture import DEFAULT_FPS, open_capture, rate_of, resized
+from edgeseg.runtime.cameras.capture import DEFAULT_FPS
+from edgeseg.runtime.cameras.every_frame import EveryFrame, Recording
+from edgeseg.runtime.cameras.media import INSTALL, Decoded, Opening, has_pyav, open_media
 from edgeseg.runtime.cameras.source import WILD, Request, SourceStatus
 from edgeseg.runtime.loop.process_settings import usable_cores
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    import cv2
-    import numpy as np
+    from edgeseg.core.protocols import Camera, Frame
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
@@ -41,17 +40,20 @@ class FileSource:
             raise InputError(f"{path}: no such file or folder.")
         if path.suffix.lower() in IMAGES:
             return Images((path,), size=request.size, fps=fps)
-        return VideoFile(path, size=request.size, fps=request.fps)
+        # FFmpeg would take all cores for a stream that one can decode, and the engine would wait for its own.
+        opening = Opening(uri=str(path), shown=str(path), threads=max(1, usable_cores() // 2))
+        return Recording(lambda: open_media(opening), name=str(path), size=request.size, fps=request.fps)
 
     def status(self) -> SourceStatus:
-        """Return that files can be read, and videos where OpenCV has FFMPEG."""
+        """Return that files can be read, and videos where PyAV is installed or OpenCV has FFmpeg."""
         import cv2
 
         uris = ("clip.mp4", "images/", "'images/*.png'")
+        if has_pyav():
+            return SourceStatus(uris=uris, works=True, detail="videos (PyAV) and images")
         if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-            return SourceStatus(uris=uris, works=True, detail="videos and images")
-        mend = "pip install opencv-python-headless"
-        return SourceStatus(uris=uris, works=True, detail="images only: this OpenCV has no FFMPEG", mend=mend)
+            return SourceStatus(uris=uris, works=True, detail="videos (OpenCV) and images")
+        return SourceStatus(uris=uris, works=True, detail="images only: this OpenCV has no FFmpeg", mend=INSTALL)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -75,81 +77,6 @@ def _matching(pattern: str) -> tuple[Path, ...]:
     return tuple(found)
 
 
-class EveryFrame:
-    """What cameras that leave no frame out share: they count what they give, and stop between two frames."""
-
-    live = False
-    skipped = 0
-    trouble = ""
-
-    def __init__(self) -> None:
-        self._given = 0
-        self._stopped = False
-
-    @property
-    def counts(self) -> CameraCounts:
-        """What became of the frames until now: each was given."""
-        return CameraCounts(captured=self._given, delivered=self._given)
-
-    def stop(self) -> None:
-        """End the frames."""
-        self._stopped = True
-
-    def _numbered(self, images: Iterator[np.ndarray], size: tuple[int, int] | None) -> Iterator[Frame]:
-        for index, image in enumerate(images):
-            if self._stopped:
-                return
-            self._given += 1
-            yield Frame(index=index, image=resized(image, size), captured_s=time.monotonic())
-
-
-class VideoFile(EveryFrame):
-    """Every frame of a video file."""
-
-    def __init__(self, path: Path, *, size: tuple[int, int] | None, fps: float | None) -> None:
-        super().__init__()
-        self.fps = fps or DEFAULT_FPS
-        self._path = path
-        self._size = size
-        self._wished_fps = fps
-        self._capture: cv2.VideoCapture | None = None
-
-    def __enter__(self) -> VideoFile:
-        import cv2
-
-        # FFMPEG would take all cores for a stream that one can decode, and the engine would wait for its own.
-        decoders = {cv2.CAP_PROP_N_THREADS: max(1, usable_cores() // 2)}
-        self._capture = open_capture(str(self._path), backend=cv2.CAP_FFMPEG, parameters=decoders)
-        if self._capture is None:
-            raise CameraError(f"{self._path}: cannot be read as a video: damaged, empty, or of an unknown kind.")
-        self.fps = self._wished_fps or rate_of(self._capture)
-        return self
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the frames from where the file stands; raises `CameraError` where it holds none."""
-        return self._numbered(self._images(), self._size)
-
-    def _images(self) -> Iterator[np.ndarray]:
-        if self._capture is None:
-            raise CameraError(f"{self._path}: is not open. Use it in a with block.")
-        empty = True
-        while True:
-            good, image = self._capture.read()
-            if not good:
-                break
-            empty = False
-            yield image
-        if empty:
-            raise CameraError(f"{self._path}: opens as a video, but no frame in it can be read.")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
-
-
 class Images(EveryFrame):
     """Images, one after the other; each may have its own size."""
 
@@ -166,14 +93,17 @@ class Images(EveryFrame):
         """Yield the images; raises `CameraError` naming one that cannot be read."""
         return self._numbered(self._images(), self._size)
 
-    def _images(self) -> Iterator[np.ndarray]:
+    def _images(self) -> Iterator[Decoded | None]:
         import cv2
 
-        for path in self._paths:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        for index, path in enumerate(self._paths):
+            try:
+                image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            except cv2.error:  # more pixels than OpenCV takes
+                image = None
             if image is None:
                 raise CameraError(f"{path}: cannot be read as an image.")
-            yield image
+            yield Decoded(image=image, media_s=index / self.fps)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

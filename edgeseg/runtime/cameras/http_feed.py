@@ -1,44 +1,61 @@
-"""MJPEG over HTTP: our own reader, because a read must end in time, and every damaged image counts."""
+"""MJPEG over HTTP: our own reader, because a read must end in time, and every corrupt image counts."""
 
 from __future__ import annotations
 
 import base64
 import http.client
 import re
-import select
 import socket
 import ssl
 import threading
 import time
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 
 from edgeseg.errors import CameraError
+from edgeseg.runtime.cameras.deadline_socket import STEP_S, DeadlineSocket, connected, hang_up
 from edgeseg.runtime.cameras.feed import OPEN_S, Image
 from edgeseg.runtime.cameras.multipart import Parts, damage
 
+if TYPE_CHECKING:
+    from edgeseg.runtime.cameras.address import Address
+
 CHUNK_BYTES = 1 << 16
 REDIRECTS = 5
-STEP_S = 0.05
+LARGEST_PLAYLIST = 1 << 20
 PORTS = {"http": 80, "https": 443}
+MOVED = (301, 302, 303, 307, 308)
 
 
 class OtherContent(CameraError):
-    """The address answers, but not with a row of JPEG images."""
+    """The address answers, but not with a row of JPEG images: with `kind`, of `length` bytes where it says so.
+
+    `address` is where it was found in the end, `text` the beginning of a playlist.
+    """
+
+    def __init__(
+        self, message: str, *, address: Address, kind: str = "", length: int | None = None, text: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.address = address
+        self.kind = kind
+        self.length = length
+        self.text = text
 
 
 class HttpFeed:
-    """One connection to `uri`; `shown` is the address without its password."""
+    """One connection to `address`."""
 
     fps: float | None = None
 
-    def __init__(self, uri: str, *, shown: str, stall_s: float) -> None:
-        self._uri = uri
-        self._shown = shown
+    def __init__(self, address: Address, *, stall_s: float) -> None:
+        self._address = address
+        self._shown = address.shown
         self._stall_s = stall_s
         self._stopped = threading.Event()
-        self._socket: socket.socket | None = None
+        self._socket: DeadlineSocket | None = None
         self._response: http.client.HTTPResponse | None = None
         self._parts = Parts(b"")
         self._damaged = 0
@@ -46,18 +63,20 @@ class HttpFeed:
 
     def open(self) -> None:
         """Connect and read the answer's head; raises `OtherContent` for one that is no MJPEG, else `CameraError`."""
-        uri = self._uri
+        address, deadline_s = self._address, time.monotonic() + OPEN_S
         try:
             for _ in range(REDIRECTS):
-                response = self._ask(urlsplit(uri))
-                if response.status in (301, 302, 303, 307, 308) and response.getheader("Location"):
-                    uri = urljoin(uri, response.getheader("Location"))
-                    self.close()
-                    continue
-                self._accept(response)
-                return
+                response = self._ask(address, deadline_s)
+                place = response.getheader("Location")
+                if response.status not in MOVED or not place:
+                    self._accept(response, address)
+                    return
+                self.close()
+                address = address.moved(urljoin(address.uri, place))
+                if urlsplit(address.uri).scheme not in PORTS:
+                    raise self._no_stream(f"it redirects to {address.shown}, which is no HTTP address")
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise self._no_stream(_words(error)) from None
+            raise self._no_stream(_reason(error)) from None
         raise self._no_stream("it redirects without end")
 
     def read(self) -> Image | None:
@@ -84,7 +103,7 @@ class HttpFeed:
         """Hang up."""
         self._stopped.set()
         if (line := self._socket) is not None:
-            _hang_up(line)
+            hang_up(line.line)
 
     def close(self) -> None:
         """Hang up and free the socket."""
@@ -92,72 +111,64 @@ class HttpFeed:
             self._response.close()
             self._response = None
         if self._socket is not None:
-            self._socket.close()
+            self._socket.shut()
             self._socket = None
 
-    def _ask(self, address: SplitResult) -> http.client.HTTPResponse:
-        host, port = address.hostname or "", address.port or PORTS[address.scheme]
-        connection = http.client.HTTPConnection(host, port, timeout=OPEN_S)
-        self._socket = connection.sock = self._connected(host, port)
-        if address.scheme == "https":
-            self._socket = connection.sock = ssl.create_default_context().wrap_socket(
-                connection.sock, server_hostname=host
-            )
+    def _ask(self, address: Address, deadline_s: float) -> http.client.HTTPResponse:
+        parts = urlsplit(address.uri)
+        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+        line = connected(
+            host, port, deadline_s=deadline_s, stopped=self._stopped.is_set, secure=parts.scheme == "https"
+        )
+        connection = http.client.HTTPConnection(host, port)
+        connection.sock = self._socket = DeadlineSocket(line, deadline_s=deadline_s)
         headers = {"User-Agent": "edgeseg", "Accept": "multipart/x-mixed-replace, */*"}
-        if address.username is not None:
-            pair = f"{unquote(address.username)}:{unquote(address.password or '')}"
+        if address.login is not None:
+            pair = f"{address.login.user}:{address.login.password}"
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-        path = (address.path or "/") + (f"?{address.query}" if address.query else "")
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path, headers=headers)
         self._response = connection.getresponse()
         return self._response
 
-    def _connected(self, host: str, port: int) -> socket.socket:
-        """Return a connected socket; unlike `socket.create_connection` this ends when it is interrupted."""
-        fault: OSError = OSError("no such host")
-        deadline_s = time.monotonic() + OPEN_S
-        for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            line = socket.socket(family, kind, protocol)
-            line.setblocking(False)
-            line.connect_ex(place)
-            while not self._stopped.is_set() and time.monotonic() < deadline_s:
-                if select.select([], [line], [line], STEP_S)[1]:
-                    break
-            status = line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if status == 0 and select.select([], [line], [], 0)[1] and not self._stopped.is_set():
-                line.settimeout(OPEN_S)
-                return line
-            line.close()
-            fault = ConnectionRefusedError(status, "") if status else TimeoutError()
-        raise fault
-
-    def _accept(self, response: http.client.HTTPResponse) -> None:
+    def _accept(self, response: http.client.HTTPResponse, address: Address) -> None:
         kind = response.getheader("Content-Type", "")
         if response.status == 401:
             scheme = response.getheader("WWW-Authenticate", "").partition(" ")[0].lower()
-            if scheme == "digest":  # FFMPEG knows it
-                raise OtherContent(f"{self._shown}: asks for digest authentication.")
-            raise self._no_stream("it asks for a user and a password; write them as http://USER:PASSWORD@HOST/PATH")
+            if scheme == "digest":  # FFmpeg knows it
+                raise OtherContent(f"{self._shown}: asks for digest authentication.", address=address)
+            if address.login is not None:
+                raise self._no_stream("the user name or password is wrong")
+            raise self._no_stream(
+                "it asks for a user and a password; write them as http://USER:PASSWORD@HOST/PATH, or #login=FILE"
+            )
         if response.status != 200:
             raise self._no_stream(f"it answers {response.status} {response.reason}")
         if not kind.lower().startswith("multipart/"):
-            raise OtherContent(f"{self._shown}: sends {kind or 'something'} and no MJPEG.")
+            text = self._playlist(response) if is_playlist(kind, address.uri) else ""
+            raise OtherContent(
+                f"{self._shown}: sends {kind or 'something'} and no MJPEG.",
+                address=address,
+                kind=kind.lower(),
+                length=response.length,
+                text=text,
+            )
         boundary = re.search(r'boundary="?([^";]+)', kind, re.IGNORECASE)
         self._parts = Parts(boundary[1].strip().encode() if boundary else b"")
 
+    def _playlist(self, response: http.client.HTTPResponse) -> str:
+        return response.read(LARGEST_PLAYLIST).decode(errors="replace")
+
     def _receive(self, deadline_s: float) -> bytes:
-        left_s = deadline_s - time.monotonic()
         if self._socket is None or self._response is None or self._stopped.is_set():
             raise CameraError(f"{self._shown}: was closed.")
         try:
-            if left_s <= 0:
-                raise TimeoutError
-            self._socket.settimeout(left_s)
+            self._socket.deadline_s = deadline_s
             data = self._response.read1(CHUNK_BYTES)
         except TimeoutError:
             raise CameraError(f"{self._shown}: no image for {self._stall_s:g} s.") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise CameraError(f"{self._shown}: the connection broke: {_words(error)}.") from None
+            raise CameraError(f"{self._shown}: the connection broke: {_reason(error)}.") from None
         if not data:
             raise CameraError(f"{self._shown}: stopped giving frames: the server hung up.")
         return data
@@ -168,7 +179,10 @@ class HttpFeed:
         whole = [body for body in bodies if not damage(body)]
         self._damaged = len(bodies) - len(whole)
         while whole:
-            image = cv2.imdecode(np.frombuffer(whole.pop(), np.uint8), cv2.IMREAD_COLOR)
+            try:
+                image = cv2.imdecode(np.frombuffer(whole.pop(), np.uint8), cv2.IMREAD_COLOR)
+            except cv2.error:  # a header that OpenCV refuses
+                image = None
             if image is not None:
                 return Image(image=image, captured_s=arrived_s, passed=len(whole))
             self._damaged += 1
@@ -177,10 +191,7 @@ class HttpFeed:
 
     def _more(self) -> bool:
         line = self._socket
-        if line is None or self._stopped.is_set():
-            return False
-        pending = isinstance(line, ssl.SSLSocket) and line.pending() > 0
-        return pending or bool(select.select([line], [], [], 0)[0])
+        return line is not None and not self._stopped.is_set() and line.pending()
 
     def _no_stream(self, reason: str) -> CameraError:
         return CameraError(
@@ -188,15 +199,19 @@ class HttpFeed:
         )
 
 
-def _hang_up(line: socket.socket) -> None:
-    # Closing would not wake a thread that waits in recv; this does.
-    try:
-        line.shutdown(socket.SHUT_RDWR)
-    except OSError:  # not connected yet, or no longer
-        return
+def is_playlist(kind: str, uri: str) -> bool:
+    """Return whether an answer is an HLS playlist (RFC 8216), by its type or its address."""
+    return "mpegurl" in kind.lower() or urlsplit(uri).path.lower().endswith((".m3u8", ".m3u"))
 
 
-def _words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({error.verify_message}); if it is the camera's own, "
+            "set SSL_CERT_FILE to a file that holds it"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails ({error.reason or error})"
     if isinstance(error, ConnectionRefusedError):
         return "nobody answers there"
     if isinstance(error, TimeoutError):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+from edgeseg.runtime.cameras.feed import LARGEST_PIXELS
+
 LARGEST_BYTES = 64 << 20
 HEAD_END = re.compile(rb"\r?\n\r?\n")
 LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 START, END = b"\xff\xd8", b"\xff\xd9"
 SCAN, RESTARTS, NO_LENGTH = 0xDA, range(0xD0, 0xD8), (0x01, 0xD8)
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # In a scan a byte of 255 is followed by 0, by a restart marker, or by 255 as filling.
 STRAY = re.compile(rb"\xff[^\x00\xff]")
 
@@ -77,8 +80,8 @@ class Parts:
 def damage(jpeg: bytes) -> str:
     """Return what is wrong with the build of a JPEG, or an empty text (ISO/IEC 10918-1, annex B).
 
-    Decoders fill what is missing with grey and say nothing to their caller, so the markers are looked at here. Wrong
-    bits inside the coded pixels cannot be seen this way.
+    Decoders fill what is missing with grey and say nothing to their caller, so the markers are looked at here, and the
+    size in the frame header before memory is taken for it. Wrong bits inside the coded pixels cannot be seen this way.
     """
     if not jpeg.startswith(START):
         return "is no JPEG"
@@ -95,6 +98,10 @@ def damage(jpeg: bytes) -> str:
         length = int.from_bytes(jpeg[position + 2 : position + 4], "big")
         if marker == 0xDD:
             restarts = jpeg[position + 4 : position + 6] != b"\0\0"
+        if marker in FRAME_HEADERS:
+            height, width = (int.from_bytes(jpeg[at : at + 2], "big") for at in (position + 5, position + 7))
+            if height * width > LARGEST_PIXELS:
+                return f"claims {height}x{width} pixels"
         position += 2 + length
         if marker == SCAN:
             position, fault = _scan_end(jpeg, position, restarts=restarts)

@@ -34,7 +34,7 @@ class ScreenSource:
         request, own = request.options("region")
         number = request.rest.strip("/") or "1"
         if not number.isdecimal():
-            raise InputError(f"{request.uri}: write it as screen: or screen:NUMBER.")
+            raise InputError(f"{request.shown}: write it as screen: or screen:NUMBER.")
         region, fps = _region(own.get("region")), request.fps or FPS
         return LiveCamera(
             lambda: ScreenFeed(int(number), name=request.uri, region=region, fps=fps),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgeseg.core import registry
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
+from edgeseg.runtime.cameras.address import Address, redacted
 from edgeseg.runtime.cameras.feed import Reconnect
 
 if TYPE_CHECKING:
@@ -36,20 +37,28 @@ class Request:
     pixel_format: str | None = None
     reconnect: Reconnect = field(default_factory=Reconnect)
 
+    @property
+    def shown(self) -> str:
+        """The text as it may be printed: without passwords."""
+        return redacted(self.uri)
+
+    def without_login(self, address: Address) -> Request:
+        """Return this request with the address alone, whose password holds no mark that would begin options."""
+        return replace(self, uri=address.uri, rest=address.uri.partition(":")[2])
+
     def options(self, *own: str, mark: str = "?") -> tuple[Request, dict[str, str]]:
         """Return this request with the options after `mark` taken out of `rest` and followed, and those named in `own`.
 
         Raises:
             UnknownName: an option of no such name. InputError: a value that makes no sense.
         """
-        from dataclasses import replace
         from urllib.parse import parse_qsl
 
         plain, _, query = self.rest.partition(mark)
         pairs = dict(parse_qsl(query, keep_blank_values=True))
         for key in pairs:
             if key not in (*COMMON, *own):
-                raise unknown(f"option of {self.uri}", key, (*COMMON, *own))
+                raise unknown(f"option of {self.shown}", key, (*COMMON, *own))
         again = pairs.get("reconnect")
         request = replace(
             self,
@@ -148,18 +157,18 @@ def _source_of(text: str) -> tuple[Source, str]:
     if WILD.search(text):
         return by_scheme["file"], text
     if not re.search(r"[./\\]", text):
-        raise unknown("source", text, (*by_scheme, "0"))
-    raise InputError(f"{text}: no such file or folder.")
+        raise unknown("source", redacted(text), (*by_scheme, "0"))
+    raise InputError(f"{redacted(text)}: no such file or folder.")
 
 
 def _check(request: Request) -> None:
     size, fps, code = request.size, request.fps, request.pixel_format
     if size is not None and min(size) < 1:
-        raise InputError(f"{request.uri}: the size {size[0]}x{size[1]} has no pixels.")
+        raise InputError(f"{request.shown}: the size {size[0]}x{size[1]} has no pixels.")
     if fps is not None and not 0 < fps < 1e4:
-        raise InputError(f"{request.uri}: the rate {fps} frames per second makes no sense.")
+        raise InputError(f"{request.shown}: the rate {fps} frames per second makes no sense.")
     if code is not None and not re.fullmatch(r"[A-Za-z0-9 ]{4}", code):
-        raise InputError(f'{request.uri}: the pixel format "{code}" is no FourCC such as MJPG or YUYV.')
+        raise InputError(f'{request.shown}: the pixel format "{code}" is no FourCC such as MJPG or YUYV.')
 
 
 def _size(text: str) -> tuple[int, int]:

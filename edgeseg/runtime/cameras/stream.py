@@ -1,22 +1,21 @@
-"""Network streams: http(s):// MJPEG by our own reader, everything else through OpenCV's FFMPEG."""
+"""Network streams: http(s):// MJPEG by our own reader, everything else through FFmpeg.
+
+A file or a playlist that has an end is no live source: all of its frames are read.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
-from edgeseg.errors import CameraError, InputError
-from edgeseg.runtime.cameras.capture import CaptureFeed, open_capture
-from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Image
-from edgeseg.runtime.cameras.ffmpeg_feed import LIVE_OPTIONS, OPTIONS, FfmpegFeed
-from edgeseg.runtime.cameras.http_feed import HttpFeed, OtherContent
-from edgeseg.runtime.cameras.live import LiveCamera
+from edgeseg.errors import InputError
+from edgeseg.runtime.cameras.address import Address, address_of, with_login
+from edgeseg.runtime.cameras.feed import STALL_S
+from edgeseg.runtime.cameras.http_camera import HttpCamera, Stream
+from edgeseg.runtime.cameras.media import INSTALL, has_pyav
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 
 if TYPE_CHECKING:
-    import cv2
-
     from edgeseg.core.protocols import Camera
 
 
@@ -26,85 +25,28 @@ class StreamSource:
     schemes = ("rtsp", "rtsps", "http", "https")
 
     def camera(self, request: Request) -> Camera:
-        """Return a live camera on a stream."""
-        if not re.match(r"//[^/]", request.rest):
-            raise InputError(f"{request.uri}: names no host. Write it as rtsp://HOST/PATH or http://HOST/PATH.")
-        request, own = request.options("stall", mark="#")
-        stall_s = _stall(own.get("stall"))
-        uri = request.uri.partition("#")[0]
-        shown = without_password(uri)
-        kind = HttpOrFfmpeg if uri.lower().startswith("http") else ffmpeg_feed
-        return LiveCamera(
-            lambda: kind(uri, shown=shown, stall_s=stall_s),
-            name=shown,
-            size=request.size,
-            fps=request.fps,
-            reconnect=request.reconnect,
-            stall_s=stall_s,
-        )
+        """Return a camera on a stream, which is live unless its server says that it has an end."""
+        address = address_of(request.uri)
+        if not re.search(r"://[^/#]", address.uri):
+            raise InputError(f"{request.shown}: names no host. Write it as rtsp://HOST/PATH or http://HOST/PATH.")
+        request, own = request.without_login(address).options("stall", "login", mark="#")
+        uri = address.uri.partition("#")[0]
+        address = with_login(Address(uri=uri, login=address.login), file=own.get("login"))
+        stream = Stream(address=address, request=request, stall_s=_stall(own.get("stall")))
+        if uri.lower().startswith("http"):
+            return HttpCamera(stream)
+        return stream.live(lambda: stream.feed(address))
 
     def status(self) -> SourceStatus:
-        """Return whether OpenCV has FFMPEG; MJPEG over HTTP needs none."""
+        """Return that MJPEG over HTTP always works, and what reads the rest."""
         import cv2
 
         uris = ("http://HOST/PATH", "https://HOST/PATH", "rtsp://HOST/PATH")
+        if has_pyav():
+            return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP, and what FFmpeg in PyAV reads")
         if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
-            return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP, and what FFMPEG in OpenCV reads")
-        mend = "pip install opencv-python-headless"
-        return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP only: this OpenCV has no FFMPEG", mend=mend)
-
-
-class HttpOrFfmpeg:
-    """MJPEG by our own reader; another kind of video at the same address through FFMPEG."""
-
-    fps: float | None = None
-
-    def __init__(self, uri: str, *, shown: str, stall_s: float) -> None:
-        self._uri = uri
-        self._shown = shown
-        self._stall_s = stall_s
-        self._feed: Feed = HttpFeed(uri, shown=shown, stall_s=stall_s)
-        self._stopped = False
-
-    def open(self) -> None:
-        """Connect; raises `CameraError`."""
-        try:
-            self._feed.open()
-        except OtherContent as other:
-            self._feed.close()
-            self._feed = ffmpeg_feed(self._uri, shown=self._shown, stall_s=self._stall_s)
-            if self._stopped:
-                raise CameraError(f"{self._shown}: was closed.") from None
-            try:
-                self._feed.open()
-            except CameraError as error:
-                raise CameraError(f"{other} {error}") from None
-            self.fps = self._feed.fps
-
-    def read(self) -> Image | None:
-        """Return the next image, or None for a damaged one."""
-        return self._feed.read()
-
-    def interrupt(self) -> None:
-        """Hang up."""
-        self._stopped = True
-        self._feed.interrupt()
-
-    def close(self) -> None:
-        """Hang up and free everything."""
-        self._feed.close()
-
-
-def ffmpeg_feed(uri: str, *, shown: str, stall_s: float) -> Feed:
-    """Return a feed through OpenCV's FFMPEG: in a program of its own where the system lets its pipes be waited for."""
-    if os.name == "posix":
-        return FfmpegFeed(uri, shown=shown, stall_s=stall_s)
-    return CaptureFeed(lambda: _connect(uri, shown, stall_s), name=shown)
-
-
-def without_password(uri: str) -> str:
-    """Return a stream's address as it may be shown: user and password are left out."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+            return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP, and what FFmpeg in OpenCV reads")
+        return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP only: no FFmpeg here", mend=INSTALL)
 
 
 def _stall(text: str | None) -> float:
@@ -113,20 +55,6 @@ def _stall(text: str | None) -> float:
     if not re.fullmatch(r"\d{1,4}(\.\d+)?", text) or float(text) <= 0:
         raise InputError(f"stall={text} is no number of seconds, such as stall=5.")
     return float(text)
-
-
-def _connect(uri: str, shown: str, stall_s: float) -> cv2.VideoCapture:
-    import cv2
-
-    limits = {
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: int(1000 * OPEN_S),
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC: int(1000 * stall_s),
-    }
-    os.environ.setdefault(OPTIONS, LIVE_OPTIONS)
-    capture = open_capture(uri, backend=cv2.CAP_FFMPEG, parameters=limits)
-    if capture is None:
-        raise CameraError(f"{shown}: does not open as a video stream. Is the address right, and is it sending now?")
-    return capture
 
 
 CAMERA = StreamSource()

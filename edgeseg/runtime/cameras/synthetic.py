@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.errors import CameraError, InputError
+from edgeseg.runtime.cameras.every_frame import EveryFrame
 from edgeseg.runtime.cameras.feed import Image
-from edgeseg.runtime.cameras.file import EveryFrame
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 
@@ -32,7 +32,7 @@ class SyntheticSource:
         request, own = request.options("live")
         seed, live = request.rest, own.get("live", "0")
         if not (seed == "" or seed.isdecimal()) or live not in ("0", "1"):
-            raise InputError(f"{request.uri}: write it as synthetic, synthetic:SEED or synthetic:SEED?live=1.")
+            raise InputError(f"{request.shown}: write it as synthetic, synthetic:SEED or synthetic:SEED?live=1.")
         size, fps = request.size or SIZE, request.fps or FPS
         if live == "0":
             return Street(int(seed or 0), size=size, fps=fps)

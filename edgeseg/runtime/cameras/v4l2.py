@@ -32,7 +32,7 @@ class V4L2Source:
         request, _ = request.options()
         device = request.rest or "0"
         if not device.isdecimal() and not device.startswith("/"):
-            raise InputError(f"{request.uri}: write a camera as 0, v4l2:0 or v4l2:/dev/video0.")
+            raise InputError(f"{request.shown}: write a camera as 0, v4l2:0 or v4l2:/dev/video0.")
         title = _title(device)
         return LiveCamera(
             lambda: CaptureFeed(lambda: _connect(device, request), name=title),

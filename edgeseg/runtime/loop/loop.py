@@ -47,9 +47,10 @@ class LoopResult:
     """How a loop went. `miou` is None where the source has no labels; a frame's age is taken when its result is out.
 
     `limit` is the stage that sets the rate: "capture" where the source gives less than the rest could take.
-    `captured` = `delivered` + `skipped` + `corrupt` frames came from the source, and `trouble` is why it gave none at
-    the end. `queues` says how full the queue before each of its keys' stages was, `stalls` what the watchdog reported,
-    and `fault` what ended the loop before its time.
+    `captured` = `delivered` + `skipped` + `corrupt` frames came from the source; of the delivered ones `concealed` have
+    parts that the decoder filled in, and a file ended `missing` frames before its announced end. `trouble` is why the
+    source gave none at the end. `queues` says how full the queue before each of its keys' stages was, `stalls` what the
+    watchdog reported, and `fault` what ended the loop before its time.
     """
 
     frames: int
@@ -61,6 +62,8 @@ class LoopResult:
     age_p90_ms: float
     age_p99_ms: float
     corrupt: int
+    concealed: int
+    missing: int
     reconnects: int
     trouble: str
     stages_ms: dict[str, StageTimes]
@@ -233,6 +236,8 @@ class _Loop:
             age_p90_ms=age.p90_ms,
             age_p99_ms=age.p99_ms,
             corrupt=counts.corrupt,
+            concealed=counts.concealed,
+            missing=counts.missing,
             reconnects=counts.reconnects,
             trouble=self._camera.trouble,
             stages_ms=stages_ms,
@@ -311,6 +316,7 @@ class _Loop:
                 image=image,
                 labels=labels,
                 captured_s=frame.captured_s,
+                media_s=frame.media_s,
                 frame=frame.image,
                 hud=hud,
             )

@@ -30,7 +30,7 @@ LEAST_FREE_BYTES = 16 << 20
 class View:
     """One result: the image, drawn on where the overlay is on, (H, W, 3) BGR uint8, and its labels (H, W) uint8.
 
-    `frame` is the image as it came, and `hud` the loop's figures.
+    `frame` is the image as it came, `media_s` its time in a recorded video, and `hud` the loop's figures.
     """
 
     index: int
@@ -39,6 +39,7 @@ class View:
     captured_s: float
     frame: np.ndarray
     hud: Hud
+    media_s: float | None = None
 
 
 S = TypeVar("S")
