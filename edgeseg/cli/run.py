@@ -140,7 +140,8 @@ def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
     ]
     age = outcome.loop
     rows.append(("frame age", f"{age.age_p50_ms:.2f}", f"{age.age_p90_ms:.2f}", f"{age.age_p99_ms:.2f}"))
-    title = f"{outcome.artifact} on {outcome.engine}, {render.counted(outcome.loop.threads, 'thread')}, {redacted(options.source)}"
+    threads = render.counted(outcome.loop.threads, "thread")
+    title = f"{outcome.artifact} on {outcome.engine}, {threads}, {redacted(options.source)}"
     render.table(title, ("stage", "p50 ms", "p90 ms", "p99 ms"), rows, numbers=("p50 ms", "p90 ms", "p99 ms"))
     render.result(_summary(outcome))
     if limit := _limit(outcome.loop):

@@ -58,9 +58,9 @@ class _Reading(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: object) -> int:
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         self._owner.arm()
-        return self._owner.line.recv_into(buffer)  # type: ignore[call-overload, no-any-return]
+        return self._owner.line.recv_into(buffer)
 
 
 def connected(host: str, port: int, *, deadline_s: float, stopped: Callable[[], bool], secure: bool) -> socket.socket:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgeseg.errors import CameraError, InputError
 from edgeseg.runtime.cameras.capture import DEFAULT_FPS
 from edgeseg.runtime.cameras.every_frame import EveryFrame, Recording
@@ -103,7 +105,7 @@ class Images(EveryFrame):
                 image = None
             if image is None:
                 raise CameraError(f"{path}: cannot be read as an image.")
-            yield Decoded(image=image, media_s=index / self.fps)
+            yield Decoded(image=np.asarray(image, np.uint8), media_s=index / self.fps)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

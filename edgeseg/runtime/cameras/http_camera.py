@@ -74,16 +74,7 @@ class HttpCamera:
         self._stream = stream
         self._opened: HttpFeed | None = None
         self._camera: Camera = stream.live(self._make)
-
-    @property
-    def live(self) -> bool:
-        """Whether frames that nobody takes are skipped."""
-        return self._camera.live
-
-    @property
-    def fps(self) -> float:
-        """Frames a second."""
-        return self._camera.fps
+        self.live, self.fps = self._camera.live, self._camera.fps
 
     @property
     def skipped(self) -> int:
@@ -113,6 +104,7 @@ class HttpCamera:
             feed.close()
             raise
         self._camera.__enter__()
+        self.live, self.fps = self._camera.live, self._camera.fps
         return self
 
     def frames(self) -> Iterator[Frame]:

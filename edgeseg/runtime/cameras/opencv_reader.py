@@ -9,6 +9,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras.capture import open_capture, rate_of
 from edgeseg.runtime.cameras.media import (
@@ -105,7 +107,7 @@ class OpenCvReader:
         if not good or image is None:
             return None
         self._read += 1
-        return Decoded(image=image, media_s=media_s)
+        return Decoded(image=np.asarray(image, np.uint8), media_s=media_s)
 
 
 def doubtful() -> bool:

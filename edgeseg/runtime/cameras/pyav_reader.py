@@ -6,6 +6,8 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras.media import FAILURES_IN_A_ROW, LIVE_OPTIONS, OPTIONS, Decoded, Opening, refuse_giant
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import av
-    import numpy as np
     from numpy.typing import NDArray
 
 NEAR_END = 1.5
@@ -130,7 +131,7 @@ class PyAvReader:
             self._begin_s = time_s if self._begin_s is None else self._begin_s
             time_s -= self._begin_s
             self._end_s = max(self._end_s, time_s + 1 / (self.fps or 1000))
-        image = frame.to_ndarray(format="bgr24", threads=1)
+        image = np.asarray(frame.to_ndarray(format="bgr24", threads=1), np.uint8)
         return Decoded(image=_upright(image, frame.rotation), media_s=time_s, concealed=bool(frame.is_corrupt))
 
 
@@ -165,4 +166,4 @@ def _upright(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
 
     turns = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
     turn = turns.get(degrees % 360)
-    return image if turn is None else cv2.rotate(image, turn)
+    return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
