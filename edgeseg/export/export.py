@@ -15,7 +15,8 @@ from edgeseg.errors import CheckpointError, InputError
 from edgeseg.export.golden import float_answer, golden_image
 from edgeseg.export.head import Deployed, Output, answer_spec, check_preprocess, image_spec
 from edgeseg.export.onnx_file import write_onnx
-from edgeseg.graph.batch_norm_folding import fold_batch_norms, simplify
+from edgeseg.graph.batch_norm_folding import fold_batch_norms
+from edgeseg.graph.simplify import simplify
 from edgeseg.models import build_spec
 from edgeseg.models.checkpoint import Checkpoint, at_size
 
@@ -92,7 +93,7 @@ def deploy(checkpoint: Checkpoint, *, spec: ModelSpec, output: Output) -> Deploy
     """Return the float deployment module of the checkpoint's weights at the size of `spec`, batch norms folded."""
     net = build_spec(spec)
     net.load_state_dict(checkpoint.net.state_dict())
-    plain = simplify(fold_batch_norms(net))
+    plain = fold_batch_norms(net, size=spec.size)
     deployed = Deployed(plain, preprocess=spec.preprocess, width=spec.size[1], output=output)
     return deployed.eval()
 
@@ -115,7 +116,7 @@ def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
 
     example = torch.zeros((1, *spec.size, 3), dtype=torch.uint8)
     with torch.no_grad():
-        return torch.export.export(deployed, (example,))
+        return simplify(torch.export.export(deployed, (example,)))
 
 
 def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> _Programs:

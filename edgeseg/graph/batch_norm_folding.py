@@ -1,48 +1,81 @@
-"""The net as deployment wants it: batch norms folded into convolutions, global pools as plain means."""
+"""Batch norms folded into the convolutions and linear layers before them."""
 
 from __future__ import annotations
 
 import copy
+import logging
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from edgeseg.graph.norms import find_norms, norm_at
+
+if TYPE_CHECKING:
+    from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+logger = logging.getLogger(__name__)
 
 
-def fold_batch_norms(net: nn.Module) -> nn.Module:
-    """Return a copy of net, in evaluation mode, in which every `Conv2d, BatchNorm2d` of a Sequential is one Conv2d.
+def fold_batch_norms(net: nn.Module, *, size: tuple[int, int]) -> nn.Module:
+    """Return a copy of `net`, in evaluation mode, whose batch norms are part of the layers before them.
 
-    Exact in real numbers: w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps). A batch norm
-    that follows no convolution stays.
+    Exact in real numbers: w' = w * gamma / sqrt(var + eps), b' = beta + (b - mean) * gamma / sqrt(var + eps). Which
+    norm follows which layer is read from the data flow for an image of `size` (height, width); an identity stands in
+    the place of each folded norm. Norms that cannot be folded stay, and are logged with the reason.
     """
     folded = copy.deepcopy(net).eval()
-    for module in list(folded.modules()):
-        if isinstance(module, nn.Sequential):
-            _fold_pairs(module)
+    norms = find_norms(folded, size=size)
+    for layer, norm in norms.behind.items():
+        _fold(folded.get_submodule(layer), norm_at(folded, norm))
+    _remove(folded, {norm_at(folded, norm) for norm in norms.behind.values()})
+    for item in norms.kept:
+        logger.info("Batch norm %s is not folded: %s.", item.norm, item.reason)
     return folded
 
 
-class GlobalMean(nn.Module):
-    """What AdaptiveAvgPool2d(1) computes; exporters turn that one into Reshape and Gather beside the mean."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C, 1, 1) from x (N, C, h, w)."""
-        return x.mean((2, 3), keepdim=True)
-
-
-def simplify(net: nn.Module) -> nn.Module:
-    """Replace, in place, every AdaptiveAvgPool2d to one cell by `GlobalMean`, drop the dropouts, and return net."""
-    for parent in list(net.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
-                setattr(parent, name, GlobalMean())
-            elif isinstance(child, nn.Dropout):
-                setattr(parent, name, nn.Identity())
-    return net
+def _fold(layer: nn.Module, norm: BatchNorm) -> None:
+    """Change a layer in place to compute what it and the norm behind it computed."""
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, nn.Parameter)
+    assert bias is None or isinstance(bias, nn.Parameter)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    statistics = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    if isinstance(layer, nn.Linear):
+        layer.weight, layer.bias = fuse_linear_bn_weights(weight, bias, *statistics)
+    elif isinstance(layer, nn.ConvTranspose2d):
+        layer.weight, layer.bias = _transposed(layer, norm)
+    else:
+        layer.weight, layer.bias = fuse_conv_bn_weights(weight, bias, *statistics)
 
 
-def _fold_pairs(block: nn.Sequential) -> None:
-    for index in range(len(block) - 1):
-        conv, norm = block[index], block[index + 1]
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            block[index] = fuse_conv_bn_eval(conv, norm)
-            block[index + 1] = nn.Identity()
+def _transposed(layer: nn.ConvTranspose2d, norm: BatchNorm) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return weight and bias of a transposed convolution with its norm, for any number of groups.
+
+    PyTorch's own fusion scales the second axis of the weight (in, out / groups, h, w), which holds all outputs for one
+    group only.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = torch.rsqrt(norm.running_var + norm.eps)
+    gain = gain if norm.weight is None else gain * norm.weight
+    inputs, outputs, *kernel = layer.weight.shape
+    factors = gain.view(layer.groups, 1, outputs, 1, 1).expand(-1, inputs // layer.groups, -1, -1, -1)
+    weight = layer.weight * factors.reshape(inputs, outputs, 1, 1)
+    bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
+    shift = torch.zeros_like(bias) if norm.bias is None else norm.bias
+    return _frozen(weight, like=layer.weight), _frozen(bias * gain + shift, like=layer.weight)
+
+
+def _frozen(values: Tensor, *, like: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(values.detach(), requires_grad=like.requires_grad)
+
+
+def _remove(net: nn.Module, norms: set[BatchNorm]) -> None:
+    """Put an identity in the place of each norm, under every name that it is stored by."""
+    for module in list(net.modules()):
+        for name, child in list(module._modules.items()):  # noqa: SLF001 - named_children() leaves second names out
+            if child in norms:
+                setattr(module, name, nn.Identity())

@@ -1,69 +1,57 @@
-"""The convolutions of a net with the maps they read, at an input size."""
+"""The convolutions of a net with the feature maps that they read, at an input size."""
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgeseg.core.latency import LayerShape
+from edgeseg.graph.data_flow import Call, trace
+from edgeseg.graph.norms import NORM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU)
+ACTIVATIONS = {
+    "relu": "ReLU",
+    "relu6": "ReLU6",
+    "hardtanh": "Hardtanh",
+    "hardswish": "Hardswish",
+    "hardsigmoid": "Hardsigmoid",
+    "sigmoid": "Sigmoid",
+    "silu": "SiLU",
+}
+"""Class names of activations by their functions' names."""
 
 
 def layer_shapes(net: nn.Module, *, size: tuple[int, int]) -> dict[str, LayerShape]:
-    """Return the shape of every convolution and linear layer that an image of `size` passes, by layer name."""
-    dry = copy.deepcopy(net).to("meta").eval()
-    behind = _activations(dry)
-    found: dict[str, LayerShape] = {}
-    for name, module in dry.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.register_forward_pre_hook(_noter(name, behind.get(name, ""), found))
-    with torch.no_grad():
-        dry(torch.empty(1, 3, *size, device="meta"))
-    return found
-
-
-def _activations(net: nn.Module) -> dict[str, str]:
-    """Return the class names of activations that follow a layer inside its own block, by the layer's name."""
+    """Return the shape of every convolution and linear layer that an image of `size` passes, by its module's path."""
+    modules = dict(net.named_modules())
     found = {}
-    for prefix, block in net.named_modules():
-        last = ""
-        for name, child in block.named_children():
-            if isinstance(child, (nn.Conv2d, nn.Linear)):
-                last = f"{prefix}.{name}" if prefix else name
-            elif isinstance(child, ACTIVATIONS) and last:
-                found[last] = type(child).__name__
-                last = ""
-            elif not isinstance(child, nn.BatchNorm2d):
-                last = ""
+    for call in trace(net, size=size).calls:
+        module = modules.get(call.layer)
+        if isinstance(module, nn.Linear):
+            found[call.layer] = LayerShape(
+                inputs=module.in_features, outputs=module.out_features, kernel=(1, 1), stride=(1, 1), dilation=(1, 1),
+                groups=1, cells=(1, 1), activation=_activation(call),
+            )  # fmt: skip
+        elif isinstance(module, nn.Conv2d):
+            found[call.layer] = LayerShape(
+                inputs=module.in_channels, outputs=module.out_channels, kernel=_pair(module.kernel_size),
+                stride=_pair(module.stride), dilation=_pair(module.dilation), groups=module.groups,
+                cells=_pair(call.input_shape[2:]), activation=_activation(call),
+            )  # fmt: skip
     return found
 
 
-def _noter(name: str, activation: str, found: dict[str, LayerShape]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if isinstance(module, nn.Linear):
-            one = (1, 1)
-            found[name] = LayerShape(
-                inputs=module.in_features, outputs=module.out_features, kernel=one, stride=one, dilation=one, groups=1,
-                cells=one, activation=activation,
-            )  # fmt: skip
-            return
-        assert isinstance(module, nn.Conv2d)
-        cells = (inputs[0].shape[2], inputs[0].shape[3])
-        found[name] = LayerShape(
-            inputs=module.in_channels, outputs=module.out_channels, kernel=_pair(module.kernel_size),
-            stride=_pair(module.stride), dilation=_pair(module.dilation), groups=module.groups, cells=cells,
-            activation=activation,
-        )  # fmt: skip
-
-    return note
+def _activation(call: Call) -> str:
+    """Return the class name of the activation that alone reads a layer's output, behind its batch norm or without."""
+    readers = call.readers
+    if len(readers) == 1 and readers[0].op == NORM:
+        readers = readers[0].readers
+    return ACTIVATIONS.get(readers[0].op, "") if len(readers) == 1 else ""
 
 
-def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+def _pair(values: Sequence[int]) -> tuple[int, int]:
     return values[0], values[1]

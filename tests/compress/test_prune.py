@@ -138,7 +138,9 @@ def test_taylor_tells_what_the_loss_would_lose(scnn: Checkpoint) -> None:
     net = load_checkpoint(scnn.folder).net.requires_grad_(True)
     group = next(item for item in Dependencies(net, size=SIZE).groups if item.name == "classifier.1.1.0")
     images, labels = batch(count=1)
-    scores = score_channels(net, [group], importance="taylor", batches=[(images, labels)], objective=objective())
+    scores = score_channels(
+        net, [group], importance="taylor", size=SIZE, batches=[(images, labels)], objective=objective()
+    )
     layer, step = net.get_submodule("classifier.3").double(), 1e-2
     net.double()
     losses = []
@@ -182,7 +184,7 @@ def test_scaled_down_norms_go_first(scnn: Checkpoint) -> None:
             elif member.side == "in":
                 layer.weight[:, 5] = 1e-4
     for importance in ("bn-scale", "magnitude"):
-        scores = score_channels(net, [group], importance=importance)[group.name]  # type: ignore[arg-type]
+        scores = score_channels(net, [group], importance=importance, size=SIZE)[group.name]  # type: ignore[arg-type]
         assert int(scores.argmin()) == 5, importance
 
 

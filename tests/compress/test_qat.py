@@ -113,12 +113,12 @@ def test_average_ranges_follow_the_batches_in_training_until_frozen() -> None:
 
 def test_folded_weights_written_back_fold_to_the_same_bits() -> None:
     checkpoint = deployable("lraspp_mobilenet_v3_small")
-    weights = fold_batch_norms(checkpoint.net).state_dict()
+    weights = fold_batch_norms(checkpoint.net, size=(64, 96)).state_dict()
     plain = build("lraspp_mobilenet_v3_small", classes=11, size=(64, 96))
-    again = fold_batch_norms(unfolded(plain, weights)).state_dict()
+    again = fold_batch_norms(unfolded(plain, weights, size=(64, 96)), size=(64, 96)).state_dict()
     assert all(torch.equal(again[key], value) for key, value in weights.items())
     with pytest.raises(CheckpointError, match="does not fit"):
-        unfolded(build("lraspp_mobilenet_v3_small", classes=5, size=(64, 96)), weights)
+        unfolded(build("lraspp_mobilenet_v3_small", classes=5, size=(64, 96)), weights, size=(64, 96))
 
 
 @pytest.mark.parametrize("float_layers", [(), ("net.features", "net.fusion")])

@@ -1,8 +1,7 @@
-"""How much a net would miss each channel: one score a channel of each group, higher is more important."""
+"""How important each channel is: one score per channel of each group, higher is more important."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
+from edgeseg.graph.norms import BatchNorm, find_norms, norm_at
 
 if TYPE_CHECKING:
     from edgeseg.compress.prune.channel_groups import ChannelGroup, Member
@@ -28,40 +28,53 @@ def score_channels(
     groups: Sequence[ChannelGroup],
     *,
     importance: Importance,
+    size: tuple[int, int],
     batches: Sequence[Batch] = (),
     objective: Objective | None = None,
 ) -> dict[str, Tensor]:
-    """Return the scores (channels,) float64 of each group by name; only "taylor" needs batches and the objective.
+    """Return the scores (channels,) float64 of each group by name, for a net that reads images of `size`.
+
+    Only "taylor" needs batches and the objective.
 
     Raises:
         UnknownName: no such importance.
         InputError: "taylor" without batches or objective.
     """
     if importance == "magnitude":
-        return _magnitudes(net, groups)
+        return _magnitudes(net, groups, gains=norm_gains(net, size=size))
     if importance == "bn-scale":
-        return _norm_scales(net, groups)
+        return _norm_scales(net, groups, gains=norm_gains(net, size=size))
     if importance != "taylor":
         raise unknown("importance", importance, IMPORTANCES)
     if not batches or objective is None:
-        raise InputError("Taylor importance needs training batches and the recipe's loss. Give both, or magnitude.")
+        raise InputError("Taylor importance needs training batches and the recipe's loss. Give both, or use magnitude.")
     return _taylor(net, groups, batches=batches, objective=objective)
 
 
-def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
-    """L2 norm over everything that goes with a channel, each layer's part relative to the layer's own mean.
+def norm_gains(net: nn.Module, *, size: tuple[int, int]) -> dict[str, Tensor]:
+    """Return the factor (outputs,) that batch norm puts on each output of the layer before it, by the layer's path."""
+    found = {}
+    for layer, path in find_norms(net, size=size).behind.items():
+        norm = norm_at(net, path)
+        assert norm.running_var is not None
+        scale = (norm.running_var + norm.eps).sqrt()
+        found[layer] = (torch.ones_like(scale) if norm.weight is None else norm.weight.detach()) / scale
+    return found
+
+
+def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the L2 norm of everything that goes with a channel, each layer's part relative to the layer's own mean.
 
     Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, with the groups of Fang et al., CVPR 2023 (equation
     4). Weights that make a channel count as they are after batch norm is folded in: a filter before a batch norm has no
     scale of its own.
     """
-    gains = _gains(net)
     found = {}
     for group in groups:
         total = torch.zeros(group.channels, dtype=torch.float64)
         for member in group.members:
             layer = net.get_submodule(member.layer)
-            if isinstance(layer, nn.BatchNorm2d):
+            if isinstance(layer, BatchNorm):
                 continue
             own = _energy(layer, side=member.side, gain=gains.get(member.layer))
             total += _to_group(own / own.mean().clamp_min(1e-30), member, channels=group.channels)
@@ -70,7 +83,7 @@ def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, Ten
 
 
 def _energy(layer: nn.Module, *, side: str, gain: Tensor | None) -> Tensor:
-    """Return the squared norm of each output's weights, or of each input's for side "in"."""
+    """Return the squared norm of the weights of each output, or of each input for side "in"."""
     assert isinstance(layer, (nn.Conv2d, nn.Linear))
     weight = layer.weight.detach().double()
     if gain is not None:
@@ -78,33 +91,22 @@ def _energy(layer: nn.Module, *, side: str, gain: Tensor | None) -> Tensor:
     return weight.square().transpose(0, 1).flatten(1).sum(1) if side == "in" else weight.square().flatten(1).sum(1)
 
 
-def _gains(net: nn.Module) -> dict[str, Tensor]:
-    """Return the factor that batch norm puts on each output of the convolution before it, by the layer's name."""
-    found = {}
-    for prefix, block in net.named_modules():
-        children = list(block.named_children()) if isinstance(block, nn.Sequential) else []
-        for (name, first), (_, second) in itertools.pairwise(children):
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                assert second.running_var is not None
-                gain = second.weight.detach() / (second.running_var + second.eps).sqrt()
-                found[f"{prefix}.{name}" if prefix else name] = gain
-    return found
-
-
-def _norm_scales(net: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
-    """Mean of |gamma| over a channel's batch norms, each relative to the norm's own mean.
+def _norm_scales(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean of |gamma| over a channel's batch norms, each relative to the norm's own mean.
 
     Liu et al., Learning Efficient Convolutional Networks through Network Slimming, ICCV 2017; without its sparsity
-    term in training the scales part channels less clearly. Groups without a batch norm (squeeze and excite) take the
-    magnitude, relative to its mean.
+    term in training the scales separate channels less clearly. Groups without a batch norm (squeeze and excite) take
+    the magnitude, relative to its mean.
     """
-    instead = _magnitudes(net, groups)
+    instead = _magnitudes(net, groups, gains=gains)
     found = {}
     for group in groups:
-        norms = [item for item in group.members if isinstance(net.get_submodule(item.layer), nn.BatchNorm2d)]
+        norms = [item for item in group.members if isinstance(net.get_submodule(item.layer), BatchNorm)]
         total = torch.zeros(group.channels, dtype=torch.float64)
         for member in norms:
-            scale = net.get_submodule(member.layer).weight.detach().double().abs()  # type: ignore[union-attr, operator]
+            norm = norm_at(net, member.layer)
+            scale = torch.ones(norm.num_features) if norm.weight is None else norm.weight.detach()
+            scale = scale.double().abs()
             total += _to_group(scale / scale.mean().clamp_min(1e-30), member, channels=group.channels)
         fallback = instead[group.name]
         found[group.name] = total / len(norms) if norms else fallback / fallback.mean().clamp_min(1e-30)
@@ -114,12 +116,12 @@ def _norm_scales(net: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, Te
 def _taylor(
     net: nn.Module, groups: Sequence[ChannelGroup], *, batches: Sequence[Batch], objective: Objective
 ) -> dict[str, Tensor]:
-    """Mean over images of the squared first-order change of the loss when the channel is gone.
+    """Return the mean over images of the squared first-order change of the loss when a channel is removed.
 
     Molchanov et al., Importance Estimation for Neural Network Pruning, CVPR 2019, equation 8, with the gate where the
-    channel is read: taking a channel away is the same as setting to zero the weights that read it, so the change is
-    the sum of weight times gradient over those weights of all its readers. Running statistics of batch norm are used,
-    as in the net that is left.
+    channel is read: removing a channel is the same as setting the weights that read it to zero, so the change is the
+    sum of weight times gradient over those weights of all its readers. Batch norm uses its running statistics, as in
+    the pruned net.
     """
     found = {group.name: torch.zeros(group.channels, dtype=torch.float64) for group in groups}
     net.eval()
@@ -135,7 +137,7 @@ def _taylor(
 
 
 def _change(net: nn.Module, group: ChannelGroup) -> Tensor:
-    """Return the loss's first-order change without each channel, (channels,), from the gradients at hand."""
+    """Return the first-order change of the loss without each channel, (channels,), from the current gradients."""
     total = torch.zeros(group.channels, dtype=torch.float64)
     for member in group.members:
         if member.side != "in":

@@ -222,7 +222,12 @@ class _Cut:
         start = Selection(
             groups=dependencies.groups,
             scores=score_channels(
-                net, dependencies.groups, importance=settings.importance, batches=self.batches, objective=self.objective
+                net,
+                dependencies.groups,
+                importance=settings.importance,
+                size=self.checkpoint.spec.size,
+                batches=self.batches,
+                objective=self.objective,
             ),
             shapes=shapes,
             rules=Rules(

@@ -81,7 +81,7 @@ def scan_groups(
         raise InputError(f"{len(samples)} images, shares {tuple(shares)}: give images, and shares between 0 and 1.")
     net, spec = copy.deepcopy(checkpoint.net).eval().requires_grad_(True), checkpoint.spec
     groups = Dependencies(net, size=spec.size).groups
-    scores = score_channels(net, groups, importance=importance, batches=batches, objective=objective)
+    scores = score_channels(net, groups, importance=importance, size=spec.size, batches=batches, objective=objective)
     images = _Images(checkpoint, samples)
     shapes = layer_shapes(net, size=spec.size)
     losses = []

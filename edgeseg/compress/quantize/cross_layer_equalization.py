@@ -9,7 +9,6 @@ all channels and int8 weights one for each.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -19,17 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from edgeseg.compress.quantize.fake_quant_net import INNER, float_graph
+from edgeseg.graph.float_graph import float_graph, layer_path
 from edgeseg.errors import InputError
 from edgeseg.graph.node_values import NodeObserver
+from edgeseg.graph.norms import Norms, find_norms, norm_at
 from edgeseg.graph.quantization_points import aten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
 HOMOGENEOUS = (
     aten.relu.default,
-    aten.relu_.default,
     aten.mean.dim,
     aten.avg_pool2d.default,
     aten.max_pool2d.default,
@@ -93,7 +93,8 @@ def equalize(
     with torch.no_grad():
         before = net(images[0][:1])
         sizes = _measure(graph, links, images)
-        done = tuple(_apply(net, link, held=sizes[link.maker], balance=balance) for link in links)
+        norms = find_norms(net, size=size)
+        done = tuple(_apply(net, link, held=sizes[link.maker], balance=balance, norms=norms) for link in links)
         after = net(images[0][:1])
     _check_same(before, after)
     return done
@@ -103,12 +104,12 @@ def find_links(graph: GraphModule) -> tuple[Link, ...]:
     """Return the links of a float graph whose batch norms are folded, in its order."""
     found = []
     for node in graph.graph.nodes:
-        if node.target is not aten.conv2d.default:
+        if node.target not in CONVOLUTIONS:
             continue
         readers = _readers(node, seen=set())
         if readers:
-            paths = tuple(convolution_path(reader) for reader in readers)
-            found.append(Link(maker=convolution_path(node), readers=paths, output=_activated(node)))
+            paths = tuple(layer_path(reader) for reader in readers)
+            found.append(Link(maker=layer_path(node), readers=paths, output=_activated(node)))
     return tuple(found)
 
 
@@ -119,7 +120,7 @@ def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
         if user in seen:
             continue
         seen.add(user)
-        if user.target is aten.conv2d.default and user.args[0] is node and _takes_factors(user):
+        if user.target in CONVOLUTIONS and user.args[0] is node and _takes_factors(user):
             found.append(user)
         elif user.target in HOMOGENEOUS or (user.target is PRODUCT and _gated(user, by=node)):
             below = _readers(user, seen=seen)
@@ -143,13 +144,13 @@ def _gated(product: Node, *, by: Node) -> bool:
     convolution that reads `by` for it takes the factors up.
     """
     other = [item for item in product.args[:2] if item is not by]
-    gates = (aten.hardsigmoid.default, aten.hardsigmoid_.default, aten.sigmoid.default)
+    gates = (aten.hardsigmoid.default, aten.sigmoid.default)
     return len(other) == 1 and isinstance(other[0], Node) and other[0].target in gates
 
 
 def _activated(node: Node) -> Node:
     users = list(node.users)
-    fused = len(users) == 1 and users[0].target in (aten.relu.default, aten.relu_.default)
+    fused = len(users) == 1 and users[0].target is aten.relu.default
     return users[0] if fused else node
 
 
@@ -169,7 +170,7 @@ def _measure(graph: GraphModule, links: Sequence[Link], images: Sequence[Tensor]
     return largest
 
 
-def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float) -> Equalized:
+def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float, norms: Norms) -> Equalized:
     readers = [convolution_at(net, path) for path in link.readers]
     held = held.clamp_min(held.max().clamp_min(LEAST) / LARGEST_FACTOR)
     if all(_depthwise(reader) for reader in readers):
@@ -178,7 +179,7 @@ def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float) -> Equal
         read = torch.stack([_relative(reader) for reader in readers if not _depthwise(reader)]).amax(0)
         factors = held**balance / read.clamp_min(LEAST) ** (1 - balance)
     factors = (factors / factors.log().mean().exp()).clamp(1 / LARGEST_FACTOR, LARGEST_FACTOR)
-    _divide(net, link.maker, factors)
+    _divide(net, link.maker, factors, norms=norms)
     for reader in readers:
         shape = (-1, 1, 1, 1) if _depthwise(reader) else (1, -1, 1, 1)
         reader.weight.mul_(factors.view(shape))
@@ -191,26 +192,23 @@ def _relative(convolution: nn.Conv2d) -> Tensor:
     return (weight / weight.amax(1, keepdim=True).clamp_min(LEAST)).amax(0)
 
 
-def _divide(net: nn.Module, path: str, factors: Tensor) -> None:
-    """Divide the output of a convolution, after the batch norm that follows it in its Sequential."""
-    norm, convolution = norm_behind(net, path), convolution_at(net, path)
-    if norm is not None:
-        norm.weight.div_(factors)
-        norm.bias.div_(factors)
+def _divide(net: nn.Module, path: str, factors: Tensor, *, norms: Norms) -> None:
+    """Divide the output of a convolution, after the batch norm that follows it."""
+    if path in norms.behind:
+        norm = norm_at(net, norms.behind[path])
+        if norm.affine:
+            norm.weight.div_(factors)
+            norm.bias.div_(factors)
+            return
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        # Without weights a norm divides by the deviation alone: what it subtracts stays, what it divides by grows.
+        norm.running_var.copy_((norm.running_var + norm.eps) * factors.square() - norm.eps)
         return
+    convolution = convolution_at(net, path)
     convolution.weight.div_(factors.view(-1, 1, 1, 1))
     if convolution.bias is not None:
         convolution.bias.div_(factors)
-
-
-def norm_behind(net: nn.Module, path: str) -> nn.BatchNorm2d | None:
-    """Return the batch norm that follows a convolution in its Sequential."""
-    parent, _, index = path.rpartition(".")
-    block = net.get_submodule(parent)
-    names = [name for name, _ in block.named_children()] if isinstance(block, nn.Sequential) else []
-    following = dict(itertools.pairwise(names)).get(index)
-    found = None if following is None else block.get_submodule(following)
-    return found if isinstance(found, nn.BatchNorm2d) else None
 
 
 def _depthwise(convolution: nn.Conv2d) -> bool:
@@ -237,13 +235,6 @@ def _check_same(before: Tensor, after: Tensor) -> None:
         )
 
 
-def convolution_path(convolution: Node) -> str:
-    """Return the path in the plain net of a float graph's convolution."""
-    weight = convolution.args[1]
-    assert isinstance(weight, Node)
-    return str(weight.target).removeprefix(f"{INNER}.").removesuffix(".weight")
-
-
 def _weight(convolution: Node) -> Tensor:
     weight = convolution.args[1]
     assert isinstance(weight, Node)
@@ -253,6 +244,6 @@ def _weight(convolution: Node) -> Tensor:
 
 
 def _arguments(convolution: Node) -> dict[str, object]:
-    schema = aten.conv2d.default._schema.arguments
+    schema = convolution.target._schema.arguments  # type: ignore[union-attr]
     given = dict(zip((item.name for item in schema), convolution.args, strict=False))
     return {item.name: item.default_value for item in schema} | given | dict(convolution.kwargs)

@@ -15,7 +15,7 @@ from edgeseg.compress.quantize.fake_quant import AverageRange, FakeActivation, F
 from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.core.quantization import Range
 from edgeseg.core.silence import hushed
-from edgeseg.graph.batch_norm_folding import fold_batch_norms, simplify
+from edgeseg.graph.float_graph import INNER, float_graph
 from edgeseg.graph.quantization_points import Point, aten, plan, useful_span
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
 
@@ -43,7 +43,6 @@ ON_GRID = (
     aten.relu.default,
     aten.relu_.default,
 )
-INNER = "net"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,18 +150,6 @@ class QuantNet(nn.Module):
         return found
 
 
-class _Trainable(nn.Module):
-    """The deployment graph from normalised images on: the permutation names the input's point as it does there."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x.permute(0, 1, 2, 3))
-        return logits
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FakeSpecs:
     """Specs of a graph to train; see `Specs`."""
@@ -214,18 +201,6 @@ def quant_net(
     points = {node.name: point.name for point in found.points for node in point.nodes}
     around = {node.name: names for node, names in points_of(found).items()}
     return _tidied(prepare_qat_pt2e(graph, quantizer), points=points, around=around)
-
-
-def float_graph(net: nn.Module, *, size: tuple[int, int]) -> GraphModule:
-    """Return the float graph from normalised images (N, 3, H, W) to logits, batch norms folded, for any N."""
-    trainable = _Trainable(simplify(fold_batch_norms(net))).eval()
-    example = torch.zeros((2, 3, *size))
-    dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    with torch.no_grad():
-        program = torch.export.export(trainable, (example,), dynamic_shapes=dynamic)
-    graph = program.module(check_guards=False)
-    assert isinstance(graph, GraphModule)
-    return graph
 
 
 def _tidied(graph: GraphModule, *, points: dict[str, str], around: dict[str, tuple[str, str]]) -> QuantNet:

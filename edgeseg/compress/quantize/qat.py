@@ -82,7 +82,7 @@ class Qat(Method):
         plain = build_spec(spec)
         save_checkpoint(
             folder,
-            net=unfolded(plain, quant.weights()),
+            net=unfolded(plain, quant.weights(), size=spec.size),
             spec=spec,
             training={**training, "qat": encode(self.recipe)},
             ranges=ranges,

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeseg.compress.quantize.fake_quant_net import QuantNet, float_graph, quant_net
+from edgeseg.compress.quantize.fake_quant_net import QuantNet, quant_net
+from edgeseg.graph.float_graph import float_graph
 from edgeseg.compress.quantize.partial_quantization import Partly, sites
 from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.core.confusion import ConfusionMatrix

@@ -1,8 +1,8 @@
-"""One mean and deviation for an image's three channels, taken up by the convolutions that read it.
+"""One mean and deviation for an image's three channels, moved into the convolutions that read it.
 
-Three of each fit no single int8 scale: the artifact then normalises in float at full size, and rounds what comes out.
-With one of each, and a mean that is a byte, int8 between black and white has the bytes' own steps: a converter hands
-them to the first convolution as they are.
+Three of each fit no single int8 scale: the artifact then normalises in float at full size and rounds the result. With
+one of each, and a mean that is a whole byte, the int8 steps between black and white are those of the bytes themselves,
+and a converter hands the bytes to the first convolution unchanged.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from edgeseg.compress.quantize.cross_layer_equalization import convolution_at, convolution_path, norm_behind
-from edgeseg.compress.quantize.fake_quant_net import float_graph
+from edgeseg.compress.quantize.cross_layer_equalization import CONVOLUTIONS, convolution_at
+from edgeseg.graph.float_graph import float_graph, layer_path
 from edgeseg.errors import InputError
-from edgeseg.graph.quantization_points import MOVING, aten
+from edgeseg.graph.norms import find_norms, norm_at
+from edgeseg.graph.quantization_points import MOVING
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def share_normalisation(net: nn.Module, *, spec: ModelSpec) -> ModelSpec:
-    """Change `net` in place to read images of one mean and deviation, and return the spec that says so.
+    """Change `net` in place to read images with one mean and deviation, and return its new spec.
 
-    Away from the image's border it answers as before. There a convolution's padding, zero, stands for the mean, which
-    is another colour now: by less than a fifth of the channel's deviation for the usual means.
+    Away from the image's border the logits stay the same. At the border a convolution pads with zero, the mean, which
+    is a slightly different colour now: by less than a fifth of the channel's deviation for the usual means.
 
     Raises:
-        InputError: something else than convolutions over all its channels reads the image.
+        InputError: the image is read by something other than convolutions over all its channels.
     """
     rule = spec.preprocess
     if rule.byte_ends is not None:
@@ -43,9 +44,10 @@ def share_normalisation(net: nn.Module, *, spec: ModelSpec) -> ModelSpec:
     # normalised as before = factor * normalised now + offset
     factor = torch.tensor([std / own for own in rule.std])
     offset = torch.tensor([(mean - own) / deviation for own, deviation in zip(rule.mean, rule.std, strict=True)])
+    norms = find_norms(net, size=spec.size)
     for path in _readers(net, size=spec.size):
         reader = convolution_at(net, path)
-        _add(net, path, (reader.weight * offset.view(1, -1, 1, 1)).sum((1, 2, 3)))
+        _add(net, path, norm=norms.behind.get(path), more=(reader.weight * offset.view(1, -1, 1, 1)).sum((1, 2, 3)))
         reader.weight.mul_(factor.view(1, -1, 1, 1))
     return dataclasses.replace(spec, preprocess=dataclasses.replace(rule, mean=(mean,) * 3, std=(std,) * 3))
 
@@ -53,26 +55,30 @@ def share_normalisation(net: nn.Module, *, spec: ModelSpec) -> ModelSpec:
 def _readers(net: nn.Module, *, size: tuple[int, int]) -> list[str]:
     (image,) = (node for node in float_graph(net, size=size).graph.nodes if node.op == "placeholder")
     found = _behind(image)
-    paths = [convolution_path(node) for node in found if node.target is aten.conv2d.default]
+    paths = [layer_path(node) for node in found if node.target in CONVOLUTIONS]
     if not paths or len(paths) < len(found) or any(convolution_at(net, path).groups > 1 for path in paths):
         raise InputError(
-            "Something else than convolutions over all channels reads this net's image; these cannot share a mean. "
-            "Leave image = true out of the equalize stage."
+            "This net's image is read by something other than convolutions over all channels, so its channels cannot "
+            "share a mean. Remove image = true from the equalize stage."
         )
     return paths
 
 
-def _add(net: nn.Module, path: str, more: Tensor) -> None:
-    """Add (channels,) to what a convolution makes."""
-    convolution, norm = convolution_at(net, path), norm_behind(net, path)
+def _add(net: nn.Module, path: str, *, norm: str | None, more: Tensor) -> None:
+    """Add (channels,) to what a convolution makes, in its own bias or the mean of the batch norm behind it."""
+    convolution = convolution_at(net, path)
     if convolution.bias is not None:
         convolution.bias.add_(more)
-    elif norm is not None and norm.running_mean is not None:
-        norm.running_mean.sub_(more)
+    elif norm is not None:
+        mean = norm_at(net, norm).running_mean
+        assert mean is not None
+        mean.sub_(more)
     else:
-        raise InputError(f"{path} reads the image and has neither bias nor batch norm. Leave image = true out.")
+        raise InputError(
+            f"{path} reads the image and has neither bias nor batch norm. Remove image = true from the equalize stage."
+        )
 
 
 def _behind(node: Node) -> list[Node]:
-    """Return what reads a node, through what only moves numbers."""
+    """Return what reads a node, looking through ops that only move numbers."""
     return [found for user in node.users for found in (_behind(user) if user.target in MOVING else [user])]

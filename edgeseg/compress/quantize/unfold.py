@@ -8,34 +8,31 @@ import torch
 from torch import Tensor, nn
 
 from edgeseg.errors import CheckpointError
+from edgeseg.graph.norms import BatchNorm, find_norms, norm_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def unfolded(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Return `net` with folded weights in it: folding its batch norms gives them again, bit for bit.
+def unfolded(net: nn.Module, weights: Mapping[str, Tensor], *, size: tuple[int, int]) -> nn.Module:
+    """Return `net` with folded weights in it: folding its batch norms again gives exactly these weights.
 
-    A convolution without a bias has the batch norm after it carry the bias: gamma 1, beta b', mean 0 and variance
-    1 - eps, whose square root with eps is 1.
+    `size` is the (height, width) of the images that the net reads. A layer's trained bias goes to the batch norm behind
+    it: gamma 1, beta b', mean 0 and variance 1 - eps, so that sqrt(variance + eps) is 1.
 
     Raises:
         CheckpointError: weights of another net.
     """
     state = net.state_dict()
     used: set[str] = set()
-    for name, module in net.named_modules():
-        for index in range(len(module) - 1 if isinstance(module, nn.Sequential) else 0):
-            conv, norm = module[index], module[index + 1]  # type: ignore[index]
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                prefix = f"{name}." if name else ""
-                bias = f"{prefix}{index}.bias"
-                if bias not in weights:
-                    raise CheckpointError(f"{bias} is missing: these are not the folded weights of this net.")
-                state.update(_passing(norm, weights[bias], prefix=f"{prefix}{index + 1}."))
-                used.add(bias)
-                if conv.bias is not None:
-                    state[bias] = torch.zeros_like(state[bias])
+    for layer, norm in find_norms(net, size=size).behind.items():
+        bias = f"{layer}.bias"
+        if bias not in weights:
+            raise CheckpointError(f"{bias} is missing: these are not the folded weights of this net.")
+        state.update(_passing(norm_at(net, norm), weights[bias], path=norm))
+        used.add(bias)
+        if bias in state:
+            state[bias] = torch.zeros_like(state[bias])
     plain = {key: value for key, value in weights.items() if key not in used}
     if odd := [key for key, value in plain.items() if key not in state or state[key].shape != value.shape]:
         raise CheckpointError(f"{odd[0]} does not fit: these are not the folded weights of this net.")
@@ -43,12 +40,18 @@ def unfolded(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     return net.eval()
 
 
-def _passing(norm: nn.BatchNorm2d, bias: Tensor, *, prefix: str) -> dict[str, Tensor]:
-    """Return the state of a batch norm that adds a bias and changes nothing else."""
+def _passing(norm: BatchNorm, bias: Tensor, *, path: str) -> dict[str, Tensor]:
+    """Return the state of a batch norm that adds a bias and changes nothing else.
+
+    Raises:
+        CheckpointError: a norm without weights, which cannot carry a bias.
+    """
+    if not norm.affine:
+        raise CheckpointError(f"{path} has no weights (affine=False) to carry the trained bias. Set affine=True.")
     ones = torch.ones_like(bias, device="cpu")
     return {
-        f"{prefix}weight": ones,
-        f"{prefix}bias": bias.detach().cpu(),
-        f"{prefix}running_mean": torch.zeros_like(ones),
-        f"{prefix}running_var": ones - norm.eps,
+        f"{path}.weight": ones,
+        f"{path}.bias": bias.detach().cpu(),
+        f"{path}.running_mean": torch.zeros_like(ones),
+        f"{path}.running_var": ones - norm.eps,
     }
