@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from edgeseg.graph.norms import find_norms, norm_at
-
-if TYPE_CHECKING:
-    from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from edgeseg.graph.norms import BatchNorm, find_norms, norm_at
 
 logger = logging.getLogger(__name__)
 
@@ -61,21 +57,21 @@ def _transposed(layer: nn.ConvTranspose2d, norm: BatchNorm) -> tuple[nn.Paramete
     assert norm.running_var is not None
     gain = torch.rsqrt(norm.running_var + norm.eps)
     gain = gain if norm.weight is None else gain * norm.weight
-    inputs, outputs, *kernel = layer.weight.shape
+    inputs, outputs = layer.weight.shape[:2]
     factors = gain.view(layer.groups, 1, outputs, 1, 1).expand(-1, inputs // layer.groups, -1, -1, -1)
     weight = layer.weight * factors.reshape(inputs, outputs, 1, 1)
     bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
     shift = torch.zeros_like(bias) if norm.bias is None else norm.bias
-    return _frozen(weight, like=layer.weight), _frozen(bias * gain + shift, like=layer.weight)
+    return _parameter(weight, like=layer.weight), _parameter(bias * gain + shift, like=layer.weight)
 
 
-def _frozen(values: Tensor, *, like: nn.Parameter) -> nn.Parameter:
+def _parameter(values: Tensor, *, like: Tensor) -> nn.Parameter:
     return nn.Parameter(values.detach(), requires_grad=like.requires_grad)
 
 
 def _remove(net: nn.Module, norms: set[BatchNorm]) -> None:
     """Put an identity in the place of each norm, under every name that it is stored by."""
     for module in list(net.modules()):
-        for name, child in list(module._modules.items()):  # noqa: SLF001 - named_children() leaves second names out
+        for name, child in list(module._modules.items()):
             if child in norms:
                 setattr(module, name, nn.Identity())

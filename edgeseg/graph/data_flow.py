@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 # They hand their input on in evaluation mode.
-NO_OPS = frozenset({"dropout", "dropout2d", "dropout1d", "alpha_dropout", "feature_dropout", "contiguous", "detach"})
+NO_OPS = frozenset({"dropout", "dropout1d", "dropout2d", "alpha_dropout", "contiguous", "detach"})
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Call:
     """One call of a forward pass that makes tensors.
 
-    `op` is the function's name without the underscore of in-place variants, `layer` the path of the only module whose
-    parameters it reads ("" for none or several), `module` that of the innermost module that makes the call. `shape` is that of
-    its first output, `()` where it makes no tensor; `inputs` are the calls whose outputs it reads, in order, and
-    `readers` those that read its own.
+    `op` is the function's name without the underscore of in-place variants. `layer` is the path of the only module
+    whose parameters it reads, "" for none or several; `module` that of the innermost module that makes the call.
+    `shape` and `input_shape` are those of its first output and input, `()` where it reads no tensor. `inputs` are the
+    calls whose outputs it reads, in order, and `readers` those that read its own; `is_output` says that the net
+    returns it.
     """
 
     op: str
@@ -84,7 +85,7 @@ class _Watcher(TorchFunctionMode):
         self._owners = {
             id(tensor): path
             for path, module in net.named_modules()
-            for tensor in (*module._parameters.values(), *module._buffers.values())  # noqa: SLF001 - own ones only
+            for tensor in (*module._parameters.values(), *module._buffers.values())
             if tensor is not None
         }
         self._path = [""]
@@ -125,8 +126,8 @@ class _Watcher(TorchFunctionMode):
             return result
         owners = dict.fromkeys(self._owners[id(tensor)] for tensor in given if id(tensor) in self._owners)
         call = Call(
-            op=op, layer=next(iter(owners)) if len(owners) == 1 else "", module=self._path[-1], shape=tuple(made[0].shape),
-            input_shape=input_shape, inputs=read,
+            op=op, layer=next(iter(owners)) if len(owners) == 1 else "", module=self._path[-1],
+            shape=tuple(made[0].shape), input_shape=input_shape, inputs=read,
         )  # fmt: skip
         for maker in read:
             maker.readers.append(call)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.modules import batchnorm
 
 from edgeseg.graph.data_flow import Call, DataFlow, trace
 
 LAYERS = {"conv2d": nn.Conv2d, "conv_transpose2d": nn.ConvTranspose2d, "linear": nn.Linear}
 """The ops whose weights can take a batch norm up, and the modules that store those weights."""
 NORM = "batch_norm"
+BatchNorm = batchnorm._BatchNorm
+"""Batch norm of any number of dimensions, synchronised or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +81,8 @@ def _why_not_foldable(maker: Call, *, flow: DataFlow, modules: dict[str, nn.Modu
     kind = LAYERS.get(maker.op)
     if kind is None:
         return f"it follows {maker.op}, not a convolution or linear layer"
-    layer = modules.get(maker.layer)
-    if not maker.layer or not isinstance(layer, kind) or layer._parameters.get("weight") is None:  # noqa: SLF001
+    layer = modules[maker.layer]  # the net itself for "", which no layer's weights belong to
+    if not isinstance(layer, kind) or layer._parameters.get("weight") is None:
         return f"it follows a {maker.op} whose weights are no stored parameters of a {kind.__name__}"
     if len(flow.of(maker.layer)) > 1:
         return f"{maker.layer} is called, or its parameters are read, more than once"

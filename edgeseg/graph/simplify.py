@@ -6,11 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch.export import ExportedProgram
 from torch.fx import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch.export import ExportedProgram
 
 aten = torch.ops.aten
 

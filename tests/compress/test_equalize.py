@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from edgeseg.compress.quantize.cross_layer_equalization import Link, equalize, find_links
 from edgeseg.compress.quantize.fake_quant_net import quant_net
-from edgeseg.graph.float_graph import float_graph
 from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.errors import InputError
 from edgeseg.export.observing import observe_points
+from edgeseg.graph.float_graph import float_graph
 from edgeseg.graph.quantization_points import plan
 from edgeseg.models import build
 

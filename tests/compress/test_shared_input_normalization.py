@@ -78,7 +78,7 @@ def test_with_padding_only_the_border_differs() -> None:
 @pytest.mark.parametrize("first", [nn.AvgPool2d(2), nn.Conv2d(3, 3, 3, groups=3)], ids=["pool", "depthwise"])
 def test_a_net_that_reads_its_image_otherwise_is_refused(first: nn.Module) -> None:
     net = nn.Sequential(first, nn.Conv2d(3, 2, 1)).eval()
-    with pytest.raises(InputError, match="Something else than convolutions"):
+    with pytest.raises(InputError, match="read by something other than convolutions"):
         share_normalisation(net, spec=deployable(size=(32, 32)).spec)
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from edgeseg.graph.float_graph import float_graph, layer_path
 from edgeseg.errors import InputError
+from edgeseg.graph.float_graph import float_graph, layer_path
 from edgeseg.graph.node_values import NodeObserver
 from edgeseg.graph.norms import Norms, find_norms, norm_at
 from edgeseg.graph.quantization_points import aten

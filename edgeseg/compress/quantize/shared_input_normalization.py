@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeseg.compress.quantize.cross_layer_equalization import CONVOLUTIONS, convolution_at
-from edgeseg.graph.float_graph import float_graph, layer_path
 from edgeseg.errors import InputError
+from edgeseg.graph.float_graph import float_graph, layer_path
 from edgeseg.graph.norms import find_norms, norm_at
 from edgeseg.graph.quantization_points import MOVING
 
