@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.suggestions import suggestion, unknown
 from edgeseg.data.dataset import Sample
+from edgeseg.data.decoding import Decoding
+from edgeseg.data.description import Description, read_description
+from edgeseg.data.label_maps import LabelMapping, read_labels
+from edgeseg.data.licence import read_licence
 from edgeseg.data.paths import IMAGE_SUFFIXES, SPLITS, images_in, refuse, split_of
-from edgeseg.data.reading import read_image, read_labels
+from edgeseg.data.reading import read_image, read_with_header
 from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
     import numpy as np
 
-_LAYOUT = "images/{train,val,test}/X.jpg, labels/{train,val,test}/X.png and classes.txt"
+LAYOUT = "images/{train,val,test}/X.jpg, labels/{train,val,test}/X.png and classes.txt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderDataset:
-    """`images/SPLIT/X.jpg` with `labels/SPLIT/X.png`; `classes.txt` names one class a line."""
+    """Pairs of an image file and a label file.
+
+    In a plain folder these are `images/SPLIT/X.jpg` with `labels/SPLIT/X.png`, and `classes.txt` names one class a
+    line; readers of other layouts give their own pairs, and a `mapping` of what stands in their label files.
+    """
 
     root: Path
     split: str
@@ -28,44 +36,30 @@ class FolderDataset:
     licence: str
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
-    ignore_index: int = 255
+    mapping: LabelMapping
+    decoding: Decoding = field(default_factory=Decoding)
+    ids: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, root: Path | str, *, split: str = "train") -> FolderDataset:
+    def open(cls, root: Path | str, *, split: str = "train", description: Description | None = None) -> FolderDataset:
         """Return the data set in a folder; reads names only. Raises `DatasetError` with every problem of the names."""
         root = Path(root)
+        known = description or read_description(root)
         folder = _split_folder(root, split)
-        classes = _read_classes(root / "classes.txt")
+        mapping = known.mapping() or LabelMapping.indices(read_classes(root / "classes.txt"))
         images = images_in(folder)
         if not images:
             raise DatasetError(f"{folder}: no images in it. Put images there ({', '.join(IMAGE_SUFFIXES)}).")
-        label_folder = root / "labels" / split
-        if not label_folder.is_dir():
-            raise DatasetError(f"{label_folder}: no such folder, but {folder} has images. A data set is {_LAYOUT}.")
-        labels = images_in(label_folder)
-        problems = [
-            f"{p}: label map is {p.suffix}, PNG is needed (lossy types change class indices). Save it as PNG."
-            for p in labels.values()
-            if p.suffix.lower() != ".png"
-        ]
-        problems += [
-            f"{images[s]}: no label map {label_folder / s}.png. Add it or remove the image."
-            for s in images
-            if s not in labels
-        ]
-        problems += [
-            f"{labels[s]}: no image {s}.* in {folder}. Add it or remove the label map."
-            for s in labels
-            if s not in images
-        ]
-        refuse(problems)
+        labels = _label_files(root / "labels" / split, images=images, folder_of_images=folder)
         return cls(
             root=root,
             split=split,
-            classes=classes,
+            classes=mapping.classes,
             licence=read_licence(root),
             images=tuple(images.values()),
             labels=tuple(labels[s] for s in images),
+            mapping=mapping,
+            decoding=known.data.decoding(),
         )
 
     @property
@@ -73,23 +67,35 @@ class FolderDataset:
         """Return the folder's own name."""
         return self.root.resolve().name
 
+    @property
+    def ignore_index(self) -> int:
+        """Return the label of pixels that count nowhere."""
+        return self.mapping.ignore_index
+
+    @property
+    def rules(self) -> str:
+        """Return what decides, beside the files, what `load` gives: two sets with other rules are not the same data."""
+        table = {**self.mapping.ids, **self.mapping.colours}
+        return f"{sorted(map(str, table.items()))} {self.decoding.range}"
+
     def __len__(self) -> int:
         return len(self.images)
 
     def item_id(self, index: int) -> str:
-        """Return an image's stem."""
-        return self.images[index].stem
+        """Return an image's name: its stem, or what the reader calls it."""
+        return self.ids[index] if self.ids else self.images[index].stem
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Return the files that a sample is made of."""
+        return self.images[index], self.labels[index]
 
     def load(self, index: int) -> Sample:
         """Return one pair; raises `DatasetError` that names the file at fault."""
-        image = read_image(self.images[index])
-        path = self.labels[index]
-        labels = read_labels(path, classes=self.classes, ignore_index=self.ignore_index)
-        if labels.shape != image.shape[:2]:
-            raise DatasetError(
-                f"{path}: label map is {labels.shape[1]}x{labels.shape[0]}, its image {self.images[index].name} is "
-                f"{image.shape[1]}x{image.shape[0]}. Resize one of them (labels with nearest neighbour)."
-            )
+        path = self.images[index]
+        image, header = read_with_header(path, decoding=self.decoding)
+        labels = read_labels(
+            self.labels[index], mapping=self.mapping, decoding=self.decoding, image=header, image_path=path
+        )
         return Sample(id=self.item_id(index), image=image, labels=labels)
 
     def check(self, limit: int | None = None) -> tuple[str, ...]:
@@ -109,6 +115,7 @@ class ImageFolder:
 
     root: Path
     images: tuple[Path, ...]
+    decoding: Decoding = field(default_factory=Decoding)
 
     @classmethod
     def open(cls, path: Path | str) -> ImageFolder:
@@ -124,7 +131,8 @@ class ImageFolder:
         if not names:
             kinds = ", ".join(IMAGE_SUFFIXES)
             raise DatasetError(f"{root}: no images in it ({kinds}). Give a folder of images or of a data set.")
-        return cls(root=root, images=tuple(sorted((p for p in names if p.is_file()), key=lambda p: p.name)))
+        images = tuple(sorted((p for p in names if p.is_file()), key=lambda p: p.name))
+        return cls(root=root, images=images, decoding=read_description(root, above=2).data.decoding())
 
     @property
     def split(self) -> str | None:
@@ -140,7 +148,29 @@ class ImageFolder:
 
     def load_image(self, index: int) -> np.ndarray:
         """Return one image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
-        return read_image(self.images[index])
+        return read_image(self.images[index], decoding=self.decoding)
+
+
+def _label_files(folder: Path, *, images: dict[str, Path], folder_of_images: Path) -> dict[str, Path]:
+    """Return the label file of each image by stem; raises `DatasetError` with every one that has no partner."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder, but {folder_of_images} has images. A data set is {LAYOUT}.")
+    labels = images_in(folder)
+    problems = [
+        f"{p}: label map is {p.suffix}, PNG is needed (lossy types change class indices). Save it as PNG."
+        for p in labels.values()
+        if p.suffix.lower() != ".png"
+    ]
+    problems += [
+        f"{images[s]}: no label map {folder / s}.png. Add it or remove the image." for s in images if s not in labels
+    ]
+    problems += [
+        f"{labels[s]}: no image {s}.* in {folder_of_images}. Add it or remove the label map."
+        for s in labels
+        if s not in images
+    ]
+    refuse(problems)
+    return labels
 
 
 def _no_folder(path: Path) -> str:
@@ -151,25 +181,27 @@ def _no_folder(path: Path) -> str:
 
 
 def _split_folder(root: Path, split: str) -> Path:
-    """Return `root/images/split`, or raise what is missing on the way."""
+    """Return `root/images/split` (`root/images` for no split), or raise what is missing on the way."""
     if not root.is_dir():
         raise DatasetError(_no_folder(root))
     images = root / "images"
     if not images.is_dir():
         found = "an empty folder" if not any(root.iterdir()) else "no images folder in it"
-        raise DatasetError(f"{root}: {found}. A data set is {_LAYOUT}.")
+        raise DatasetError(f"{root}: {found}. A data set is {LAYOUT}.")
+    if not split:
+        return images
     present = sorted(p.name for p in images.iterdir() if p.is_dir())
     if split not in present:
         if not present:
-            raise DatasetError(f"{images}: no split folder in it. A data set is {_LAYOUT}.")
+            raise DatasetError(f"{images}: no split folder in it. A data set is {LAYOUT}.")
         if split in SPLITS:
             raise DatasetError(f'{images}: has no split "{split}". It has: {", ".join(present)}.')
         raise unknown(f"split of {root}", split, present)
     return images / split
 
 
-def _read_classes(path: Path) -> tuple[str, ...]:
-    """Return the class names of classes.txt."""
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the class names of classes.txt, one a line; raises `DatasetError` where they cannot be used."""
     if not path.is_file():
         raise DatasetError(f"{path}: no such file. Write one class name a line, in the order of the class indices.")
     try:
@@ -192,13 +224,14 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def read_licence(root: Path) -> str:
-    """Return the licence that LICENSE.txt tells: its SPDX or Creative Commons name, else its first line."""
-    path = root / "LICENSE.txt"
-    if not path.is_file():
-        return "unknown"
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for word in ("CC BY-NC-SA 4.0", "CC BY-NC 4.0", "CC BY-SA 4.0", "CC BY 4.0", "CC0", "Apache-2.0", "MIT"):
-        if word in text or word.replace(" ", "-") in text:
-            return word.replace(" ", "-")
-    return next((line.strip() for line in text.splitlines() if line.strip()), "unknown")
+class FolderReader:
+    """Opens `images/SPLIT` with `labels/SPLIT` and classes.txt; with `[splits]`, `images` with `labels`."""
+
+    summary = f"a folder of {LAYOUT}"
+
+    def open(self, place: str, /, *, split: str, description: Description) -> FolderDataset:
+        """Return the data set in the folder `place`."""
+        return FolderDataset.open(place, split=split, description=description)
+
+
+READER = FolderReader()

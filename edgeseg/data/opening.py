@@ -1,30 +1,74 @@
-"""A data set from the text that a user gives."""
+"""A data set from the text that a user gives, by the reader that it names."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
-from edgeseg.data.folder import FolderDataset
-from edgeseg.data.streets import StreetsDataset
-from edgeseg.errors import InputError
+from edgeseg.core import registry
+from edgeseg.data.description import FILE, Description, read_description
+from edgeseg.data.splits import part
 
 if TYPE_CHECKING:
     from edgeseg.data.dataset import Dataset
+    from edgeseg.data.decoding import Decoding
 
-_DEFAULT_COUNT = {"train": 4000, "val": 200, "test": 200}
+_NAMED = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
 
 
-def open_dataset(text: str, *, split: str) -> Dataset:
-    """Return the data set that `text` names: a folder, or `streets[:count[:seed]]`.
+@runtime_checkable
+class Reader(Protocol):
+    """Opens data sets of one layout. An object with these two, under the entry-point group `edgeseg.datasets`.
 
-    A folder that is itself called `streets` is reached as `./streets`.
-    Raises `DatasetError`, `InputError` or `UnknownName`.
+    `place` is what follows the reader's name and a colon, most often a folder; `description` is the data set's
+    dataset.toml, or its defaults with `root` at the place. Reading a layout reads names only.
     """
-    words = text.split(":")
-    if words[0] != "streets":
-        return FolderDataset.open(text, split=split)
-    numbers = words[1:]
-    if len(numbers) > 2 or not all(n.isascii() and n.isdigit() for n in numbers):
-        raise InputError(f'"{text}" is not streets[:count[:seed]]. Write for example streets:500 or streets:500:3.')
-    count = int(numbers[0]) if numbers else _DEFAULT_COUNT.get(split, 200)
-    return StreetsDataset(split=split, count=count, seed=int(numbers[1]) if len(numbers) == 2 else 0)
+
+    summary: str
+
+    def open(self, place: str, /, *, split: str, description: Description) -> Dataset:
+        """Return the data set; raises `DatasetError`, `InputError` or `UnknownName` where it cannot be opened."""
+        ...
+
+
+def readers() -> tuple[str, ...]:
+    """Return the names of the readers, sorted."""
+    return registry.names("datasets")
+
+
+def open_dataset(text: str, *, split: str, decoding: Decoding | None = None) -> Dataset:
+    """Return the data set that `text` names: a folder, a dataset.toml, or `READER:PLACE` (`streets:500`, `voc:DIR`).
+
+    A folder that is itself called like a reader is reached as `./streets`. `decoding` goes before the data set's own
+    rules.
+
+    Raises:
+        DatasetError, InputError, UnknownName, RecipeError: it cannot be opened; the message says why.
+    """
+    name, place, description = _described(text)
+    if decoding is not None:
+        rules = decoding.over(description.data.decoding())
+        table = dataclasses.replace(description.data, range=rules.range, max_pixels=rules.max_pixels)
+        description = dataclasses.replace(description, data=table)
+    reader = cast("Reader", registry.load("datasets", name))
+    if description.splits.given:
+        whole = reader.open(place, split="", description=description)
+        return part(whole, split=split, rules=description.splits, root=Path(description.root))
+    return reader.open(place, split=split, description=description)
+
+
+def _described(text: str) -> tuple[str, str, Description]:
+    """Return the reader's name, the place that it opens, and the description."""
+    named = _NAMED.fullmatch(text)
+    if text in readers():
+        return text, "", Description()
+    if named and named[1] in readers():
+        return (
+            named[1],
+            named[2],
+            read_description(named[2]) if (Path(named[2]) / FILE).is_file() else Description(root=named[2]),
+        )
+    description = read_description(text)
+    return description.reader, description.root, description

@@ -1,72 +1,125 @@
-"""Images and label maps from files, each checked as it is read."""
+"""The one reader of image files: training, calibration, prediction, validation and cameras see the same pixels.
+
+Images come out upright (EXIF orientation applied), (H, W, 3) uint8 BGR. Grey has three equal channels, a palette its
+colours, CMYK OpenCV's conversion; alpha is dropped, colours as stored; of several pages or frames the first counts.
+Bytes behind a JPEG's end (a motion photo's video) do not. What would decode to something else is refused.
+"""
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from edgeseg.data.decoding import MAX_PIXELS_VARIABLE, PERCENTILES, RANGE_VARIABLE, Decoding, Range
 from edgeseg.errors import DatasetError
+from edgeseg.pixels.image_header import Header, read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# cv2.imdecode fills what is missing from a truncated JPEG or PNG with grey and only logs it, so ends are checked here.
-_ENDS = {b"\xff\xd8": (b"\xff\xd9", "JPEG"), b"\x89P": (b"IEND\xaeB`\x82", "PNG")}
+    from numpy.typing import NDArray
+
+_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def _whole(path: Path) -> np.ndarray:
-    """Return a file's bytes, (N,) uint8, after checking that it is there, not empty and not cut short."""
+def read_image(path: Path, *, decoding: Decoding | None = None) -> NDArray[np.uint8]:
+    """Return an image, (H, W, 3) uint8 BGR, as a viewer shows it.
+
+    Raises:
+        DatasetError: a file that is missing, damaged, of another kind, larger than the limit on pixels, or of more
+            than 8 bits without a range; the message names the file and what to do.
+    """
+    return read_with_header(path, decoding=decoding)[0]
+
+
+def read_with_header(path: Path, *, decoding: Decoding | None = None) -> tuple[NDArray[np.uint8], Header]:
+    """Return an image as `read_image` does, and its header, which says how it was stored."""
+    rules = (decoding or Decoding()).resolved()
+    content = read_content(path)
+    header = check_header(path, content, decoding=rules)
+    # OpenCV cannot decode a grey TIFF of float values as colour.
+    plain = header.kind == "TIFF" and header.bits >= 32
+    image = decode_pixels(path, content, header, flags=_STORED if plain else _COLOUR)
+    if plain:
+        image = image[:, :, :3] if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+    if image.dtype != np.uint8:
+        image = _to_8_bits(path, image, rules.range)
+    return upright(image, header.orientation), header
+
+
+def read_content(path: Path) -> bytes:
+    """Return a file's bytes; raises `DatasetError` where it cannot be read or is empty."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}). Check the file and its permissions.") from error
     if not content:
         raise DatasetError(f"{path}: empty file (0 bytes). Copy it again or remove it.")
-    if content[:2] in _ENDS:
-        end, kind = _ENDS[content[:2]]
-        if end not in content[-4096:]:
-            raise DatasetError(
-                f"{path}: truncated {kind} ({len(content)} bytes, no end marker). Copy it again or remove it."
-            )
-    return np.frombuffer(content, np.uint8)
+    return content
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
-    """Return a decoded image."""
+def check_header(path: Path, content: bytes, *, decoding: Decoding) -> Header:
+    """Return an image's header; raises `DatasetError` where it cannot be decoded or is above the limit on pixels."""
     try:
-        image = cv2.imdecode(_whole(path), flags)
-    except cv2.error:
+        header = read_header(content)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}. Save it again, or remove it.") from None
+    limit = decoding.max_pixels
+    if limit is not None and header.pixels > limit:
+        raise DatasetError(
+            f"{path}: its header says {header.height}x{header.width}, {header.pixels:,} pixels in "
+            f"{len(content):,} bytes; the limit is {limit:,}. If the image is really that large, set "
+            f"{MAX_PIXELS_VARIABLE}={header.pixels} or [data] max_pixels = {header.pixels}."
+        )
+    return header
+
+
+def decode_pixels(path: Path, content: bytes, header: Header, *, flags: int) -> NDArray[np.generic]:
+    """Return the stored pixels, before the orientation; raises `DatasetError` where OpenCV cannot decode them."""
+    if header.orientation_at is not None:  # OpenCV turns TIFFs whatever the flags say.
+        at, order = header.orientation_at
+        content = content[:at] + struct.pack(order + "H", 1) + content[at + 2 :]
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8, count=header.end), flags)
+    except (cv2.error, MemoryError):
         image = None
-    if image is None:
-        raise DatasetError(f"{path}: not a readable image (OpenCV cannot decode it). Save it again or remove it.")
+    if image is None or image.shape[:2] != (header.height, header.width):
+        raise DatasetError(
+            f"{path}: not a readable image (OpenCV cannot decode this {header.kind} of {header.height}x{header.width})."
+            " Save it again or remove it."
+        )
     return np.asarray(image)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Return an image, (H, W, 3) uint8 BGR; Exif rotation is ignored, since a label map carries none."""
-    return _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return the image turned and mirrored as EXIF's orientation (1 to 8) says."""
+    if orientation == 1:
+        return image
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
 
 
-def read_labels(path: Path, *, classes: tuple[str, ...], ignore_index: int) -> np.ndarray:
-    """Return a label map, (H, W) uint8; raises `DatasetError` unless it is one channel of 8 bit with known indices."""
-    labels = _decode(path, cv2.IMREAD_UNCHANGED)
-    if labels.ndim != 2:
+def _to_8_bits(path: Path, image: NDArray[np.generic], limits: Range | None) -> NDArray[np.uint8]:
+    values = image.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise DatasetError(f"{path}: holds values that are not numbers (NaN or infinity). Replace them.")
+    if limits is None:
+        low, high = float(values.min()), float(values.max())
+        white = max(255, 2 ** int(np.ceil(np.log2(high + 1))) - 1) if high > 1 else 1
         raise DatasetError(
-            f"{path}: label map has {labels.shape[2]} channels, 1 is needed (a colour image or palette PNG?). "
-            "Save the class index of each pixel as 8-bit greyscale."
+            f"{path}: a {image.dtype} image with values from {low:g} to {high:g}; a net sees 8 bits. Say which values "
+            f'are black and white: [data] range = [0, {white}] (or "percentile") in the recipe or in dataset.toml, '
+            f"or {RANGE_VARIABLE}=0:{white}."
         )
-    if labels.dtype != np.uint8:
-        raise DatasetError(f"{path}: label map is {labels.dtype}, uint8 is needed. Save it as 8-bit greyscale PNG.")
-    known = np.zeros(256, bool)
-    known[: len(classes)] = True
-    known[ignore_index] = True
-    wrong = np.flatnonzero((np.bincount(labels.ravel(), minlength=256) > 0) & ~known)
-    if len(wrong):
-        listed = ", ".join(str(v) for v in wrong[:6]) + (", ..." if len(wrong) > 6 else "")
-        raise DatasetError(
-            f"{path}: class index {listed}, but classes.txt has {len(classes)} classes (0 to {len(classes) - 1}; "
-            f"{ignore_index} = ignore). Correct the label map or add the class."
-        )
-    return labels
+    low, high = np.percentile(values, PERCENTILES) if limits == "percentile" else limits
+    scaled = (values - np.float32(low)) * np.float32(255 / max(high - low, 1e-12))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

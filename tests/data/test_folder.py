@@ -113,8 +113,8 @@ def test_check_names_every_bad_file(root):
     (root / "images" / "train" / "3.jpg").write_bytes(whole[: len(whole) // 2])
     found = FolderDataset.open(root).check()
     assert len(found) == 4
-    assert "0.png: class index 200, but classes.txt has 3 classes (0 to 2; 255 = ignore)" in found[0]
-    assert "1.png: label map is 31x20, its image 1.jpg is 30x20" in found[1]
+    assert "0.png: class index 200 (600 pixels), but classes.txt has 3 classes (0 to 2; 255 = ignore)" in found[0]
+    assert "1.png: label map is 20x31, its image 1.jpg is 20x30" in found[1]
     assert "2.png: label map has 3 channels" in found[2]
     assert "3.jpg: truncated JPEG" in found[3]
     assert len(FolderDataset.open(root).check(2)) == 2

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import TYPE_CHECKING
+
 from edgeseg.core.suggestions import unknown
 from edgeseg.data.dataset import Sample
 from edgeseg.data.streets.palette import CLASSES, IGNORE_INDEX
 from edgeseg.data.streets.video import Size, render_street
 from edgeseg.errors import InputError
 
+if TYPE_CHECKING:
+    from edgeseg.data.description import Description
+
+_DEFAULT_COUNT = {"train": 4000, "val": 200, "test": 200}
 _SPLITS = ("train", "val", "test")
 _SEEDS_PER_SPLIT = 10_000_000
 
@@ -46,7 +53,32 @@ class StreetsDataset:
         image, labels = render_street(block * _SEEDS_PER_SPLIT + self._inside(index), size=self.size)
         return Sample(id=self.item_id(index), image=image, labels=labels)
 
+    def fingerprint(self) -> str:
+        """Return what the images follow from; the hash of one of them tells another renderer apart."""
+        first = self.load(0)
+        drawn = hashlib.sha256(first.image.tobytes() + first.labels.tobytes()).hexdigest()
+        return f"{self.split} {self.seed} {self._count} {self.size} {drawn}"
+
     def _inside(self, index: int) -> int:
         if not 0 <= index < self._count:
             raise IndexError(f"streets-{self.split} has {self._count} images; there is no number {index}")
         return index
+
+
+class StreetsReader:
+    """Opens `streets[:count[:seed]]`."""
+
+    summary = "rendered streets with labels: streets[:count[:seed]]"
+
+    def open(self, place: str, /, *, split: str, description: Description) -> StreetsDataset:
+        """Return the streets of a split; `place` is "", "count" or "count:seed"."""
+        numbers = place.split(":") if place else []
+        if len(numbers) > 2 or not all(n.isascii() and n.isdigit() and len(n) < 19 for n in numbers):
+            raise InputError(
+                f'"streets:{place}" is not streets[:count[:seed]]. Write for example streets:500 or streets:500:3.'
+            )
+        count = int(numbers[0]) if numbers else _DEFAULT_COUNT.get(split, 200)
+        return StreetsDataset(split=split, count=count, seed=int(numbers[1]) if len(numbers) == 2 else 0)
+
+
+READER = StreetsReader()

@@ -7,9 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgeseg.errors import CameraError, InputError
+from edgeseg.errors import CameraError, DatasetError, InputError
 from edgeseg.runtime.cameras.capture import DEFAULT_FPS
 from edgeseg.runtime.cameras.every_frame import EveryFrame, Recording
 from edgeseg.runtime.cameras.media import INSTALL, Decoded, Opening, has_pyav, open_media
@@ -96,16 +94,14 @@ class Images(EveryFrame):
         return self._numbered(self._images(), self._size)
 
     def _images(self) -> Iterator[Decoded | None]:
-        import cv2
+        from edgeseg.data.reading import read_image
 
         for index, path in enumerate(self._paths):
             try:
-                image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            except cv2.error:  # more pixels than OpenCV takes
-                image = None
-            if image is None:
-                raise CameraError(f"{path}: cannot be read as an image.")
-            yield Decoded(image=np.asarray(image, np.uint8), media_s=index / self.fps)
+                image = read_image(path)
+            except DatasetError as error:
+                raise CameraError(str(error)) from None
+            yield Decoded(image=image, media_s=index / self.fps)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

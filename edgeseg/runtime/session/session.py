@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -15,7 +16,6 @@ from edgeseg.runtime.session.engine_choice import choose_backend, choose_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
     from edgeseg.core.backend import ResolvedBackend
@@ -184,8 +184,18 @@ class Session:
 
         return decode(output, tensor=self._output, preprocess=self._preprocess, input_size=self._input.size, size=size)
 
-    def segment(self, image: np.ndarray) -> np.ndarray:
-        """Return class ids, (H, W) uint8, of an image (H, W, 3) BGR uint8, at the image's own size."""
+    def segment(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Return class ids, (H, W) uint8, of an image (H, W, 3) BGR uint8 or an image file, at the image's own size.
+
+        A file is read as training reads it: upright by its EXIF orientation.
+
+        Raises:
+            InputError: no image, or a file that cannot be read as one.
+        """
+        if isinstance(image, (str, Path)):
+            from edgeseg.data.reading import read_image
+
+            image = read_image(Path(image))
         tensor = self.preprocess(image)
         return self.decode(self.infer(tensor), size=(image.shape[0], image.shape[1]))
 

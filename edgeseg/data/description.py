@@ -1,0 +1,139 @@
+r"""`dataset.toml`: what a data set's files mean where its layout alone does not say so.
+
+It lies in the data set's folder, or anywhere with `root` leading there; every verb takes either as the data set.
+
+    schema = 1
+    reader = "pairs"                                # see `edgeseg.datasets` entry points; "folder" by default
+    root = "/data/fundus"                           # the file's own folder by default
+    [data]
+    images = "photos/*.tif"                         # what the reader needs
+    labels = "masks/*_mask.png"
+    range = [0, 4095]                               # of images of more than 8 bits
+    ignore = [255, "#000000"]                       # ids or colours that count nowhere
+    [classes]                                       # in the order of the class indices
+    background = 0
+    vessel = [1, 2]
+    [splits]                                        # a list file, a share, or groups; the rest is train
+    group = "^(patient\\d+)_"
+    val = 0.2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgeseg.core.files import read_toml
+from edgeseg.data.decoding import Decoding, Range
+from edgeseg.data.label_maps import Colour, LabelMapping
+from edgeseg.errors import DatasetError
+
+FILE = "dataset.toml"
+SCHEMA = 1
+Value = int | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataTable:
+    """`[data]`: where the files are, how they are decoded, and which labels count nowhere."""
+
+    images: str = ""
+    """Pattern of the image files below the root; `{split}` stands for the split."""
+    labels: str = ""
+    """Pattern of the label files; what its first `*` matches names the pair, as in `images`."""
+    range: Range | None = None
+    max_pixels: int | None = None
+    ignore: tuple[Value, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.decoding()
+
+    def decoding(self) -> Decoding:
+        """Return the rules for decoding."""
+        return Decoding(max_pixels=self.max_pixels, range=self.range)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitsTable:
+    """`[splits]`: of a layout that has none. A list file, a share of the groups, or the groups themselves."""
+
+    group: str = ""
+    """Regular expression; its first group names the drive or patient of an image, which is never split."""
+    val: str | float | tuple[str, ...] = ()
+    test: str | float | tuple[str, ...] = ()
+
+    @property
+    def given(self) -> bool:
+        """Whether there is anything to split by."""
+        return bool(self.val or self.test)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """The content of a dataset.toml; `source` is the file, None where there is none."""
+
+    schema: int = SCHEMA
+    reader: str = "folder"
+    root: str = ""
+    data: DataTable = field(default_factory=DataTable)
+    classes: dict[str, Value | tuple[Value, ...]] = field(default_factory=dict)
+    splits: SplitsTable = field(default_factory=SplitsTable)
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        self.mapping()
+
+    def mapping(self, source: str = f"{FILE} [classes]") -> LabelMapping | None:
+        """Return what `[classes]` and `ignore` say of label values; None where there is no `[classes]`.
+
+        Raises:
+            ValueError: no id or colour, one that is given twice, ids beside colours, or more than 255 classes.
+        """
+        if not self.classes:
+            return None
+        if len(self.classes) > 255:
+            raise ValueError(f"[classes] has {len(self.classes)} classes; 255 are possible. Merge some.")
+        given = [(name, index, self.classes[name]) for index, name in enumerate(self.classes)]
+        ignored = [("ignore", 255, self.data.ignore)]
+        ids: dict[int, int] = {}
+        colours: dict[Colour, int] = {}
+        for name, index, values in (*given, *ignored):
+            for value in values if isinstance(values, tuple) else (values,):
+                table, key = (ids, value) if isinstance(value, int) else (colours, parse_colour(value))
+                if key in table:
+                    raise ValueError(f"{name} = {value}: another class has this value already.")
+                table[key] = index  # type: ignore[index]
+        if ids and colours:
+            raise ValueError("[classes] and ignore mix ids and colours; a label file holds one kind. Give one kind.")
+        return LabelMapping(classes=tuple(self.classes), ids=ids, colours=colours, source=source)
+
+
+def parse_colour(text: str) -> Colour:
+    """Return (R, G, B) of "#rrggbb"; raises `ValueError` for anything else."""
+    digits = text.removeprefix("#")
+    if len(digits) != 6 or not text.startswith("#") or any(c not in "0123456789abcdefABCDEF" for c in digits):
+        raise ValueError(f'"{text}" is no colour; write "#rrggbb", for example "#804080".')
+    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+
+
+def read_description(path: Path | str, *, above: int = 0) -> Description:
+    """Return the dataset.toml at `path`, in that folder, or up to `above` folders higher; the defaults where none is.
+
+    `root` comes back as the folder that it means.
+
+    Raises:
+        RecipeError: a key or value that the schema does not have, with its place.
+        DatasetError: `root` is no folder.
+    """
+    path = Path(path)
+    places = (path.resolve(), *path.resolve().parents[:above])
+    files = [path] if path.suffix == ".toml" else [place / FILE for place in places]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        return Description(root=str(path))
+    description = read_toml(Description, found)
+    root = found.parent / description.root
+    if not root.is_dir():
+        raise DatasetError(f'{found}: root = "{description.root}" is no folder. Give the data set\'s folder.')
+    return replace(description, root=str(root))

@@ -1,0 +1,126 @@
+"""What a data set is, by content: the hash of its images and labels, whatever its folder is called.
+
+A run resumes, a stage is kept and two measurements are compared only where these hashes agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeseg.core.files import sha256_of, sha256_of_bytes
+from edgeseg.errors import DatasetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.data.dataset import Dataset
+
+OnItem = Callable[[int, int], None]
+DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataIdentity:
+    """A data set by content: `items` has a hash of each sample's image and labels by its name.
+
+    `sha256` is over the items in their order, the classes, the ignored index and the rules of decoding and mapping;
+    `name` and `split` are for messages and take no part in it.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    ignore_index: int
+    rules: str
+    items: dict[str, str]
+    sha256: str
+
+    def difference(self, now: DataIdentity) -> str:
+        """Return what is other in `now`, in words for a message; empty where both are the same data."""
+        if self.sha256 == now.sha256:
+            return ""
+        parts = []
+        if self.classes != now.classes:
+            parts.append(_classes(self.classes, now.classes))
+        if self.ignore_index != now.ignore_index:
+            parts.append(f"the ignored index was {self.ignore_index} and is {now.ignore_index}")
+        if self.rules != now.rules:
+            parts.append("label values or the range of image values are mapped by other rules")
+        gone = [name for name in self.items if name not in now.items]
+        new = [name for name in now.items if name not in self.items]
+        changed = [name for name, digest in self.items.items() if now.items.get(name, digest) != digest]
+        for names, what in ((changed, "changed"), (gone, "gone"), (new, "new")):
+            if names:
+                total = len(self.items) if names is not new else len(now.items)
+                parts.append(f"{len(names)} of {total} samples are {what}, first {names[0]}")
+        if not parts:
+            parts.append("the samples come in another order")
+        return "; ".join(parts)
+
+
+def identity(dataset: Dataset, *, on_item: OnItem | None = None) -> DataIdentity:
+    """Return what a data set is by content.
+
+    Samples made of files are hashed as files; others as they are loaded, but for a data set that offers `fingerprint`,
+    a text that follows from its content.
+
+    Raises:
+        DatasetError: a sample's file cannot be read.
+    """
+    rules = str(getattr(dataset, "rules", ""))
+    items = _items(dataset, on_item=on_item)
+    whole = hashlib.sha256(repr((dataset.classes, dataset.ignore_index, rules)).encode())
+    for name, digest in items.items():
+        whole.update(f"{name}\x00{digest}\x00".encode())
+    return DataIdentity(
+        name=dataset.name,
+        split=dataset.split,
+        classes=tuple(dataset.classes),
+        ignore_index=dataset.ignore_index,
+        rules=rules,
+        items=items,
+        sha256=whole.hexdigest(),
+    )
+
+
+def _items(dataset: Dataset, *, on_item: OnItem | None) -> dict[str, str]:
+    fingerprint = getattr(dataset, "fingerprint", None)
+    if fingerprint is not None:
+        return {dataset.name: sha256_of_bytes(str(fingerprint()).encode())[:DIGITS]}
+    items = {}
+    for index in range(len(dataset)):
+        items[dataset.item_id(index)] = _item(dataset, index)
+        if on_item is not None:
+            on_item(index + 1, len(dataset))
+    return items
+
+
+def _item(dataset: Dataset, index: int) -> str:
+    files = getattr(dataset, "files", None)
+    paths: tuple[Path, ...] = () if files is None else files(index)
+    if paths:
+        return sha256_of_bytes("".join(_hash(path) for path in paths).encode())[:DIGITS]
+    sample = dataset.load(index)
+    content = hashlib.sha256(repr((sample.image.shape, sample.labels.shape)).encode())
+    content.update(np.ascontiguousarray(sample.image).data)
+    content.update(np.ascontiguousarray(sample.labels).data)
+    return content.hexdigest()[:DIGITS]
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). Check the file and its permissions.") from error
+
+
+def _classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
+    if sorted(before) == sorted(now):
+        first = next(i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b)
+        return f"the classes come in another order (class {first} was {before[first]} and is {now[first]})"
+    return f"the classes were {', '.join(before)} and are {', '.join(now)}"

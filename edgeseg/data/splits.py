@@ -1,0 +1,117 @@
+"""Splits of a data set that comes without: by a list file, a share, or whole groups such as drives or patients.
+
+Neighbouring frames of a drive are all but the same image; split at random, val would score what train has seen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from edgeseg.core.files import sha256_of_bytes
+from edgeseg.core.suggestions import unknown
+from edgeseg.data.paths import SPLITS
+from edgeseg.data.subset import Subset
+from edgeseg.errors import DatasetError, InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.data.dataset import Dataset
+    from edgeseg.data.description import SplitsTable
+
+
+def part(whole: Dataset, *, split: str, rules: SplitsTable, root: Path) -> Subset:
+    """Return the samples of one split; what neither val nor test takes is train.
+
+    Raises:
+        UnknownName, InputError: another split, or a pattern that is none.
+        DatasetError: a group or a listed name that no sample has, or a split without samples.
+    """
+    if split not in SPLITS:
+        raise unknown(f"split of {whole.name}", split, SPLITS)
+    names = [whole.item_id(index) for index in range(len(whole))]
+    groups = groups_of(names, pattern=rules.group)
+    test = _chosen(rules.test, names=names, groups=groups, root=root, salt="test")
+    val = _chosen(rules.val, names=names, groups=groups, root=root, salt="val") - test
+    taken = {"val": val, "test": test, "train": set(names) - val - test}[split]
+    indices = tuple(index for index, name in enumerate(names) if name in taken)
+    if not indices:
+        raise DatasetError(f"{whole.name}: [splits] leaves no sample for {split}. Give it a larger share, or groups.")
+    return Subset(whole=whole, indices=indices, split=split)
+
+
+def folds(data: Dataset, *, pattern: str, fold: str) -> tuple[Subset, Subset]:
+    """Return a data set without the group `fold`, and that group alone: leave-one-group-out validation.
+
+    Raises:
+        InputError, UnknownName: a pattern that is none, or a group that no sample has.
+    """
+    names = [data.item_id(index) for index in range(len(data))]
+    groups = groups_of(names, pattern=pattern)
+    known = sorted(set(groups.values()))
+    if fold not in known:
+        raise unknown(f"fold of {data.name}", fold, known)
+    inside = tuple(index for index, name in enumerate(names) if groups[name] == fold)
+    outside = tuple(index for index, name in enumerate(names) if groups[name] != fold)
+    if not outside:
+        raise InputError(f'{data.name}: every sample belongs to the fold "{fold}"; nothing is left to train on.')
+    return Subset(whole=data, indices=outside, split=data.split), Subset(
+        whole=data, indices=inside, split=f"fold {fold}"
+    )
+
+
+def groups_of(names: list[str], *, pattern: str) -> dict[str, str]:
+    """Return each sample's group: what the pattern's first group (or all of it) matches, the name itself without one.
+
+    Raises:
+        InputError: the pattern is no regular expression, or does not match a name.
+    """
+    if not pattern:
+        return {name: name for name in names}
+    try:
+        rule = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f'group pattern "{pattern}": not a regular expression: {error}.') from None
+    found = {}
+    for name in names:
+        match = rule.search(name)
+        if match is None:
+            raise InputError(f'group pattern "{pattern}": does not match "{name}". Every name needs its group.')
+        found[name] = match[1] if rule.groups else match[0]
+    return found
+
+
+def _chosen(
+    rule: str | float | tuple[str, ...], *, names: list[str], groups: dict[str, str], root: Path, salt: str
+) -> set[str]:
+    if not rule:
+        return set()
+    if isinstance(rule, str):
+        return _listed(root / rule, names=names)
+    if isinstance(rule, tuple):
+        missing = [group for group in rule if group not in groups.values()]
+        if missing:
+            raise unknown("group", missing[0], sorted(set(groups.values())))
+        return {name for name in names if groups[name] in rule}
+    if not 0 < rule < 1:
+        raise InputError(f"[splits] {salt} = {rule:g}: give a share above 0 and below 1.")
+    # By hash, not by a draw: a group stays in its split when others come or go.
+    order = sorted(set(groups.values()), key=lambda group: sha256_of_bytes(f"{salt}/{group}".encode()))
+    count = max(1, round(rule * len(order)))
+    return {name for name in names if groups[name] in order[:count]}
+
+
+def _listed(path: Path, *, names: list[str]) -> set[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as a list of samples ({error}).") from None
+    wanted = {line for line in lines if line}
+    by_stem = {name.rsplit("/", 1)[-1]: name for name in names}
+    found = {line: line if line in names else by_stem.get(line.rsplit("/", 1)[-1].rsplit(".", 1)[0]) for line in wanted}
+    missing = sorted(line for line, name in found.items() if name is None)
+    if missing:
+        raise DatasetError(f'{path}: lists "{missing[0]}"{f" and {len(missing) - 1} more" if missing[1:] else ""}, '
+                           "which the data set does not have.")  # fmt: skip
+    return {name for name in found.values() if name is not None}
