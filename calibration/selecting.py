@@ -11,7 +11,9 @@ import numpy as np
 from edgeseg.calibration.doctor import Screening, check_classes, check_count, check_sizes
 from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
 from edgeseg.core.quantization import CalibrationSet
-from edgeseg.errors import InputError
+from edgeseg.data.label_check import OR_SKIP
+from edgeseg.data.paths import refuse
+from edgeseg.errors import DatasetError, InputError
 from edgeseg.pixels import prepare
 from edgeseg.pixels.statistics import StatisticsMeter
 
@@ -51,6 +53,7 @@ def select(
     see: See,
     count: int = 64,
     seed: int = 0,
+    skip_broken: bool = False,
     on_progress: Progress | None = None,
 ) -> Selection:
     """Return `count` images of the source (fewer where it has fewer) as input tensors of `tensor`.
@@ -61,14 +64,25 @@ def select(
 
     Raises:
         InputError: a count below 1, or no image is usable.
-        DatasetError: an image that cannot be read.
+        DatasetError: images that cannot be read, every one by file name, unless `skip_broken` leaves them out.
     """
     if count < 1:
         raise InputError(f"Calibration on {count} images is not possible; give 1 or more (64 is usual).")
     screening = Screening()
+    broken: list[str] = []
     candidates = _candidates(
-        source, spec=spec, tensor=tensor, see=see, count=count, seed=seed, screening=screening, on_progress=on_progress
+        source,
+        spec=spec,
+        tensor=tensor,
+        see=see,
+        count=count,
+        seed=seed,
+        screening=screening,
+        broken=broken,
+        on_progress=on_progress,
     )
+    if broken and not (skip_broken and candidates):
+        refuse([*broken, f"{len(broken)} images of {source.name} cannot be read. {OR_SKIP}"])
     if not candidates:
         raise InputError(f"{source.name}: no usable image. {' '.join(screening.findings())}")
     chosen = _cover(candidates, count=count)
@@ -88,6 +102,7 @@ def select(
         statistics=statistics.result(),
     )
     findings = (
+        *(f"Left out: {fault}" for fault in broken),
         *screening.findings(),
         *check_count(len(chosen), wanted=count),
         *check_classes(class_pixels, classes=spec.classes),
@@ -105,12 +120,17 @@ def _candidates(
     count: int,
     seed: int,
     screening: Screening,
+    broken: list[str],
     on_progress: Progress | None,
 ) -> list[_Candidate]:
     order = np.random.default_rng(seed).permutation(len(source))[: count * CANDIDATES_PER_IMAGE]
     found = []
     for done, index in enumerate(map(int, order), start=1):
-        image = source.load_image(index)
+        try:
+            image = source.load_image(index)
+        except DatasetError as error:
+            broken.append(str(error))
+            continue
         if screening.accepts(source.item_id(index), image):
             seen = see(prepare(image, preprocess=spec.preprocess, tensor=tensor))
             found.append(_Candidate(index=index, size=image.shape[:2], class_pixels=np.asarray(seen, np.int64)))

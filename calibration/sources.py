@@ -1,18 +1,21 @@
-"""Where calibration images come from: a folder, or rendered streets. Never from val or test, unless forced."""
+"""Where calibration images come from: a folder, or a data set. Never from val or test, unless forced."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from edgeseg.data import ImageFolder, StreetsDataset, open_dataset
-from edgeseg.data.folder import read_licence
+from edgeseg.data import ImageFolder, open_dataset
+from edgeseg.data.licence import UNKNOWN, read_licence
+from edgeseg.data.opening import is_folder
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
+    from edgeseg.data import Dataset
 
 HELD_OUT = ("val", "test")
 
@@ -33,7 +36,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderSource:
-    """The images of one folder; `split` is "unknown" where no name tells it."""
+    """The images of one folder; `split` is "unknown" where no name says it."""
 
     name: str
     split: str
@@ -53,37 +56,39 @@ class FolderSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreetsSource:
-    """Rendered streets of the train split."""
+class DatasetSource:
+    """The images of a data set's train split, whatever its layout."""
 
     name: str
     split: str
-    licence: str
-    streets: StreetsDataset
+    dataset: Dataset
+
+    @property
+    def licence(self) -> str:
+        """Return the data set's licence."""
+        return self.dataset.licence
 
     def __len__(self) -> int:
-        return len(self.streets)
+        return len(self.dataset)
 
     def item_id(self, index: int) -> str:
         """Return an image's name."""
-        return self.streets.item_id(index)
+        return self.dataset.item_id(index)
 
     def load_image(self, index: int) -> np.ndarray:
-        """Return an image, (H, W, 3) uint8 BGR."""
-        return self.streets.load(index).image
+        """Return an image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
+        return self.dataset.load(index).image
 
 
 def open_source(text: str, *, force: bool = False) -> Source:
-    """Return the images that `text` names: a folder, a data set's folder (its train split), `streets[:count[:seed]]`.
+    """Return the images that `text` names: a folder, or a data set as `open_dataset` takes it (its train split).
 
     Raises:
         InputError: images of a val or test split, without `force`; or no such source.
-        DatasetError: a folder without images.
+        DatasetError: a folder without images, or a data set that cannot be opened.
     """
-    if text.split(":", maxsplit=1)[0] == "streets":
-        streets = open_dataset(text, split="train")
-        assert isinstance(streets, StreetsDataset)
-        return StreetsSource(name=text, split="train", licence=streets.licence, streets=streets)
+    if not is_folder(text):
+        return DatasetSource(name=text, split="train", dataset=open_dataset(text, split="train"))
     images = ImageFolder.open(text)
     split = images.split or "unknown"
     if split in HELD_OUT and not force:
@@ -102,7 +107,5 @@ def _data_set_name(root: Path) -> str:
 def _licence(root: Path) -> str:
     """Return the licence beside the images, or of the data set that they lie in (DIR/images/SPLIT)."""
     resolved = root.resolve()
-    for folder in (resolved, *resolved.parents[:2]):
-        if (folder / "LICENSE.txt").is_file():
-            return read_licence(folder)
-    return "unknown"
+    found = (read_licence(folder) for folder in (resolved, *resolved.parents[:2]))
+    return next((licence for licence in found if licence != UNKNOWN), UNKNOWN)

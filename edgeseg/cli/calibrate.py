@@ -41,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--float-layers", metavar="PATH", nargs="+", default=[], help="modules that int8 conversions leave in float"
     )
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out images that cannot be read, and list them"
+    )
     parser.add_argument("--force", action="store_true", help="take val or test images all the same")
 
 
@@ -60,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
             count=options.count,
             seed=options.seed,
             force=options.force,
+            skip_broken=options.skip_broken,
             float_layers=tuple(options.float_layers),
             out=options.out,
             on_progress=advance,

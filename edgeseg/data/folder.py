@@ -75,8 +75,8 @@ class FolderDataset:
     @property
     def rules(self) -> str:
         """Return what decides, beside the files, what `load` gives: two sets with other rules are not the same data."""
-        table = {**self.mapping.ids, **self.mapping.colours}
-        return f"{sorted(map(str, table.items()))} {self.decoding.range}"
+        ids, colours = sorted(self.mapping.ids.items()), sorted(self.mapping.colours.items())
+        return f"{ids} {colours} {self.decoding.range}"
 
     def __len__(self) -> int:
         return len(self.images)

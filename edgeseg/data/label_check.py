@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OnItem = Callable[[int, int], None]
+OR_SKIP = "Correct or remove them, or leave them out with --skip-broken."
 MAP = "If other values mean classes, map them in dataset.toml: [classes] background = 0, person = 255."
 
 
@@ -106,9 +107,9 @@ def read_all(data: Dataset, *, keep: bool, skip_broken: bool = False, on_item: O
                 samples.append(sample)
         if on_item is not None:
             on_item(index + 1, len(data))
-    if broken and (not skip_broken or not good):
-        refuse([*broken, f"{len(broken)} of {len(data)} samples of {data.name} {data.split} cannot be used. "
-                "Correct or remove them, or leave them out with --skip-broken."])  # fmt: skip
+    if broken and not (skip_broken and good):
+        total = f"{len(broken)} of {len(data)} samples of {data.name} {data.split} cannot be used. {OR_SKIP}"
+        refuse([*broken, total])
     used = Subset(whole=data, indices=tuple(good), split=data.split) if broken else data
     return Checked(data=used, samples=tuple(samples) if keep else None, counts=counts, broken=tuple(broken))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -50,22 +50,21 @@ class LabelMapping:
         """Whether label files hold the class indices themselves."""
         return not self.colours and all(value == index for value, index in self.ids.items())
 
-    def class_indices(self, values: NDArray[np.generic], *, path: Path) -> NDArray[np.uint8]:
+    def class_indices(self, values: NDArray[Any], *, path: Path) -> NDArray[np.uint8]:
         """Return class indices, (H, W) uint8, from ids (H, W) or colours (H, W, 3) BGR.
 
         Raises:
             DatasetError: the file has another number of channels, or values that no class has, with their pixels.
         """
         if self.colours:
-            keys = _packed(_three_channels(values, path=path))
+            keys: NDArray[Any] = _packed(_three_channels(values, path=path))
             table = {r << 16 | g << 8 | b: index for (r, g, b), index in self.colours.items()}
         else:
             keys = _ids(values, path=path, plain=self.plain)
             table = self.ids
-        indices, known = _looked_up(keys, table)
-        if not known.all():
-            found, counts = np.unique(keys[~known], return_counts=True)
-            raise DatasetError(self._unknown(path, list(zip(found.tolist(), counts.tolist(), strict=True))))
+        indices, unknown = _looked_up(keys, table)
+        if unknown:
+            raise DatasetError(self._unknown(path, unknown))
         return indices
 
     def _unknown(self, path: Path, values: list[tuple[int, int]]) -> str:
@@ -104,7 +103,7 @@ def read_labels(
     return mapping.class_indices(values, path=path)
 
 
-def read_values(path: Path, *, decoding: Decoding | None = None) -> NDArray[np.generic]:
+def read_values(path: Path, *, decoding: Decoding | None = None) -> NDArray[Any]:
     """Return what a label file stores: ids (H, W), or colours (H, W, 3) BGR.
 
     A palette PNG gives the numbers of its colours, a PNG of 1, 2 or 4 bits its own values (OpenCV would spread them to
@@ -121,7 +120,7 @@ def read_values(path: Path, *, decoding: Decoding | None = None) -> NDArray[np.g
         values = values[:, :, 0]
     elif values.ndim == 3:
         values = values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]
-    return upright(values, header.orientation)  # type: ignore[arg-type]
+    return upright(values, header.orientation)
 
 
 def _without_palette(content: bytes) -> bytes:
@@ -155,7 +154,7 @@ def _misfit(path: Path, shape: Iterable[int], *, image: Header, name: str) -> st
     )
 
 
-def _three_channels(values: NDArray[np.generic], *, path: Path) -> NDArray[np.generic]:
+def _three_channels(values: NDArray[Any], *, path: Path) -> NDArray[Any]:
     if values.ndim != 3 or values.dtype != np.uint8:
         raise DatasetError(
             f"{path}: label map is grey, {values.dtype}, but its classes are given by colour. Give ids instead of "
@@ -164,7 +163,7 @@ def _three_channels(values: NDArray[np.generic], *, path: Path) -> NDArray[np.ge
     return values
 
 
-def _ids(values: NDArray[np.generic], *, path: Path, plain: bool) -> NDArray[np.generic]:
+def _ids(values: NDArray[Any], *, path: Path, plain: bool) -> NDArray[Any]:
     if values.ndim == 3:
         raise DatasetError(
             f"{path}: label map has 3 channels, 1 is needed. If its colours are classes, say which in dataset.toml "
@@ -180,14 +179,24 @@ def _ids(values: NDArray[np.generic], *, path: Path, plain: bool) -> NDArray[np.
     return values
 
 
-def _packed(colours: NDArray[np.generic]) -> NDArray[np.int64]:
+def _packed(colours: NDArray[Any]) -> NDArray[np.int64]:
     blue, green, red = (colours[:, :, channel].astype(np.int64) for channel in range(3))
     return red << 16 | green << 8 | blue
 
 
-def _looked_up(keys: NDArray[np.generic], table: dict[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the class index of each pixel (H, W), and whether the table has its value."""
+def _looked_up(keys: NDArray[Any], table: dict[int, int]) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
+    """Return the class index of each pixel (H, W), and the values that the table lacks with their pixels."""
+    if keys.dtype == np.uint8:
+        keys = np.ascontiguousarray(keys)
+        present = np.flatnonzero(cv2.calcHist([keys], [0], None, [256], [0, 256]))
+        unknown = [(value, int(np.count_nonzero(keys == value))) for value in present.tolist() if value not in table]
+        lut = np.array([table.get(value, 0) for value in range(256)], np.uint8)
+        return np.asarray(cv2.LUT(keys, lut)), unknown
     values = np.array(sorted(table), np.int64)
     indices = np.array([table[value] for value in values.tolist()], np.uint8)
     places = np.minimum(np.searchsorted(values, keys), len(values) - 1)
-    return indices[places], values[places] == keys
+    known = values[places] == keys
+    if known.all():
+        return indices[places], []
+    found, amounts = np.unique(keys[~known], return_counts=True)
+    return indices[places], list(zip(found.tolist(), amounts.tolist(), strict=True))

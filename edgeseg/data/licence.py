@@ -40,7 +40,7 @@ _RESERVED = re.compile(r"all rights reserved|proprietary|confidential|internal u
 _TITLE = re.compile(r"copyright\b|\(c\)|©|all rights reserved\.?$|(the )?[\w -]+ licen[cs]e( \(\w+\))?$", re.IGNORECASE)
 _NAMES = {re.sub(r"[^a-z0-9.]+", "", name.lower()): name for name in IDENTIFIERS} | {"cc0": "CC0-1.0"}
 _STATEMENT = re.compile(
-    r"(?:these images|the images|images|data|the data|this data ?set|licen[cs]ed? under|licen[cs]e)\s*:?\s+",
+    r"(?:(?:these |the )?(?:images|data)|this data ?set|licen[cs]ed under|licen[cs]e|creative commons)\s*:?\s+",
     re.IGNORECASE,
 )
 

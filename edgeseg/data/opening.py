@@ -59,16 +59,19 @@ def open_dataset(text: str, *, split: str, decoding: Decoding | None = None) -> 
     return reader.open(place, split=split, description=description)
 
 
+def is_folder(text: str) -> bool:
+    """Return whether `text` means a plain folder, rather than a reader's place or a described data set."""
+    name, _, description = _described(text)
+    return name == "folder" and not description.splits.given and not text.endswith(".toml")
+
+
 def _described(text: str) -> tuple[str, str, Description]:
     """Return the reader's name, the place that it opens, and the description."""
-    named = _NAMED.fullmatch(text)
     if text in readers():
         return text, "", Description()
-    if named and named[1] in readers():
-        return (
-            named[1],
-            named[2],
-            read_description(named[2]) if (Path(named[2]) / FILE).is_file() else Description(root=named[2]),
-        )
-    description = read_description(text)
-    return description.reader, description.root, description
+    named = _NAMED.fullmatch(text)
+    if named is None or named[1] not in readers():
+        description = read_description(text)
+        return description.reader, description.root, description
+    place = named[2]
+    return named[1], place, read_description(place) if (Path(place) / FILE).is_file() else Description(root=place)

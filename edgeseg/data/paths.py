@@ -7,6 +7,7 @@ from pathlib import Path
 from edgeseg.errors import DatasetError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SHOWN = 50
 SPLITS = ("train", "val", "test")
 _SPLIT_WORDS = {
     "train": "train",
@@ -57,10 +58,10 @@ def images_in(folder: Path) -> dict[str, Path]:
 
 
 def refuse(problems: list[str]) -> None:
-    """Raise one `DatasetError` that lists the problems (the first ten in its text), if there are any."""
+    """Raise one `DatasetError` that lists the problems, if there are any: the first fifty and the last in its text."""
     if not problems:
         return
-    shown = problems[:10]
-    if len(problems) > len(shown):
-        shown = [*shown, f"... and {len(problems) - len(shown)} more."]
+    shown = problems
+    if len(problems) > SHOWN + 1:
+        shown = [*problems[:SHOWN], f"... and {len(problems) - SHOWN - 1} more.", problems[-1]]
     raise DatasetError("\n".join(shown), tuple(problems))

@@ -8,7 +8,7 @@ Bytes behind a JPEG's end (a motion photo's video) do not. What would decode to 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -78,7 +78,7 @@ def check_header(path: Path, content: bytes, *, decoding: Decoding) -> Header:
     return header
 
 
-def decode_pixels(path: Path, content: bytes, header: Header, *, flags: int) -> NDArray[np.generic]:
+def decode_pixels(path: Path, content: bytes, header: Header, *, flags: int) -> NDArray[Any]:
     """Return the stored pixels, before the orientation; raises `DatasetError` where OpenCV cannot decode them."""
     if header.orientation_at is not None:  # OpenCV turns TIFFs whatever the flags say.
         at, order = header.orientation_at
@@ -108,7 +108,7 @@ def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def _to_8_bits(path: Path, image: NDArray[np.generic], limits: Range | None) -> NDArray[np.uint8]:
+def _to_8_bits(path: Path, image: NDArray[Any], limits: Range | None) -> NDArray[np.uint8]:
     values = image.astype(np.float32)
     if not np.isfinite(values).all():
         raise DatasetError(f"{path}: holds values that are not numbers (NaN or infinity). Replace them.")

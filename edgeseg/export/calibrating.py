@@ -37,6 +37,7 @@ def calibrate(
     count: int = 64,
     seed: int = 0,
     force: bool = False,
+    skip_broken: bool = False,
     on_progress: Progress | None = None,
 ) -> Calibrated:
     """Return the ranges of a checkpoint's activations at its own input size; they serve every other size too.
@@ -46,7 +47,7 @@ def calibrate(
 
     Raises:
         InputError: val or test images without `force`, or no usable image.
-        DatasetError: a folder without images, or an image that cannot be read.
+        DatasetError: a folder without images, or images that cannot be read, without `skip_broken`.
         UnsupportedError: the spec says that the host normalises.
     """
     check_preprocess(checkpoint.spec.preprocess)
@@ -59,6 +60,7 @@ def calibrate(
         see=_eyes(graph, classes=len(checkpoint.spec.classes)),
         count=count,
         seed=seed,
+        skip_broken=skip_broken,
         on_progress=on_progress,
     )
     return Calibrated(ranges=observe(graph, chosen, spec=checkpoint.spec), findings=chosen.findings)

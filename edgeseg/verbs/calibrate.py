@@ -31,6 +31,7 @@ def calibrate(
     count: int = 64,
     seed: int = 0,
     force: bool = False,
+    skip_broken: bool = False,
     float_layers: tuple[str, ...] = (),
     out: Path | None = None,
     on_progress: Progress | None = None,
@@ -42,7 +43,7 @@ def calibrate(
     Raises:
         UnknownName, InputError, CheckpointError: a model that cannot be opened, a layer that it does not have, or a
             place that cannot be written.
-        DatasetError: images that cannot be used; InputError for val or test images without `force`.
+        DatasetError: images that cannot be used, without `skip_broken`; InputError: val or test images without `force`.
     """
     from edgeseg.export import calibrate as observe
     from edgeseg.export import check_float_layers
@@ -52,7 +53,9 @@ def calibrate(
         raise InputError(f"seed is {seed}; give 0 or more.")
     checkpoint = load_checkpoint(resolve_model(model))
     check_float_layers(checkpoint.net, float_layers)
-    done = observe(checkpoint, data, count=count, seed=seed, force=force, on_progress=on_progress)
+    done = observe(
+        checkpoint, data, count=count, seed=seed, force=force, skip_broken=skip_broken, on_progress=on_progress
+    )
     ranges = dataclasses.replace(done.ranges, float_layers=float_layers)
     path = out or checkpoint.folder / RANGES_FILE
     try:
