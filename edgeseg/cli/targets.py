@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from edgeseg.core.target import Backend
+
 HELP = "list the formats and devices that --target takes"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("name", metavar="TARGET", nargs="?", help="show one device whole (a name or ./board.toml)")
+    parser.add_argument("name", metavar="TARGET", nargs="?", help="show one device in full (a name, or ./board.toml)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         for target in targets
     ]
     render.table("Devices", ("name", "device", "arch", "backends, best first"), rows)
-    render.result("A device of your own is one TOML file: edgeseg convert --target ./my-board.toml")
+    render.result("Your own device is one TOML file: edgeseg convert --target ./my-board.toml")
     return 0
 
 
@@ -51,7 +53,22 @@ def _show(options: argparse.Namespace) -> int:
         render.result_json(target)
         return 0
     render.result(f"{target.name}: {target.title}, {target.soc}, {target.arch}, {target.memory_mb} MB")
-    rows = [(b.format, b.engine, b.delegate, ", ".join(b.schemes), str(b.threads), b.reason) for b in target.backends]
-    render.table("", ("format", "engine", "delegate", "precisions", "threads", "why"), rows)
+    if target.cameras:
+        render.result(f"Cameras: {', '.join(target.cameras)}")
+    columns = ("format", "engine", "delegate", "precisions", "threads", "options", "why")
+    render.table("", columns, [_row(backend) for backend in target.backends])
     render.result(f"Verified: {target.verified}")
     return 0
+
+
+def _row(backend: Backend) -> tuple[str, ...]:
+    options = ", ".join(f"{name} = {value}" for name, value in backend.options.items())
+    return (
+        backend.format,
+        backend.engine,
+        backend.delegate or "default",
+        ", ".join(backend.schemes),
+        str(backend.threads),
+        options or "-",
+        backend.reason,
+    )

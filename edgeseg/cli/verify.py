@@ -8,29 +8,51 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "check an artifact's checksums and its golden sample on an engine of this machine"
+HELP = "check an artifact's checksums, and its golden sample on an engine of this machine"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine
+    from edgeseg.cli.options import add_engine, positive
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
     add_engine(parser)
+    parser.add_argument("--receipt", action="store_true", help="write the result to receipts/ in the artifact's folder")
+    parser.add_argument("--device", metavar="NAME", help="this machine's name in the receipt (default: its own)")
+    parser.add_argument(
+        "--time-limit", metavar="S", type=positive, default=60, help="seconds that one inference may take (default: 60)"
+    )
+    parser.add_argument(
+        "--memory-limit", metavar="MB", type=positive, default=2048, help="memory for one inference (default: 2048)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify, and print what was found."""
+    """Verify, and print the result."""
     from edgeseg.cli import render
-    from edgeseg.runtime import verify
+    from edgeseg.core.records import encode
+    from edgeseg.runtime import Limits
+    from edgeseg.verbs.verify import verify
 
-    found = verify(options.artifact, engine=options.engine, threads=options.threads)
+    done = verify(
+        options.artifact,
+        engine=options.engine,
+        threads=options.threads,
+        limits=Limits(seconds=options.time_limit, memory_mb=options.memory_limit),
+        receipt=options.receipt,
+        device=options.device,
+    )
+    found = done.verification
     if options.json:
-        render.result_json(found)
+        table = encode(found)
+        assert isinstance(table, dict)
+        render.result_json({**table, "receipt": done.receipt})
         return 0
     render.result(
-        f"{options.artifact}: intact. {found.files} files match their checksums; on {found.engine} the golden sample's "
-        f"labels agree in {100 * found.agreement:.2f} % with the conversion's and in "
+        f"{options.artifact}: intact. {found.files} files match their checksums. On {found.engine} "
+        f"{100 * found.agreement:.2f} % of the golden labels agree with those at conversion, "
         f"{100 * found.reference_agreement:.2f} % with float PyTorch's."
     )
+    if done.receipt is not None:
+        render.result(f"Receipt: {done.receipt}")
     return 0

@@ -9,7 +9,9 @@ from edgeseg.runtime.cameras import open_camera
 from edgeseg.runtime.loop.loop import LoopResult, run
 from edgeseg.runtime.loop.stage_timing import StageTimes
 from edgeseg.runtime.loop.watchdog import Stall
-from edgeseg.runtime.session.session import Session, load
+from edgeseg.runtime.session.isolated import Limits
+from edgeseg.runtime.session.opening import load
+from edgeseg.runtime.session.session import Session
 from edgeseg.runtime.session.verify import Verification, verify
 from edgeseg.runtime.sinks.base import AreaLines, LabelFolder, Sink, View
 from edgeseg.runtime.sinks.video import VideoSink
@@ -18,6 +20,7 @@ from edgeseg.runtime.sinks.window import WindowFault, WindowSink, window_fault
 __all__ = [
     "AreaLines",
     "LabelFolder",
+    "Limits",
     "LoopResult",
     "Session",
     "Sink",

@@ -13,7 +13,7 @@ from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.runtime.loop.loop import run
 from edgeseg.runtime.loop.process_settings import usable_cores
 from edgeseg.runtime.session.engine_choice import MOST_THREADS
-from edgeseg.runtime.session.session import Session, load
+from edgeseg.runtime.session.opening import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from edgeseg.runtime.session.session import Session
     from edgeseg.runtime.sinks.base import Sink
 
 TRIAL_S = 1.0

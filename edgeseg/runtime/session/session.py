@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.protocols import Engine, EngineSession, OverlappingSession
 from edgeseg.errors import ArtifactError, EdgesegError, InputError
 from edgeseg.runtime.loop.process_settings import share_one_heap
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from edgeseg.core.artifact import Artifact
     from edgeseg.core.backend import ResolvedBackend
     from edgeseg.core.proof import ProofLevel
     from edgeseg.core.spec import TensorSpec
@@ -25,25 +25,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def load(folder: Path | str, *, engine: str | None = None, threads: int | None = None) -> Session:
-    """Return a session on the artifact in `folder`, every checksum verified.
-
-    Without `engine`, the manifest's own engine runs it with its delegate and options, or the first other one installed
-    here that runs the format. Without `threads`, those of the manifest or four, and no more than the cores here. From
-    the first session on, new threads share the heaps that exist (`share_one_heap`).
-
-    Raises:
-        ArtifactError: not an artifact, or an altered, truncated or missing file.
-        UnknownName: no engine of that name.
-        UnsupportedError: the engine does not run this format.
-        MissingDependency: the engine's library is not installed.
-    """
-    share_one_heap()
-    return open_session(open_artifact(folder), engine=engine, threads=threads)
-
-
 def open_session(artifact: Artifact, *, engine: str | None = None, threads: int | None = None) -> Session:
     """Return a session on an artifact that was opened or made in this process; `load` says how, and what it raises."""
+    share_one_heap()
     chosen = choose_engine(artifact.manifest, name=engine)
     backend = choose_backend(artifact.manifest, engine=chosen, threads=threads)
     return Session(artifact, engine=chosen, runner=chosen.open(artifact, backend=backend), backend=backend)

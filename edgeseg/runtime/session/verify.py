@@ -5,22 +5,33 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.errors import ArtifactError, GateError
-from edgeseg.runtime.session.session import Session, load
+from edgeseg.runtime.session.engine_choice import choose_engine
+from edgeseg.runtime.session.isolated import Limits, run_isolated
+from edgeseg.runtime.session.session import Session, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST_PIXELS = 1 << 26
+"""A golden image is as large as the input; a larger one is a decompression bomb."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """An artifact that held: shares of equal pixels with the expected labels and with those of float PyTorch."""
+    """An artifact that held: shares of pixels that agree with the expected labels and with those of float PyTorch."""
 
     artifact: str
     artifact_sha256: str
     files: int
     engine: str
     engine_version: str
+    delegate: str
     threads: int
     input_matches: bool
     agreement: float
@@ -28,25 +39,45 @@ class Verification:
     reference_agreement: float
 
 
-def verify(folder: Path | str, *, engine: str | None = None, threads: int | None = None) -> Verification:
+def verify(
+    folder: Path | str, *, engine: str | None = None, threads: int | None = None, limits: Limits | None = None
+) -> Verification:
     """Return the proof that the artifact in `folder` is intact and that `engine` repeats its golden sample.
+
+    The engine runs in a process of its own, within `limits`: nothing in the artifact is trusted.
 
     Raises:
         GateError: the input tensor differs from the one at conversion, or too few labels agree.
-        ArtifactError, MissingDependency, UnknownName, UnsupportedError: as `load` does.
+        ArtifactError: as `load` does; also where the engine crashes, hangs or takes too much memory on the model.
+        MissingDependency, UnknownName, UnsupportedError: as `load` does.
     """
-    with load(folder, engine=engine, threads=threads) as session:
-        found = _compare(session)
+    open_artifact(folder)
+    found = run_isolated(
+        compare, Verification, folder=Path(folder), engine=engine, threads=threads, limits=limits or Limits()
+    )
     _gate(found, Path(folder))
     return found
 
 
-def _compare(session: Session) -> Verification:
+def compare(
+    folder: Path, *, engine: str | None, threads: int | None, prepare: Callable[[], None] | None = None
+) -> Verification:
+    """Return how an artifact's golden sample compares here; `prepare` is called before the engine opens the model."""
+    artifact = open_artifact(folder)
+    choose_engine(artifact.manifest, name=engine)  # imports its library, which `prepare` then takes for granted
+    tensor_image = _read(artifact, artifact.manifest.golden.image, color=True)
+    if prepare is not None:
+        prepare()
+    with open_session(artifact, engine=engine, threads=threads) as session:
+        return _compare(session, tensor_image)
+
+
+def _compare(session: Session, image: np.ndarray) -> Verification:
     artifact = session.artifact
     golden = artifact.manifest.golden
-    tensor = session.preprocess(_read(artifact.folder / golden.image, color=True))
-    expected = _read(artifact.folder / golden.expected, color=False)
-    reference = _read(artifact.folder / golden.reference, color=False)
+    tensor = session.preprocess(image)
+    expected = _read(artifact, golden.expected, color=False)
+    reference = _read(artifact, golden.reference, color=False)
     labels = session.decode(session.infer(tensor), size=(expected.shape[0], expected.shape[1]))
     return Verification(
         artifact=artifact.manifest.name,
@@ -54,6 +85,7 @@ def _compare(session: Session) -> Verification:
         files=len(artifact.manifest.files),
         engine=session.engine,
         engine_version=session.engine_version,
+        delegate=session.options.get("delegate", session.backend.delegate),
         threads=session.threads,
         input_matches=hashlib.sha256(tensor.tobytes()).hexdigest() == golden.input_sha256,
         agreement=_share_equal(labels, expected),
@@ -68,23 +100,30 @@ def _gate(found: Verification, folder: Path) -> None:
             f"{folder}: the input tensor made here from the golden image is not the one made at conversion: "
             "preprocessing differs. Use the same edgeseg version on both machines."
         )
-    if found.agreement < found.min_agreement:
+    if not found.agreement >= found.min_agreement:
         raise GateError(
             f"{folder}: {found.engine} {found.engine_version} repeats {100 * found.agreement:.2f} % of the golden "
-            f"labels; {100 * found.min_agreement:.2f} % are asked for. Try another --engine or another version of it."
+            f"labels; required: {100 * found.min_agreement:.2f} %. Try another --engine or another version of it."
         )
 
 
 def _share_equal(labels: np.ndarray, other: np.ndarray) -> float:
     if labels.shape != other.shape:
-        raise ArtifactError(f"Golden label maps of unlike sizes: {labels.shape} and {other.shape}. Convert again.")
+        raise ArtifactError(f"Golden label maps differ in size: {labels.shape} and {other.shape}. Convert again.")
     return float(np.mean(labels == other))
 
 
-def _read(path: Path, *, color: bool) -> np.ndarray:
+def _read(artifact: Artifact, name: str, *, color: bool) -> np.ndarray:
     import cv2
 
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED)
+    path = artifact.folder / name
+    content = path.read_bytes()
+    # Width and height of a PNG, the first two numbers of its IHDR chunk: known before anything is decoded.
+    sides = (int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"))
+    if content[:8] != b"\x89PNG\r\n\x1a\n" or not 0 < sides[0] * sides[1] <= MOST_PIXELS:
+        raise ArtifactError(f"{path}: the golden sample is not a PNG of the input's size. Copy or convert it again.")
+    flags = cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if image is None:
         raise ArtifactError(f"{path}: the golden sample cannot be read as a PNG. Copy or convert the artifact again.")
     return np.asarray(image)

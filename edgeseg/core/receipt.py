@@ -1,0 +1,78 @@
+"""What a device's `edgeseg verify --receipt` leaves beside the artifact and sends back: `ProofReceipt`.
+
+Receipts lie in `receipts/*.json`, the one place of the folder that the manifest does not list, so that a proof on a
+device changes no checksum. A receipt names the artifact by its hash, and holds for no other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgeseg.core.artifact_files import RECEIPTS
+from edgeseg.core.files import read_json, write_json
+from edgeseg.core.records import bounds
+from edgeseg.errors import ArtifactError, InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofReceipt:
+    """One artifact's golden sample on one device: agreement with the labels at conversion and with float PyTorch's."""
+
+    schema: int
+    created: str
+    edgeseg_version: str
+    artifact: str
+    artifact_sha256: str = field(metadata=bounds(items=(64, 64)))
+    device: str
+    engine: str
+    engine_version: str
+    delegate: str
+    threads: int = field(metadata=bounds(low=1))
+    agreement: float = field(metadata=bounds(low=0, high=1))
+    min_agreement: float = field(metadata=bounds(low=0, high=1))
+    reference_agreement: float = field(metadata=bounds(low=0, high=1))
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {SCHEMA}.")
+
+
+def write_receipt(receipt: ProofReceipt, folder: Path) -> Path:
+    """Return the file that a receipt was written to, below the artifact's `folder`; an older one is kept.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", f"{receipt.device}-{receipt.engine}-{receipt.created}").strip("-")
+    path = folder / RECEIPTS / f"{name[:200]}.json"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_json(receipt, path)
+    except OSError as error:
+        raise InputError(f"{path}: the receipt cannot be written: {error.strerror}.") from None
+    return path
+
+
+def read_receipts(folder: Path, *, artifact_sha256: str) -> tuple[ProofReceipt, ...]:
+    """Return the receipts beside an artifact, in the order of their names.
+
+    Raises:
+        ArtifactError: one that is of another artifact.
+        RecipeError: one that does not follow the schema.
+    """
+    found = []
+    for path in sorted((folder / RECEIPTS).glob("*.json")):
+        receipt = read_json(ProofReceipt, path)
+        if receipt.artifact_sha256 != artifact_sha256:
+            raise ArtifactError(
+                f"{path}: is the receipt of another artifact ({receipt.artifact_sha256[:12]}). Remove it."
+            )
+        found.append(receipt)
+    return tuple(found)
