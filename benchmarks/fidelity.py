@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import cv2
 
 from edgeseg.bench import validate
-from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.data import Dataset, FolderDataset, Sample
 from edgeseg.errors import DatasetError
+from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.runtime import Session, load, open_camera, run
 
 if TYPE_CHECKING:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from edgeseg.bench.accuracy import Segmenter, validate
-from edgeseg.bench.boundary import BoundaryF1
 from edgeseg.bench.compare import Comparison, Row, compare
 from edgeseg.bench.devices import DeviceWatch, describe_device
-from edgeseg.bench.gate import check_gate, parse_gate
+from edgeseg.bench.gate import check_gate, gate_results, parse_gate
 from edgeseg.bench.latency import bench, bench_interleaved, ratio
-from edgeseg.bench.paired import AccuracyDrop, compare_accuracy
+from edgeseg.bench.paired import AccuracyChange, compare_accuracy
 from edgeseg.bench.record import build_measurement, read_measurement, read_measurements, write_measurement
 from edgeseg.bench.report import Image, render_report, write_report
-from edgeseg.core.confusion import ConfusionMatrix
 
 __all__ = [
-    "AccuracyDrop",
-    "BoundaryF1",
+    "AccuracyChange",
     "Comparison",
-    "ConfusionMatrix",
     "DeviceWatch",
     "Image",
     "Row",
@@ -29,6 +25,7 @@ __all__ = [
     "compare",
     "compare_accuracy",
     "describe_device",
+    "gate_results",
     "parse_gate",
     "ratio",
     "read_measurement",

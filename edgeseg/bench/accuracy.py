@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import logging
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from edgeseg.bench.boundary import BoundaryF1
-from edgeseg.core.confusion import ConfusionMatrix
+import numpy as np
+
 from edgeseg.core.measurement import Accuracy
-from edgeseg.core.spec import ModelSpec
+from edgeseg.core.spec import ModelSpec, TensorSpec
+from edgeseg.data.identity import identity
+from edgeseg.data.subset import Subset
 from edgeseg.errors import InputError
+from edgeseg.metrics import MetricSet, Prediction
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
     from edgeseg.core.progress import Progress
     from edgeseg.data import Dataset
+
+_log = logging.getLogger(__name__)
 
 
 class Segmenter(Protocol):
@@ -23,13 +29,24 @@ class Segmenter(Protocol):
     It says what its classes are by `spec`, or by `artifact.manifest.spec` as a session does.
     """
 
-    def segment(self, image: np.ndarray, /) -> np.ndarray: ...
+    def segment(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]: ...
+
+
+@runtime_checkable
+class StepwiseSegmenter(Protocol):
+    """A segmenter whose output can be seen before it is decoded, as a runtime session's: it has logits to judge."""
+
+    @property
+    def output(self) -> TensorSpec: ...
+    def preprocess(self, image: NDArray[np.uint8]) -> np.ndarray: ...
+    def infer(self, tensor: np.ndarray) -> np.ndarray: ...
+    def decode(self, output: np.ndarray, *, size: tuple[int, int]) -> NDArray[np.uint8]: ...
 
 
 def validate(
     session: Segmenter, dataset: Dataset, *, limit: int | None = None, on_progress: Progress | None = None
 ) -> Accuracy:
-    """Return the accuracy on the first `limit` images (all by default), each scored at its own size.
+    """Return every installed metric on the first `limit` images (all by default), each scored at its own size.
 
     Raises:
         InputError: the data set's classes are not the model's, it is empty, or no pixel of it is labelled.
@@ -38,20 +55,54 @@ def validate(
     spec = spec_of(session)
     check_classes(dataset, spec)
     total = image_count(dataset, limit=limit)
-    confusion = ConfusionMatrix(len(spec.classes), ignore_index=dataset.ignore_index)
-    boundary = BoundaryF1(len(spec.classes), ignore_index=dataset.ignore_index)
+    metrics = MetricSet(spec.classes, ignore_index=dataset.ignore_index)
+    labelled = False
     for index in range(total):
         sample = dataset.load(index)
-        predicted = session.segment(sample.image)
-        confusion.update(predicted, sample.labels)
-        boundary.update(predicted, sample.labels)
+        metrics.update(
+            _predict(session, sample.image, sample.labels, spec=spec, ignore=dataset.ignore_index), sample.labels
+        )
+        labelled = labelled or bool((sample.labels != dataset.ignore_index).any())
         if on_progress is not None:
             on_progress("validate", index + 1, total)
-    if not confusion.pixels:
+    if not labelled:
         raise InputError(
-            f"{dataset.name} {dataset.split}: every pixel of {total} label maps is ignored; none to score."
+            f"{dataset.name} {dataset.split}: every pixel of {total} label maps is ignored; there is nothing to score."
         )
-    return _accuracy(confusion, boundary, dataset=dataset, classes=spec.classes, images=total)
+    for fault in metrics.faults:
+        _log.error("%s", fault)
+    used = dataset if total == len(dataset) else Subset(whole=dataset, indices=tuple(range(total)), split=dataset.split)
+    return Accuracy(
+        data=dataset.name,
+        data_sha256=identity(used).sha256,
+        split=dataset.split,
+        images=total,
+        metrics=metrics.compute(),
+    )
+
+
+def _predict(
+    session: Segmenter, image: NDArray[np.uint8], labels: NDArray[np.uint8], *, spec: ModelSpec, ignore: int
+) -> Prediction:
+    if not isinstance(session, StepwiseSegmenter) or session.output.role != "logits":
+        return Prediction(labels=session.segment(image), image=image)
+    from edgeseg.pixels import labels_of_cells, real_logits
+
+    output = session.infer(session.preprocess(image))
+    decoded = session.decode(output, size=(image.shape[0], image.shape[1]))
+    logits = real_logits(output, session.output)[0]
+    cells = labels_of_cells(
+        labels, cells=logits.shape[:2], input_size=spec.size, preprocess=spec.preprocess, ignore=ignore
+    ).astype(np.intp)
+    known = cells != ignore
+    scaled = logits.reshape(-1, logits.shape[-1])[known] / np.float32(_temperature(session))
+    return Prediction(labels=decoded, image=image, logits=scaled, cell_labels=cells[known])
+
+
+def _temperature(session: object) -> float:
+    manifest = getattr(getattr(session, "artifact", None), "manifest", None)
+    fitted = getattr(manifest, "temperature", None)
+    return float(fitted.value) if fitted is not None else 1.0
 
 
 def spec_of(session: object) -> ModelSpec:
@@ -97,19 +148,3 @@ def _difference(ours: list[str], theirs: list[str]) -> str:
 
 def _folded(names: tuple[str, ...]) -> list[str]:
     return [name.strip().casefold().replace("_", " ").replace("-", " ") for name in names]
-
-
-def _accuracy(
-    confusion: ConfusionMatrix, boundary: BoundaryF1, *, dataset: Dataset, classes: tuple[str, ...], images: int
-) -> Accuracy:
-    return Accuracy(
-        data=dataset.name,
-        split=dataset.split,
-        images=images,
-        miou=confusion.miou(),
-        pixel_accuracy=confusion.pixel_accuracy(),
-        mean_dice=confusion.mean_dice(),
-        boundary_f1=boundary.mean(),
-        per_class_iou=dict(zip(classes, confusion.per_class_iou(), strict=True)),
-        per_class_dice=dict(zip(classes, confusion.per_class_dice(), strict=True)),
-    )

@@ -126,12 +126,12 @@ def _board(root: Path) -> str | None:
 
 
 def _memory_mb(root: Path) -> int | None:
-    """Return the machine's memory, or the control group's limit where that is less."""
+    """Return the machine's memory in MB of 10^6 bytes, or the control group's limit where that is less."""
     total = re.search(r"^MemTotal:\s+(\d+) kB", read_text(root / "proc/meminfo") or "", re.MULTILINE)
-    sizes = [int(total[1]) // 1024] if total else []
+    sizes = [int(total[1]) * 1024 // 10**6] if total else []
     for group in _groups(root):
         limit = read_int(group / "memory.max")
-        sizes += [limit >> 20] if limit else []
+        sizes += [limit // 10**6] if limit else []
     return min(sizes, default=None)
 
 

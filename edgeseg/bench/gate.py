@@ -1,4 +1,4 @@
-"""Gates: pass/fail rules such as "miou>=60,p99_ms<=40" that every measurement has to hold."""
+"""Gates: pass/fail rules such as "miou>=60,p99_ms<=40" that every measurement must meet."""
 
 from __future__ import annotations
 
@@ -9,35 +9,29 @@ from typing import TYPE_CHECKING
 
 from edgeseg.bench.compare import Row, compare, timed_ms
 from edgeseg.bench.latency import ACCURACY_ONLY
+from edgeseg.core.measurement import LEAST_RUNS_FOR_P99
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import GateError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from edgeseg.core.measurement import Measurement
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
-_RULE = re.compile(r"\s*([A-Za-z0-9_]+)\s*(>=|<=|>|<)\s*([0-9]*\.?[0-9]+)\s*")
+_RULE = re.compile(r"\s*([A-Za-z0-9_]+)\s*(>=|<=|>|<)\s*(-?[0-9]*\.?[0-9]+)\s*")
 
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
-def _accuracy(name: str) -> Callable[[Row], float | None]:
-    return lambda row: _percent(getattr(row.measurement.accuracy, name, None))
-
-
-METRICS: dict[str, Callable[[Row], float | None]] = {
-    "miou": _accuracy("miou"),
-    "pixel_accuracy": _accuracy("pixel_accuracy"),
-    "mean_dice": _accuracy("mean_dice"),
-    "boundary_f1": _accuracy("boundary_f1"),
+FIGURES: dict[str, Callable[[Row], float | None]] = {
     "agreement": lambda row: _percent(row.agreement),
-    "miou_drop": lambda row: _percent(row.miou_drop),
+    "miou_change": lambda row: _percent(row.miou_change),
+    "int8_change": lambda row: _percent(row.int8_change),
     "p50_ms": lambda row: row.p50_ms,
     "p90_ms": lambda row: timed_ms(row.measurement, "p90_ms"),
     "p99_ms": lambda row: row.p99_ms,
@@ -46,9 +40,8 @@ METRICS: dict[str, Callable[[Row], float | None]] = {
     "size_mb": lambda row: row.size_mb,
     "memory_mb": lambda row: row.measurement.peak_memory_mb,
 }
-"""What a rule may be about; the first six in percent."""
+"""What a rule may be about beside the metrics in the records: the first three in percent or points."""
 
-_PERCENT = ("miou", "pixel_accuracy", "mean_dice", "boundary_f1", "agreement")
 _NEEDS_TIME = ("p50_ms", "p90_ms", "p99_ms", "fps", "speed_up", "memory_mb")
 
 
@@ -64,53 +57,108 @@ class Rule:
         return f"{self.metric}{self.sign}{self.limit:g}"
 
 
-def parse_gate(text: str) -> tuple[Rule, ...]:
-    """Return the rules of a gate, such as "miou>=60,p99_ms<=40".
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """What one rule says of one row: `value` as the rule counts (percent, points, ms), and the fault, "" for none."""
+
+    label: str
+    rule: str
+    value: float | None
+    passed: bool
+    fault: str = ""
+
+
+def parse_gate(text: str, measurements: Sequence[Measurement]) -> tuple[Rule, ...]:
+    """Return the rules of a gate, such as "miou>=60,p99_ms<=40", about these measurements.
 
     Raises:
-        UnknownName: a metric that there is not, with the nearest one.
-        InputError: a rule that is none, or a fraction where percent are meant.
+        UnknownName: a metric that none of them has, with the nearest one.
+        InputError: text that is not a rule, or a fraction where percent are meant.
     """
+    fractions = {
+        name
+        for item in measurements
+        if item.accuracy is not None
+        for name, value in item.accuracy.metrics.items()
+        if value.unit == "fraction"
+    }
+    others = {name for item in measurements if item.accuracy is not None for name in item.accuracy.metrics} - fractions
     rules = []
     for part in text.split(","):
         found = _RULE.fullmatch(part)
         if not found:
             raise InputError(
-                f'Gate "{text}": "{part.strip()}" is no rule. Write METRIC>=NUMBER or METRIC<=NUMBER, such as miou>=60.'
+                f'Gate "{text}": "{part.strip()}" is not a rule. Write METRIC>=NUMBER or METRIC<=NUMBER, such as '
+                "miou>=60."
             )
         metric, sign, limit = found[1].lower(), found[2], float(found[3])
-        if metric not in METRICS:
-            raise unknown("metric in the gate", metric, METRICS)
-        if metric in _PERCENT and 0 < limit <= 1:
+        if metric not in {*FIGURES, *fractions, *others, "miou"}:
+            raise unknown("metric in the gate", metric, {*FIGURES, *fractions, *others, "miou"})
+        if metric in {*fractions, "miou", "agreement"} and 0 < limit <= 1:
             raise InputError(f'Gate "{part.strip()}": {metric} is in percent. Write {metric}{sign}{100 * limit:g}.')
         rules.append(Rule(metric=metric, sign=sign, limit=limit))
     return tuple(rules)
 
 
-def check_gate(gate: str, measurements: Sequence[Measurement], *, baseline: str | None = None) -> None:
-    """Return if every measurement holds every rule of `gate`. What was not measured does not hold.
+def gate_results(
+    gate: str, measurements: Sequence[Measurement], *, baseline: str | None = None, mixed: Iterable[str] = ()
+) -> tuple[GateResult, ...]:
+    """Return what each rule of `gate` says of each measurement. What was not measured does not pass.
 
-    Rules about time are not asked of an engine that is only a reference. Raises as `parse_gate` and `compare` do, and
+    Rules about time are not applied to an engine that is only a reference. Raises as `parse_gate` and `compare` do.
+    """
+    rules = parse_gate(gate, measurements)
+    return tuple(
+        _result(rule, row)
+        for row in compare(measurements, baseline=baseline, mixed=mixed).rows
+        for rule in rules
+        if not (rule.metric in _NEEDS_TIME and row.measurement.engine in ACCURACY_ONLY)
+    )
+
+
+def check_gate(
+    gate: str, measurements: Sequence[Measurement], *, baseline: str | None = None, mixed: Iterable[str] = ()
+) -> None:
+    """Return if every measurement passes every rule of `gate`. Raises as `gate_results` does.
+
+    Raises:
         GateError: with one line for each rule that a measurement breaks.
     """
-    rules = parse_gate(gate)
-    faults = [
-        fault
-        for row in compare(measurements, baseline=baseline).rows
-        for rule in rules
-        if (fault := _fault(rule, row)) is not None
-    ]
+    raise_failed(gate, gate_results(gate, measurements, baseline=baseline, mixed=mixed))
+
+
+def raise_failed(gate: str, results: Sequence[GateResult]) -> None:
+    """Return if all passed; raise `GateError` with a line for each result that did not."""
+    faults = [result.fault for result in results if not result.passed]
     if faults:
         raise GateError(f'Gate "{gate}" failed:\n' + "\n".join(f"  {fault}" for fault in faults))
 
 
-def _fault(rule: Rule, row: Row) -> str | None:
-    if rule.metric in _NEEDS_TIME and row.measurement.engine in ACCURACY_ONLY:
-        return None
-    value = METRICS[rule.metric](row)
+def _result(rule: Rule, row: Row) -> GateResult:
+    value = _value(rule.metric, row)
+    passed = value is not None and _SIGNS[rule.sign](value, rule.limit)
+    fault = ""
     if value is None:
-        why = "an emulated device's time means nothing" if row.measurement.device.emulated else "not measured"
-        return f"{row.label}: {rule} cannot be told: {why}"
-    if _SIGNS[rule.sign](value, rule.limit):
+        fault = f"{row.label}: {rule} cannot be checked: {_why_missing(rule, row)}"
+    elif not passed:
+        fault = f"{row.label}: {rule.metric} is {value:.4g}, required: {rule.sign}{rule.limit:g}"
+    return GateResult(label=row.label, rule=str(rule), value=value, passed=passed, fault=fault)
+
+
+def _value(metric: str, row: Row) -> float | None:
+    if metric in FIGURES:
+        return FIGURES[metric](row)
+    accuracy = row.measurement.accuracy
+    found = accuracy.metrics.get(metric) if accuracy is not None else None
+    if found is None:
         return None
-    return f"{row.label}: {rule.metric} is {value:.4g}, {rule.sign}{rule.limit:g} is asked"
+    return _percent(found.value) if found.unit == "fraction" else found.value
+
+
+def _why_missing(rule: Rule, row: Row) -> str:
+    if row.measurement.device.emulated and rule.metric in _NEEDS_TIME:
+        return "an emulated device's time means nothing"
+    total = row.measurement.stage("total")
+    if rule.metric == "p99_ms" and total is not None:
+        return f"{total.runs} runs are too few for it, {LEAST_RUNS_FOR_P99} required"
+    return "not measured"

@@ -12,16 +12,16 @@ import numpy as np
 from edgeseg.bench.devices import DeviceWatch
 from edgeseg.bench.memory import measure_peak_memory_mb
 from edgeseg.bench.record import build_measurement
-from edgeseg.core.measurement import DeviceState, Measurement, StageLatency
+from edgeseg.bench.samples import pack_samples
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeseg.core.measurement import DeviceState, Measurement, RawSamples
     from edgeseg.core.progress import Progress
     from edgeseg.runtime import Session
 
-STAGES = ("preprocess", "infer", "decode", "total")
 ACCURACY_ONLY = ("mil-reference",)
 """Engines that evaluate a format for its numbers; their time says nothing of any device."""
 
@@ -42,7 +42,7 @@ def bench(
     memory: bool = True,
     on_progress: Progress | None = None,
 ) -> Measurement:
-    """Return p50, p90, p99, mean and least time of each stage over `runs` runs after `warmup` that do not count.
+    """Return percentiles, mean and least time of each stage over `runs` runs after `warmup` that do not count.
 
     `images` are (H, W, 3) BGR uint8, used in turn (default: eight rendered streets); with `seconds`, the runs end
     after that time, but not before five. fps is 1000 / p50 of the total: one image after the other, nothing
@@ -134,19 +134,8 @@ class _Clock:
         self._session.decode(output, size=size)
         return prepared - start, inferred - prepared, time.perf_counter_ns() - inferred
 
-    def latency(self) -> tuple[StageLatency, ...]:
-        times_ms = np.array(self.rows_ns, np.float64) / 1e6
-        columns = np.column_stack([times_ms, times_ms.sum(axis=1)])
-        return tuple(summarise(stage, columns[:, index]) for index, stage in enumerate(STAGES))
-
-
-def summarise(stage: str, times_ms: np.ndarray) -> StageLatency:
-    """Return the percentiles of a stage's times, (runs,) milliseconds; linear between neighbouring runs."""
-    p50, p90, p99 = (round(float(value), 4) for value in np.percentile(times_ms, [50, 90, 99]))
-    mean_ms, min_ms = round(float(times_ms.mean()), 4), round(float(times_ms.min()), 4)
-    return StageLatency(
-        stage=stage, runs=len(times_ms), p50_ms=p50, p90_ms=p90, p99_ms=p99, mean_ms=mean_ms, min_ms=min_ms
-    )
+    def samples(self) -> RawSamples:
+        return pack_samples(np.array(self.rows_ns, np.int64))
 
 
 def _run_blocks(
@@ -179,11 +168,14 @@ def _measurement(
     session: Session, clock: _Clock | None, peak_mb: float | None, *, warmup: int, device: DeviceState,
     images: Sequence[np.ndarray],
 ) -> Measurement:  # fmt: skip
-    latency = clock.latency() if clock else ()
     return build_measurement(
-        session, latency=latency, warmup=warmup if clock else 0, peak_memory_mb=peak_mb, device=device,
+        session,
+        samples=clock.samples() if clock else None,
+        warmup=warmup if clock else 0,
+        peak_memory_mb=peak_mb,
+        device=device,
         image_size=(images[0].shape[0], images[0].shape[1]) if clock else None,
-    )  # fmt: skip
+    )
 
 
 def _check(*, runs: int, warmup: int, seconds: float | None) -> None:

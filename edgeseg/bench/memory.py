@@ -16,7 +16,7 @@ _TIMEOUT_S = 180.0
 
 
 def measure_peak_memory_mb(folder: Path, *, engine: str, threads: int) -> float | None:
-    """Return the largest resident memory in MB (2^20 bytes) of a fresh process that segments three images.
+    """Return the largest resident memory in MB (10^6 bytes) of a fresh process that segments three images.
 
     None where the process failed or the system does not tell.
     """
@@ -36,7 +36,7 @@ def own_peak_memory_mb(status: Path = Path("/proc/self/status")) -> float:
 
     # VmHWM starts anew with each program; getrusage's figure is inherited from the parent on Linux.
     line = re.search(r"^VmHWM:\s+(\d+) kB", read_text(status) or "", re.MULTILINE)
-    return round(int(line[1]) / 1024, 1) if line else peak_memory_mb()
+    return round(int(line[1]) * 1024 / 1e6, 1) if line else peak_memory_mb()
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""What a conversion costs in accuracy, with how sure that is: two segmenters on the same images."""
+"""What a conversion changes in accuracy, with its interval: two segmenters on the same images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.bench.accuracy import Segmenter, check_classes, image_count, spec_of
-from edgeseg.core.confusion import ConfusionMatrix
+from edgeseg.metrics.confusion import ConfusionMatrix
 
 if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyDrop:
-    """mIoU of an artifact against its baseline; all fractions. `low` and `high` bound the drop with `confidence`.
+class AccuracyChange:
+    """mIoU of an artifact against its baseline; all fractions. `change` is negative where the artifact is worse;
+    `low` and `high` bound it with `confidence`.
 
     `label_agreement` is the share of all pixels, ignored ones too, to which both gave the same class.
     """
@@ -25,7 +26,7 @@ class AccuracyDrop:
     images: int
     baseline_miou: float
     miou: float
-    drop: float
+    change: float
     low: float
     high: float
     confidence: float
@@ -42,8 +43,8 @@ def compare_accuracy(
     confidence: float = 0.95,
     seed: int = 0,
     on_progress: Progress | None = None,
-) -> AccuracyDrop:
-    """Return the drop in mIoU from `baseline` to `session`, with the interval of a paired bootstrap over images.
+) -> AccuracyChange:
+    """Return the change in mIoU from `baseline` to `session`, with the interval of a paired bootstrap over images.
 
     Percentile bootstrap (Efron, 1979): images are drawn with replacement, the same ones for both.
 
@@ -68,11 +69,11 @@ def compare_accuracy(
         if on_progress is not None:
             on_progress("validate", index + 1, total)
     low, high = _interval(counts, resamples=resamples, confidence=confidence, seed=seed)
-    return AccuracyDrop(
+    return AccuracyChange(
         images=total,
         baseline_miou=theirs.miou(),
         miou=ours.miou(),
-        drop=theirs.miou() - ours.miou(),
+        change=ours.miou() - theirs.miou(),
         low=low,
         high=high,
         confidence=confidence,
@@ -81,17 +82,17 @@ def compare_accuracy(
 
 
 def _interval(counts: np.ndarray, *, resamples: int, confidence: float, seed: int) -> tuple[float, float]:
-    """Return the bounds of the drop; `counts` is (artifact or baseline, images, classes, classes)."""
+    """Return the bounds of the change; `counts` is (artifact or baseline, images, classes, classes)."""
     rng = np.random.default_rng(seed)
     images = counts.shape[1]
-    drops = np.empty(resamples)
+    changes = np.empty(resamples)
     for index in range(resamples):
         # How often each image is drawn, instead of which: one small product replaces copying matrices.
         weights = np.bincount(rng.integers(images, size=images), minlength=images)
         ours, theirs = np.tensordot(counts, weights, axes=([1], [0]))
-        drops[index] = _miou(theirs) - _miou(ours)
+        changes[index] = _miou(ours) - _miou(theirs)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(drops, [tail, 1 - tail])
+    low, high = np.quantile(changes, [tail, 1 - tail])
     return float(low), float(high)
 
 

@@ -1,4 +1,4 @@
-"""Measurements on disk: one JSON file a run."""
+"""Measurements on disk: one JSON file a run, named by what makes it that run and no other."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.files import read_json, write_json
-from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, StageLatency
+from edgeseg.bench.migration import SCHEMA, migrated
+from edgeseg.bench.samples import check_samples, latency_of
+from edgeseg.core.files import read_json_value, write_json
+from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, RawSamples
+from edgeseg.core.records import decode
 from edgeseg.core.version import VERSION
 from edgeseg.errors import EdgesegError, InputError, RecipeError
 
@@ -17,28 +20,27 @@ if TYPE_CHECKING:
 
     from edgeseg.runtime import Session
 
-SCHEMA = 1
-
 
 def build_measurement(
     session: Session,
     *,
     device: DeviceState,
-    latency: tuple[StageLatency, ...] = (),
+    samples: RawSamples | None = None,
     warmup: int = 0,
     peak_memory_mb: float | None = None,
     image_size: tuple[int, int] | None = None,
     accuracy: Accuracy | None = None,
     label_agreement: float | None = None,
 ) -> Measurement:
-    """Return the measurement of a session from what was measured; fps is 1000 / p50 of the stage `total`, or 0."""
+    """Return the measurement of a session from what was measured. fps is 1000 / p50 of the stage `total`, or 0."""
     from edgeseg.bench.memory import HOW
 
+    latency = () if samples is None else latency_of(samples)
     artifact, manifest, options = session.artifact, session.artifact.manifest, dict(session.options)
     total = next((item for item in latency if item.stage == "total"), None)
     return Measurement(
         schema=SCHEMA,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         edgeseg_version=VERSION,
         artifact=manifest.name,
         artifact_sha256=artifact.sha256,
@@ -65,21 +67,28 @@ def build_measurement(
         licence=manifest.licence,
         notice=manifest.notice,
         lineage=manifest.lineage,
+        inference_precision=options.get("inference_precision", ""),
+        samples=samples,
     )
 
 
 def write_measurement(measurement: Measurement, path: Path | str) -> Path:
-    """Return the file that a measurement was written to: `path`, or in a folder, one named after what was measured.
+    """Return the file that a measurement was written to: `path`, or in a folder, one named by `file_name`.
+
+    Nothing is overwritten: where the folder has a file of that name, a number is added to it.
 
     Raises:
-        InputError: the place cannot be written.
+        InputError: `path` is a file that exists, or the place cannot be written.
     """
     path = Path(path)
     try:
-        if path.is_dir() or path.suffix.lower() != ".json":
+        if path.suffix.lower() == ".json" and not path.is_dir():
+            if path.exists():
+                raise InputError(f"{path}: exists already, and a result overwrites no other. Choose another name.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
             path.mkdir(parents=True, exist_ok=True)
-            path = path / file_name(measurement)
-        path.parent.mkdir(parents=True, exist_ok=True)
+            path = _free(path / file_name(measurement))
         write_json(measurement, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}.") from None
@@ -87,43 +96,85 @@ def write_measurement(measurement: Measurement, path: Path | str) -> Path:
 
 
 def file_name(measurement: Measurement) -> str:
-    """Return `ARTIFACT-ENGINE-Nt.json`, safe on any file system."""
-    text = f"{measurement.artifact}-{measurement.engine}-{measurement.threads}t"
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text) + ".json"
+    """Return `DEVICE-ARTIFACT-HASH-HxW-ENGINE-Nt-TIME.json`, safe on any file system."""
+    height, width = measurement.input_size
+    parts = (
+        measurement.device.name,
+        measurement.artifact,
+        measurement.artifact_sha256[:8],
+        f"{height}x{width}",
+        measurement.engine,
+        f"{measurement.threads}t",
+        re.sub(r"[^0-9T]", "", measurement.created.partition("+")[0]),
+    )
+    # 255 bytes is the most that file systems take for a name.
+    return "-".join(_slug(part)[:60] for part in parts) + ".json"
 
 
 def read_measurement(path: Path | str) -> Measurement:
-    """Return the measurement in a JSON file.
+    """Return the measurement in a JSON file of this schema or an older one.
 
     Raises:
         InputError: no such file.
-        RecipeError: not JSON, or not a measurement of this schema; the message names file and key.
+        RecipeError: not JSON, not a measurement, or numbers that are impossible or contradict each other; the message
+            names file and key.
     """
     path = Path(path)
-    try:
-        measurement = read_json(Measurement, path)
-    except InputError:
-        raise
-    except EdgesegError as error:
-        raise RecipeError(f"{path}: not a measurement. {error} Give files that edgeseg bench --out wrote.") from None
-    if measurement.schema != SCHEMA:
-        raise RecipeError(
-            f"{path}: schema {measurement.schema}; this edgeseg reads schema {SCHEMA}. Measure again or update edgeseg."
-        )
-    return measurement
+    return _measurement(read_json_value(path), path)
 
 
 def read_measurements(paths: Sequence[Path | str]) -> tuple[Measurement, ...]:
-    """Return the measurements in files, and in every JSON file of folders, in order; errors as `read_measurement`."""
+    """Return the measurements in files, and in every JSON file of folders and the folders in them, in order.
+
+    In a folder, JSON files of other kinds are passed over: they are no objects, or have no `artifact_sha256`. A hidden
+    file or folder is not looked at. Errors are those of `read_measurement`.
+    """
     found: list[Measurement] = []
     for path in map(Path, paths):
         if not path.is_dir():
             found.append(read_measurement(path))
             continue
-        files = sorted(path.glob("*.json"))
-        if not files:
-            raise InputError(f"{path}: no JSON file in this folder. Give files that edgeseg bench --out wrote.")
-        found += [read_measurement(file) for file in files]
+        inside = [item for file in _json_files(path) if (item := _if_measurement(file)) is not None]
+        if not inside:
+            raise InputError(f"{path}: no measurement in this folder. Give files that edgeseg bench --out wrote.")
+        found += inside
     if not found:
         raise InputError("No measurement was given. Give JSON files that edgeseg bench --out wrote.")
     return tuple(found)
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*.json")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _if_measurement(path: Path) -> Measurement | None:
+    data = read_json_value(path)
+    return _measurement(data, path) if isinstance(data, dict) and "artifact_sha256" in data else None
+
+
+def _measurement(data: object, path: Path) -> Measurement:
+    try:
+        if not isinstance(data, dict):
+            raise RecipeError("expected an object.")
+        measurement = decode(Measurement, migrated(data), where=path.name)
+        check_samples(measurement)
+    except EdgesegError as error:
+        raise RecipeError(f"{path}: not a measurement: {error}") from None
+    return measurement
+
+
+def _free(path: Path) -> Path:
+    """Return `path`, or where there is such a file already, the same with the first number that is free."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("._") or "unnamed"

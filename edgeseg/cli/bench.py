@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR|SET",
-        help="measure accuracy too, on a data set folder or streets[:count[:seed]]",
+        help="also measure accuracy, on a data set folder or streets[:count[:seed]]",
     )
     parser.add_argument("--split", default="val", help="of --data (default: val)")
     parser.add_argument(
@@ -64,15 +64,17 @@ def run(options: argparse.Namespace) -> int:
             on_progress=advance,
         )
     if options.json:
-        render.result_json({"measurements": measurements})
+        render.result_json({"schema": 2, "measurements": measurements})
         return 0
     for measurement in measurements:
         _show(measurement)
     if len(measurements) > 1:
+        from edgeseg.bench.alike import FIELDS
         from edgeseg.bench.compare import compare
         from edgeseg.cli.compare import show_comparison
 
-        show_comparison(compare(measurements))
+        # One run on one machine: what differs was asked for, and the notes say it.
+        show_comparison(compare(measurements, mixed=FIELDS))
     if options.out:
         render.result(f"Written to {options.out}")
     return 0
@@ -87,17 +89,20 @@ def _show(measurement: Measurement) -> None:
         f"{measurement.device.name}"
     )
     if not measurement.latency:
-        render.result(f"{title}\n  a reference engine: its latency says nothing of a device and is not reported\n")
+        render.result(f"{title}\n  a reference engine: it only checks numbers, so no latency is reported\n")
         return
     rows = [
         (
             item.stage,
             str(item.runs),
-            *(f"{value:.2f}" for value in (item.p50_ms, item.p90_ms, item.p99_ms, item.min_ms)),
+            *(
+                "too few" if value is None else f"{value:.2f}"
+                for value in (item.p50_ms, item.p90_ms, item.p99_ms, item.min_ms)
+            ),
         )
         for item in measurement.latency
     ]
-    columns = ("stage", "runs", "p50 ms", "p90 ms", "p99 ms", "least ms")
+    columns = ("stage", "runs", "p50 ms", "p90 ms", "p99 ms", "min ms")
     render.table(title, columns, rows, numbers=columns[1:])
     memory = "" if measurement.peak_memory_mb is None else f", peak memory {measurement.peak_memory_mb:.0f} MB"
     render.result(f"  {measurement.fps:.1f} FPS one image after the other{memory}\n")

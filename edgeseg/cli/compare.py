@@ -10,18 +10,20 @@ if TYPE_CHECKING:
 
     from edgeseg.bench.compare import Comparison, Row
 
-COLUMNS = ("artifact", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "infer", "mIoU %", "lost", "front")
+COLUMNS = (
+    "artifact", "device", "net", "input", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "infer", "mIoU %", "change",
+    "front",
+)  # fmt: skip
+NUMBERS = COLUMNS[5:12]
+STATED_ONCE = ("device", "net", "input")
+"""Columns that the title states instead where all rows say the same."""
 HELP = "put measurements side by side: table, HTML report, and a gate for continuous integration"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
-        "results",
-        metavar="RESULT",
-        nargs="+",
-        type=Path,
-        help="JSON files or folders of bench --out",
+        "results", metavar="RESULT", nargs="+", type=Path, help="JSON files of bench --out, or folders, nested or not"
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a self-contained report")
     parser.add_argument(
@@ -32,33 +34,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="X",
-        help="artifact to hold all others against, or a model's name: its fp32 one on each engine (default: the fp32 "
-        "one of the same net and engine)",
+        help="compare with this artifact on the row's own device, with DEVICE/ARTIFACT across devices, or with a "
+        "model's fp32 artifact on each engine (default: fp32 of the same net, device and engine)",
+    )
+    parser.add_argument(
+        "--mixed",
+        metavar="FIELD",
+        action="append",
+        default=[],
+        help="compare all the same where records differ in data, input_size, image_size, emulated or throttled; may "
+        "be given several times",
     )
     parser.add_argument(
         "--gate",
         metavar="RULES",
-        help='rules such as "miou>=60,p99_ms<=40", status 3 where one fails; also miou_drop, agreement, '
-        "boundary_f1, fps, speed_up, size_mb, memory_mb",
+        help='rules such as "miou>=60,p99_ms<=40", status 3 where one fails; any metric in the records, and '
+        "miou_change, int8_change, agreement, fps, speed_up, size_mb, memory_mb",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare, print the table, write the report, and hold the gate."""
+    """Compare, print the table, write the report, and check the gate."""
     from edgeseg.bench import read_measurements
     from edgeseg.bench.compare import compare
-    from edgeseg.bench.gate import check_gate, parse_gate
+    from edgeseg.bench.gate import gate_results, raise_failed
     from edgeseg.bench.report import write_report
     from edgeseg.cli import render
 
-    if options.gate:
-        parse_gate(options.gate)
     measurements = read_measurements(options.results)
-    comparison = compare(measurements, baseline=options.baseline)
+    comparison = compare(measurements, baseline=options.baseline, mixed=options.mixed)
+    gates = (
+        gate_results(options.gate, measurements, baseline=options.baseline, mixed=options.mixed) if options.gate else ()
+    )
     if options.html:
         write_report(comparison, options.html)
     if options.json:
-        render.result_json({"rows": comparison.rows, "baseline": comparison.baseline, "warnings": comparison.warnings})
+        render.result_json({"schema": 2, **render.fields(comparison), "gates": gates})
     elif options.markdown:
         render.result(markdown(comparison))
     else:
@@ -66,45 +77,67 @@ def run(options: argparse.Namespace) -> int:
     if options.html:
         render.say(f"Report: {options.html}")
     if options.gate:
-        check_gate(options.gate, measurements, baseline=options.baseline)
+        raise_failed(options.gate, gates)
     return 0
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Print the comparison's table, and what a reader must know before judging on stderr."""
+    """Print the comparison's table and the best of each device, and on stderr what to know before judging."""
     from edgeseg.cli import render
 
-    rows = [_cells(row) for row in comparison.rows]
-    held = any(row.baseline for row in comparison.rows)
-    title = f"Speed-up and loss against {comparison.baseline}" if held else "Side by side, without a baseline"
-    render.table(title, COLUMNS, rows, numbers=COLUMNS[2:9])
+    columns, rows, stated = _columns(comparison)
+    with_baseline = any(row.baseline for row in comparison.rows)
+    title = f"Against {comparison.baseline}" if with_baseline else "Side by side, without a baseline"
+    render.table(f"{title}{stated}", columns, rows, numbers=NUMBERS)
+    for best in comparison.best if len(comparison.rows) > 1 else ():
+        named = (("fastest", best.fastest), ("most accurate", best.most_accurate), ("smallest", best.smallest))
+        render.result(f"Best on {best.device}: {', '.join(f'{what} {label}' for what, label in named if label)}")
     for warning in comparison.warnings:
         render.say(f"Note: {warning}")
 
 
 def markdown(comparison: Comparison) -> str:
     """Return the comparison's table in Markdown, the numbers set flush right."""
-    head = "| " + " | ".join(COLUMNS) + " |"
-    rule = "|" + "|".join("---:" if column in COLUMNS[2:9] else "---" for column in COLUMNS) + "|"
-    return "\n".join([head, rule, *("| " + " | ".join(_cells(row)) + " |" for row in comparison.rows)])
+    columns, rows, stated = _columns(comparison)
+    head = "| " + " | ".join(columns) + " |"
+    rule = "|" + "|".join("---:" if column in NUMBERS else "---" for column in columns) + "|"
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([head, rule, *lines, "", f"Against {comparison.baseline}{stated}"])
+
+
+def _columns(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
+    """Return the columns to show, the rows, and what all rows have in common, for the title."""
+    cells = [_cells(row) for row in comparison.rows]
+    values = {name: {row[index] for row in cells} for index, name in enumerate(COLUMNS)}
+    stated = [name for name in STATED_ONCE if len(values[name]) == 1]
+    kept = [index for index, name in enumerate(COLUMNS) if name not in stated]
+    common = "".join(f"; {name} {next(iter(values[name]))}" for name in stated)
+    return tuple(COLUMNS[i] for i in kept), [tuple(row[i] for i in kept) for row in cells], common
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    def number(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
-
-    def times(value: float | None) -> str:
-        return "-" if value is None else f"{value:.2f}x"
-
+    item = row.measurement
+    timed = row.p50_ms is not None
     return (
         row.label,
-        f"{row.measurement.engine} {row.measurement.threads}T",
+        item.device.name,
+        item.model,
+        f"{item.input_size[0]}x{item.input_size[1]}",
+        f"{item.engine} {item.threads}T",
         f"{row.size_mb:.2f}",
-        number(row.p50_ms, ".2f"),
-        number(row.p99_ms, ".2f"),
-        times(row.speed_up),
-        times(row.infer_speed_up),
-        number(None if row.miou is None else 100 * row.miou, ".2f"),
-        number(None if row.miou_drop is None else 100 * row.miou_drop, ".2f"),
+        _number(row.p50_ms, ".2f"),
+        "too few" if timed and row.p99_ms is None else _number(row.p99_ms, ".2f"),
+        _times(row.speed_up),
+        _times(row.infer_speed_up),
+        _number(None if row.miou is None else 100 * row.miou, ".2f"),
+        _number(None if row.miou_change is None else 100 * row.miou_change, "+.2f"),
         "*" if row.on_front else "",
     )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"

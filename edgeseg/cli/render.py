@@ -40,6 +40,13 @@ def result_json(value: object) -> None:
     sys.stdout.write(json.dumps(encode(value), indent=2, ensure_ascii=False) + "\n")
 
 
+def fields(value: object) -> dict[str, object]:
+    """Return a dataclass as the JSON-ready table that it is written as."""
+    table = encode(value)
+    assert isinstance(table, dict)
+    return table
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
     """Print a table on stdout; the columns named in `numbers` are set flush right."""
     drawn = Table(header_style="bold", box=SIMPLE_HEAD)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from edgeseg.core.metric_value import MetricValue
+    from edgeseg.verbs.validate import Validation
+
 HELP = "measure mIoU, per-class IoU, pixel accuracy, Dice and boundary F1 on a data set"
 
 
@@ -29,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Validate, and print the scores."""
     from edgeseg.cli import render
+    from edgeseg.core.metric_value import metric_title
     from edgeseg.verbs.validate import validate
 
     with render.progress(quiet=options.json) as advance:
@@ -44,17 +48,41 @@ def run(options: argparse.Namespace) -> int:
     if found.notice:
         render.say(found.notice)
     if options.json:
-        render.result_json({**render.encode(found.accuracy), "subject": found.subject, "engine": found.engine})  # type: ignore[dict-item]
+        render.result_json(_json(found))
         return 0
     accuracy = found.accuracy
+    per_class = [name for name, value in accuracy.metrics.items() if value.per_class]
     rows = [
-        (name, render.percent(iou), render.percent(accuracy.per_class_dice.get(name)))
-        for name, iou in accuracy.per_class_iou.items()
+        (label, *(render.percent(accuracy.per_class(name).get(label)) for name in per_class))
+        for label in accuracy.per_class("miou")
     ]
+    columns = ("class", *(f"{metric_title(name)} %" for name in per_class))
     title = f"{found.subject} on {accuracy.data} {accuracy.split}, {accuracy.images} images, {found.engine}"
-    render.table(title, ("class", "IoU %", "Dice %"), rows, numbers=("IoU %", "Dice %"))
-    render.result(
-        f"mIoU {render.percent(accuracy.miou)} %   pixel accuracy {render.percent(accuracy.pixel_accuracy)} %   "
-        f"Dice {render.percent(accuracy.mean_dice)} %   boundary F1 {render.percent(accuracy.boundary_f1)} %"
-    )
+    render.table(title, columns, rows, numbers=columns[1:])
+    render.result("   ".join(f"{metric_title(name)} {_shown(value)}" for name, value in accuracy.metrics.items()))
+    for note in accuracy.notes:
+        render.say(f"Note: {note}")
     return 0
+
+
+def _json(found: Validation) -> dict[str, object]:
+    """Return the words that scripts rely on beside the record's own."""
+    from edgeseg.cli import render
+
+    accuracy = found.accuracy
+    return {
+        "schema": 2,
+        "subject": found.subject,
+        "engine": found.engine,
+        "miou": accuracy.value("miou"),
+        "pixel_accuracy": accuracy.value("pixel_accuracy"),
+        "per_class_iou": accuracy.per_class("miou"),
+        **render.fields(accuracy),
+        "notes": accuracy.notes,
+    }
+
+
+def _shown(value: MetricValue) -> str:
+    from edgeseg.cli import render
+
+    return f"{render.percent(value.value)} %" if value.unit == "fraction" else f"{value.value:.4g} {value.unit}"

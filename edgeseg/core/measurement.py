@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from edgeseg.core.artifact import Lineage
+from edgeseg.core.checked import check_number
+from edgeseg.core.metric_value import MetricValue
 from edgeseg.core.records import renamed
+
+LEAST_RUNS_FOR_P99 = 200
+"""With fewer runs the 99th percentile is one or two of them, hence chance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageLatency:
-    """Percentiles of one stage (preprocess, infer, decode, total) in milliseconds over `runs` counted runs."""
+    """Percentiles of one stage (preprocess, infer, decode, total) in milliseconds over `runs` counted runs.
+
+    `p99_ms` is None where there were fewer than 200 runs: too few to say.
+    """
 
     stage: str
     runs: int
     p50_ms: float
     p90_ms: float
-    p99_ms: float
+    p99_ms: float | None
     mean_ms: float
     min_ms: float
+
+    def __post_init__(self) -> None:
+        check_number("runs", self.runs, low=1)
+        for name in ("min_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms"):
+            check_number(name, getattr(self, name))
+        if self.p99_ms is not None and self.runs < LEAST_RUNS_FOR_P99:
+            raise ValueError(f"p99_ms is {self.p99_ms:g} of {self.runs} runs; it takes {LEAST_RUNS_FOR_P99}.")
+        ordered = [("min_ms", self.min_ms), ("p50_ms", self.p50_ms), ("p90_ms", self.p90_ms), ("p99_ms", self.p99_ms)]
+        known = [(name, value) for name, value in ordered if value is not None]
+        for (lower, low), (upper, high) in pairwise(known):
+            if low > high:
+                raise ValueError(f"{upper} is {high:g}, below {lower}, {low:g}.")
+        if self.mean_ms < self.min_ms:
+            raise ValueError(f"mean_ms is {self.mean_ms:g}, below min_ms, {self.min_ms:g}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +64,68 @@ class DeviceState:
     power_w: float | None = None
     emulated: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("name is empty; a device needs one.")
+        check_number("cores", self.cores, low=1)
+        for name in ("memory_mb", "load_average", "frequency_mhz", "power_w"):
+            check_number(name, getattr(self, name))
+        for name in ("temperature_before_c", "temperature_after_c"):
+            check_number(name, getattr(self, name), low=-100, high=300)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Segmentation quality over `images` images of one data set and split; fractions, not percent.
+    """Segmentation quality over `images` images of one data set and split, a value for each metric by its name.
 
-    A class that neither occurs nor is predicted has an IoU of None and does not count in the mean.
+    `data_sha256` is the hash of those images and their labels ("" in records of schema 1, which had none): two records
+    were scored on the same images where it is equal, whatever the data sets are called. `source` is the text by which
+    the data set was opened.
     """
 
     data: str
     split: str
     images: int
-    miou: float
-    pixel_accuracy: float
-    mean_dice: float
-    boundary_f1: float
-    per_class_iou: dict[str, float | None]
-    per_class_dice: dict[str, float | None]
+    metrics: dict[str, MetricValue]
+    data_sha256: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_number("images", self.images, low=1)
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric's value; None where it was not measured."""
+        found = self.metrics.get(metric)
+        return None if found is None else found.value
+
+    def per_class(self, metric: str) -> dict[str, float | None]:
+        """Return a metric's value of each class; empty where it has none."""
+        found = self.metrics.get(metric)
+        return dict(found.per_class or {}) if found else {}
+
+    @property
+    def miou(self) -> float:
+        """The mean IoU; 0.0 where no class has one."""
+        return self.value("miou") or 0.0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the values must know: a mean over fewer classes than there are."""
+        noted = {value.note: name for name, value in reversed(self.metrics.items()) if value.note}
+        return tuple(f"{name} is {note}." for note, name in reversed(noted.items()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawSamples:
+    """The time of every run of every stage: uint32 multiples of 100 ns, run by run, zlib-compressed, in base64."""
+
+    stages: tuple[str, ...]
+    runs: int
+    data: str
+
+    def __post_init__(self) -> None:
+        check_number("runs", self.runs, low=1, high=10_000_000)
+        check_number("stages", len(self.stages), low=1, high=16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +133,8 @@ class Measurement:
     """One artifact on one device with one engine: latency, memory, and accuracy where it was asked for.
 
     `fps` is 1000 / p50 of the stage "total", 0 where nothing was timed; `image_size` is (height, width) of the
-    images that were timed. The last four fields come from the artifact's manifest, for reports.
+    images that were timed. `inference_precision` is the one that the engine says it computes in, "" where it does not
+    say. `target` to `lineage` come from the artifact's manifest, for reports.
     """
 
     schema: int
@@ -95,7 +165,35 @@ class Measurement:
     licence: str = ""
     notice: str = ""
     lineage: Lineage | None = None
+    inference_precision: str = ""
+    samples: RawSamples | None = None
+
+    def __post_init__(self) -> None:
+        check_number("artifact_bytes", self.artifact_bytes, low=1)
+        for name in ("input_size", "image_size"):
+            for side in getattr(self, name) or ():
+                check_number(name, side, low=1, high=1_000_000)
+        check_number("threads", self.threads, low=1, high=100_000)
+        check_number("warmup", self.warmup)
+        check_number("peak_memory_mb", self.peak_memory_mb)
+        check_number("label_agreement", self.label_agreement, high=1)
+        check_number("fps", self.fps)
+        total = self.stage("total")
+        expected = 1000 / total.p50_ms if total and total.p50_ms else 0.0
+        # Rounded to two digits, from a p50 that was rounded itself.
+        if not math.isclose(self.fps, expected, rel_tol=0.01, abs_tol=0.01):
+            raise ValueError(f"fps is {self.fps:g}; 1000 / p50_ms of the total is {expected:g}.")
 
     def stage(self, name: str) -> StageLatency | None:
         """Return the percentiles of one stage, or None where it was not timed."""
         return next((item for item in self.latency if item.stage == name), None)
+
+    @property
+    def size_mb(self) -> float:
+        """The artifact's size in MB of 10^6 bytes."""
+        return self.artifact_bytes / 1e6
+
+    @property
+    def name(self) -> str:
+        """DEVICE/ARTIFACT, as `compare --baseline` takes it."""
+        return f"{self.device.name}/{self.artifact}"

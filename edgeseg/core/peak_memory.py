@@ -6,11 +6,11 @@ import sys
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far in MB (2^20 bytes); 0.0 where it cannot be read."""
+    """Return the largest resident memory of this process so far in MB (10^6 bytes); 0.0 where it cannot be read."""
     try:
         import resource
     except ImportError:  # Windows
         return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # getrusage(2): Linux counts in KiB, macOS in bytes.
-    return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)
+    return round((peak if sys.platform == "darwin" else peak * 1024) / 1e6, 1)

@@ -33,7 +33,8 @@ def resolve_model(text: str | None) -> Path:
     if text and (path.is_file() or (path / SPEC_FILE).is_file()):
         return path
     known = bundled()
-    if name in known:
+    # A manifest and a record write the name with a hyphen, as the folder has it.
+    if name in known or name.replace("-", ":", 1) in known:
         return _folder(name)
     candidates = [item for item in known if item.split(":")[0] == name]
     if f"{name}:streets" in candidates:

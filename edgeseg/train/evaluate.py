@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from edgeseg.core.confusion import ConfusionMatrix
+from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.pixels import decode, prepare
 
 if TYPE_CHECKING:

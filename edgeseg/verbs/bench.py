@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.bench import bench_interleaved, validate, write_measurement
@@ -14,13 +15,12 @@ from edgeseg.runtime import Session, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgeseg.core.measurement import Measurement
 
 
 def bench(
-    artifacts: Sequence[Path],
+    artifacts: Sequence[Path | str],
     *,
     runs: int = 200,
     warmup: int = 20,
@@ -30,18 +30,20 @@ def bench(
     data: str | None = None,
     split: str = "val",
     limit: int | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Measurement, ...]:
-    """Return one measurement an artifact, timed in turn; with `data`, accuracy is part of each; written to `out`.
+    """Return one measurement an artifact, timed in turn; with `data` each has its accuracy, and `out` gets the files.
 
     Raises:
         ArtifactError, MissingDependency, UnknownName, UnsupportedError: an artifact or engine that does not open.
-        DatasetError, InputError: data that cannot be used, one --out file for several measurements, or no place there.
+        DatasetError, InputError: data that cannot be used, one --out file for several measurements, or an `out` that
+            exists or cannot be written.
     """
     tell = on_progress or no_progress
-    if out is not None and out.suffix.lower() == ".json" and len(artifacts) > 1:
-        raise InputError(f"{out}: one file cannot hold {len(artifacts)} measurements. Give --out a folder.")
+    out = None if out is None else Path(out)
+    if out is not None:
+        _check_destination(out, count=len(artifacts))
     dataset = None if data is None else open_dataset(data, split=split)
     with contextlib.ExitStack() as opened:
         sessions = [opened.enter_context(load(path, engine=engine, threads=threads)) for path in artifacts]
@@ -52,12 +54,24 @@ def bench(
             for session, measurement in zip(sessions, measured, strict=True):
                 report = reported_as(tell, f"score {session.artifact.manifest.name}")
                 accuracy = validate(session, dataset, limit=limit, on_progress=report)
-                scored.append(dataclasses.replace(measurement, accuracy=accuracy))
+                scored.append(
+                    dataclasses.replace(measurement, accuracy=dataclasses.replace(accuracy, source=data or ""))
+                )
             measured = tuple(scored)
     if out is not None:
         for measurement in measured:
             write_measurement(measurement, out)
     return measured
+
+
+def _check_destination(out: Path, *, count: int) -> None:
+    """Refuse before the first run what `write_measurement` would refuse after the last."""
+    if out.is_dir() or out.suffix.lower() != ".json":
+        return
+    if count > 1:
+        raise InputError(f"{out}: one file cannot hold {count} measurements. Give --out a folder.")
+    if out.exists():
+        raise InputError(f"{out}: exists already, and a result overwrites no other. Choose another name.")
 
 
 def _with_parity(measurement: Measurement, session: Session) -> Measurement:

@@ -100,7 +100,6 @@ def demo(
     report = write_report(
         comparison,
         out / "report.html",
-        commands=_commands(model, folders, data, split, baseline),
         images=_images(chosen),
     )
     return DemoResult(
@@ -150,16 +149,6 @@ def _proof(artifact: Artifact) -> str:
     share = f"{100 * manifest.parity.label_agreement:.2f} % of labels as float PyTorch"
     what = f"{manifest.spec.name:22} {manifest.format:9} {manifest.scheme.name}"
     return f"  {what}  {artifact.size_bytes / 1e6:5.2f} MB  {share}  ({manifest.report.seconds:.0f} s)"
-
-
-def _commands(model: str | None, folders: list[Path], data: str, split: str, baseline: str | None) -> tuple[str, ...]:
-    name = "" if model is None else f" {model}"
-    against = "" if baseline is None else f" --baseline {baseline}"
-    return (
-        f"edgeseg convert{name} --target {folders[0].name.split('-')[-2]} --precision int8",
-        f"edgeseg bench artifacts/* --data {data} --split {split} --out measurements",
-        f"edgeseg compare measurements{against} --html report.html",
-    )
 
 
 def _images(artifact: Artifact) -> tuple[Image, ...]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.errors import InputError
+from edgeseg.metrics.flicker import Flicker, FlickerMeter
 from edgeseg.runtime import Session, load, open_camera
-from edgeseg.runtime.frames.flicker import Flicker, FlickerMeter
 from edgeseg.runtime.frames.frame_processor import Reader
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
 from edgeseg.core.interrupt import HeldInterrupt
-from edgeseg.core.progress import Progress, reported_as
+from edgeseg.core.progress import Progress, no_progress, reported_as
 from edgeseg.core.records import renamed
 from edgeseg.data import open_dataset
 from edgeseg.data.image_globs import Item, find_images, images_of
 from edgeseg.errors import DatasetError, InputError
+from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.runtime import Session, load
 from edgeseg.runtime.sinks.label_files import write_image, write_labels
 from edgeseg.runtime.sinks.overlay import Overlay
@@ -142,7 +142,7 @@ def _one(work: _Work, item: Item, on_progress: Progress | None, on_fault: OnFaul
             on_fault(str(error))
         return
     tiles = reported_as(on_progress, f"tiles of {item.name}")
-    work.predict(item, image, truth, tiles if work.cuts(image) else None)
+    work.predict(item, image, truth, tiles if work.cuts(image) else no_progress)
 
 
 def _settings(session: Session, tiling: Tiling, *, palette: bool, overlay: bool) -> Settings:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.calibration.temperature import ece, fit_temperature, labels_of_cells, nll
+from edgeseg.calibration.temperature import fit_temperature, nll
 from edgeseg.core.files import write_json
 from edgeseg.core.temperature import TEMPERATURE_FILE, Temperature
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
 from edgeseg.export.reference import TorchReference
+from edgeseg.metrics.calibration_error import calibration_error
+from edgeseg.pixels import labels_of_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,8 +112,8 @@ def _fitted(answers: list[tuple[np.ndarray, np.ndarray]], *, weights_sha256: str
         halves=(round(halves[0], 4), round(halves[1], 4)),
         nll_before=nll_before,
         nll_after=nll_after,
-        ece_before=mean(ece, scaled=False),
-        ece_after=mean(ece, scaled=True),
+        ece_before=mean(calibration_error, scaled=False),
+        ece_after=mean(calibration_error, scaled=True),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeseg.core.artifact import Lineage
 from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, StageLatency
+from edgeseg.core.metric_value import MetricValue, mean_over_classes
 
 DEVICE = DeviceState(
     name="Raspberry Pi 5", cpu="Arm Cortex-A76", arch="aarch64", cores=4, memory_mb=8060, os="Debian 12",
@@ -12,19 +13,30 @@ DEVICE = DeviceState(
 CLASSES = ("road", "sky", "car")
 
 
-def stages(infer_ms: float) -> tuple[StageLatency, ...]:
+def stages(infer_ms: float, *, runs: int = 200) -> tuple[StageLatency, ...]:
     times_ms = {"preprocess": 0.4, "infer": infer_ms, "decode": 1.2, "total": infer_ms + 1.6}
     return tuple(
-        StageLatency(stage=name, runs=50, p50_ms=ms, p90_ms=1.1 * ms, p99_ms=1.5 * ms, mean_ms=ms, min_ms=0.9 * ms)
+        StageLatency(
+            stage=name,
+            runs=runs,
+            p50_ms=ms,
+            p90_ms=1.1 * ms,
+            p99_ms=1.5 * ms if runs >= 200 else None,
+            mean_ms=ms,
+            min_ms=0.9 * ms,
+        )
         for name, ms in times_ms.items()
     )
 
 
 def scores(miou: float, *, split: str = "val", images: int = 101) -> Accuracy:
-    return Accuracy(
-        data="camvid", split=split, images=images, miou=miou, pixel_accuracy=0.9, mean_dice=0.7, boundary_f1=0.6,
-        per_class_iou={"road": miou + 0.1, "sky": miou - 0.1, "car": None}, per_class_dice=dict.fromkeys(CLASSES, 0.7),
-    )  # fmt: skip
+    metrics = {
+        "miou": mean_over_classes({"road": miou + 0.1, "sky": miou - 0.1}),
+        "mean_dice": mean_over_classes(dict.fromkeys(CLASSES, 0.7)),
+        "pixel_accuracy": MetricValue(value=0.9),
+        "boundary_f1": MetricValue(value=0.6),
+    }
+    return Accuracy(data="camvid", split=split, images=images, metrics=metrics, data_sha256=f"{split}{images}" * 8)
 
 
 def measurement(
@@ -34,7 +46,7 @@ def measurement(
 ) -> Measurement:  # fmt: skip
     latency = () if infer_ms is None else stages(infer_ms)
     return Measurement(
-        schema=1, created="2026-01-02T03:04:05+00:00", edgeseg_version="0.1.0",
+        schema=2, created="2026-01-02T03:04:05+00:00", edgeseg_version="0.1.0",
         artifact=f"{model}-{file_format}-{precision}", artifact_sha256="ab" * 32, artifact_bytes=1_500_000, model=model,
         format=file_format, precision=precision, input_size=(352, 480), engine=engine, engine_version="2.3.0",
         engine_options={"xnnpack": "on"}, delegate="cpu", threads=threads, warmup=20, latency=latency,

@@ -53,7 +53,7 @@ JETSON = {
 def test_a_raspberry_pi_is_described_by_its_files(tmp_path: Path) -> None:
     state = describe_device(root=put(tmp_path, PI5))
     assert (state.name, state.cpu) == ("Raspberry Pi 5 Model B Rev 1.0", "Arm Cortex-A76")
-    assert (state.memory_mb, state.load_average) == (8060, 0.42)
+    assert (state.memory_mb, state.load_average) == (8452, 0.42)
     assert (state.temperature_before_c, state.frequency_mhz) == (51.25, 2400.0)
     assert state.os.startswith("Debian GNU/Linux 12 (bookworm), ")
     assert describe_device(name="kitchen", root=tmp_path).name == "kitchen"
@@ -111,7 +111,7 @@ def test_a_control_group_limits_cores_and_memory(tmp_path: Path, monkeypatch: py
                    "sys/fs/cgroup/box/job/cpu.max": "max 100000\n", "sys/fs/cgroup/box/memory.max": "1073741824\n",
                    "sys/fs/cgroup/box/job/memory.max": "max\n"})  # fmt: skip
     assert usable_cores(tmp_path) == 3
-    assert describe_device(root=tmp_path).memory_mb == 1024
+    assert describe_device(root=tmp_path).memory_mb == 1073
 
 
 def test_the_older_control_group_limits_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

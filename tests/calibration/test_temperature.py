@@ -12,14 +12,16 @@ import pytest
 from contracts import tiny_artifact as tiny
 from contracts.deployable import deployable
 
-from edgeseg.calibration.temperature import ece, fit_temperature, labels_of_cells, nll
+from edgeseg.calibration.temperature import fit_temperature, nll
 from edgeseg.cli.main import main
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.spec import Preprocess
 from edgeseg.core.temperature import TEMPERATURE_FILE, Temperature, read_temperature
 from edgeseg.errors import CheckpointError
+from edgeseg.metrics.calibration_error import calibration_error
 from edgeseg.models.checkpoint import save_checkpoint
+from edgeseg.pixels import labels_of_cells
 from edgeseg.runtime import load
 from edgeseg.runtime.frames.frame_processor import Reader
 
@@ -46,10 +48,10 @@ def test_the_temperature_of_overstated_logits_is_found(true: float) -> None:
     overstated = logits * np.float32(true)
     found = fit_temperature(overstated, labels)
     assert found == pytest.approx(true, rel=0.04)
-    assert ece(overstated, labels, temperature=found) < 0.015
+    assert calibration_error(overstated, labels, temperature=found) < 0.015
     assert nll(overstated, labels, temperature=found) <= nll(overstated, labels, temperature=1.0)
     if true != 1.0:
-        assert ece(overstated, labels, temperature=1.0) > 0.05
+        assert calibration_error(overstated, labels, temperature=1.0) > 0.05
 
 
 def test_labels_are_taken_at_the_cells_centres_and_bars_are_ignored() -> None:

@@ -91,7 +91,7 @@ def test_an_empty_folder(artifact: Path, tmp_path: Path, capsys: pytest.CaptureF
     empty.mkdir()
     assert_one_line(["verify", str(empty)], "no manifest.json", capsys)
     assert_one_line(["validate", str(artifact), "--data", str(empty)], str(empty), capsys)
-    assert_one_line(["compare", str(empty)], "no JSON file", capsys)
+    assert_one_line(["compare", str(empty)], "no measurement in this folder", capsys)
     assert_one_line(["convert", "--target", "onnx", "--calibration", str(empty)], str(empty), capsys)
 
 

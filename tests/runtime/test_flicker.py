@@ -10,7 +10,7 @@ import pytest
 from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import InputError
-from edgeseg.runtime.frames.flicker import flicker
+from edgeseg.metrics.flicker import flicker
 from edgeseg.verbs.flicker import measure_flicker
 
 if TYPE_CHECKING:

@@ -122,7 +122,7 @@ def _grid(x: Axis, y: Axis, frame: Box) -> str:
 
 
 def _front_line(front: Sequence[tuple[float, float]], frame: Box) -> str:
-    """Return the staircase along the front: what can be had at a given latency."""
+    """Return the staircase along the front: the best mIoU within a given latency."""
     if not front:
         return ""
     path = [f"M{front[0][0]:.1f} {frame.bottom:.1f}V{front[0][1]:.1f}"]
@@ -131,7 +131,7 @@ def _front_line(front: Sequence[tuple[float, float]], frame: Box) -> str:
 
 
 def _front_boxes(front: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
-    """Return the strokes of the front's line, so that no label lies on it."""
+    """Return the strokes of the front's line, so that no label covers it."""
     boxes = []
     turns = [*front[1:], (frame.right, front[-1][1])] if front else []
     level = frame.bottom
@@ -143,7 +143,7 @@ def _front_boxes(front: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
 
 def _point(point: tuple[float, float], row: Row, label: str, box: Box, *, colour: int) -> str:
     x, y = point
-    told = f"{row.label}: {milliseconds(row.p50_ms)} ms, {percent(row.miou, digits=2)} % mIoU"
+    title = f"{row.label}: {milliseconds(row.p50_ms)} ms, {percent(row.miou, digits=2)} % mIoU"
     near_x, near_y = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
     leader = ""
     if math.dist(point, (near_x, near_y)) > 14:
@@ -154,7 +154,7 @@ def _point(point: tuple[float, float], row: Row, label: str, box: Box, *, colour
     text = _text(text_x, (box.top + box.bottom) / 2 + 4.5, label, anchor=anchor)
     mark = f'<path class="mark" d="{_shape(row.measurement.precision, x, y)}"/>'
     kind = "point best" if row.on_front else "point"
-    return f'<g class="{kind} c{colour}"><title>{escape(told)}</title>{leader}{mark}{text}</g>'
+    return f'<g class="{kind} c{colour}"><title>{escape(title)}</title>{leader}{mark}{text}</g>'
 
 
 def _shape(precision: str, x: float, y: float) -> str:

@@ -35,12 +35,12 @@ def engine_table(rows: Sequence[Row]) -> str:
         f'<td class="left wrap">{escape(settings)}</td></tr>'
         for name, version, settings in seen
     )
-    head = '<th class="left">engine</th><th class="left">version</th><th class="left">settings</th>'
+    head = "".join(f'<th scope="col" class="left">{name}</th>' for name in ("engine", "version", "settings"))
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def lineage_cards(rows: Sequence[Row]) -> str:
-    """Return where each model's weights come from, under which licence, and the notice that it asks for."""
+    """Return where each model's weights come from, under which licence, and the notice that the licence asks for."""
     cards = {}
     for row in rows:
         item = row.measurement
@@ -62,7 +62,7 @@ def lineage_cards(rows: Sequence[Row]) -> str:
 
 
 def artifact_table(rows: Sequence[Row]) -> str:
-    """Return the hash of each artifact, by which to know it again."""
+    """Return the hash of each artifact, which identifies it."""
     lines = "".join(
         f'<tr><th scope="row" class="left">{escape(row.label)}</th>'
         f'<td class="left">{escape(row.measurement.artifact)}</td>'
@@ -70,35 +70,8 @@ def artifact_table(rows: Sequence[Row]) -> str:
         f'<td class="left">{escape(row.measurement.created.replace("T", " ").replace("+00:00", " UTC"))}</td></tr>'
         for row in rows
     )
-    head = "".join(f'<th class="left">{name}</th>' for name in ("row", "artifact", "SHA-256", "measured"))
+    head = "".join(f'<th scope="col" class="left">{name}</th>' for name in ("row", "artifact", "SHA-256", "measured"))
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def repeat(comparison: Comparison, commands: Sequence[str]) -> str:
-    """Return the commands that give these figures again: those told, or those that follow from the measurements."""
-    lines = list(commands) or _commands(comparison)
-    return f"<pre><code>{escape(chr(10).join(lines))}</code></pre>"
-
-
-def _commands(comparison: Comparison) -> list[str]:
-    items = [row.measurement for row in comparison.rows]
-    models, targets = dict.fromkeys(i.model for i in items), dict.fromkeys(i.target or i.format for i in items)
-    precisions = dict.fromkeys(i.precision for i in items)
-    lines = [
-        f"edgeseg convert {model} --target {target} --precision {precision}"
-        for model in models
-        for target in targets
-        for precision in precisions
-        if any((i.model, i.target or i.format, i.precision) == (model, target, precision) for i in items)
-    ]
-    scored = next((i.accuracy for i in items if i.accuracy), None)
-    data = f" --data {scored.data} --split {scored.split} --limit {scored.images}" if scored else ""
-    threads = {i.threads for i in items if i.latency}
-    count = f" --threads {next(iter(threads))}" if len(threads) == 1 else ""
-    runs = max((i.latency[0].runs for i in items if i.latency), default=0)
-    timed = f" --runs {runs}" if runs else ""
-    lines.append(f"edgeseg bench ARTIFACT...{count}{timed}{data} --out results")
-    return [*lines, "edgeseg compare results --html report.html"]
 
 
 def _device(items: Sequence[Measurement]) -> str:
@@ -106,7 +79,7 @@ def _device(items: Sequence[Measurement]) -> str:
     facts = [
         ("CPU", f"{first.cpu}, {first.arch}"),
         ("cores", str(first.cores)),
-        ("memory", "" if first.memory_mb is None else f"{first.memory_mb / 1024:.1f} GiB"),
+        ("memory", "" if first.memory_mb is None else f"{first.memory_mb / 1000:.1f} GB"),
         ("system", first.os),
         ("Python", first.python),
         *_state(first, last),
@@ -120,10 +93,10 @@ def _state(first: DeviceState, last: DeviceState) -> list[tuple[str, str]]:
     warm = f"{before:.0f} → {after:.0f} °C" if before is not None and after is not None else ""
     return [
         ("load before", "" if first.load_average is None else f"{first.load_average:.2f} processes"),
-        ("temperature", warm or "not readable here"),
-        ("frequency", "not readable here" if last.frequency_mhz is None else f"{last.frequency_mhz:.0f} MHz"),
-        ("throttled", "not readable here" if last.throttled is None else "yes" if last.throttled else "no"),
-        ("power", "not readable here" if last.power_w is None else f"{last.power_w:.1f} W"),
+        ("temperature", warm or "unavailable"),
+        ("frequency", "unavailable" if last.frequency_mhz is None else f"{last.frequency_mhz:.0f} MHz"),
+        ("throttled", "unavailable" if last.throttled is None else "yes" if last.throttled else "no"),
+        ("power", "unavailable" if last.power_w is None else f"{last.power_w:.1f} W"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The whole page: parts in the order in which they are read."""
+"""The whole page: its parts in reading order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.bench.report import facts, sections, words
+from edgeseg.bench.report.repeat import repeat
 from edgeseg.bench.report.sections import section
 from edgeseg.core.files import write_whole
 from edgeseg.errors import InputError
@@ -35,7 +36,6 @@ def write_report(
     path: Path | str,
     *,
     title: str | None = None,
-    commands: Sequence[str] = (),
     images: Sequence[Image] = (),
 ) -> Path:
     """Return the HTML file that the report was written to; it holds style, charts and images itself.
@@ -44,7 +44,7 @@ def write_report(
         InputError: the place cannot be written, or an image is not a PNG.
     """
     path = Path(path)
-    text = render_report(comparison, title=title, commands=commands, images=images)
+    text = render_report(comparison, title=title, images=images)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(text.encode(), path)
@@ -57,13 +57,9 @@ def render_report(
     comparison: Comparison,
     *,
     title: str | None = None,
-    commands: Sequence[str] = (),
     images: Sequence[Image] = (),
 ) -> str:
-    """Return the report as HTML.
-
-    `title` defaults to what was compared, `commands` to those that follow from the measurements.
-    """
+    """Return the report as HTML; `title` defaults to what was compared."""
     rows = comparison.rows
     colours = {name: index for index, name in enumerate(dict.fromkeys(words.family(row) for row in rows))}
     heading = title or _title(comparison)
@@ -75,7 +71,7 @@ def render_report(
             sections.warning_list(comparison),
             section("Results", sections.result_table(comparison, colours), note=_table_note(comparison)),
             section("Accuracy against latency", sections.front_plot(rows, colours), note=(
-                "Up and to the left is better. Along the line lies what no other artifact beats in both.")),
+                "Up and to the left is better. No other artifact on the device beats those along the line in both.")),
             section("Where the time goes", sections.stage_bars(rows), note="Medians of each stage in milliseconds."),
             section("Accuracy by class", sections.class_table(comparison), note=_class_note(comparison)),
             section("Images", _gallery(images)),
@@ -83,7 +79,7 @@ def render_report(
             section("Engines", facts.engine_table(rows)),
             section("Lineage and licences", facts.lineage_cards(rows)),
             section("Artifacts", facts.artifact_table(rows)),
-            section("How to repeat this", facts.repeat(comparison, commands)),
+            section("How to repeat this", repeat(comparison)),
             f"<footer>Written by edgeseg {escape(rows[0].measurement.edgeseg_version)}.</footer>",
         )
     )  # fmt: skip
@@ -111,20 +107,18 @@ def _lead(comparison: Comparison) -> str:
 
 
 def _table_note(comparison: Comparison) -> str:
-    note = f"Speed-up and change in mIoU (percentage points) are against {comparison.baseline}."
+    note = f"Speed-up, and change in mIoU (percentage points, negative is worse), are against {comparison.baseline}."
     if any(row.on_front for row in comparison.rows):
-        note += " ★ on the Pareto front."
+        note += " ★: on the Pareto front of its device."
     if any(not row.measurement.latency for row in comparison.rows):
-        note += (
-            f" {words.NONE} not measured: a reference engine checks the numbers, its time says nothing of any device."
-        )
+        note += f" {words.NONE}: not measured; a reference engine only checks numbers, its time says nothing."
     return note
 
 
 def _class_note(comparison: Comparison) -> str:
     return (
         f"IoU in percent; small figures are the change against {comparison.baseline}, in points. "
-        f"{words.NONE} neither occurs nor is predicted."
+        f"{words.NONE}: the class neither occurs nor is predicted, and does not count in the mean."
     )
 
 

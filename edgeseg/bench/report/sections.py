@@ -7,48 +7,72 @@ from typing import TYPE_CHECKING
 
 from edgeseg.bench.report import words
 from edgeseg.bench.report.charts import pareto_plot
+from edgeseg.bench.samples import STAGES as ALL_STAGES
+from edgeseg.core.metric_value import metric_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeseg.bench.compare import Comparison, Row
     from edgeseg.core.measurement import Measurement
+    from edgeseg.core.metric_value import MetricValue
 
 PLOT_SIZES = (("wide", 900, 420), ("narrow", 360, 400))
-STAGES = ("preprocess", "infer", "decode")
+PARTS = ALL_STAGES[:-1]
 
 
 def section(title: str, body: str, *, note: str = "", identity: str = "") -> str:
     """Return a titled section; nothing where its body is empty. `note` is text, `body` is HTML."""
     if not body:
         return ""
-    told = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<section id="{identity}"><h2>{escape(title)}</h2>{told}{body}</section>'
+    shown = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<section id="{identity}"><h2>{escape(title)}</h2>{shown}{body}</section>'
 
 
 def headline(comparison: Comparison) -> str:
-    """Return up to four figures to remember: fastest, most accurate, smallest, and what int8 costs."""
-    rows = comparison.rows
+    """Return the figures to remember: fastest and most accurate of each device, smallest, and what changed mIoU."""
     tiles = []
-    timed = [row for row in rows if row.p50_ms is not None]
-    if timed:
-        fastest = min(timed, key=lambda row: row.p50_ms or 0)
-        fps = f"{fastest.measurement.fps:.0f} images a second, one after the other"
-        tiles.append(_tile("Fastest", f"{words.milliseconds(fastest.p50_ms)} ms", fastest.label, fps))
-    scored = [row for row in rows if row.miou is not None]
-    if scored:
-        best = max(scored, key=lambda row: row.miou or 0)
-        tiles.append(_tile("Most accurate", f"{words.percent(best.miou)} %", best.label, f"mIoU, {_data(best)}"))
-    drops = [row for row in rows if row.measurement.precision == "int8" and row.miou_drop is not None]
-    if drops:
-        worst = max(drops, key=lambda row: row.miou_drop or 0)
-        change = words.signed_points(-(worst.miou_drop or 0), digits=2)
-        tiles.append(_tile("int8, at worst", f"{change} points", worst.label, f"mIoU against {comparison.baseline}"))
-    smallest = min(rows, key=lambda row: row.size_mb)
+    several = len(comparison.best) > 1
+    for best in comparison.best:
+        where = f" on {best.device}" if several else ""
+        fastest, accurate = comparison.row(best.fastest), comparison.row(best.most_accurate)
+        if fastest is not None:
+            fps = f"{fastest.measurement.fps:.0f} images a second, one after the other"
+            tiles.append(_tile(f"Fastest{where}", f"{words.milliseconds(fastest.p50_ms)} ms", fastest.label, fps))
+        if accurate is not None:
+            note = f"mIoU, {_data(accurate)}"
+            tiles.append(_tile(f"Most accurate{where}", f"{words.percent(accurate.miou)} %", accurate.label, note))
+    tiles += _change_tiles(comparison)
+    smallest = min(comparison.rows, key=lambda row: row.size_mb)
     tiles.append(
         _tile("Smallest", f"{words.megabytes(smallest.size_mb)} MB", smallest.label, "what goes to the device")
     )
     return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _change_tiles(comparison: Comparison) -> list[str]:
+    """Return what int8 alone costs, and where the baseline is another net, what changing the net did, apart."""
+    tiles = []
+    quantized = [row for row in comparison.rows if row.int8_change is not None]
+    if quantized:
+        worst = min(quantized, key=lambda row: row.int8_change or 0)
+        change = words.signed_points(worst.int8_change, digits=2)
+        note = f"mIoU against fp32 of {worst.measurement.model} itself"
+        tiles.append(_tile(f"{worst.measurement.precision} alone, at worst", f"{change} points", worst.label, note))
+    floats = [
+        row
+        for row in comparison.rows
+        if row.measurement.precision == "fp32"
+        and row.miou_change is not None
+        and (base := comparison.row(row.baseline)) is not None
+        and base.measurement.model != row.measurement.model
+    ]
+    if floats:
+        worst = min(floats, key=lambda row: row.miou_change or 0)
+        change = words.signed_points(worst.miou_change, digits=2)
+        note = f"mIoU of {worst.measurement.model} against {comparison.baseline}, both in fp32"
+        tiles.append(_tile("The smaller net alone", f"{change} points", worst.label, note))
+    return tiles
 
 
 def warning_list(comparison: Comparison) -> str:
@@ -57,24 +81,46 @@ def warning_list(comparison: Comparison) -> str:
     return f'<aside class="warnings"><strong>Before you judge</strong><ul>{items}</ul></aside>' if items else ""
 
 
+HEADS = (
+    "artifact", "device", "net", "input", "p50 ms", "speed-up", "mIoU %", "change", "agreement %", "p99 ms", "size MB",
+    "memory MB", "engine", "threads",
+)  # fmt: skip
+TEXTS = frozenset({"artifact", "device", "net", "engine"})
+"""Columns set flush left."""
+STATED_ONCE = frozenset({"device", "net", "input", "threads"})
+"""Columns left out where all rows say the same: the line above the table, or "How it was measured", says it."""
+
+
 def result_table(comparison: Comparison, colours: dict[str, int]) -> str:
     """Return one line an artifact, those on the front marked."""
-    heads = ("artifact", "p50 ms", "speed-up", "mIoU %", "change", "agreement %", "p99 ms", "size MB", "memory MB",
-             "engine", "threads")  # fmt: skip
     columns = list(zip(*map(_cells, comparison.rows), strict=True))
     kept = [
-        index for index, values in enumerate(columns) if set(values) != {words.NONE} and not _is_told(index, values)
+        index
+        for index, values in enumerate(columns)
+        if set(values) != {words.NONE} and not (HEADS[index] in STATED_ONCE and _same(values))
     ]
-    head = "".join(f"<th{_left(index)}>{heads[index]}</th>" for index in kept)
+    head = "".join(f'<th scope="col"{_left(index)}>{HEADS[index]}</th>' for index in kept)
     lines = []
     for row in comparison.rows:
         cells = _cells(row)
         dot = f'<span class="dot c{colours[words.family(row)]}"></span>'
-        star = ' <span class="star" title="on the Pareto front">★</span>' if row.on_front else ""
+        star = ' <span class="star" title="on the Pareto front of its device">★</span>' if row.on_front else ""
         name = f'<th scope="row" class="left">{dot}{escape(row.label)}{star}</th>'
         rest = "".join(f"<td{_left(index)}>{escape(cells[index])}</td>" for index in kept[1:])
         lines.append(f"<tr{' class=best' if row.on_front else ''}>{name}{rest}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    stated = _stated_once(columns)
+    caption = f"<caption>{escape(stated)}</caption>" if stated else ""
+    body = "".join(lines)
+    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _stated_once(columns: Sequence[Sequence[str]]) -> str:
+    stated = [
+        f"{HEADS[index]}: {values[0]}"
+        for index, values in enumerate(columns)
+        if HEADS[index] in STATED_ONCE - {"threads"} and _same(values)
+    ]
+    return "; ".join(stated)
 
 
 def front_plot(rows: Sequence[Row], colours: dict[str, int]) -> str:
@@ -102,9 +148,9 @@ def stage_bars(rows: Sequence[Row]) -> str:
         return ""
     longest = max(max(row.p50_ms or 0, _stage_sum(row)) for row in timed)
     # A rare p99 of several times the median would squeeze all bars: the scale ends soon after the longest bar.
-    scale = min(max(*(row.p99_ms or 0 for row in timed), longest), longest * 1.35)
+    scale = min(max((*(row.p99_ms or 0 for row in timed), longest)), longest * 1.35)
     bars = "".join(_bar(row, scale) for row in timed)
-    keys = "".join(f'<span><i class="dot s{index}"></i>{stage}</span>' for index, stage in enumerate(STAGES))
+    keys = "".join(f'<span><i class="dot s{index}"></i>{stage}</span>' for index, stage in enumerate(PARTS))
     return (
         f'<figure><div class="bars">{bars}</div><figcaption class="key">{keys}'
         '<span><i class="tick"></i>p99 of the total</span></figcaption></figure>'
@@ -118,23 +164,20 @@ def class_table(comparison: Comparison) -> str:
         return ""
     by_label = {row.label: row for row in rows}
     names = list(dict.fromkeys(name for row in rows for name in _ious(row)))
-    head = "".join(f"<th>{escape(row.label)}</th>" for row in rows)
+    head = "".join(f'<th scope="col">{escape(row.label)}</th>' for row in rows)
     lines = []
     for name in names:
         cells = "".join(_heat(_ious(row).get(name), _ious(by_label.get(row.baseline)).get(name), row) for row in rows)
         lines.append(f'<tr><th scope="row" class="left">{escape(name)}</th>{cells}</tr>')
     means = "".join(_heat(row.miou, getattr(by_label.get(row.baseline), "miou", None), row) for row in rows)
     lines.append(f'<tr class="mean"><th scope="row" class="left">mean (mIoU)</th>{means}</tr>')
-    for title, field in (
-        ("pixel accuracy", "pixel_accuracy"),
-        ("mean Dice", "mean_dice"),
-        ("boundary F1", "boundary_f1"),
-    ):
-        cells = "".join(f"<td>{words.percent(getattr(row.measurement.accuracy, field))}</td>" for row in rows)
+    for name in dict.fromkeys(key for row in rows for key in _scores(row) if key != "miou"):
+        cells = "".join(f"<td>{_score(row, name)}</td>" for row in rows)
+        title = escape(metric_title(name))
         lines.append(f'<tr class="extra"><th scope="row" class="left">{title}</th>{cells}</tr>')
     body = "".join(lines)
     return (
-        f'<div class="scroll"><table class="heat"><thead><tr><th class="left">class</th>{head}</tr></thead>'
+        f'<div class="scroll"><table class="heat"><thead><tr><th scope="col" class="left">class</th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -157,26 +200,28 @@ def _cells(row: Row) -> tuple[str, ...]:
     item = row.measurement
     own = row.baseline == row.label
     return (
-        row.label, words.milliseconds(row.p50_ms), "baseline" if own and row.speed_up else words.times(row.speed_up),
-        words.percent(row.miou, digits=2),
-        "baseline" if own and row.miou_drop is not None else words.signed_points(_negative(row.miou_drop), digits=2),
-        words.percent(row.agreement, digits=2), words.milliseconds(row.p99_ms), words.megabytes(row.size_mb),
+        row.label, item.device.name, item.model, words.size(item.input_size), words.milliseconds(row.p50_ms),
+        "baseline" if own and row.speed_up else words.times(row.speed_up), words.percent(row.miou, digits=2),
+        "baseline" if own and row.miou_change is not None else words.signed_points(row.miou_change, digits=2),
+        words.percent(row.agreement, digits=2), _p99(row), words.megabytes(row.size_mb),
         words.NONE if item.peak_memory_mb is None else f"{item.peak_memory_mb:.0f}", item.engine,
         str(item.threads) if item.latency else words.NONE,
     )  # fmt: skip
 
 
-def _negative(value: float | None) -> float | None:
-    return None if value is None else -value
+def _same(values: Sequence[str]) -> bool:
+    return len({value for value in values if value != words.NONE}) == 1
 
 
-def _is_told(index: int, values: Sequence[str]) -> bool:
-    """Return whether a column of threads says the same everywhere; "How it was measured" tells it then."""
-    return index == 10 and len({value for value in values if value != words.NONE}) == 1
+def _p99(row: Row) -> str:
+    """Return the 99th percentile, or "too few" where there were not enough runs for one."""
+    if row.p99_ms is None and row.p50_ms is not None:
+        return "too few runs"
+    return words.milliseconds(row.p99_ms)
 
 
 def _left(index: int) -> str:
-    return ' class="left"' if index in (0, 9) else ""
+    return ' class="left"' if HEADS[index] in TEXTS else ""
 
 
 def _stage_ms(measurement: Measurement, stage: str) -> float:
@@ -185,20 +230,22 @@ def _stage_ms(measurement: Measurement, stage: str) -> float:
 
 
 def _stage_sum(row: Row) -> float:
-    return sum(_stage_ms(row.measurement, stage) for stage in STAGES)
+    return sum(_stage_ms(row.measurement, stage) for stage in PARTS)
 
 
 def _bar(row: Row, scale: float) -> str:
-    parts, told = [], []
-    for index, stage in enumerate(STAGES):
+    parts, texts = [], []
+    for index, stage in enumerate(PARTS):
         value = _stage_ms(row.measurement, stage)
         parts.append(f'<i class="s{index}" style="width:{100 * value / scale:.2f}%"></i>')
-        told.append(f"{stage} {words.milliseconds(value)}")
-    p99_ms = row.p99_ms or 0.0
-    # A tick at the very end with an arrow says: further out than the scale.
-    tick = f'<b class="tick" style="left:{min(100.0, 100 * p99_ms / scale):.2f}%"></b>'
-    sums = " + ".join(words.milliseconds(_stage_ms(row.measurement, stage)) for stage in STAGES)
-    detail = f"{', '.join(told)}; p99 {words.milliseconds(row.p99_ms)} ms"
+        texts.append(f"{stage} {words.milliseconds(value)}")
+    tick = ""
+    if row.p99_ms is not None and row.p99_ms <= scale:
+        tick = f'<b class="tick" style="left:{100 * row.p99_ms / scale:.2f}%"></b>'
+    elif row.p99_ms is not None:
+        tick = '<b class="beyond">→</b>'
+    sums = " + ".join(words.milliseconds(_stage_ms(row.measurement, stage)) for stage in PARTS)
+    detail = f"{', '.join(texts)}; p99 {_p99(row)}"
     return (
         f'<div class="bar"><div class="name">{escape(row.label)}</div>'
         f'<div class="track" title="{escape(detail)}">{"".join(parts)}{tick}</div>'
@@ -207,7 +254,18 @@ def _bar(row: Row, scale: float) -> str:
 
 
 def _ious(row: Row | None) -> dict[str, float | None]:
-    return row.measurement.accuracy.per_class_iou if row and row.measurement.accuracy else {}
+    return row.measurement.accuracy.per_class("miou") if row and row.measurement.accuracy else {}
+
+
+def _scores(row: Row) -> dict[str, MetricValue]:
+    return row.measurement.accuracy.metrics if row.measurement.accuracy else {}
+
+
+def _score(row: Row, name: str) -> str:
+    found = _scores(row).get(name)
+    if found is None or found.value is None:
+        return words.NONE
+    return words.percent(found.value) if found.unit == "fraction" else escape(f"{found.value:.4g} {found.unit}")
 
 
 def _heat(value: float | None, base: float | None, row: Row) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeseg.bench.compare import FORMAT_TITLES, Row
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from edgeseg.bench.compare import Row
 
 NONE = "\N{EN DASH}"
 
 
 def milliseconds(value: float | None) -> str:
-    """Return three significant digits, as far as a clock's noise allows: 0.42, 3.71, 18.4, 152."""
+    """Return three significant digits, which is what a clock's noise allows: 0.42, 3.71, 18.4, 152."""
     if value is None:
         return NONE
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
@@ -25,7 +25,7 @@ def percent(fraction: float | None, *, digits: int = 1) -> str:
 
 
 def signed_points(fraction: float | None, *, digits: int = 1) -> str:
-    """Return a change in percentage points with its sign (a true minus); plain zero where it rounds to none."""
+    """Return a change in percentage points with its sign (a true minus); plain zero where it rounds to zero."""
     if fraction is None:
         return NONE
     text = f"{100 * fraction:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
@@ -43,8 +43,8 @@ def megabytes(value: float | None) -> str:
 
 
 def size(pixels: tuple[int, int] | None) -> str:
-    """Return (height, width) as width times height."""
-    return NONE if pixels is None else f"{pixels[1]} \N{MULTIPLICATION SIGN} {pixels[0]}"
+    """Return (height, width) as height times width."""
+    return NONE if pixels is None else f"{pixels[0]} \N{MULTIPLICATION SIGN} {pixels[1]}"
 
 
 def listed(values: Iterable[str]) -> str:
@@ -54,5 +54,5 @@ def listed(values: Iterable[str]) -> str:
 
 
 def family(row: Row) -> str:
-    """Return the format's title, by which a chart gives colours."""
-    return FORMAT_TITLES.get(row.measurement.format, row.measurement.format)
+    """Return what a chart gives a colour to: the format, and where there are several devices the device with it."""
+    return row.measurement.format

@@ -13,10 +13,10 @@ from torch import nn
 from edgeseg.compress.prune.channel_groups import ChannelGroup, Dependencies
 from edgeseg.compress.prune.channel_selection import without
 from edgeseg.compress.prune.importance import Batch, Importance, Objective, score_channels
-from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import InputError
 from edgeseg.graph.layer_shapes import layer_shapes
+from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.train.evaluate import predict
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from torch import Tensor
 from edgeseg.compress.quantize.fake_quant_net import QuantNet, quant_net
 from edgeseg.compress.quantize.partial_quantization import Partly, sites
 from edgeseg.compress.quantize.recipe import QatRecipe
-from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.graph.float_graph import float_graph
 from edgeseg.graph.quantization_points import Plan, plan
+from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.pixels import decode, prepare
 from edgeseg.train.evaluate import normalise
 

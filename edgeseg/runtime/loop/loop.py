@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.confusion import ConfusionMatrix
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.errors import EdgesegError, InputError
+from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.runtime.frames.frame_processor import Reader, Readers
 from edgeseg.runtime.loop.async_inference import InferenceLine
 from edgeseg.runtime.loop.bounded_queue import Handover, QueueState

@@ -1,4 +1,4 @@
-"""How well the edges of the classes are met: the boundary F1 score.
+"""Boundary F1: how close the predicted borders of a class lie to the true ones.
 
 Csurka, Larlus, Perronnin: What is a good evaluation measure for semantic segmentation? BMVC 2013.
 """
@@ -6,31 +6,41 @@ Csurka, Larlus, Perronnin: What is a good evaluation measure for semantic segmen
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.confusion import mean_known
+from edgeseg.core.metric_value import MetricValue, mean_over_classes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeseg.metrics.metric import Need, Prediction
 
 TOLERANCE = 0.0075
-"""Share of the image's diagonal within which a boundary pixel counts as met (0.75 %, as in the paper)."""
+"""Share of the image's diagonal within which a boundary pixel counts as matched (0.75 %, as in the paper)."""
 
 
 class BoundaryF1:
-    """Boundary F1 of each class, averaged over the images in which the class has a boundary, true or predicted."""
+    """`boundary_f1`: of each class, averaged over the images in which it has a boundary, true or predicted."""
 
-    def __init__(self, classes: int, *, ignore_index: int = 255, tolerance: float = TOLERANCE) -> None:
+    need: Need = "labels"
+
+    def __init__(self, classes: tuple[str, ...], /, *, ignore_index: int, tolerance: float = TOLERANCE) -> None:
+        self._classes = classes
         self.ignore_index = ignore_index
         self.tolerance = tolerance
-        self._sums = np.zeros(classes)
-        self._images = np.zeros(classes, np.int64)
+        self._sums = np.zeros(len(classes))
+        self._images = np.zeros(len(classes), np.int64)
 
-    def update(self, predicted: np.ndarray, labels: np.ndarray) -> None:
-        """Add one image; both (H, W) uint8 class ids. Pixels without a label neither have nor make a boundary."""
+    def update(self, prediction: Prediction, truth: NDArray[np.uint8], /) -> None:
+        """Add an image. Pixels without a label neither have nor make a boundary."""
+        predicted, labels = prediction.labels, truth
         theta = self.tolerance * math.hypot(*labels.shape)
         valid = labels != self.ignore_index
-        truth, guess = _edges(labels, valid), _edges(predicted, valid)
+        true_edges, guessed_edges = _edges(labels, valid), _edges(predicted, valid)
         for index in range(len(self._sums)):
-            true_edge, guessed_edge = truth & (labels == index), guess & (predicted == index)
+            true_edge, guessed_edge = true_edges & (labels == index), guessed_edges & (predicted == index)
             if true_edge.any() or guessed_edge.any():
                 self._sums[index] += _f1(guessed_edge, true_edge, theta)
                 self._images[index] += 1
@@ -40,12 +50,12 @@ class BoundaryF1:
         pairs = zip(self._sums, self._images, strict=True)
         return tuple(float(total / count) if count else None for total, count in pairs)
 
-    def mean(self) -> float:
-        """Return the mean over the classes that had a boundary; 0.0 where none had."""
-        return mean_known(self.per_class())
+    def compute(self) -> dict[str, MetricValue]:
+        """Return `boundary_f1`, with each class's own value."""
+        return {"boundary_f1": mean_over_classes(dict(zip(self._classes, self.per_class(), strict=True)))}
 
 
-def _edges(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def _edges(labels: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return where a labelled pixel has a labelled 4-neighbour of another class, (H, W) bool."""
     edges = np.zeros(labels.shape, bool)
     beside = (labels[:, 1:] != labels[:, :-1]) & valid[:, 1:] & valid[:, :-1]
@@ -57,13 +67,13 @@ def _edges(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _f1(guessed: np.ndarray, true: np.ndarray, theta: float) -> float:
+def _f1(guessed: NDArray[np.bool_], true: NDArray[np.bool_], theta: float) -> float:
     """Return the F1 of precision (guessed pixels near a true one) and recall (true pixels near a guessed one)."""
     precision, recall = _share_near(guessed, true, theta), _share_near(true, guessed, theta)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _share_near(edge: np.ndarray, other: np.ndarray, theta: float) -> float:
+def _share_near(edge: NDArray[np.bool_], other: NDArray[np.bool_], theta: float) -> float:
     """Return the share of `edge` pixels that are nearer than `theta` pixels to one of `other`."""
     import cv2
 

@@ -1,4 +1,4 @@
-"""Pixel counts by true and predicted class, and the scores that follow from them."""
+"""The confusion matrix: pixel counts by true and predicted class, and the scores that follow from it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeseg.core.metric_value import mean_over_classes
 from edgeseg.errors import DatasetError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from numpy.typing import NDArray
 
 
 class ConfusionMatrix:
@@ -20,11 +21,11 @@ class ConfusionMatrix:
         self.ignore_index = ignore_index
         self.counts = np.zeros((classes, classes), np.int64)
 
-    def update(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def update(self, predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Add one image, both (H, W) class ids, and return its own counts, (classes, classes) int64.
 
         Raises:
-            InputError: the two differ in size, or a class id is predicted that the model does not have.
+            InputError: the two differ in size, or a class is predicted that the model does not have.
             DatasetError: a label that is neither a class nor `ignore_index`.
         """
         if predicted.shape != labels.shape:
@@ -52,11 +53,11 @@ class ConfusionMatrix:
 
     def miou(self) -> float:
         """Return the mean of the IoUs that are not None; 0.0 where there is none."""
-        return mean_known(self.per_class_iou())
+        return _mean(self.per_class_iou())
 
     def mean_dice(self) -> float:
         """Return the mean of the Dice coefficients that are not None; 0.0 where there is none."""
-        return mean_known(self.per_class_dice())
+        return _mean(self.per_class_dice())
 
     def pixel_accuracy(self) -> float:
         """Return the share of labelled pixels that were given their own class; 0.0 where no pixel is labelled."""
@@ -67,25 +68,23 @@ class ConfusionMatrix:
         """How many labelled pixels were counted."""
         return int(self.counts.sum())
 
-    def _hits(self) -> np.ndarray:
+    def _hits(self) -> NDArray[np.int64]:
         return np.diag(self.counts)
 
-    def _truths(self) -> np.ndarray:
+    def _truths(self) -> NDArray[np.int64]:
         return self.counts.sum(axis=1)
 
-    def _guesses(self) -> np.ndarray:
+    def _guesses(self) -> NDArray[np.int64]:
         return self.counts.sum(axis=0)
 
 
-def mean_known(values: Iterable[float | None]) -> float:
-    """Return the mean of the values that are not None; 0.0 where there is none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else 0.0
+def _mean(values: tuple[float | None, ...]) -> float:
+    return mean_over_classes({str(index): value for index, value in enumerate(values)}).value or 0.0
 
 
-def _shares(parts: np.ndarray, wholes: np.ndarray) -> tuple[float | None, ...]:
+def _shares(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> tuple[float | None, ...]:
     return tuple(float(part / whole) if whole else None for part, whole in zip(parts, wholes, strict=True))
 
 
-def _size(labels: np.ndarray) -> str:
-    return "x".join(str(side) for side in labels.shape[::-1])
+def _size(labels: NDArray[np.uint8]) -> str:
+    return "x".join(str(side) for side in labels.shape)

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeseg.core.metric_value import MetricValue
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from edgeseg.metrics.metric import Need, Prediction
 
 GREY_STEP = 3
 """Grey levels by which noise and video coding move a pixel that shows the same."""
@@ -39,7 +45,7 @@ class FlickerMeter:
         self._before: tuple[np.ndarray, tuple[np.ndarray, ...]] | None = None
 
     def update(self, image: np.ndarray, *labels: np.ndarray) -> None:
-        """Take a frame (H, W, 3) BGR uint8 and its label maps (H, W); after another size it starts afresh."""
+        """Take a frame (H, W, 3) BGR uint8 and its label maps (H, W); it starts again where the size changes."""
         import cv2
 
         # Sensor noise and blocks of video coding are no change of the scene.
@@ -79,6 +85,25 @@ class FlickerMeter:
         self._still += int(np.count_nonzero(still))
         for index, (now, before) in enumerate(zip(labels, labels_before, strict=True)):
             self._changed[index] += int(np.count_nonzero((now != before) & still))
+
+
+class FlickerMetric:
+    """`flicker`, of the frames of a video in order; the truth is not read."""
+
+    need: Need = "frames"
+
+    def __init__(self, _classes: tuple[str, ...], /, *, ignore_index: int) -> None:
+        self._meter = FlickerMeter()
+
+    def update(self, prediction: Prediction, _truth: NDArray[np.uint8], /) -> None:
+        """Add a frame; a prediction without its image counts for nothing."""
+        if prediction.image is not None:
+            self._meter.update(prediction.image, prediction.labels)
+
+    def compute(self) -> dict[str, MetricValue]:
+        """Return `flicker`; its value is None before there are two frames."""
+        found = self._meter.results()[0]
+        return {"flicker": MetricValue(value=found.share if found.pairs else None, better="lower")}
 
 
 def flicker(frames: Iterable[tuple[np.ndarray, np.ndarray]], *, motion: bool = False) -> Flicker:

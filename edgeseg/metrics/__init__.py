@@ -1,0 +1,12 @@
+"""What segmentation is judged by, one file a metric; any package can add one under the entry point `edgeseg.metrics`.
+
+numpy and the standard library only; OpenCV where a metric needs it.
+"""
+
+from __future__ import annotations
+
+from edgeseg.metrics.confusion import ConfusionMatrix
+from edgeseg.metrics.metric import Metric, MetricMaker, Prediction
+from edgeseg.metrics.metric_set import MetricSet
+
+__all__ = ["ConfusionMatrix", "Metric", "MetricMaker", "MetricSet", "Prediction"]

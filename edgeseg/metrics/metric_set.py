@@ -1,0 +1,71 @@
+"""Every installed metric at once, on the same images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeseg.core import registry
+from edgeseg.errors import EdgesegError
+from edgeseg.metrics.metric import Metric, Need, Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeseg.core.metric_value import MetricValue
+
+GROUP = "metrics"
+
+
+class MetricSet:
+    """One of each installed metric that reads no more than `needs`.
+
+    A metric that does not import, or fails on an image, is left out from there on; `faults` says which and why.
+    """
+
+    def __init__(
+        self, classes: tuple[str, ...], *, ignore_index: int, needs: Collection[Need] = ("labels", "logits")
+    ) -> None:
+        self.faults: tuple[str, ...] = ()
+        self._metrics: dict[str, Metric] = {}
+        for plugin in registry.load_all(GROUP):
+            if plugin.fault or not callable(plugin.value):
+                self._leave_out(plugin.name, plugin.fault or "it cannot be called with the classes")
+                continue
+            try:
+                metric = plugin.value(classes, ignore_index=ignore_index)
+            except Exception as error:  # a third party's code may fail in any way
+                self._leave_out(plugin.name, f"{type(error).__name__}: {error}")
+                continue
+            if not isinstance(metric, Metric):
+                self._leave_out(plugin.name, f"a {type(metric).__name__} lacks need, update or compute")
+            elif metric.need in needs:
+                self._metrics[plugin.name] = metric
+
+    def update(self, prediction: Prediction, truth: NDArray[np.uint8]) -> None:
+        """Add an image to every metric; raises what a metric of ours raises about the data."""
+        for name, metric in list(self._metrics.items()):
+            if metric.need == "logits" and prediction.logits is None:
+                continue
+            try:
+                metric.update(prediction, truth)
+            except EdgesegError:
+                raise
+            except Exception as error:  # a third party's code may fail in any way
+                del self._metrics[name]
+                self._leave_out(name, f"{type(error).__name__}: {error}")
+
+    def compute(self) -> dict[str, MetricValue]:
+        """Return every metric's values by name; those without a value are left out."""
+        values: dict[str, MetricValue] = {}
+        for name, metric in list(self._metrics.items()):
+            try:
+                values |= metric.compute()
+            except Exception as error:  # a third party's code may fail in any way
+                self._leave_out(name, f"{type(error).__name__}: {error}")
+        return {name: value for name, value in values.items() if value.value is not None}
+
+    def _leave_out(self, name: str, why: str) -> None:
+        self.faults = (*self.faults, f"The metric {name} is left out: {why}.")
