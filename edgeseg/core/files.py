@@ -7,11 +7,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from edgeseg.core import atomic
 from edgeseg.core.parsing import parse_json, parse_toml
 from edgeseg.core.records import decode, encode
 from edgeseg.errors import InputError, RecipeError
@@ -27,9 +30,10 @@ MOST_JSON_BYTES = 64 << 20
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
 """What the system answers where no more can be written; Windows knows no quotas."""
+STALE_S = 60.0
 
 MARKER = ".edgeseg"
-"""Name of the empty file that marks a folder as made by edgeseg, hence one that it may replace."""
+"""Name of the empty file that marks a folder as made by edgeseg, which may therefore replace it."""
 
 
 def sha256_of(path: Path) -> str:
@@ -82,21 +86,61 @@ def write_json(value: object, path: Path) -> None:
         content = (json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except ValueError as error:
         raise RecipeError(f"{path}: not written: {error}.") from None
-    write_whole(content, path)
+    write_whole(content, path, durable=True)
 
 
-def write_whole(content: bytes, path: Path) -> None:
+def write_whole(content: bytes, path: Path, *, durable: bool = False) -> None:
     """Write a file through a temporary one beside it, so that a cut-off write leaves the old one, or none.
 
-    Raises OSError where it cannot be written; the temporary file is then gone.
+    `durable` also waits until the disk has it, and deletes what stopped processes left of the same file: for records,
+    not for a file each frame. Raises OSError where it cannot be written; the temporary file is then gone.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if durable:
+        _delete_stale(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=atomic.PARTIAL, dir=path.parent)
+    partial = Path(name)
     try:
-        partial.write_bytes(content)
+        with os.fdopen(handle, "wb") as stream:
+            atomic.step("write file")
+            stream.write(content)
+            stream.flush()
+            if durable:
+                atomic.step("sync file")
+                os.fsync(stream.fileno())
+        partial.chmod(0o666 & ~atomic.umask())
+        atomic.step("replace file")
         partial.replace(path)
+        if durable:
+            atomic.step("sync parent of file")
+            atomic.sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _delete_stale(path: Path) -> None:
+    """Delete temporary files of `path` whose process has ended and that nobody has touched for a minute."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-\w+{re.escape(atomic.PARTIAL)}")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(path.parent):
+            found = pattern.fullmatch(entry.name)
+            if not found or not entry.is_file(follow_symlinks=False) or _is_alive(int(found[1])):
+                continue
+            # A process of another container has a PID that means nothing here; it writes within the minute.
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_S:
+                Path(entry.path).unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # os.kill would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _read_text(path: Path, *, most_bytes: int) -> str:
@@ -121,24 +165,27 @@ def _read_text(path: Path, *, most_bytes: int) -> str:
 
 @contextlib.contextmanager
 def new_folder(destination: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `destination` that is renamed to it when the block succeeds.
+    """Yield a temporary folder beside `destination` that takes its place when the block succeeds.
 
-    A folder of ours (it holds the marker) is replaced; an empty folder is used; anything else is left alone.
+    A folder of ours (it holds the marker) is exchanged in one step; an empty folder is used; anything else is left
+    alone. What stopped processes left of it is deleted first. The files are on the disk before they are in place.
 
     Raises:
-        InputError: the destination is a file, or a folder that edgeseg did not make.
+        InputError: the destination is a file, a folder that edgeseg did not make, one that another process is writing
+            now, or cannot be written.
     """
+    if destination.is_symlink():
+        destination = destination.resolve()
     refuse_foreign(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     except OSError as error:
         raise InputError(f"{destination.parent}: cannot be written: {error.strerror}.") from None
     try:
-        yield partial
-        (partial / MARKER).touch()
-        partial.chmod(0o777 & ~_umask())
-        _put_in_place(partial, destination)
+        with atomic.lock(destination) as alone:
+            if alone:
+                atomic.recover(destination, marker=MARKER)
+            yield from _written(destination)
     except OSError as error:
         # Converters and vendors' tools write in there in many ways, each with a traceback of its own.
         if error.errno not in FULL:
@@ -146,6 +193,22 @@ def new_folder(destination: Path) -> Iterator[Path]:
         raise InputError(
             f"{destination}: cannot be written: {error.strerror}. Make room, or choose another --out."
         ) from None
+
+
+def _written(destination: Path) -> Iterator[Path]:
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=atomic.PARTIAL, dir=destination.parent))
+    except OSError as error:
+        raise InputError(f"{destination.parent}: cannot be written: {error.strerror}.") from None
+    try:
+        (partial / MARKER).touch()
+        atomic.step("fill folder")
+        yield partial
+        partial.chmod(0o777 & ~atomic.umask())
+        atomic.step("sync folder")
+        atomic.sync_tree(partial)
+        refuse_foreign(destination)
+        atomic.put_in_place(partial, destination)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -155,24 +218,8 @@ def refuse_foreign(destination: Path) -> None:
     if not destination.exists():
         return
     if not destination.is_dir():
-        raise InputError(f"{destination}: is a file; a folder is to be written there. Choose another --out.")
+        raise InputError(f"{destination}: is a file, where a folder is needed. Choose another --out.")
     if any(destination.iterdir()) and not (destination / MARKER).exists():
         raise InputError(
             f"{destination}: this folder was not made by edgeseg and is not overwritten. Choose another --out."
         )
-
-
-def _put_in_place(partial: Path, destination: Path) -> None:
-    if destination.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{destination.name}.old.", dir=destination.parent))
-        destination.replace(old / destination.name)
-        partial.replace(destination)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        partial.replace(destination)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
