@@ -5,7 +5,7 @@ the fault (`spec.preprocess.mean[2]`), so that a misspelt option is never silent
 what else must hold, and `decode` checks it:
 
 - `field(metadata=bounds(low=0, high=1))`: the range of a number, of every number in a list or table, or of a length;
-- `field(metadata=renamed("picture"))`: the name that the field has in older files, which is read as well;
+- `field(metadata=renamed("picture"))`: the names that the field has in older files, which are read as well;
 - `REMOVED: ClassVar[dict[str, str]]`: keys of older files that are refused, each with what to do instead;
 - `__post_init__` raising `ValueError`: whatever concerns several fields.
 """
@@ -66,9 +66,38 @@ def bounds(
     return {BOUNDS: _Bounds(low=low, high=high, above=above, items=items)}
 
 
-def renamed(formerly: str) -> dict[str, str]:
-    """Return the metadata of a dataclass field that older files call `formerly`."""
+def renamed(*formerly: str) -> dict[str, tuple[str, ...]]:
+    """Return the metadata of a dataclass field that older files call by one of the names `formerly`."""
     return {FORMERLY: formerly}
+
+
+def known_keys(cls: type) -> tuple[str, ...]:
+    """Return the keys that a table of `cls` may have: its fields' names, then their former names."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    return (*fields, *_former_names(fields))
+
+
+def current_key(cls: type, key: str) -> str:
+    """Return a dotted key (`run.batch`) under the names that `cls` and the records inside it have for it now.
+
+    Parts that they do not have stay as they are.
+    """
+    head, dot, rest = key.partition(".")
+    names = _former_names({field.name: field for field in dataclasses.fields(cls)})
+    name = names.get(head, head)
+    inside = _record_in(_hints(cls).get(name)) if dot else None
+    return f"{name}{dot}{current_key(inside, rest) if inside else rest}"
+
+
+def _record_in(kind: object) -> type | None:
+    """Return the dataclass that an annotation is, or is one option of."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return next((item for item in options if isinstance(item, type) and dataclasses.is_dataclass(item)), None)
+
+
+def _former_names(fields: dict[str, dataclasses.Field[object]]) -> dict[str, str]:
+    """Return today's name of each former one."""
+    return {old: name for name, field in fields.items() for old in field.metadata.get(FORMERLY, ())}
 
 
 def encode(value: object) -> object:
@@ -166,10 +195,11 @@ def _check_count(count: int, limits: _Bounds, where: str) -> None:
 def _with_todays_names(
     data: dict[str, object], fields: dict[str, dataclasses.Field[object]], where: str
 ) -> dict[str, object]:
-    names = {field.metadata[FORMERLY]: name for name, field in fields.items() if FORMERLY in field.metadata}
-    for old, new in names.items():
-        if old in data and new in data:
-            raise RecipeError(f'{where}: "{old}" is the former name of "{new}"; give one of them.')
+    names = _former_names(fields)
+    for name in fields:
+        given = [key for key in data if names.get(str(key), key) == name]
+        if len(given) > 1:
+            raise RecipeError(f'{where}: "{given[0]}" and "{given[1]}" are names of one setting; give only "{name}".')
     return {names.get(str(key), str(key)): value for key, value in data.items()}
 
 

@@ -1,16 +1,26 @@
-"""A compression recipe by name or file, with what the command line puts in its place, run or planned."""
+"""Run or plan a compression recipe, given by name or file, with other data or another start where asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.compress.pipeline.recipe import PipelineRecipe, override_pipeline, read_pipeline
-from edgeseg.compress.stages import Clock
+from edgeseg.compress.pipeline.recipe import override_pipeline, read_pipeline, recipe_file
+from edgeseg.compress.pipeline.recipe_lines import with_lines
+from edgeseg.compress.pipeline.stage import LatencyProbe
 
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.dry_run import PipelinePlan
+    from edgeseg.compress.pipeline.registry import InstalledStage
     from edgeseg.compress.pipeline.run import CompressionResult, OnPipelineEvent
+    from edgeseg.compress.pipeline.schema import PipelineRecipe
+
+
+def stages() -> tuple[InstalledStage, ...]:
+    """Return the stages that recipes can use, other packages' among them; a broken one has its reason in `fault`."""
+    from edgeseg.compress.pipeline.registry import installed_stages
+
+    return installed_stages()
 
 
 def plan(recipe: str | Path, *, data: str | None = None, init: str | None = None) -> PipelinePlan:
@@ -20,13 +30,14 @@ def plan(recipe: str | Path, *, data: str | None = None, init: str | None = None
     """
     from edgeseg.compress.pipeline.dry_run import plan_pipeline
 
-    return plan_pipeline(_read(recipe, data=data, init=init), clock=_clock())
+    with with_lines(recipe_file(recipe)):
+        return plan_pipeline(_read(recipe, data=data, init=init), probe=_probe())
 
 
 def compress(
     recipe: str | Path,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     data: str | None = None,
     init: str | None = None,
     resume: bool = False,
@@ -36,19 +47,21 @@ def compress(
 ) -> CompressionResult:
     """Return the result of a recipe (a TOML file or a bundled name) in the folder `out`, `runs/<its name>` by default.
 
-    `data` and `init` stand in for the recipe's data and start checkpoint. Raises as `edgeseg.compress.compress` does.
+    `data` and `init` replace the recipe's data and start checkpoint. Raises as
+    `edgeseg.compress.pipeline.run.compress` does.
     """
     from edgeseg.compress.pipeline.run import compress as run
 
-    read = _read(recipe, data=data, init=init)
-    folder = out or Path("runs") / read.name
-    return run(read, out=folder, resume=resume, only=only, on_event=on_event, command=command, clock=_clock())
+    with with_lines(recipe_file(recipe)):
+        read = _read(recipe, data=data, init=init)
+        folder = Path(out) if out is not None else Path("runs") / read.name
+        return run(read, out=folder, resume=resume, only=only, on_event=on_event, command=command, probe=_probe())
 
 
-def _clock() -> Clock:
+def _probe() -> LatencyProbe:
     from edgeseg.analyze.latency_table import latency_table, time_net
 
-    return Clock(
+    return LatencyProbe(
         table=lambda checkpoint, engine, threads, cache: latency_table(
             checkpoint, engine=engine, threads=threads, cache=cache
         ),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from edgeseg.compress import cutting
+from edgeseg.compress.pipeline import change_stage
 from edgeseg.compress.pipeline.recipe import read_pipeline
 from edgeseg.compress.pipeline.run import StageBegun, compress
 from edgeseg.compress.quantize import qat as _qat  # noqa: F401
@@ -43,7 +43,7 @@ def kill(*_: object, **__: object) -> None:
 
 def sitting(recipe: Path, out: Path, place: str) -> None:
     if place in ("prune", "swap", "gates", "equalize"):
-        cutting.evaluate = kill  # type: ignore[assignment]
+        change_stage.evaluate = kill  # type: ignore[assignment]
     compress(
         read_pipeline(recipe),
         out=out,

@@ -16,10 +16,10 @@ from edgeseg.analyze.single_layer_models import LayerFiles
 from edgeseg.bench.layer_timing import time_layer
 from edgeseg.compress.pipeline.recipe import parse_pipeline
 from edgeseg.compress.pipeline.run import compress
+from edgeseg.compress.pipeline.stage import LatencyProbe
 from edgeseg.compress.prune.budget import Budget
 from edgeseg.compress.prune.latency_model import LatencyModel
 from edgeseg.compress.prune.pruner import prune, save
-from edgeseg.compress.stages import Clock
 from edgeseg.core.files import read_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
 from edgeseg.data import open_dataset
@@ -110,8 +110,8 @@ def test_what_a_stage_with_a_time_budget_measured_reaches_the_lineage(tmp_path: 
         "calibration": {"count": 2},
         "stages": [{"kind": "prune", "ms": 0.6 * before_ms, "engine": "invented", "images": 4}],
     }
-    clock = Clock(table=lambda *_: table, net=net_ms)
-    done = compress(parse_pipeline(recipe, where="r.toml"), out=tmp_path / "run", command="test", clock=clock)
+    probe = LatencyProbe(table=lambda *_: table, net=net_ms)
+    done = compress(parse_pipeline(recipe, where="r.toml"), out=tmp_path / "run", command="test", probe=probe)
     metrics = read_lineage(done.checkpoint)[-1].metrics
     assert metrics["ms_before"] == before_ms
     assert 0.5 * before_ms < metrics["ms"] <= 0.6 * before_ms

@@ -1,45 +1,29 @@
-"""What must hold before a pipeline's first stage, and the training recipe that a stage comes down to."""
+"""What must hold before a pipeline's first stage runs."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.compress.stages import (
-    GatesStage,
-    Job,
-    LotteryStage,
-    PruneStage,
-    QatStage,
-    Settings,
-    SparsifyStage,
-    SwapStage,
-    stage_kind,
-    teaching,
-)
-from edgeseg.compress.surgery.fold_se_gates import check_gates
+from edgeseg.compress.pipeline.stage import Coming
 from edgeseg.core.spec import ModelSpec
-from edgeseg.core.suggestions import unknown
 from edgeseg.data import Dataset, open_dataset
-from edgeseg.errors import InputError
+from edgeseg.errors import EdgesegError, InputError
 from edgeseg.export import check_float_layers
 from edgeseg.models import Cost, cost, load_checkpoint, resolve_model
-from edgeseg.models.architecture import swapped
 from edgeseg.models.checkpoint import read_spec, read_training
-from edgeseg.train.recipe import ModelRecipe, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
-    from torch import nn
-
-    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
+    from edgeseg.compress.pipeline.schema import PipelineRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The start checkpoint with its cost at the pipeline's `size`, and the mIoU that its own account states for it."""
+    """The start checkpoint with its cost at the pipeline's `size`, and the mIoU in its own training.json, if any."""
 
     folder: Path
     spec: ModelSpec
@@ -49,18 +33,17 @@ class Start:
 
 
 def check_start(recipe: PipelineRecipe) -> Start:
-    """Return the start of a pipeline, after every check of the recipe that is quick.
+    """Return the start of a pipeline, after all quick checks of the recipe, every stage's among them.
 
     Raises:
-        InputError, UnknownName, CheckpointError: a start checkpoint or a teacher that cannot be used, or one of other
-            classes than the data; a layer that the net does not have; an architecture that its weights do not fit.
+        InputError, UnknownName, CheckpointError: a start checkpoint that cannot be used or has other classes than the
+            data; a stage that cannot work on what will reach it; a layer that the net does not have.
         DatasetError: data that cannot be used.
     """
     path = resolve_model(recipe.model).resolve()
     spec = read_spec(path)
     data = open_training(recipe)
-    source = recipe.data
-    validation = open_dataset(source.val or source.train, split=source.val_split)
+    validation = open_dataset(recipe.data.val or recipe.data.train, split=recipe.data.val_split)
     for found in (data, validation):
         if found.classes != spec.classes:
             raise InputError(
@@ -68,16 +51,12 @@ def check_start(recipe: PipelineRecipe) -> Start:
                 f"{', '.join(found.classes)}. Compress a checkpoint that was trained on the data's classes."
             )
     checkpoint = load_checkpoint(path, size=recipe.size)
-    net, coming = checkpoint.net, checkpoint.spec
-    before: list[Settings] = []
-    for stage in recipe.stages:
-        _check_stage(stage, spec=coming, images=len(data), before=before)
-        before.append(stage.settings)
-        if isinstance(stage.settings, GatesStage):
-            check_gates(net, keep=stage.settings.keep)
-        if isinstance(stage.settings, SwapStage):
-            net, coming = swapped(net, spec=coming, name=stage.settings.architecture)
-    _check_layers(recipe, checkpoint.net)
+    coming = Coming(net=checkpoint.net, spec=checkpoint.spec, images=len(data))
+    for index, stage in enumerate(recipe.stages):
+        with _place(f"{recipe.source}.stages[{index}] ({stage.name})"):
+            coming = stage.check(coming)
+    with _place(f"{recipe.source}.calibration.float_layers"):
+        check_float_layers(coming.net, recipe.calibration.float_layers or ())
     return Start(
         folder=path,
         spec=spec,
@@ -92,71 +71,14 @@ def open_training(recipe: PipelineRecipe) -> Dataset:
     return open_dataset(recipe.data.train, split=recipe.data.train_split)
 
 
-def training_recipe(job: Job) -> Recipe:
-    """Return the training recipe of a stage: its tables, on the pipeline's data, from its parent's weights."""
-    pipeline, tables, spec = job.pipeline, job.stage.training, read_spec(job.parent)
-    settings = job.stage.settings
-    start = settings.rewind if isinstance(settings, LotteryStage) else str(job.parent)
-    return Recipe(
-        schema=1,
-        name=pipeline.name,
-        model=ModelRecipe(name=spec.architecture, size=job.size, init=start),
-        data=pipeline.data,
-        augment=tables.augment,
-        loss=tables.loss,
-        optimizer=tables.optimizer,
-        schedule=tables.schedule,
-        run=tables.run,
-        preprocess=spec.preprocess,
-        licence=pipeline.licence or _joined(spec.licence, open_training(pipeline).licence),
-        notice=pipeline.notice or spec.notice,
-    )
-
-
-def _joined(first: str, second: str) -> str:
-    """Return both licences as one SPDX expression: the weights have learnt from both."""
-    known = [part for part in dict.fromkeys((*first.split(" AND "), second)) if part]
-    return " AND ".join(known)
-
-
-def _check_stage(stage: StageRecipe, *, spec: ModelSpec, images: int, before: Sequence[Settings]) -> None:
-    if stage_kind(stage.kind).trains and stage.training.run.batch > images:
-        raise InputError(f"run.batch is {stage.training.run.batch}, but there are only {images} training images.")
-    if isinstance(stage.settings, LotteryStage):
-        _check_rewind(stage.settings.rewind, spec=spec, before=before)
-    teachers = teaching(stage.settings)
-    if teachers is not None:
-        from edgeseg.compress.distill.teacher import check_teachers
-
-        check_teachers(teachers, classes=spec.classes)
-
-
-def _check_rewind(name: str, *, spec: ModelSpec, before: Sequence[Settings]) -> None:
-    """Raise `InputError` for a checkpoint to rewind to that is another net than the one that comes to the stage."""
-    found = read_spec(resolve_model(name))
-    # How wide a prune stage leaves the net, and without which gates a gates stage does, shows only when they run:
-    # neither as it started nor whole.
-    pruned, folded = (any(isinstance(item, kind) for item in before) for kind in (PruneStage, GatesStage))
-    fits = found.channels not in ((), spec.channels) if pruned else found.channels == spec.channels
-    same = found.bypassed not in ((), spec.bypassed) if folded else found.bypassed == spec.bypassed
-    if found.architecture != spec.architecture or not fits or not same:
-        raise InputError(
-            f'rewind = "{name}": is of another architecture, of other widths or with other gates than the net that '
-            "comes to the lottery stage. Give a checkpoint that this net was trained from."
-        )
-
-
-def _check_layers(recipe: PipelineRecipe, net: nn.Module) -> None:
-    """Raise `UnknownName` for a layer that a stage or the calibration names and the net does not have."""
-    names = [name for name, _ in net.named_modules() if name]
-    check_float_layers(net, recipe.calibration.float_layers or ())
-    for stage in recipe.stages:
-        settings = stage.settings
-        if isinstance(settings, QatStage):
-            check_float_layers(net, settings.float_layers)
-        for layer in settings.keep if isinstance(settings, PruneStage | GatesStage | SparsifyStage) else ():
-            if layer not in names:
-                raise unknown("layer to keep", layer, names)
+@contextlib.contextmanager
+def _place(place: str) -> Iterator[None]:
+    """Put the place in the recipe before the message of an error of the block."""
+    try:
+        yield
+    except EdgesegError as error:
+        error.args = (f"{place}: {error}", *error.args[1:])
+        raise
 
 
 def _stated_miou(folder: Path) -> float | None:

@@ -1,9 +1,7 @@
-"""What a pipeline would do: the nets of its stages, changed for real but not trained, and how long each trains."""
+"""What a recipe would do: the nets of its stages, changed for real but not trained, and how long each trains."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -11,23 +9,18 @@ from typing import TYPE_CHECKING
 
 from edgeseg.compress.pipeline.checks import check_start, open_training
 from edgeseg.compress.pipeline.run import folder_name
-from edgeseg.compress.stages import Clock, GatesStage, PruneStage, stage_kind
 from edgeseg.core.lineage import Setting, flatten
 from edgeseg.core.records import encode
-from edgeseg.errors import InputError
-from edgeseg.models import Checkpoint, Cost, cost, load_checkpoint
+from edgeseg.models import Cost, cost, load_checkpoint
 
 if TYPE_CHECKING:
-    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
-    from edgeseg.data import Dataset
-
-PLANNING_IMAGES = 8
-"""On how many images at most a plan looks for gates that can go."""
+    from edgeseg.compress.pipeline.schema import PipelineRecipe
+    from edgeseg.compress.pipeline.stage import LatencyProbe, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
-    """One stage: the settings that matter most, the net before and after, and epochs and steps."""
+    """One stage: the settings that matter most, the net's cost before and after, and epochs and steps."""
 
     folder: str
     kind: str
@@ -51,25 +44,25 @@ class PipelinePlan:
     stages: tuple[PlannedStage, ...]
 
 
-def plan_pipeline(recipe: PipelineRecipe, *, clock: Clock | None = None) -> PipelinePlan:
+def plan_pipeline(recipe: PipelineRecipe, *, probe: LatencyProbe | None = None) -> PipelinePlan:
     """Return the plan of a recipe; nothing is written.
 
     Raises:
-        EdgesegError: as `compress` does before and in its pruning.
+        EdgesegError: as `compress` before its first stage, and as the stages' `preview`.
     """
     start = check_start(recipe)
     data = open_training(recipe)
     checkpoint = load_checkpoint(start.folder, size=recipe.size)
     stages = []
     for number, stage in enumerate(recipe.stages, 1):
-        after = _changed(checkpoint, stage, data=data, clock=clock)
-        epochs = stage.training.schedule.epochs if stage_kind(stage.kind).trains else 0
+        after = stage.preview(checkpoint, data=data, probe=probe)
+        epochs = stage.training.schedule.epochs if stage.trains else 0
         stages.append(
             PlannedStage(
                 folder=folder_name(number, stage),
-                kind=stage.kind,
-                does=stage_kind(stage.kind).does,
-                settings=_told(stage),
+                kind=stage.name,
+                does=stage.does,
+                settings=_notable(stage),
                 before=cost(checkpoint.net, size=start.size),
                 after=cost(after.net, size=start.size),
                 epochs=epochs,
@@ -87,35 +80,15 @@ def plan_pipeline(recipe: PipelineRecipe, *, clock: Clock | None = None) -> Pipe
     )
 
 
-def _changed(checkpoint: Checkpoint, stage: StageRecipe, *, data: Dataset, clock: Clock | None) -> Checkpoint:
-    """Return the checkpoint with its net as wide, and with the gates, as the stage leaves it."""
-    settings = stage.settings
-    if isinstance(settings, PruneStage):
-        from edgeseg.compress.cutting import prune_checkpoint
-
-        pruned = prune_checkpoint(checkpoint, stage, data=data, clock=clock)
-        return dataclasses.replace(checkpoint, net=pruned.net, spec=pruned.spec)
-    if isinstance(settings, GatesStage):
-        from edgeseg.compress.cutting import fold_checkpoint
-
-        few = dataclasses.replace(settings, images=min(settings.images, PLANNING_IMAGES))
-        # Without the training before it the net may have no gate that can go: the run will tell.
-        with contextlib.suppress(InputError):
-            own = dataclasses.replace(checkpoint, net=copy.deepcopy(checkpoint.net))
-            spec, _ = fold_checkpoint(own, few, data=data)
-            return dataclasses.replace(own, spec=spec)
-    return checkpoint
-
-
-def _steps_per_epoch(stage: StageRecipe, *, images: int) -> int:
+def _steps_per_epoch(stage: Stage, *, images: int) -> int:
     run = stage.training.run
     return math.ceil(images // run.batch / run.accumulate)
 
 
-def _told(stage: StageRecipe) -> dict[str, Setting]:
-    """Return the settings of a stage's kind that are not their defaults; of one that trains also rate, batch, seed."""
+def _notable(stage: Stage) -> dict[str, Setting]:
+    """Return a stage's own settings that differ from their defaults; if it trains, also learning rate, batch, seed."""
     own = flatten(_differing(stage.settings))
-    if not stage_kind(stage.kind).trains:
+    if not stage.trains:
         return own
     tables = stage.training
     return {**own, "rate": tables.optimizer.rate, "batch": tables.run.batch, "seed": tables.run.seed}

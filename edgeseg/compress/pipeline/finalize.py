@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeseg.compress.pipeline.checks import Start
-    from edgeseg.compress.pipeline.recipe import PipelineRecipe
+    from edgeseg.compress.pipeline.schema import PipelineRecipe
 
 
 def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep: bool, on_event: OnEvent | None) -> str:
-    """Write the checkpoint at `last` to `out` with ranges, and return where those come from, in words.
+    """Write the checkpoint at `last` to `out` with ranges, and return one line that says where those come from.
 
-    Ranges that the last stage trained are taken as they are; else they are observed on training images. With `keep`
-    a finished `out` is left as it is.
+    Ranges that the last stage trained are taken as they are; otherwise they are observed on training images. With
+    `keep` a finished `out` is left as it is.
     """
     spec = read_spec(last)
     found = _ranges_for(out, weights_sha256=spec.weights_sha256) if keep else None
     if found is not None:
-        return _words(found)
+        return _summary(found)
     ranges = _ranges_for(last, weights_sha256=spec.weights_sha256)
     if ranges is None:
         ranges = _observed(recipe, last=last, start=start, on_event=on_event)
@@ -38,18 +38,18 @@ def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep:
             if path.is_file() and not path.name.startswith("."):
                 shutil.copy2(path, folder / path.name)
         write_json(ranges, folder / RANGES_FILE)
-    return _words(ranges)
+    return _summary(ranges)
 
 
 def _observed(recipe: PipelineRecipe, *, last: Path, start: Start, on_event: OnEvent | None) -> Ranges:
     from edgeseg.export import calibrate
 
-    def tell(_what: str, done: int, total: int) -> None:
+    def report(_what: str, done: int, total: int) -> None:
         if on_event is not None:
             on_event(Loading(data="calibration images", done=done, total=total))
 
     own = recipe.calibration
-    done = calibrate(load_checkpoint(last), recipe.data.train, count=own.count, seed=own.seed, on_progress=tell)
+    done = calibrate(load_checkpoint(last), recipe.data.train, count=own.count, seed=own.seed, on_progress=report)
     layers = own.float_layers
     if layers is None:
         carried = _ranges_for(start.folder, weights_sha256=start.spec.weights_sha256)
@@ -58,7 +58,7 @@ def _observed(recipe: PipelineRecipe, *, last: Path, start: Start, on_event: OnE
 
 
 def _ranges_for(folder: Path, *, weights_sha256: str) -> Ranges | None:
-    """Return the ranges in a checkpoint folder if they are those of these weights."""
+    """Return the ranges in a checkpoint folder if they belong to these weights."""
     path = (folder if folder.is_dir() or not folder.exists() else folder.parent) / RANGES_FILE
     if not path.is_file():
         return None
@@ -69,6 +69,6 @@ def _ranges_for(folder: Path, *, weights_sha256: str) -> Ranges | None:
     return ranges if ranges.weights_sha256 == weights_sha256 else None
 
 
-def _words(ranges: Ranges) -> str:
+def _summary(ranges: Ranges) -> str:
     seen = ranges.calibration
     return f"{len(ranges.ranges)} ranges ({ranges.observer}, {len(seen.item_ids)} images of {seen.source} {seen.split})"

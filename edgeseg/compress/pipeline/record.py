@@ -1,30 +1,36 @@
-"""What a stage writes about itself: from which weights, by which settings, and, once it is done, what came out."""
+"""The record of a stage: which weights and settings it was made from, and, once it is done, what came out."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgeseg.compress.stages import LotteryStage, PruneStage, stage_kind, teaching
+from edgeseg.compress.pipeline.tables import TrainingTables
 from edgeseg.core.files import read_json, sha256_of, write_json
 from edgeseg.core.lineage import Setting, flatten
-from edgeseg.core.records import encode
+from edgeseg.core.records import current_key, encode
 from edgeseg.errors import InputError, RecipeError, TrainingError
+from edgeseg.train.recipe import DataRecipe
 
 if TYPE_CHECKING:
-    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
+    from pathlib import Path
+
+    from edgeseg.compress.pipeline.stage import Stage
 
 RECORD_FILE = "stage.json"
 SCHEMA = 1
-WITHOUT_EFFECT = ("cache", "distill.cache", "table", "run.tensorboard", "data.cache")
-"""Settings from which no weight follows."""
+WITHOUT_EFFECT = ("run.tensorboard", "data.cache")
+"""Settings of every stage that do not influence the weights; a stage's `without_effect` names its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecord:
-    """The content of a stage's stage.json. `settings` is everything that its weights follow from but its parent's."""
+    """The content of a stage's stage.json. `settings` is all that its weights follow from, besides its parent's.
+
+    Keys of `settings` that have been renamed since (`edgeseg.core.records.renamed`) are read under today's names, and
+    keys that did not exist yet have their defaults: that is the whole migration, and the schema stays 1.
+    """
 
     schema: int
     kind: str
@@ -39,22 +45,21 @@ class StageRecord:
             raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
 
 
-def resolved(pipeline: PipelineRecipe, stage: StageRecipe, *, size: tuple[int, int]) -> dict[str, Setting]:
-    """Return everything that a stage's weights follow from, beside those it starts from, as one flat table."""
-    kind = stage_kind(stage.kind)
+def resolved(stage: Stage, *, data: DataRecipe, size: tuple[int, int]) -> dict[str, Setting]:
+    """Return all that a stage's weights follow from, besides those it starts from, as one flat table."""
     training, settings = encode(stage.training), encode(stage.settings)
     assert isinstance(training, dict)
     assert isinstance(settings, dict)
     table = {
-        "kind": stage.kind,
+        "kind": stage.name,
         **settings,
         "size": list(size),
-        "data": encode(pipeline.data),
-        **{name: training[name] for name in kind.tables},
-        **_inputs(stage),
+        "data": encode(data),
+        **{name: training[name] for name in stage.tables},
+        **stage.inputs(),
     }
-    flat = flatten(table)
-    return {key: value for key, value in flat.items() if key not in WITHOUT_EFFECT}
+    ignored = (*WITHOUT_EFFECT, *stage.without_effect)
+    return {key: value for key, value in flatten(table).items() if key not in ignored}
 
 
 def begin(folder: Path, *, kind: str, parent_sha256: str, settings: dict[str, Setting]) -> StageRecord:
@@ -65,7 +70,7 @@ def begin(folder: Path, *, kind: str, parent_sha256: str, settings: dict[str, Se
 
 
 def read_record(folder: Path) -> StageRecord | None:
-    """Return the record in a stage's folder, or None where there is none.
+    """Return the record in a stage's folder, or None if it has none.
 
     Raises:
         TrainingError: one that cannot be read.
@@ -76,18 +81,19 @@ def read_record(folder: Path) -> StageRecord | None:
     try:
         return read_json(StageRecord, path)
     except RecipeError as error:
-        raise TrainingError(f"{path}: damaged: {error} Delete {folder} to make the stage again.") from error
+        raise TrainingError(f"{path}: corrupt: {error} Delete {folder} to run the stage again.") from error
 
 
-def check_same(record: StageRecord, *, folder: Path, parent_sha256: str, settings: dict[str, Setting]) -> None:
-    """Raise `InputError` where a stage was made from other weights or settings, naming the first difference."""
-    again = f"Take the recipe as it was, choose another --out, or delete {folder} and what follows it."
-    if record.kind != settings["kind"]:
-        raise InputError(
-            f'{folder}: holds a stage of kind "{record.kind}"; the recipe says "{settings["kind"]}". {again}'
-        )
-    for key in dict.fromkeys((*settings, *record.settings)):
-        was, now = record.settings.get(key), settings.get(key)
+def check_same(
+    record: StageRecord, stage: Stage, *, folder: Path, parent_sha256: str, settings: dict[str, Setting]
+) -> None:
+    """Raise `InputError` if a stage was made from other weights or settings than `settings`, naming the first."""
+    again = f"Restore the recipe, choose another --out, or delete {folder} and the stages after it."
+    if record.kind != stage.name:
+        raise InputError(f'{folder}: holds a stage of kind "{record.kind}"; the recipe says "{stage.name}". {again}')
+    stored = {**_defaults(stage, among=settings), **_current(record.settings, stage)}
+    for key in dict.fromkeys((*settings, *stored)):
+        was, now = stored.get(key), settings.get(key)
         if was != now:
             raise InputError(f"{folder}: was made with {key} = {was!r}; the recipe now says {now!r}. {again}")
     if record.parent_sha256 != parent_sha256:
@@ -98,27 +104,37 @@ def check_same(record: StageRecord, *, folder: Path, parent_sha256: str, setting
 
 
 def check_weights(record: StageRecord, *, folder: Path, weights: Path) -> None:
-    """Raise `InputError` unless the weights of a finished stage are those that it wrote down."""
+    """Raise `InputError` unless the weights of a finished stage are those in its record."""
     if not weights.is_file() or sha256_of(weights) != record.weights_sha256:
         raise InputError(
-            f"{weights}: is missing or not what the stage wrote. Delete {folder} and what follows it, and resume."
+            f"{weights}: is missing or not what the stage wrote. Delete {folder} and the stages after it, and resume."
         )
 
 
-def _inputs(stage: StageRecipe) -> dict[str, str]:
-    """Return the hash of what a stage reads beside its parent and the data: a name may come to mean something else."""
-    from edgeseg.models import resolve_model
-    from edgeseg.models.checkpoint import read_spec
+def _current(settings: dict[str, Setting], stage: Stage) -> dict[str, Setting]:
+    """Return stored settings under today's names of their keys."""
+    return {_current_key(key, stage): value for key, value in settings.items()}
 
-    settings, teachers = stage.settings, teaching(stage.settings)
-    found = {name: read_spec(resolve_model(name)).weights_sha256 for name in (teachers.teachers if teachers else ())}
-    told = {f"teacher {name}": sha256 for name, sha256 in found.items()}
-    if isinstance(settings, LotteryStage):
-        told[f"rewind {settings.rewind}"] = read_spec(resolve_model(settings.rewind)).weights_sha256
-    if isinstance(settings, PruneStage) and settings.table:
-        told["table sha256"] = sha256_of(Path(settings.table))
-    if isinstance(settings, PruneStage) and settings.target:
-        from edgeseg.compress.cutting import round_to
 
-        told["channel multiple"] = str(round_to(settings))
-    return told
+def _current_key(key: str, stage: Stage) -> str:
+    head, _, rest = key.partition(".")
+    if head == "data" and rest:
+        return f"data.{current_key(DataRecipe, rest)}"
+    own = current_key(stage.settings_type(), key)
+    return own if own != key else current_key(TrainingTables, key)
+
+
+def _defaults(stage: Stage, *, among: dict[str, Setting]) -> dict[str, Setting]:
+    """Return the default of each setting in `among` that has one: what holds where an older record lacks the key."""
+    tables = encode(TrainingTables())
+    assert isinstance(tables, dict)
+    found = flatten({**_own_defaults(stage.settings_type()), **tables, "data": _own_defaults(DataRecipe)})
+    return {key: value for key, value in found.items() if key in among}
+
+
+def _own_defaults(cls: type) -> dict[str, object]:
+    return {item.name: encode(item.default) for item in dataclasses.fields(cls) if _has_default(item)}
+
+
+def _has_default(item: dataclasses.Field[object]) -> bool:
+    return item.default is not dataclasses.MISSING

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgeseg.compress.quantize.fake_quant_net import QuantNet
     from edgeseg.compress.quantize.recipe import QatRecipe
     from edgeseg.core.spec import ModelSpec
-    from edgeseg.train.recipe import Recipe
+    from edgeseg.train.recipe import Recipe, RunRecipe
 
 OBSERVERS = {"learned": "qat-lsq", "ema": "qat-ema"}
 
@@ -109,13 +109,18 @@ def quant_net_in(net: nn.Module) -> QuantNet:
     return next(module for module in net.modules() if isinstance(module, QuantNet))
 
 
+def check_precision(run: RunRecipe) -> None:
+    """Raise `InputError` unless a training run is in fp32."""
+    if run.precision != "fp32":
+        raise InputError(
+            f'run.precision = "{run.precision}": scales are trained in float32. Set run.precision = "fp32".'
+        )
+
+
 def _check(recipe: Recipe) -> None:
     if not recipe.model.init:
         raise InputError("Quantization-aware training starts from a trained checkpoint. Set init in the recipe.")
-    if recipe.run.precision != "fp32":
-        raise InputError(
-            f'run.precision = "{recipe.run.precision}": scales are trained in float32. Set run.precision = "fp32".'
-        )
+    check_precision(recipe.run)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         raise InputError("Quantization-aware training runs in one process. Start it without torchrun.")
 

@@ -59,7 +59,7 @@ def _readers(net: nn.Module, *, size: tuple[int, int]) -> list[str]:
     if not paths or len(paths) < len(found) or any(convolution_at(net, path).groups > 1 for path in paths):
         raise InputError(
             "This net's image is read by something other than convolutions over all channels, so its channels cannot "
-            "share a mean. Remove image = true from the equalize stage."
+            "share a mean. Remove share_input_normalization = true from the equalize stage."
         )
     return paths
 
@@ -75,7 +75,8 @@ def _add(net: nn.Module, path: str, *, norm: str | None, more: Tensor) -> None:
         mean.sub_(more)
     else:
         raise InputError(
-            f"{path} reads the image and has neither bias nor batch norm. Remove image = true from the equalize stage."
+            f"{path} reads the image and has neither bias nor batch norm. "
+            "Remove share_input_normalization = true from the equalize stage."
         )
 
 

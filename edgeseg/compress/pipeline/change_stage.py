@@ -1,0 +1,88 @@
+"""The base of the stages that change a net in one go, without training."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from edgeseg.compress.pipeline.stage import Job, Stage
+from edgeseg.core.records import encode, renamed
+from edgeseg.core.spec import ModelSpec
+from edgeseg.data import Dataset, open_dataset
+from edgeseg.models import Checkpoint, load_checkpoint, save_checkpoint
+from edgeseg.train.describe import versions
+from edgeseg.train.evaluate import evaluate
+from edgeseg.train.setup import seen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSample:
+    """Which training images a stage looks at: `images` of them, drawn by `seed`."""
+
+    images: int = field(default=64, metadata=renamed("pictures"))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images < 2 or self.seed < 0:
+            raise ValueError("images must be 2 or more, seed 0 or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A changed net in evaluation mode, its spec, and what the checkpoint's training.json says of the change."""
+
+    net: nn.Module
+    spec: ModelSpec
+    account: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeStage(Stage):
+    """A stage that changes a net by looking at some training images; subclasses implement `change`.
+
+    Its checkpoint carries the mIoU on the validation split before any further training.
+    """
+
+    settings: ImageSample
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that the images are drawn by."""
+        return self.settings.seed
+
+    @abstractmethod
+    def change(self, checkpoint: Checkpoint, *, data: Dataset, job: Job) -> Changed:
+        """Return the changed net; the checkpoint's own may be changed in place. `data` is the training split.
+
+        Raises:
+            EdgesegError: a net that cannot be changed so.
+        """
+
+    def run(self, job: Job) -> None:
+        """Write the changed checkpoint of the stage's parent with its score; raises as `change`."""
+        parent = load_checkpoint(job.parent, size=job.size)
+        data = open_dataset(job.data.train, split=job.data.train_split)
+        changed = self.change(parent, data=data, job=job)
+        validation = open_dataset(job.data.val or job.data.train, split=job.data.val_split)
+        account = {
+            "command": job.command,
+            "recipe": job.result,
+            "start": {"checkpoint": parent.spec.name, "sha256": parent.spec.weights_sha256},
+            "data": {
+                "train": {**seen(data), "images": min(len(data), self.settings.images)},
+                "val": seen(validation),
+            },
+            "val": encode(evaluate(changed.net, validation, spec=changed.spec)),
+            self.name: encode(self.settings),
+            **changed.account,
+            "versions": versions(),
+        }
+        spec = dataclasses.replace(changed.spec, name=job.result)
+        save_checkpoint(job.checkpoint, net=changed.net, spec=spec, training=account)

@@ -1,0 +1,66 @@
+"""Training images and labels in batches, for the stages that look at some of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgeseg.errors import InputError
+from edgeseg.pixels import prepare
+from edgeseg.train.class_weights import class_weights
+from edgeseg.train.evaluate import normalise
+from edgeseg.train.objective import Objective
+
+if TYPE_CHECKING:
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.data import Dataset, Sample
+    from edgeseg.train.recipe import LossRecipe
+
+BATCH = 8
+"""Images of one batch, about: the last few are spread over the others, since batch norm needs two in each."""
+
+
+def draw_samples(data: Dataset, *, images: int, seed: int) -> list[Sample]:
+    """Return `images` samples of `data`, or all if there are fewer, in an order drawn by `seed`.
+
+    Raises:
+        InputError: fewer than two images.
+    """
+    order = np.random.default_rng(seed).permutation(len(data))
+    if len(order) < 2:
+        raise InputError(f"{data.name} {data.split}: got {len(order)} images; this stage needs at least 2.")
+    return [data.load(int(index)) for index in order[:images]]
+
+
+def labelled_batches(samples: list[Sample], *, spec: ModelSpec) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Return normalised images (N, 3, H, W) with labels (N, H, W) at the net's input size, N of 2 or more."""
+    count = max(1, len(samples) // BATCH)
+    parts = [samples[index::count] for index in range(count)]
+    made = [[_entry(sample, spec=spec) for sample in part] for part in parts]
+    return tuple((torch.cat([x for x, _ in part]), torch.cat([y for _, y in part])) for part in made)
+
+
+def image_batches(samples: list[Sample], *, spec: ModelSpec) -> list[Tensor]:
+    """Return normalised images alone, in batches (N, 3, H, W) at the net's input size."""
+    return [images for images, _ in labelled_batches(samples, spec=spec)]
+
+
+def objective(loss: LossRecipe, samples: list[Sample], *, spec: ModelSpec) -> Objective:
+    """Return the loss of a recipe's table, with class weights from the samples where it asks for them."""
+    weights = class_weights(loss, samples, classes=spec.classes, ignore_index=spec.ignore_index)
+    return Objective(
+        recipe=loss, ignore_index=spec.ignore_index, weights=None if weights is None else torch.from_numpy(weights)
+    )
+
+
+def _entry(sample: Sample, *, spec: ModelSpec) -> tuple[Tensor, Tensor]:
+    """Return one normalised image, (1, 3, H, W), and its labels, (1, H, W)."""
+    x = torch.from_numpy(prepare(sample.image, preprocess=spec.preprocess, tensor=spec.inputs[0]))
+    x = normalise(x, spec=spec) if spec.preprocess.in_graph else x
+    height, width = spec.size
+    labels = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return x, torch.from_numpy(labels)[None]
