@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     from edgeseg.compress.pipeline.run import CompressionResult
     from edgeseg.core.progress import Progress
 
-HELP = "prune, distill and quantize a checkpoint by a TOML recipe, stage by stage; resumes where it was cut off"
+HELP = "prune, distill and quantize a checkpoint by a TOML recipe, stage by stage; can be resumed"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe")
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or the name of a bundled recipe")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder of the run (default: runs/<recipe's name>)")
     parser.add_argument("--data", metavar="DIR|SET", help="data set instead of the recipe's, for train and val")
     parser.add_argument("--init", metavar="MODEL", help="checkpoint to start from instead of the recipe's")
-    parser.add_argument("--resume", action="store_true", help="go on in --out: finished stages are taken as they are")
+    parser.add_argument("--resume", action="store_true", help="go on in --out; finished stages are not run again")
     parser.add_argument(
-        "--only", metavar="STAGE", help="run one stage (2, distill or 02-distill); those before are done"
+        "--only", metavar="STAGE", help="run one stage (2, distill or 02-distill); those before it must be done"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the stages with MACs and parameters, and stop")
+    parser.add_argument("--stages", action="store_true", help="list the stages that a recipe can use, and stop")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,6 +37,10 @@ def run(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
     from edgeseg.verbs.compress import compress, plan
 
+    if options.stages:
+        return _print_stages(as_json=options.json)
+    if options.recipe is None:
+        options.parser.error("RECIPE is missing: give a TOML file or the name of a bundled recipe")
     if options.dry_run:
         planned = plan(options.recipe, data=options.data, init=options.init)
         if options.json:
@@ -66,6 +71,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _print_stages(*, as_json: bool) -> int:
+    from edgeseg.cli import render
+    from edgeseg.verbs.compress import stages
+
+    found = stages()
+    if as_json:
+        render.result_json({"stages": found})
+        return 0
+    rows = [(item.name, item.does if not item.fault else f"unavailable: {item.fault}") for item in found]
+    render.table("", ("kind", "does"), rows)
+    return 0
+
+
 def _print_result(done: CompressionResult) -> None:
     from edgeseg.cli import render
 
@@ -81,7 +99,7 @@ def _print_result(done: CompressionResult) -> None:
     ]
     render.table("", columns, rows, numbers=columns[1:])
     if done.checkpoint is None:
-        render.result("The stages after this one are still to be run: the same command with --resume.")
+        render.result("The stages after this one have not run yet. Run the same command with --resume.")
         return
     place = _near(done.checkpoint)
     render.result(f"{place}: {done.ranges}")
@@ -110,7 +128,7 @@ def _cost(macs: int, parameters: int) -> tuple[str, str]:
 
 
 def _near(path: Path) -> Path:
-    """Return a path as seen from here, where it lies below."""
+    """Return a path relative to the working folder if it lies below that."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -126,7 +144,7 @@ def _watch(advance: Progress, *, quiet: bool) -> Callable[[object], None]:
         if not isinstance(event, StageBegun):
             training(event)
         elif not quiet:
-            state = "done already" if event.done else "starts"
+            state = "already done" if event.done else "starts"
             render.say(f"stage {event.number} of {event.total}, {event.kind}: {state}")
 
     return watch
