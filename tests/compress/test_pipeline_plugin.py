@@ -126,15 +126,17 @@ def test_another_packages_stage_works_from_dry_run_to_lineage(site: Path) -> Non
 
 
 def test_a_misspelt_or_broken_stage_is_named_with_file_line_and_reason(site: Path) -> None:
-    for kind, words in {
+    expected = {
         "round-weight": 'Unknown stage "round-weight". Did you mean "round-weights"?',
         "broken": "Stage \"broken\" cannot be loaded: ModuleNotFoundError: No module named 'not_installed_anywhere'",
         "no-stage": 'stage "no-stage" cannot be used: its entry point is not a subclass of',
-    }.items():
-        text = (site / "r.toml").read_text(encoding="utf-8")
-        (site / "wrong.toml").write_text(text.replace('"round-weights"', f'"{kind}"'), encoding="utf-8")
-        done = run(site, ["compress", "wrong.toml", "--dry-run"])
-        assert f"edgeseg: wrong.toml:10: stages[0].kind: {words}" in done.stderr
+    }
+    text = (site / "r.toml").read_text(encoding="utf-8")
+    for kind in expected:
+        (site / f"{kind}.toml").write_text(text.replace('"round-weights"', f'"{kind}"'), encoding="utf-8")
+    done = run(site, *(["compress", f"{kind}.toml", "--dry-run"] for kind in expected))
+    for kind, words in expected.items():
+        assert f"edgeseg: {kind}.toml:10: stages[0].kind: {words}" in done.stderr
 
 
 def test_stages_are_listed_and_a_broken_one_breaks_no_other(site: Path) -> None:

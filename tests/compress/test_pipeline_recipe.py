@@ -39,7 +39,7 @@ def test_a_stage_takes_what_it_leaves_out_from_training() -> None:
 def test_qat_may_listen_to_teachers() -> None:
     table = {"kind": "qat", "distill": {"teachers": ["fast_scnn:streets"]}}
     settings = parse_pipeline(stages(table), where="r.toml").stages[0].settings
-    assert isinstance(settings.distill, DistillRecipe)  # type: ignore[union-attr]
+    assert isinstance(settings.distill, DistillRecipe)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,43 @@ def test_qat_may_listen_to_teachers() -> None:
 def test_a_fault_is_told_with_its_place(table: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         parse_pipeline(stages(table), where="r.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("macs = 0.5", "mac = 0.5", r't\.toml:10: stages\[0\]: unknown key "mac"'),
+        ('kind = "qat"', 'kind = "qad"', r't\.toml:15: stages\[2\]\.kind: Unknown stage "qad"'),
+        ("batch = 4", "batch = 0", r"t\.toml:7: training\.run: batch"),
+        ("epochs = 2", 'epochs = "2"', r"t\.toml:12: stages\[1\]\.schedule\.epochs: expected an integer"),
+        ("live = true", "live = 1", r"t\.toml:18: stages\[2\]\.distill\.live: expected true or false"),
+        ("macs = 0.5", "", r"t\.toml:8: stages\[0\]: give exactly one of macs"),
+        ('model = "fast_scnn:streets"', "", r't\.toml: the key "model" is missing'),
+    ],
+)
+def test_a_fault_in_a_file_is_told_with_its_line(old: str, new: str, words: str, tmp_path: Path) -> None:
+    text = (
+        'schema = 1\nname = "small"\nmodel = "fast_scnn:streets"\n[data]\ntrain = "streets:8"\n'
+        '[training]\nrun = { batch = 4 }\n[[stages]]\nkind = "prune"\nmacs = 0.5\n'
+        '[[stages]]\nschedule = { epochs = 2 }\nkind = "finetune"\n'
+        '[[stages]]\nkind = "qat"\n[stages.distill]\nteachers = ["fast_scnn:streets"]\nlive = true\n'
+    )
+    path = tmp_path / "t.toml"
+    path.write_text(text, encoding="utf-8")
+    read_pipeline(path)
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(RecipeError, match=words):
+        read_pipeline(path)
+
+
+def test_former_names_of_keys_are_read() -> None:
+    tables = [{"kind": "prune", "macs": 0.5, "pictures": 4}, *({"kind": "equalize", key: True} for key in FORMER)]
+    prune, *equalize = (stage.settings for stage in parse_pipeline(stages(*tables), where="r.toml").stages)
+    assert prune.images == 4  # type: ignore[attr-defined]
+    assert [settings.share_input_normalization for settings in equalize] == [True] * 3  # type: ignore[attr-defined]
+
+
+FORMER = ("picture", "image", "share_input_normalization")
 
 
 def test_a_recipe_without_stages_or_of_another_schema_is_refused() -> None:

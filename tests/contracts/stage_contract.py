@@ -40,10 +40,10 @@ class StageContract:
     table: ClassVar[dict[str, object]] = {}
     architecture = "lraspp_mobilenet_v3_small"
 
-    @pytest.fixture(scope="class")
-    def start(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @pytest.fixture
+    def start(self, tmp_path: Path) -> Path:
         classes = open_dataset("streets:4", split="train").classes
-        return small_teacher(tmp_path_factory.mktemp("start") / "start", classes=classes, name=self.architecture)
+        return small_teacher(tmp_path / "start", classes=classes, name=self.architecture)
 
     def recipe(self, start: Path, **more: object) -> PipelineRecipe:
         own = {key: _with(value, start) for key, value in self.table.items()}

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from edgeseg.core.records import decode, encode
+from edgeseg.core.records import current_key, decode, encode, known_keys, renamed
 from edgeseg.errors import RecipeError
 
 
@@ -62,3 +62,36 @@ def test_whole_numbers_pass_for_real_ones_but_not_the_reverse() -> None:
 def test_faults_are_named_with_their_place(data: object, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         decode(Outer, data, where="f")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed:
+    share: float = field(default=0.0, metadata=renamed("image", "picture"))
+    inner: Outer | None = field(default=None, metadata=renamed("outer"))
+    flag: bool = False
+
+
+@pytest.mark.parametrize("name", ["share", "image", "picture"])
+def test_a_renamed_field_is_read_under_every_former_name(name: str) -> None:
+    assert decode(Renamed, {name: 0.5}, where="r").share == 0.5
+    assert name in known_keys(Renamed)
+
+
+def test_two_names_of_one_field_are_refused() -> None:
+    for given in ({"image": 0.5, "share": 0.5}, {"image": 0.5, "picture": 0.5}):
+        with pytest.raises(RecipeError, match='are names of one setting; give only "share"'):
+            decode(Renamed, given, where="r")
+
+
+@pytest.mark.parametrize(
+    ("stored", "today"),
+    [
+        ("picture", "share"),
+        ("flag", "flag"),
+        ("outer.inner.mode", "inner.inner.mode"),
+        ("outer.nonsense", "inner.nonsense"),
+        ("teacher a.b", "teacher a.b"),
+    ],
+)
+def test_a_stored_key_has_its_name_of_today(stored: str, today: str) -> None:
+    assert current_key(Renamed, stored) == today

@@ -107,8 +107,8 @@ def compress(
     same_calibration = _stored_calibration(out / PIPELINE_FILE) == encode(recipe.calibration)
     write_json(_account(recipe), out / PIPELINE_FILE)
     results = [_start_result(start)]
-    parent, total = start.folder, len(recipe.stages)
-    for number, stage in enumerate(recipe.stages, 1):
+    parent = start.folder
+    for number, stage in enumerate(recipe.stages[:chosen], 1):
         job = Job(
             result=recipe.name,
             data=recipe.data,
@@ -122,11 +122,10 @@ def compress(
             on_event=on_event,
             probe=probe,
         )
-        results.append(_result(job, _finished(stage, job, number=number, total=total, on_event=on_event)))
+        begun = StageBegun(number=number, total=len(recipe.stages), kind=stage.name, done=_is_done(job.folder))
+        results.append(_result(job, _finished(stage, job, begun=begun, on_event=on_event)))
         parent = job.checkpoint
-        if number == chosen:
-            break
-    if chosen is not None and chosen < total:
+    if chosen is not None and chosen < len(recipe.stages):
         return CompressionResult(stages=tuple(results), checkpoint=None, ranges="")
     ranges = finish(recipe, last=parent, start=start, out=out / CHECKPOINT, keep=same_calibration, on_event=on_event)
     return CompressionResult(stages=tuple(results), checkpoint=out / CHECKPOINT, ranges=ranges)
@@ -203,13 +202,17 @@ def _check_records(recipe: PipelineRecipe, *, out: Path, start: Start, chosen: i
         sha256 = record.weights_sha256
 
 
-def _finished(stage: Stage, job: Job, *, number: int, total: int, on_event: OnPipelineEvent | None) -> StageRecord:
+def _is_done(folder: Path) -> bool:
+    record = read_record(folder)
+    return record is not None and record.state == "done"
+
+
+def _finished(stage: Stage, job: Job, *, begun: StageBegun, on_event: OnPipelineEvent | None) -> StageRecord:
     """Return the record of a finished stage, after running what is left of it."""
-    record = read_record(job.folder)
-    done = record is not None and record.state == "done"
     if on_event is not None:
-        on_event(StageBegun(number=number, total=total, kind=stage.name, done=done))
-    if record is not None and done:
+        on_event(begun)
+    record = read_record(job.folder)
+    if record is not None and begun.done:
         return record
     if record is None:
         refuse_foreign(job.folder)
