@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
 from edgeseg.calibration.selecting import Selection, select
-from edgeseg.calibration.sources import Source, open_source
+from edgeseg.calibration.sources import Source, leave_out, open_source
 
-__all__ = ["Selection", "Source", "open_source", "preprocess_sha256", "select", "tensors_sha256"]
+__all__ = ["Selection", "Source", "leave_out", "open_source", "preprocess_sha256", "select", "tensors_sha256"]

@@ -80,6 +80,54 @@ class DatasetSource:
         return self.dataset.load(index).image
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartOfSource:
+    """Some images of another source."""
+
+    whole: Source
+    indices: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the other source's name."""
+        return self.whole.name
+
+    @property
+    def split(self) -> str:
+        """Return the other source's split."""
+        return self.whole.split
+
+    @property
+    def licence(self) -> str:
+        """Return the other source's licence."""
+        return self.whole.licence
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def item_id(self, index: int) -> str:
+        """Return an image's name."""
+        return self.whole.item_id(self.indices[index])
+
+    def load_image(self, index: int) -> np.ndarray:
+        """Return an image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
+        return self.whole.load_image(self.indices[index])
+
+
+def leave_out(source: Source, *, count: int, needed: int) -> Source:
+    """Return a source without up to `count` of its images, evenly spaced, a fifth of them at most.
+
+    Where it has `needed` images and `count` more, nothing is left out: some remain unused anyway. Rendered streets are
+    never short of images.
+    """
+    total = len(source)
+    spared = min(count, total // 5)
+    if spared <= 0 or total >= needed + count or source.name.split(":")[0] == "streets":
+        return source
+    left = {round((place + 0.5) * total / spared - 0.5) for place in range(spared)}
+    return PartOfSource(whole=source, indices=tuple(index for index in range(total) if index not in left))
+
+
 def open_source(text: str, *, force: bool = False) -> Source:
     """Return the images that `text` names: a folder, or a data set as `open_dataset` takes it (its train split).
 

@@ -1,11 +1,10 @@
-"""What became of the ops: how many there are, how many compute between int8 pairs, which stayed in float."""
+"""Where the ops of a package compute: between int8 pairs or in float, and why in float."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeseg.core.artifact import Fallback
+from edgeseg.core.placement import OpPlacement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,27 +15,25 @@ WEIGHTED = ("conv", "linear")
 FUSED = ("relu", "relu6", "clip")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
-    """Computing ops of a package (constants, casts and int8 pairs left out); `quantized` ones lie between int8 pairs,
-    with an activation that belongs to them.
+def census(spec: Any, *, int8: bool) -> tuple[OpPlacement, ...]:
+    """Return the computing ops of a package's specification: constants, casts and int8 pairs left out.
+
+    An op is in int8 where it lies between int8 pairs, with an activation that belongs to it; the others have a reason
+    where `int8` was asked for. The unit is left to Core ML: it decides on the device.
     """
-
-    total: int
-    quantized: int
-    fallbacks: tuple[Fallback, ...]
-
-
-def census(spec: Any) -> Census:
-    """Return the census of a package's specification; in a float package every op is a fallback."""
     graph = _Graph(spec)
     computing = [op for op in graph.operations if op.type not in PLUMBING and not op.type.startswith("constexpr")]
-    fallbacks = tuple(
-        Fallback(op=op.type, node=op.outputs[0].name, reason=reason)
-        for op in computing
-        if (reason := graph.float_reason(op))
+    return tuple(_placement(op, reason=graph.float_reason(op), int8=int8) for op in computing)
+
+
+def _placement(op: Any, *, reason: str, int8: bool) -> OpPlacement:
+    return OpPlacement(
+        op=op.type,
+        node=op.outputs[0].name,
+        unit="coreml",
+        dtype="" if reason else "int8",
+        reason=reason if int8 else "",
     )
-    return Census(total=len(computing), quantized=len(computing) - len(fallbacks), fallbacks=fallbacks)
 
 
 class _Graph:

@@ -6,20 +6,21 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.exported import Conversion, ExportedModel
-from edgeseg.core.peak_memory import peak_memory_mb
+from edgeseg.core.conversion_report import conversion_report
+from edgeseg.core.exported import Conversion, ExportedModel, Part
+from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
-from edgeseg.core.requirements import require_modules, versions
+from edgeseg.core.requirements import require_modules
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeseg.converters.coreml.census import Census
+    from edgeseg.core.placement import OpPlacement
 
 ENTRY = "model.mlpackage"
 MODULES = ("torch", "torchao", "coremltools")
+TOOLS = ("torch", "torchao", "coremltools", "numpy")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +28,13 @@ class CoreMLConverter:
     """Produces `model.mlpackage`, a folder, for iOS 17, macOS 14 and later."""
 
     format: str = "coreml"
-    engine: str = "coreml"
+    title: str = "Core ML"
+    suffix: str = ".mlpackage"
+    engines: tuple[str, ...] = ("coreml", "mil-reference")
     extra: str = "coreml"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    reads: tuple[Part, ...] = ("folded",)
+    normalisation: tuple[Normalisation, ...] = ("graph",)
 
     def check(self) -> None:
         """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
@@ -49,31 +54,23 @@ class CoreMLConverter:
         from edgeseg.converters.coreml.package import write_package
 
         started = time.perf_counter()
-        int8 = exported.scheme.name == "int8"
+        int8 = exported.scheme.needs_ranges
         lowered = lower(exported)
-        counted = census(write_package(lowered, exported=exported, path=folder / ENTRY))
-        if int8 and not counted.quantized:
+        ops = census(write_package(lowered, exported=exported, path=folder / ENTRY), int8=int8)
+        if int8 and not any(item.is_quantized for item in ops):
             raise ConversionError("coremltools left every op in float, although the exported program holds int8 pairs.")
         return Conversion(
             entry=ENTRY,
             input=lowered.input,
             output=lowered.output,
-            scheme=_scheme(exported.scheme, counted, io_dtype=lowered.output.dtype),
-            report=_report(counted, int8=int8, seconds=time.perf_counter() - started),
+            scheme=_scheme(exported.scheme, ops, io_dtype=lowered.output.dtype),
+            preprocess=exported.preprocess,
+            ops=ops,
+            provable_by=self.engines,
+            report=conversion_report(ops, tools=TOOLS, started=started),
         )
 
 
-def _scheme(scheme: QuantizationScheme, counted: Census, *, io_dtype: str) -> QuantizationScheme:
-    kept = tuple(sorted({fallback.op for fallback in counted.fallbacks})) if scheme.name == "int8" else ()
+def _scheme(scheme: QuantizationScheme, ops: tuple[OpPlacement, ...], *, io_dtype: str) -> QuantizationScheme:
+    kept = tuple(sorted({item.op for item in ops if item.reason}))
     return dataclasses.replace(scheme, io_dtype=io_dtype, float_layers=kept)
-
-
-def _report(counted: Census, *, int8: bool, seconds: float) -> ConversionReport:
-    return ConversionReport(
-        ops_total=counted.total,
-        ops_quantized=counted.quantized if int8 else 0,
-        fallbacks=counted.fallbacks if int8 else (),
-        tool_versions=versions("torch", "torchao", "coremltools", "numpy"),
-        seconds=round(seconds, 3),
-        peak_memory_mb=peak_memory_mb(),
-    )

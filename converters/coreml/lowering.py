@@ -43,7 +43,7 @@ def lower(exported: ExportedModel) -> Lowered:
             f"Core ML takes an 8-bit image here; the graph wants {exported.input.dtype} {exported.input.layout}. "
             "Set preprocess.in_graph = true in the spec."
         )
-    program = _decomposed(exported.folded_program)
+    program = _decomposed(exported.folded_program())
     graph = program.graph_module.graph
     _feed_image(_placeholder(program), graph=graph, layout=exported.input.layout)
     output = exported.output

@@ -69,7 +69,7 @@ def _convert(lowered: Lowered, *, exported: ExportedModel) -> Any:
         inputs=[image],
         outputs=[ct.TensorType(name=lowered.output.name, dtype=dtype)],
         # Around the int8 pairs of a quantized net the rest is fp16, as the Neural Engine computes it.
-        compute_precision=ct.precision.FLOAT32 if exported.scheme.name == "fp32" else ct.precision.FLOAT16,
+        compute_precision=ct.precision.FLOAT32 if exported.scheme.activations == "float32" else ct.precision.FLOAT16,
         minimum_deployment_target=ct.target.iOS17,
         skip_model_load=True,
     )

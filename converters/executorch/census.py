@@ -1,16 +1,13 @@
-"""What became of the ops: how many XNNPACK computes, how many of them in int8, and what is left to portable kernels."""
+"""Where the ops of a file run: on XNNPACK, in int8 or in float, or on portable kernels, and why not better."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.converters.executorch.xnnpack_graph import INT8, Step, XnnpackGraph
-from edgeseg.core.artifact import Fallback
+from edgeseg.converters.executorch.xnnpack_graph import FLOAT32, INT8, Step, XnnpackGraph
+from edgeseg.core.placement import OpPlacement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from edgeseg.converters.executorch.stored import Stored
 
 # Quantize, dequantize and copies: the borders between ops.
@@ -28,43 +25,36 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
-    """Computing ops of a file: all, those that XNNPACK computes, those of them in int8, and the rest with reasons.
+def census(stored: Stored, *, int8: bool) -> tuple[OpPlacement, ...]:
+    """Return the computing ops of a file that was read with `read_stored`, by what runs them.
 
-    Where int8 was asked for, `fallbacks` holds what computes in float, else what is left to portable kernels.
+    What is left to portable kernels has a reason always, what XNNPACK computes in float where `int8` was asked for.
     """
+    portable = [
+        OpPlacement(op=name, node=f"kernel call {index}", unit="portable", reason=REASONS.get(name, PORTABLE))
+        for index, name in enumerate(kernel.split("::")[-1] for kernel in stored.kernels)
+    ]
+    delegated = [
+        _delegated(graph, step, int8=int8)
+        for graph in stored.graphs
+        for step in graph.steps
+        if step.kind not in PLUMBING
+    ]
+    return (*portable, *delegated)
 
-    total: int
-    delegated: int
-    quantized: int
-    fallbacks: tuple[Fallback, ...]
 
-
-def census(stored: Stored, *, int8: bool) -> Census:
-    """Return the census of a file that was read with `read_stored`."""
-    delegated = [(graph, step) for graph in stored.graphs for step in graph.steps if step.kind not in PLUMBING]
-    in_float = [step for graph, step in delegated if not _computes_in_int8(graph, step)]
-    portable = [name.split("::")[-1] for name in stored.kernels]
-    left = list(_left_to_portable(portable))
-    return Census(
-        total=len(delegated) + len(portable),
-        delegated=len(delegated),
-        quantized=len(delegated) - len(in_float) if int8 else 0,
-        fallbacks=(*left, *(_in_float(step) for step in in_float)) if int8 else tuple(left),
+def _delegated(graph: XnnpackGraph, step: Step, *, int8: bool) -> OpPlacement:
+    in_int8 = _computes_in_int8(graph, step)
+    reason = NOT_FUSED if step.kind in WEIGHTED else REASONS.get(step.kind, NOT_PLANNED)
+    return OpPlacement(
+        op=step.kind,
+        node=f"tensor {step.writes}",
+        unit="xnnpack",
+        dtype=INT8 if in_int8 else FLOAT32,
+        reason=reason if int8 and not in_int8 else "",
     )
 
 
 def _computes_in_int8(graph: XnnpackGraph, step: Step) -> bool:
     tensors = [graph.tensors.get(number) for number in (*step.reads, step.writes)]
     return all(tensor is not None and tensor.dtype.startswith(INT8) for tensor in tensors)
-
-
-def _left_to_portable(names: list[str]) -> Iterator[Fallback]:
-    for index, name in enumerate(names):
-        yield Fallback(op=name, node=f"kernel call {index}", reason=REASONS.get(name, PORTABLE))
-
-
-def _in_float(step: Step) -> Fallback:
-    reason = NOT_FUSED if step.kind in WEIGHTED else REASONS.get(step.kind, NOT_PLANNED)
-    return Fallback(op=step.kind, node=f"tensor {step.writes}", reason=reason)

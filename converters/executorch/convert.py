@@ -6,30 +6,35 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.exported import Conversion, ExportedModel
-from edgeseg.core.peak_memory import peak_memory_mb
+from edgeseg.core.conversion_report import conversion_report
+from edgeseg.core.exported import Conversion, ExportedModel, Part
+from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
-from edgeseg.core.requirements import require_modules, versions
+from edgeseg.core.requirements import require_modules
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeseg.converters.executorch.census import Census
+    from edgeseg.core.placement import OpPlacement
 
 ENTRY = "model.pte"
 MODULES = ("torch", "torchao", "executorch", "flatbuffers")
+TOOLS = ("torch", "torchao", "executorch")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorchConverter:
-    """Produces `model.pte`. There is no fp16: the graph computes in float32, and nothing here makes a half of it."""
+    """Produces `model.pte`. There is no fp16: XNNPACK gets the float32 graph, without half-precision weights."""
 
     format: str = "executorch"
-    engine: str = "executorch"
+    title: str = "ExecuTorch"
+    suffix: str = ".pte"
+    engines: tuple[str, ...] = ("executorch",)
     extra: str = "executorch"
     precisions: tuple[Precision, ...] = ("fp32", "int8")
+    reads: tuple[Part, ...] = ("folded",)
+    normalisation: tuple[Normalisation, ...] = ("graph", "host")
 
     def check(self) -> None:
         """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
@@ -49,33 +54,25 @@ class ExecutorchConverter:
         from edgeseg.converters.executorch.stored import read_stored
 
         started = time.perf_counter()
-        int8 = exported.scheme.name == "int8"
-        data = lower(exported.folded_program)
+        int8 = exported.scheme.needs_ranges
+        data = lower(exported.folded_program())
         (folder / ENTRY).write_bytes(data)
-        counted = census(read_stored(data), int8=int8)
-        if int8 and not counted.quantized:
+        ops = census(read_stored(data), int8=int8)
+        if int8 and not any(item.is_quantized for item in ops):
             raise ConversionError("ExecuTorch left every op in float, although the exported program holds int8 pairs.")
         return Conversion(
             entry=ENTRY,
             input=exported.input,
             output=exported.output,
-            scheme=_scheme(exported.scheme, counted),
-            report=_report(counted, seconds=time.perf_counter() - started),
+            scheme=_scheme(exported.scheme, ops),
+            preprocess=exported.preprocess,
+            ops=ops,
+            provable_by=self.engines,
+            report=conversion_report(ops, tools=TOOLS, started=started),
         )
 
 
-def _scheme(scheme: QuantizationScheme, counted: Census) -> QuantizationScheme:
-    if scheme.name != "int8":
+def _scheme(scheme: QuantizationScheme, ops: tuple[OpPlacement, ...]) -> QuantizationScheme:
+    if not scheme.needs_ranges:
         return scheme
-    return dataclasses.replace(scheme, float_layers=tuple(sorted({item.op for item in counted.fallbacks})))
-
-
-def _report(counted: Census, *, seconds: float) -> ConversionReport:
-    return ConversionReport(
-        ops_total=counted.total,
-        ops_quantized=counted.quantized,
-        fallbacks=counted.fallbacks,
-        tool_versions=versions("torch", "torchao", "executorch"),
-        seconds=round(seconds, 3),
-        peak_memory_mb=peak_memory_mb(),
-    )
+    return dataclasses.replace(scheme, float_layers=tuple(sorted({item.op for item in ops if item.reason})))

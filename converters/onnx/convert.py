@@ -1,4 +1,4 @@
-"""The converter: the exported ONNX file, cleaned and made fit for ONNX Runtime in the wanted precision."""
+"""The converter: the exported ONNX file, cleaned and fitted to ONNX Runtime in the wanted precision."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.exported import Conversion, ExportedModel
-from edgeseg.core.peak_memory import peak_memory_mb
+from edgeseg.core.conversion_report import conversion_report
+from edgeseg.core.exported import Conversion, ExportedModel, Part
+from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
-from edgeseg.core.requirements import require_modules, versions
+from edgeseg.core.requirements import require_modules
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from edgeseg.converters.onnx.executed import Executed
-
 ENTRY = "model.onnx"
 MODULES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
+TOOLS = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +28,13 @@ class OnnxConverter:
     """Produces `model.onnx`, one file with its weights inside."""
 
     format: str = "onnx"
-    engine: str = "onnxruntime"
+    title: str = "ONNX"
+    suffix: str = ".onnx"
+    engines: tuple[str, ...] = ("onnxruntime",)
     extra: str = "convert-onnx"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    reads: tuple[Part, ...] = ("onnx",)
+    normalisation: tuple[Normalisation, ...] = ("graph", "host")
 
     def check(self) -> None:
         """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
@@ -53,13 +56,16 @@ class OnnxConverter:
         model = _model(exported)
         path = folder / ENTRY
         _save(model, path)
-        executed = executed_graph(path)
+        ops = executed_graph(path, int8=exported.scheme.needs_ranges)
         return Conversion(
             entry=ENTRY,
             input=dataclasses.replace(exported.input, name=model.graph.input[0].name),
             output=dataclasses.replace(exported.output, name=model.graph.output[0].name),
             scheme=_scheme(exported.scheme),
-            report=_report(exported.scheme, executed, seconds=time.perf_counter() - started),
+            preprocess=exported.preprocess,
+            ops=ops,
+            provable_by=self.engines,
+            report=conversion_report(ops, tools=TOOLS, started=started),
         )
 
 
@@ -72,9 +78,9 @@ def _model(exported: ExportedModel) -> onnx.ModelProto:
 
     model = onnx.load(exported.onnx)
     clean(model, input_name="image", output_name=exported.output.role)
-    if exported.scheme.name == "fp16":
+    if exported.scheme.mode == "fp16":
         halve_weights(model)
-    if exported.scheme.name == "int8":
+    if exported.scheme.needs_ranges:
         fit_for_onnxruntime(model)
     return model
 
@@ -90,20 +96,8 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _scheme(scheme: QuantizationScheme) -> QuantizationScheme:
-    if scheme.name == "fp16":
+    if scheme.mode == "fp16":
         return dataclasses.replace(scheme, activations="float32")
-    if scheme.name == "int8":
+    if scheme.needs_ranges:
         return dataclasses.replace(scheme, activations="uint8 affine per-tensor")
     return scheme
-
-
-def _report(scheme: QuantizationScheme, executed: Executed, *, seconds: float) -> ConversionReport:
-    quantized = scheme.name == "int8"
-    return ConversionReport(
-        ops_total=executed.ops_total,
-        ops_quantized=executed.ops_quantized if quantized else 0,
-        fallbacks=executed.fallbacks if quantized else (),
-        tool_versions=versions("torch", "torchao", "onnx", "onnxscript", "onnxruntime"),
-        seconds=round(seconds, 3),
-        peak_memory_mb=peak_memory_mb(),
-    )

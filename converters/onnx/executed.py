@@ -1,13 +1,12 @@
-"""What ONNX Runtime really runs: its own optimized graph, op by op."""
+"""What ONNX Runtime runs: its own optimized graph, op by op."""
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.artifact import Fallback
+from edgeseg.core.placement import OpPlacement
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -29,19 +28,11 @@ REASONS = {
 OTHER = "ONNX Runtime did not fuse it with its quantize/dequantize pairs"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Executed:
-    """The optimized graph in numbers: nodes that run, those that compute on 8-bit integers, and the float rest."""
+def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
+    """Return the nodes that ONNX Runtime makes of the file on this machine's CPU.
 
-    ops_total: int
-    ops_quantized: int
-    fallbacks: tuple[Fallback, ...]
-
-
-def executed_graph(path: Path) -> Executed:
-    """Return what ONNX Runtime makes of the file on this machine's CPU.
-
-    Quantize and dequantize steps count as ops, neither as quantized nor as fallbacks: they are the borders.
+    Where `int8` was asked for, those that compute in float have a reason. Quantize and dequantize steps are the
+    borders: they are listed without type and reason.
 
     Raises:
         ConversionError: ONNX Runtime does not load the file, with its own words.
@@ -53,9 +44,19 @@ def executed_graph(path: Path) -> Executed:
         _optimize(path, optimized)
         graph = onnx.load(optimized).graph
     integer = _integer_nodes(graph)
-    floating = [node for node in graph.node if node.name not in integer and node.op_type not in BORDERS]
-    fallbacks = (Fallback(op=n.op_type, node=n.name, reason=REASONS.get(n.op_type, OTHER)) for n in floating)
-    return Executed(ops_total=len(graph.node), ops_quantized=len(integer), fallbacks=tuple(fallbacks))
+    return tuple(_placement(node, in_int8=node.name in integer, int8=int8) for node in graph.node)
+
+
+def _placement(node: onnx.NodeProto, *, in_int8: bool, int8: bool) -> OpPlacement:
+    if node.op_type in BORDERS:
+        return OpPlacement(op=node.op_type, node=node.name, unit="cpu")
+    return OpPlacement(
+        op=node.op_type,
+        node=node.name,
+        unit="cpu",
+        dtype="uint8" if in_int8 else "float32",
+        reason="" if in_int8 or not int8 else REASONS.get(node.op_type, OTHER),
+    )
 
 
 def _optimize(path: Path, destination: Path) -> None:

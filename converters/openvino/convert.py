@@ -6,11 +6,11 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.exported import Conversion, ExportedModel
-from edgeseg.core.peak_memory import peak_memory_mb
+from edgeseg.core.conversion_report import conversion_report
+from edgeseg.core.exported import Conversion, ExportedModel, Part
+from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision
-from edgeseg.core.requirements import require_modules, versions
+from edgeseg.core.requirements import require_modules
 from edgeseg.core.vendor_telemetry import forbid_telemetry
 from edgeseg.errors import ConversionError
 
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
     import openvino
 
-    from edgeseg.converters.openvino.executed import Executed
-
 ENTRY = "model.xml"
 MODULES = ("torch", "torchao", "onnx", "onnxscript", "openvino")
+TOOLS = ("torch", "torchao", "onnx", "onnxscript", "openvino")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +29,13 @@ class OpenvinoConverter:
     """Produces `model.xml` and `model.bin`."""
 
     format: str = "openvino"
-    engine: str = "openvino"
+    title: str = "OpenVINO"
+    suffix: str = ".xml"
+    engines: tuple[str, ...] = ("openvino",)
     extra: str = "convert-openvino"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    reads: tuple[Part, ...] = ("onnx",)
+    normalisation: tuple[Normalisation, ...] = ("graph", "host")
 
     def check(self) -> None:
         """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
@@ -53,13 +56,17 @@ class OpenvinoConverter:
         started = time.perf_counter()
         path = folder / ENTRY
         _write(exported, path)
-        executed = executed_graph(path)
+        ops = executed_graph(path, int8=exported.scheme.needs_ranges)
         return Conversion(
             entry=ENTRY,
+            files=("model.bin",),
             input=dataclasses.replace(exported.input, name="image"),
             output=dataclasses.replace(exported.output, name=exported.output.role),
             scheme=exported.scheme,
-            report=_report(exported, executed, seconds=time.perf_counter() - started),
+            preprocess=exported.preprocess,
+            ops=ops,
+            provable_by=self.engines,
+            report=conversion_report(ops, tools=TOOLS, started=started),
         )
 
 
@@ -69,7 +76,7 @@ def _write(exported: ExportedModel, path: Path) -> None:
     try:
         model = openvino.convert_model(str(exported.onnx))
         _name(model, input_name="image", output_name=exported.output.role)
-        openvino.save_model(model, str(path), compress_to_fp16=exported.scheme.name == "fp16")
+        openvino.save_model(model, str(path), compress_to_fp16=exported.scheme.mode == "fp16")
     except RuntimeError as error:
         raise ConversionError(f"{exported.onnx.name}: OpenVINO cannot convert it: {error}") from error
 
@@ -78,18 +85,6 @@ def _name(model: openvino.Model, *, input_name: str, output_name: str) -> None:
     model.inputs[0].get_tensor().set_names({input_name})
     model.outputs[0].get_tensor().set_names({output_name})
     model.set_friendly_name("edgeseg")
-    # The front end notes where the file lay and how it was called; neither belongs to the model.
+    # The front end notes the file's path and the arguments; neither belongs to the model.
     for key in [key for key in model.get_rt_info() if key != "Runtime_version"]:
         del model.rt_info[key]
-
-
-def _report(exported: ExportedModel, executed: Executed, *, seconds: float) -> ConversionReport:
-    quantized = exported.scheme.name == "int8"
-    return ConversionReport(
-        ops_total=executed.ops_total,
-        ops_quantized=executed.ops_quantized if quantized else 0,
-        fallbacks=executed.fallbacks if quantized else (),
-        tool_versions=versions("torch", "torchao", "onnx", "onnxscript", "openvino"),
-        seconds=round(seconds, 3),
-        peak_memory_mb=peak_memory_mb(),
-    )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.core.artifact import Fallback
 from edgeseg.core.openvino_core import openvino_core
+from edgeseg.core.placement import OpPlacement
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     import openvino
 
 INTEGER = ("u8", "i8")
+# OpenVINO's names of types; label maps are i32, which computes on indices and is not quantized.
+DTYPES = {"u8": "uint8", "i8": "int8", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i32": ""}
 # Nodes that hold, name or reorder tensors and compute nothing.
 BORDERS = ("Const", "Input", "Output", "Reorder", "Reshape")
 REASONS = {
@@ -28,17 +29,10 @@ REASONS = {
 OTHER = "the CPU plug-in chose float for it"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Executed:
-    """The compiled graph in numbers: nodes that compute, those on 8-bit integers, and the float rest."""
+def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
+    """Return the nodes that compute once the CPU plug-in has compiled the IR on this machine.
 
-    ops_total: int
-    ops_quantized: int
-    fallbacks: tuple[Fallback, ...]
-
-
-def executed_graph(path: Path) -> Executed:
-    """Return what the CPU plug-in makes of the IR on this machine, in float32 where it is not quantized.
+    What is not quantized computes in float32; where `int8` was asked for, such nodes have a reason.
 
     Raises:
         ConversionError: it does not compile, in OpenVINO's own words.
@@ -50,12 +44,16 @@ def executed_graph(path: Path) -> Executed:
         nodes = [_describe(node) for node in compiled.get_runtime_model().get_ops()]
     except RuntimeError as error:
         raise ConversionError(f"{path.name}: OpenVINO cannot compile it: {error}") from error
-    working = [node for node in nodes if node[0] not in BORDERS]
-    floating = [node for node in working if node[1] not in INTEGER]
-    return Executed(
-        ops_total=len(working),
-        ops_quantized=len(working) - len(floating),
-        fallbacks=tuple(Fallback(op=kind, node=name, reason=REASONS.get(kind, OTHER)) for kind, _, name in floating),
+    return tuple(
+        OpPlacement(
+            op=kind,
+            node=name,
+            unit="cpu",
+            dtype=DTYPES.get(precision, precision),
+            reason=REASONS.get(kind, OTHER) if int8 and precision not in INTEGER else "",
+        )
+        for kind, precision, name in nodes
+        if kind not in BORDERS
     )
 
 

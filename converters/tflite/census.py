@@ -1,15 +1,15 @@
-"""What became of the ops: how many there are, how many compute in int8, which stayed in float."""
+"""Where the ops of a file run: in int8 or in float, and why in float."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeseg.converters.tflite.flatbuffer import DTYPES
 from edgeseg.converters.tflite.float_islands import UNFIT_FOR_INT8
-from edgeseg.core.artifact import Fallback
+from edgeseg.core.placement import OpPlacement
 
 if TYPE_CHECKING:
     from edgeseg.converters.tflite.flatbuffer import Model
@@ -18,33 +18,25 @@ PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
 NOT_PLANNED = "float by plan: it normalises the image or works on a few numbers, or has no int8 kernel"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
-    """Ops of a file; `kinds` counts all of them by name, `total` those that compute."""
-
-    total: int
-    quantized: int
-    kinds: dict[str, int]
-    fallbacks: tuple[Fallback, ...]
-
-
-def census(model: Model, *, int8: bool) -> Census:
-    """Return the census of a file; float fallbacks are listed where `int8` was asked for."""
+def census(model: Model, *, int8: bool) -> tuple[OpPlacement, ...]:
+    """Return the computing ops of a file; those in float have a reason where `int8` was asked for."""
     computing = [operator for operator in model.operators if model.op_name(operator) not in PLUMBING]
-    in_float = [operator for operator in computing if not _computes_in_int8(model, operator)]
-    return Census(
-        total=len(computing),
-        quantized=len(computing) - len(in_float),
-        kinds=dict(Counter(model.op_name(operator) for operator in model.operators)),
-        fallbacks=tuple(_fallback(model, operator) for operator in in_float) if int8 else (),
+    return tuple(_placement(model, operator, int8=int8) for operator in computing)
+
+
+def op_counts(model: Model) -> dict[str, int]:
+    """Return how many ops of each name a file holds, quantize and dequantize steps and casts included."""
+    return dict(Counter(model.op_name(operator) for operator in model.operators))
+
+
+def _placement(model: Model, operator: Any, *, int8: bool) -> OpPlacement:
+    name, kind = model.op_name(operator), model.tensor(operator.inputs[0]).type
+    in_float = kind != schema.TensorType.INT8
+    return OpPlacement(
+        op=name,
+        node=model.stored(operator.outputs[0]).name,
+        unit="cpu",
+        # Indices and shapes are integers too; only int8 counts as quantized.
+        dtype=DTYPES.get(kind, "") if kind in (schema.TensorType.INT8, schema.TensorType.FLOAT32) else "",
+        reason=UNFIT_FOR_INT8.get(name, NOT_PLANNED) if in_float and int8 else "",
     )
-
-
-def _computes_in_int8(model: Model, operator: Any) -> bool:
-    return bool(model.tensor(operator.inputs[0]).type == schema.TensorType.INT8)
-
-
-def _fallback(model: Model, operator: Any) -> Fallback:
-    name = model.op_name(operator)
-    node = model.stored(operator.outputs[0]).name
-    return Fallback(op=name, node=node, reason=UNFIT_FOR_INT8.get(name, NOT_PLANNED))

@@ -1,4 +1,4 @@
-"""The converter: the exported program through litert-torch, then made fit for LiteRT in the wanted precision."""
+"""The converter: the exported program through litert-torch, then fitted to LiteRT in the wanted precision."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from edgeseg.core.artifact import ConversionReport
-from edgeseg.core.exported import Conversion, ExportedModel
-from edgeseg.core.peak_memory import peak_memory_mb
+from edgeseg.core.conversion_report import conversion_report
+from edgeseg.core.exported import Conversion, ExportedModel, Part
+from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
-from edgeseg.core.requirements import require_modules, versions
+from edgeseg.core.requirements import require_modules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeseg.converters.tflite.census import Census
     from edgeseg.converters.tflite.flatbuffer import Model, StoredTensor
+    from edgeseg.core.placement import OpPlacement
     from edgeseg.core.spec import TensorSpec
 
 ENTRY = "model.tflite"
 MODULES = ("torch", "torchao", "litert_torch", "ai_edge_litert", "flatbuffers")
+TOOLS = ("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +29,13 @@ class TFLiteConverter:
     """Produces `model.tflite`."""
 
     format: str = "tflite"
-    engine: str = "litert"
+    title: str = "TFLite"
+    suffix: str = ".tflite"
+    engines: tuple[str, ...] = ("litert", "tflite-runtime")
     extra: str = "convert-tflite"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    reads: tuple[Part, ...] = ("program",)
+    normalisation: tuple[Normalisation, ...] = ("graph", "host")
 
     def check(self) -> None:
         """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
@@ -50,18 +55,21 @@ class TFLiteConverter:
         from edgeseg.converters.tflite.lowering import lower
 
         started = time.perf_counter()
-        int8 = exported.scheme.name == "int8"
-        model = read_model(lower(exported.program, shape=exported.input.shape, int8=int8))
+        int8 = exported.scheme.needs_ranges
+        model = read_model(lower(exported.program(), shape=exported.input.shape, int8=int8))
         _fit(model, exported)
         (folder / ENTRY).write_bytes(write_model(model))
         image, answer = model.io()
-        counted = census(model, int8=int8)
+        ops = census(model, int8=int8)
         return Conversion(
             entry=ENTRY,
             input=_with_scale(exported.input, image),
             output=_with_scale(exported.output, answer),
-            scheme=_scheme(exported.scheme, counted, io_dtype=answer.dtype),
-            report=_report(counted, seconds=time.perf_counter() - started),
+            scheme=_scheme(exported.scheme, ops, io_dtype=answer.dtype),
+            preprocess=exported.preprocess,
+            ops=ops,
+            provable_by=self.engines,
+            report=conversion_report(ops, tools=TOOLS, started=started),
         )
 
 
@@ -69,9 +77,9 @@ def _fit(model: Model, exported: ExportedModel) -> None:
     from edgeseg.converters.tflite.float_islands import keep_in_float
     from edgeseg.converters.tflite.half import halve_weights
 
-    if exported.scheme.name == "fp16":
+    if exported.scheme.mode == "fp16":
         halve_weights(model)
-    if exported.scheme.name == "int8":
+    if exported.scheme.needs_ranges:
         keep_in_float(model)
     model.name_io(image=exported.input.name, answer=exported.output.name)
 
@@ -80,21 +88,10 @@ def _with_scale(tensor: TensorSpec, stored: StoredTensor) -> TensorSpec:
     return dataclasses.replace(tensor, dtype=stored.dtype, scale=stored.scale, zero_point=stored.zero_point)
 
 
-def _scheme(scheme: QuantizationScheme, counted: Census, *, io_dtype: str) -> QuantizationScheme:
-    if scheme.name == "fp16":
+def _scheme(scheme: QuantizationScheme, ops: tuple[OpPlacement, ...], *, io_dtype: str) -> QuantizationScheme:
+    if scheme.mode == "fp16":
         return dataclasses.replace(scheme, activations="float32")
-    if scheme.name == "int8":
-        kept = tuple(sorted({fallback.op for fallback in counted.fallbacks}))
+    if scheme.needs_ranges:
+        kept = tuple(sorted({item.op for item in ops if item.reason}))
         return dataclasses.replace(scheme, io_dtype=io_dtype, float_layers=kept)
     return scheme
-
-
-def _report(counted: Census, *, seconds: float) -> ConversionReport:
-    return ConversionReport(
-        ops_total=counted.total,
-        ops_quantized=counted.quantized,
-        fallbacks=counted.fallbacks,
-        tool_versions=versions("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert"),
-        seconds=round(seconds, 3),
-        peak_memory_mb=peak_memory_mb(),
-    )

@@ -32,16 +32,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("auto", "fp32", "fp16", "int8"),
+        metavar="P",
         default="auto",
-        help="of weights and activations (default: auto, the device's first; for a format int8 where ranges "
-        "are at hand, else fp32)",
+        help="of weights and activations: fp32, fp16, int8, or another that the format has (default: auto, the device's "
+        "first; for a format int8 where there are ranges, else fp32)",
     )
     parser.add_argument(
         "--calibration",
         metavar="DIR|SET",
         help="train images to observe int8 ranges on, or streets[:count[:seed]] (default: the ranges that "
         "come with the checkpoint)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="images to prove on, a folder or a data set (default: calibration images that were left out of the "
+        "calibration, else rendered streets)",
     )
     parser.add_argument(
         "--size",
@@ -61,12 +67,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of the artifact, or of all where there are several (default: artifacts/<name>)",
     )
-    parser.add_argument("--force", action="store_true", help="calibrate on val or test images all the same")
+    parser.add_argument("--force", action="store_true", help="calibrate on val or test images anyway")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert, and print where the artifacts are and how near they come to the float checkpoint."""
+    """Convert, and print where the artifacts are, how they were proven and how close they are to the float checkpoint."""
     from edgeseg.cli import render
     from edgeseg.cli.options import size_of
     from edgeseg.verbs.convert import convert, plan
@@ -75,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         "target": tuple(options.target),
         "precision": options.precision,
         "calibration": options.calibration,
+        "data": options.data,
         "size": size_of(options.size),
         "output": options.output,
         "out": options.out,
@@ -83,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _show_plan(plan(options.model, **wanted), options)
     with render.progress(quiet=options.json) as advance:
-        artifacts = convert(options.model, **wanted, on_progress=advance)
+        artifacts = convert(options.model, **wanted, on_progress=advance, on_notice=render.say)
     if artifacts and artifacts[0].manifest.notice:
         render.say(artifacts[0].manifest.notice)
     if options.json:
@@ -108,6 +115,7 @@ def summary(artifact: Artifact) -> dict[str, object]:
         "sha256": artifact.sha256,
         "licence": manifest.licence,
         "float_layers": manifest.scheme.float_layers,
+        "proof": manifest.proof,
         "parity": manifest.parity,
         "report": manifest.report,
     }
@@ -116,11 +124,15 @@ def summary(artifact: Artifact) -> dict[str, object]:
 def _sentence(artifact: Artifact) -> str:
     manifest, parity = artifact.manifest, artifact.manifest.parity
     report = manifest.report
-    lines = [
-        f"{artifact.folder}  {manifest.format} {manifest.scheme.name}, {artifact.size_bytes / 2**20:.2f} MiB, "
-        f"{100 * parity.label_agreement:.2f} % of labels as float PyTorch on {parity.images} images ({parity.engine})"
-    ]
-    if manifest.scheme.name == "int8":
+    proven = "not proven here"
+    if parity.images:
+        proven = f"{100 * parity.label_agreement:.2f} % of labels as float PyTorch on {parity.images} images"
+        proven += f" ({parity.engine})"
+    size_mib = artifact.size_bytes / 2**20
+    lines = [f"{artifact.folder}  {manifest.format} {manifest.scheme.name}, {size_mib:.2f} MiB, {proven}"]
+    if manifest.proof.level != "engine":
+        lines.append(f"  proof level: {manifest.proof.level}. {manifest.proof.reason}".rstrip())
+    if manifest.scheme.needs_ranges:
         lines.append(f"  {report.ops_quantized} of {report.ops_total} ops in int8")
     lines += [f"  in float: {item.op} {item.node}: {item.reason}" for item in report.fallbacks[:SHOWN_FALLBACKS]]
     if len(report.fallbacks) > SHOWN_FALLBACKS:

@@ -1,9 +1,9 @@
-"""What a plug-in promises: `Converter`, `Engine`, `EngineSession`, `Camera`."""
+"""What a plug-in promises: `Converter`, `Compiler`, `Engine`, `EngineSession`, `Camera`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,25 +14,62 @@ if TYPE_CHECKING:
 
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.backend import ResolvedBackend
-    from edgeseg.core.exported import Conversion, ExportedModel
+    from edgeseg.core.exported import Conversion, ExportedModel, Part
     from edgeseg.core.proof import ProofLevel
     from edgeseg.core.quantization import Precision
 
 
+Normalisation = Literal["graph", "host"]
+"""Who subtracts mean and deviation: the graph, which then takes bytes, or the host, which then gives it floats."""
+
+
 @runtime_checkable
 class Converter(Protocol):
-    """Produces a format. `check` is quick, imports nothing heavy and runs before any slow work."""
+    """Produces a format from the exported graph. `check` is quick, imports nothing heavy and runs before any slow work.
+
+    `title` is how people write the format, `suffix` how its entry's name ends, `engines` what runs it, best first, and
+    `extra` the edgeseg extra that brings its libraries. `precisions` names the schemes that it can make, and `reads`
+    the parts of an `ExportedModel` that it wants: what no converter of a run reads is not written. `normalisation` says
+    what its graphs can be like, best first.
+    """
 
     format: str
-    engine: str
+    title: str
+    suffix: str
+    engines: tuple[str, ...]
     extra: str
     precisions: tuple[Precision, ...]
+    reads: tuple[Part, ...]
+    normalisation: tuple[Normalisation, ...]
 
     def check(self) -> None:
         """Return if this machine can convert; raise `MissingDependency` or `UnsupportedError` otherwise."""
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write the format's files into `folder` and return what they are; raises `ConversionError`."""
+
+
+@runtime_checkable
+class Compiler(Protocol):
+    """Produces a file for one chip from an artifact of another format: int8 TFLite to Vela's, ONNX to a QNN context.
+
+    `reads` is the format of the artifacts that it takes, `precisions` the schemes among them, and `format` what it
+    produces. `options` maps each option to one line of help; other options are refused before anything slow.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    reads: str
+    format: str
+    precisions: tuple[Precision, ...]
+    options: Mapping[str, str]
+
+    def check(self) -> None:
+        """Return if this machine can compile; raise `MissingDependency` or `UnsupportedError` otherwise."""
+
+    def compile(self, artifact: Artifact, *, folder: Path, options: Mapping[str, str]) -> Conversion:
+        """Write the compiled files into `folder` and return what they are; raises `ConversionError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgeseg.core.files import read_json
 from edgeseg.core.input_statistics import InputStatistics
+from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError, RecipeError
 
 if TYPE_CHECKING:
@@ -14,26 +16,83 @@ if TYPE_CHECKING:
 
 RANGES_FILE = "ranges.json"
 
-Precision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+Precision = str
+"""The name of a quantization scheme, such as "int8": one of `SCHEMES`, or what a plug-in calls its own."""
+
+_DTYPE = re.compile(r"(?P<kind>bfloat|float|uint|int)(?P<bits>\d+)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationScheme:
-    """Bits, symmetry, granularity and mode; `float_layers` names the ops or layers kept in float,
-    with reasons in the report.
+    """Bits, symmetry, granularity and mode of weights and activations.
+
+    `weights` and `activations` begin with a type ("int8 symmetric per-channel", "float16"). `float_layers` names the
+    ops or layers kept in float; the conversion's report says why.
+
+    >>> SCHEMES["a16w8"].weight_bits, SCHEMES["a16w8"].activation_bits, SCHEMES["a16w8"].needs_ranges
+    (8, 16, True)
+    >>> SCHEMES["w8"].is_quantized, SCHEMES["w8"].needs_ranges
+    (True, False)
     """
 
     name: Precision
-    mode: Literal["none", "fp16", "weight-only", "dynamic-range", "static-range", "qat"]
+    mode: Literal["none", "fp16", "bf16", "weight-only", "dynamic-range", "static-range", "qat"]
     weights: str
     activations: str
     io_dtype: str
     float_layers: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for text in (self.weights, self.activations):
+            if _DTYPE.match(text) is None:
+                raise ValueError(f'{self.name}: "{text}" does not begin with a type such as int8 or float16.')
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of one stored weight."""
+        return _bits(self.weights)
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of one activation."""
+        return _bits(self.activations)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights are stored as integers."""
+        return "int" in _kind(self.weights)
+
+    @property
+    def needs_ranges(self) -> bool:
+        """Whether activations are integers too, with scales from observed or trained ranges."""
+        return "int" in _kind(self.activations) and self.mode in ("static-range", "qat")
+
+    @property
+    def precision_bits(self) -> int:
+        """Bits that the coarser of weights and activations resolves: a float's significand, an integer's all."""
+        return min(_significant(self.weights), _significant(self.activations))
+
+
+def _kind(text: str) -> str:
+    found = _DTYPE.match(text)
+    assert found is not None
+    return found["kind"]
+
+
+def _bits(text: str) -> int:
+    found = _DTYPE.match(text)
+    assert found is not None
+    return int(found["bits"])
+
+
+def _significant(text: str) -> int:
+    # IEEE 754 binary32 and binary16, and bfloat16, with the bit that is not stored.
+    return {"float32": 24, "float16": 11, "bfloat16": 8}.get(text.split(maxsplit=1)[0], _bits(text))
+
 
 FP32 = QuantizationScheme(name="fp32", mode="none", weights="float32", activations="float32", io_dtype="float32")
 FP16 = QuantizationScheme(name="fp16", mode="fp16", weights="float16", activations="float16", io_dtype="float32")
+BF16 = QuantizationScheme(name="bf16", mode="bf16", weights="bfloat16", activations="bfloat16", io_dtype="float32")
 INT8 = QuantizationScheme(
     name="int8",
     mode="static-range",
@@ -41,17 +100,38 @@ INT8 = QuantizationScheme(
     activations="int8 affine per-tensor",
     io_dtype="float32",
 )
-SCHEMES = {scheme.name: scheme for scheme in (FP32, FP16, INT8)}
+A16W8 = QuantizationScheme(
+    name="a16w8",
+    mode="static-range",
+    weights="int8 symmetric per-channel",
+    activations="int16 symmetric per-tensor",
+    io_dtype="float32",
+)
+W8 = QuantizationScheme(
+    name="w8", mode="weight-only", weights="int8 symmetric per-channel", activations="float32", io_dtype="float32"
+)
+W4 = QuantizationScheme(
+    name="w4", mode="weight-only", weights="int4 symmetric per-channel", activations="float32", io_dtype="float32"
+)
+SCHEMES = {scheme.name: scheme for scheme in (FP32, FP16, BF16, INT8, A16W8, W8, W4)}
+"""The schemes that edgeseg knows by name, best first; a format has those that its converter lists."""
+PRECISIONS: tuple[Precision, ...] = tuple(SCHEMES)
+
+
+def scheme_named(name: Precision) -> QuantizationScheme:
+    """Return the scheme of a name; raises `UnknownName` with the nearest one."""
+    if name not in SCHEMES:
+        raise unknown("precision", name, SCHEMES)
+    return SCHEMES[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSet:
     """Which unlabelled images the ranges were observed on.
 
-    `sha256` is the hash of the exact input tensors in order, so that two calibrations can be told apart or proved
-    equal;
-    `class_pixels` counts what the float model saw in them, in the order of the classes. `statistics` are those of the
-    images as they were read; the first calibrations did not keep them.
+    `sha256` is the hash of the exact input tensors in order: equal hashes are equal calibrations. `class_pixels`
+    counts what the float model saw in them, in the order of the classes. `statistics` are those of the images as they
+    were read; early calibrations lack them.
     """
 
     source: str
@@ -68,7 +148,7 @@ class CalibrationSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """Lowest and highest value that an observer saw at one point of the graph."""
+    """Lowest and highest value that an observer saw at one quantization point of the graph."""
 
     name: str
     low: float
@@ -79,8 +159,8 @@ class Range:
 class Ranges:
     """Activation ranges of one model, by the names of the exported graph; a checkpoint may carry them as `ranges.json`.
 
-    `float_layers` are paths of modules that int8 conversions leave in float, where 8 bits are too few. With `mode`
-    "qat" the ranges were trained together with the weights, and `calibration` is what they were observed on before.
+    `float_layers` are paths of modules that quantized conversions leave in float, where 8 bits are too few. With
+    `mode` "qat" the ranges were trained together with the weights; `calibration` is what they started from.
     """
 
     weights_sha256: str

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from edgeseg.core.backend import MOST_THREADS
-from edgeseg.core.quantization import Precision
+from edgeseg.core.quantization import SCHEMES, Precision
 from edgeseg.core.records import bounds
+from edgeseg.core.suggestions import unknown
 
 SCHEMA = 1
 
@@ -33,6 +34,11 @@ class Backend:
     REMOVED: ClassVar[dict[str, str]] = {
         "unsupported_ops": "delete it. Nothing used it; each artifact's manifest lists where its ops run, and why."
     }
+
+    def __post_init__(self) -> None:
+        for scheme in self.schemes:
+            if scheme not in SCHEMES:
+                raise ValueError(str(unknown("precision in schemes", scheme, SCHEMES)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

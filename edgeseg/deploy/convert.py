@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,34 +12,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
-from edgeseg.core.exported import ExportedModel
 from edgeseg.core.files import new_folder, refuse_foreign
 from edgeseg.core.progress import Progress, no_progress
-from edgeseg.core.proof import Proof
-from edgeseg.core.quantization import RANGES_FILE, SCHEMES, Precision, Ranges, read_ranges
+from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges, scheme_named
 from edgeseg.core.temperature import read_temperature
+from edgeseg.deploy.exports import Exports
 from edgeseg.deploy.plan import PlannedArtifact, Wanted, converter_for, plan_artifacts
-from edgeseg.deploy.prove import PROOF_IMAGES
-from edgeseg.errors import InputError
+from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, check_data, proof_images
+from edgeseg.errors import ConversionError, InputError
 from edgeseg.export import Output
 from edgeseg.models import Checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from numpy.typing import NDArray
+
+    from edgeseg.core.exported import Conversion
     from edgeseg.core.spec import ModelSpec
     from edgeseg.deploy.prove import Reference
 
-
-# These start from the torch program; everything else may read the ONNX file, which takes seconds to write.
-WITHOUT_ONNX = frozenset({"tflite", "coreml", "executorch"})
+Notice = Callable[[str], None]
+"""Called with a line that the person who converts should read."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionPlan:
-    """What `convert` would do: from which checkpoint, at which size, with which int8 ranges, to which artifacts."""
+    """What `convert` would do: from which checkpoint, at which size, with which ranges, to which artifacts."""
 
     model: str
     checkpoint: Path
@@ -57,16 +58,17 @@ def plan(
     target: str | tuple[str, ...],
     precision: Wanted = "auto",
     calibration: str | None = None,
+    data: str | None = None,
     size: tuple[int, int] | None = None,
     output: Output = "logits",
     out: Path | None = None,
     force: bool = False,
 ) -> ConversionPlan:
-    """Return what `convert` would do with the same arguments, after every check that is quick.
+    """Return what `convert` would do with the same arguments; every quick check is made.
 
     Raises:
         UnknownName, InputError, RecipeError: a target, model, size, destination or calibration that cannot be used;
-            int8 without ranges.
+            a quantized precision without ranges.
         MissingDependency, UnsupportedError: a converter that cannot work here, or a precision that it does not have.
         CheckpointError: a checkpoint that does not hold together.
     """
@@ -81,6 +83,8 @@ def plan(
         check_size(size, multiple=architecture(spec.architecture).size_multiple, name=spec.architecture)
         spec = at_size(spec, size=size)
     ranges = _ranges_source(folder, calibration=calibration, force=force)
+    if data is not None:
+        check_data(data)
     name = _slug(spec.name)
     artifacts = plan_artifacts(texts, precision=precision, has_ranges=bool(ranges), model=name, out=out)
     _check(artifacts, ranges=ranges)
@@ -89,7 +93,7 @@ def plan(
         checkpoint=folder,
         size=spec.size,
         output=output,
-        ranges=ranges if any(item.precision == "int8" for item in artifacts) else "",
+        ranges=ranges if any(scheme_named(item.precision).needs_ranges for item in artifacts) else "",
         artifacts=artifacts,
         licence=spec.licence,
         notice=spec.notice,
@@ -102,17 +106,22 @@ def convert(
     target: str | tuple[str, ...],
     precision: Wanted = "auto",
     calibration: str | None = None,
+    data: str | None = None,
     size: tuple[int, int] | None = None,
     output: Output = "logits",
     out: Path | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
+    on_notice: Notice | None = None,
 ) -> tuple[Artifact, ...]:
     """Return the artifacts of a checkpoint for one or more targets, each proven against float PyTorch.
 
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
     format where ranges are at hand, else fp32. int8 ranges come from `calibration` (a folder of training images or
     `streets[:count[:seed]]`; val and test images only with `force`) or from the checkpoint's own ranges.json.
+    The proof is done on images of `data`, else on calibration images that were left out of the calibration, else on
+    rendered streets. `on_notice` gets what calibration found wrong and what limits the proof; without it, that is
+    logged as a warning.
 
     Raises:
         GateError: an artifact does not agree with the checkpoint; it is not written, and those before it stay.
@@ -126,83 +135,88 @@ def convert(
         target=target,
         precision=precision,
         calibration=calibration,
+        data=data,
         size=size,
         output=output,
         out=out,
         force=force,
     )
-    tell = on_progress or no_progress
+    progress, notice = on_progress or no_progress, on_notice or _log.warning
     checkpoint = load_checkpoint(planned.checkpoint)
-    ranges = _ranges(checkpoint, planned, calibration=calibration, force=force, tell=tell)
-    reference = _reference(checkpoint, planned, calibration=calibration, force=force)
+    ranges = _ranges(checkpoint, planned, calibration=calibration, force=force, progress=progress, notice=notice)
+    images = _images_to_prove_on(checkpoint, data=data, calibration=calibration, ranges=ranges, force=force)
+    if images.warning:
+        notice(images.warning)
+    progress("float reference", 0, 0)
+    reference = _reference(checkpoint, planned, images=images)
     made: list[Artifact] = []
     with tempfile.TemporaryDirectory(prefix="edgeseg-") as workdir:
-        exported = _Exports(checkpoint=checkpoint, plan=planned, ranges=ranges, workdir=Path(workdir), done={})
+        exports = Exports(
+            checkpoint=checkpoint,
+            size=planned.size,
+            output=planned.output,
+            ranges=ranges,
+            calibration=_calibration_images(calibration, ranges=ranges, force=force),
+            workdir=Path(workdir),
+            progress=progress,
+        )
+        job = _Job(
+            checkpoint=checkpoint, exports=exports, ranges=ranges, reference=reference, progress=progress, notice=notice
+        )
         for index, item in enumerate(planned.artifacts):
-            tell("convert", index, len(planned.artifacts))
-            made.append(_make(item, exported.get(item.precision), checkpoint, reference=reference, ranges=ranges))
-        tell("convert", len(planned.artifacts), len(planned.artifacts))
+            progress("convert", index, len(planned.artifacts))
+            made.append(job.make(item))
+        progress("convert", len(planned.artifacts), len(planned.artifacts))
     return tuple(made)
 
 
-def _make(
-    item: PlannedArtifact,
-    exported: ExportedModel,
-    checkpoint: Checkpoint,
-    *,
-    reference: Reference,
-    ranges: Ranges | None,
-) -> Artifact:
-    """Convert, prove and write one artifact; nothing is left behind where a step fails."""
-    from edgeseg.deploy.manifest import draft, lineage_of, seal
-    from edgeseg.deploy.prove import open_session, prove
-
-    calibrated = ranges.calibration if ranges is not None and item.precision == "int8" else None
-    with new_folder(item.path) as folder:
-        conversion = converter_for(item.format).convert(exported, folder=folder)
-        first = draft(
-            item,
-            conversion,
-            spec=exported.spec,
-            lineage=lineage_of(checkpoint),
-            calibration=calibrated,
-            temperature=read_temperature(checkpoint.folder, weights_sha256=checkpoint.spec.weights_sha256),
-        )
-        with open_session(Artifact(folder=folder, manifest=first)) as session:
-            golden, parity = prove(session, reference=reference)
-            proof = Proof(level=session.proof_level, engine=parity.engine)
-        seal(first, golden=golden, proof=proof, parity=parity, folder=folder)
-    return open_artifact(item.path)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Exports:
-    """The deployment graph, exported once for each precision that is wanted."""
+class _Job:
+    """What all artifacts of one run are made from."""
 
     checkpoint: Checkpoint
-    plan: ConversionPlan
+    exports: Exports
     ranges: Ranges | None
-    workdir: Path
-    done: dict[str, ExportedModel]
+    reference: Reference
+    progress: Progress
+    notice: Notice
 
-    def get(self, precision: Precision) -> ExportedModel:
-        """Return the graph for a precision; fp16 starts from the float32 one."""
-        from edgeseg.export import export
+    def make(self, item: PlannedArtifact) -> Artifact:
+        """Convert, prove and write one artifact; nothing is left behind where a step fails."""
+        from edgeseg.deploy.manifest import draft, lineage_of, seal
+        from edgeseg.deploy.prove import prove_here
 
-        graph: Precision = "int8" if precision == "int8" else "fp32"
-        if graph not in self.done:
-            formats = {item.format for item in self.plan.artifacts if (item.precision == "int8") == (graph == "int8")}
-            self.done[graph] = export(
-                self.checkpoint,
-                size=self.plan.size,
-                precision=graph,
-                output=self.plan.output,
-                ranges=self.ranges,
-                workdir=self.workdir,
-                onnx=not formats <= WITHOUT_ONNX,
+        converter = converter_for(item.format)
+        exported = self.exports.get(converter, item.precision)
+        calibrated = self.ranges if self.ranges is not None and exported.scheme.needs_ranges else None
+        weights_sha256 = self.checkpoint.spec.weights_sha256
+        with new_folder(item.path) as folder:
+            self.progress(f"write {converter.title} {item.precision}", 0, 0)
+            conversion = converter.convert(exported, folder=folder)
+            check_conversion(conversion, folder=folder, name=item.format)
+            first = draft(
+                item,
+                conversion,
+                spec=exported.spec,
+                lineage=lineage_of(self.checkpoint),
+                calibration=None if calibrated is None else calibrated.calibration,
+                temperature=read_temperature(self.checkpoint.folder, weights_sha256=weights_sha256),
             )
-        found = self.done[graph]
-        return found if precision != "fp16" else dataclasses.replace(found, scheme=SCHEMES["fp16"])
+            self.progress(f"prove {converter.title} {item.precision}", 0, 0)
+            proven = prove_here(Artifact(folder=folder, manifest=first), conversion, reference=self.reference)
+            if proven.proof.level == "none":
+                self.notice(f"{first.name}: not proven: {proven.proof.reason}. Verify it on the device.")
+            seal(first, golden=proven.golden, proof=proven.proof, parity=proven.parity, folder=folder)
+        return open_artifact(item.path)
+
+
+def check_conversion(conversion: Conversion, *, folder: Path, name: str) -> None:
+    """Raise `ConversionError` unless the files that a conversion names lie in its folder."""
+    root = folder.resolve()
+    for path in (conversion.entry, *conversion.files):
+        found = (root / path).resolve()
+        if not path or root not in found.parents or not found.exists():
+            raise ConversionError(f"{name}: says that it wrote {path or 'nothing'}, which is not in its folder.")
 
 
 def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
@@ -210,15 +224,15 @@ def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
         converter_for(name).check()
     for item in artifacts:
         refuse_foreign(item.path)
-        if item.precision == "int8" and not ranges:
+        if scheme_named(item.precision).needs_ranges and not ranges:
             raise InputError(
-                f"{item.target}: int8 needs activation ranges, and this checkpoint carries none. Give training "
-                "images (--calibration DIR, or streets:64), or ask for --precision fp32."
+                f"{item.target}: {item.precision} needs activation ranges, and this checkpoint carries none. Give "
+                "training images (--calibration DIR, or streets:64), or choose --precision fp32."
             )
 
 
 def _ranges_source(folder: Path, *, calibration: str | None, force: bool) -> str:
-    """Return where int8 ranges come from, in words; empty where there are none."""
+    """Return where ranges come from, in words; empty where there are none."""
     if calibration is not None:
         from edgeseg.calibration import open_source
 
@@ -233,7 +247,13 @@ def _carried(folder: Path) -> Path:
 
 
 def _ranges(
-    checkpoint: Checkpoint, planned: ConversionPlan, *, calibration: str | None, force: bool, tell: Progress
+    checkpoint: Checkpoint,
+    planned: ConversionPlan,
+    *,
+    calibration: str | None,
+    force: bool,
+    progress: Progress,
+    notice: Notice,
 ) -> Ranges | None:
     if not planned.ranges:
         return None
@@ -241,34 +261,50 @@ def _ranges(
         return read_ranges(_carried(planned.checkpoint))
     from edgeseg.export import calibrate
 
-    done = calibrate(checkpoint, calibration, force=force, on_progress=tell)
+    done = calibrate(checkpoint, calibration, force=force, hold_out=PROOF_IMAGES, on_progress=progress)
     for finding in done.findings:
-        _log.warning("calibration: %s", finding)
+        notice(f"calibration: {finding}")
     return done.ranges
 
 
-def _reference(checkpoint: Checkpoint, planned: ConversionPlan, *, calibration: str | None, force: bool) -> Reference:
+def _images_to_prove_on(
+    checkpoint: Checkpoint, *, data: str | None, calibration: str | None, ranges: Ranges | None, force: bool
+) -> ProofImages:
+    from edgeseg.deploy.manifest import lineage_of
+
+    return proof_images(
+        data=data,
+        calibration=calibration,
+        calibrated_on=None if ranges is None else ranges.calibration,
+        trained_on=lineage_of(checkpoint).training_data,
+        force=force,
+    )
+
+
+def _calibration_images(
+    calibration: str | None, *, ranges: Ranges | None, force: bool
+) -> Callable[[], Iterable[NDArray[np.uint8]]] | None:
+    """Return how to read the images that ranges were observed on, for converters that calibrate by themselves."""
+    if calibration is None or ranges is None:
+        return None
+    chosen = frozenset(ranges.calibration.item_ids)
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        from edgeseg.calibration import open_source
+
+        source = open_source(calibration, force=force)
+        wanted = (index for index in range(len(source)) if source.item_id(index) in chosen)
+        yield from (np.asarray(source.load_image(index), np.uint8) for index in wanted)
+
+    return images
+
+
+def _reference(checkpoint: Checkpoint, planned: ConversionPlan, *, images: ProofImages) -> Reference:
     from edgeseg.deploy.prove import make_reference
     from edgeseg.models.checkpoint import at_size
 
     spec: ModelSpec = at_size(checkpoint.spec, size=planned.size)
-    images = tuple(_proof_images(calibration, force=force))
-    return make_reference(checkpoint, spec=spec, images=images)
-
-
-def _proof_images(calibration: str | None, *, force: bool) -> Iterator[np.ndarray]:
-    """Yield images for the parity: from the calibration set, else rendered streets that no net was trained on."""
-    if calibration is None:
-        from edgeseg.data import StreetsDataset
-
-        streets = StreetsDataset(split="test", count=PROOF_IMAGES)
-        yield from (streets.load(index).image for index in range(len(streets)))
-        return
-    from edgeseg.calibration import open_source
-
-    source = open_source(calibration, force=force)
-    for index in np.linspace(0, len(source) - 1, min(PROOF_IMAGES, len(source)), dtype=int):
-        yield source.load_image(int(index))
+    return make_reference(checkpoint, spec=spec, images=images.images)
 
 
 def _slug(name: str) -> str:

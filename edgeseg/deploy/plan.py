@@ -1,16 +1,16 @@
-"""From what a user asks for (`raspberry-pi-5`, `tflite`, `./board.toml`, `auto`) to the artifacts that will be made."""
+"""From a request (`raspberry-pi-5`, `tflite`, `./board.toml`, `auto`) to the artifacts that will be made."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.protocols import Converter
-from edgeseg.core.quantization import PRECISIONS, Precision
+from edgeseg.core.quantization import PRECISIONS, SCHEMES, Precision
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError, MissingDependency, UnsupportedError
 from edgeseg.targets import broken_targets, find_target, load_targets
@@ -18,7 +18,8 @@ from edgeseg.targets import broken_targets, find_target, load_targets
 if TYPE_CHECKING:
     from edgeseg.core.target import Target
 
-Wanted = Literal["auto", "fp32", "fp16", "int8"]
+Wanted = str
+"""A precision, or "auto"."""
 DEFAULT_OUT = Path("artifacts")
 
 
@@ -85,7 +86,10 @@ def converter_for(format_name: str) -> Converter:
     """
     found = registry.load("converters", format_name)
     if not isinstance(found, Converter):
-        raise MissingDependency(f'The plug-in "{format_name}" is registered as a converter but is not one.')
+        raise MissingDependency(
+            f'The plug-in "{format_name}" is registered as a converter, but is not one: it lacks part of '
+            "edgeseg.core.protocols.Converter."
+        )
     return found
 
 
@@ -102,17 +106,26 @@ def _choose(text: str, *, precision: Wanted, has_ranges: bool) -> _Choice:
     formats = registry.names("converters")
     if text in formats:
         converter = converter_for(text)
-        auto: Precision = "int8" if has_ranges and "int8" in converter.precisions else "fp32"
-        picked = auto if precision == "auto" else precision
-        reason = f"{'with' if has_ranges else 'without'} int8 ranges" if precision == "auto" else "as requested"
-        backend = ResolvedBackend(engine=converter.engine)
-        choice = _Choice(target=text, format=text, backend=backend, precision=picked, reason=reason)
+        picked = _preferred(converter, has_ranges=has_ranges) if precision == "auto" else precision
+        reason = f"ranges {'available' if has_ranges else 'missing'}" if precision == "auto" else "as requested"
+        engine = converter.engines[0] if converter.engines else ""
+        choice = _Choice(
+            target=text, format=text, backend=ResolvedBackend(engine=engine), precision=picked, reason=reason
+        )
     else:
         choice = _backend(_target(text, formats), text=text, precision=precision)
-    able = converter_for(choice.format).precisions
-    if choice.precision not in able:
-        raise UnsupportedError(f"{choice.format} has no {choice.precision} here; it has {', '.join(able)}.")
+    converter = converter_for(choice.format)
+    if choice.precision not in converter.precisions:
+        able = ", ".join(converter.precisions)
+        raise UnsupportedError(f"{converter.title} cannot be converted to {choice.precision}; it can be to {able}.")
     return choice
+
+
+def _preferred(converter: Converter, *, has_ranges: bool) -> Precision:
+    """Return what "auto" takes for a format: int8 where there are ranges for it, else the first that needs none."""
+    if has_ranges and "int8" in converter.precisions:
+        return "int8"
+    return next((name for name in converter.precisions if not SCHEMES[name].needs_ranges), converter.precisions[0])
 
 
 def _target(text: str, formats: tuple[str, ...]) -> Target:

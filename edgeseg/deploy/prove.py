@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, Golden, Parity
 from edgeseg.core.files import sha256_of_bytes
+from edgeseg.core.proof import Proof
 from edgeseg.core.spec import ModelSpec, TensorSpec
 from edgeseg.errors import ConversionError, GateError
 from edgeseg.pixels import decode, fit, prepare, real_logits
@@ -18,22 +19,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import nn
 
-    from edgeseg.core.quantization import Precision
+    from edgeseg.core.exported import Conversion
+    from edgeseg.core.protocols import Engine
+    from edgeseg.core.quantization import QuantizationScheme
     from edgeseg.models.checkpoint import Checkpoint
     from edgeseg.runtime import Session
 
-LEAST_AGREEMENT: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.985, "int8": 0.90}
-"""Share of pixels in which an artifact must give the float checkpoint's label. float32 differs by the order of sums;
-float16 by rounding near ties, of which images unlike the training data are full (rounding the weights alone moves
-0.1 % to 0.7 % of their labels, the same on every engine); int8 moves class borders by a pixel or so, and what it may
-cost in mIoU is for `edgeseg validate` to say: below these shares something is broken, not rounded."""
-REPEATED: dict[Precision, float] = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
-"""Share of pixels in which another engine or CPU must repeat the golden labels."""
+LEAST_AGREEMENT: dict[int, float] = {24: 0.999, 11: 0.985, 0: 0.90}
+"""Share of pixels in which an artifact must give the float checkpoint's label, by the bits of its numbers.
+
+From 24 bits (float32) on only the order of sums differs. 11 bits (float16) round near ties, which images unlike the
+training data are full of: rounding the weights alone moves 0.1 % to 0.7 % of their labels, the same on every engine.
+Fewer bits (int8, bfloat16) move class borders by a pixel or so; what that costs in mIoU is for `edgeseg validate` to
+say. Below these shares something is broken, not rounded.
+"""
+REPEATED: dict[int, float] = {11: 0.999, 0: 0.99}
+"""Share of pixels in which another engine or CPU must repeat the golden labels, by the bits of the numbers."""
 LARGEST_SQNR_DB = 200.0
 """Stands for equal to the last bit, whose ratio would be infinite."""
-PROOF_IMAGES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,33 +49,93 @@ class Reference:
     """
 
     spec: ModelSpec
-    images: tuple[np.ndarray, ...]
-    logits: tuple[np.ndarray, ...]
+    images: tuple[NDArray[np.uint8], ...]
+    logits: tuple[NDArray[np.float32], ...]
     tensor: TensorSpec
 
-    def labels(self, index: int) -> np.ndarray:
+    def labels(self, index: int) -> NDArray[np.uint8]:
         """Return the float checkpoint's class ids (H, W) uint8 at the input's size."""
         size, preprocess = self.spec.size, self.spec.preprocess
         return decode(self.logits[index], tensor=self.tensor, preprocess=preprocess, input_size=size, size=size)
 
 
-def make_reference(checkpoint: Checkpoint, *, spec: ModelSpec, images: Sequence[np.ndarray]) -> Reference:
-    """Return the float checkpoint's answers to the golden image and to `images`, BGR of any size.
+def make_reference(checkpoint: Checkpoint, *, spec: ModelSpec, images: Sequence[NDArray[np.uint8]]) -> Reference:
+    """Return the float checkpoint's outputs for the golden image and for `images`, BGR of any size.
 
     `spec` is the checkpoint's at the size that is converted.
     """
     from edgeseg.export.export import deploy
     from edgeseg.export.golden import golden_image
-    from edgeseg.export.head import answer_spec, image_spec
+    from edgeseg.export.head import answer_spec, image_spec, taking_pixels
 
-    golden = _to_bgr(golden_image(spec), spec)
+    spec = taking_pixels(spec)
     fitted = tuple(_to_bgr(fit(image, preprocess=spec.preprocess, size=spec.size), spec) for image in images)
     net = deploy(checkpoint, spec=spec, output="logits")
-    taken = (golden, *fitted)
+    taken = (golden_image(spec), *fitted)
     tensor = image_spec(spec)
     tensors = (prepare(image, preprocess=spec.preprocess, tensor=tensor) for image in taken)
     answers = tuple(_answer(net, item) for item in tensors)
     return Reference(spec=spec, images=taken, logits=answers, tensor=answer_spec(spec, output="logits"))
+
+
+def least_agreement(scheme: QuantizationScheme) -> float:
+    """Return the share of pixels in which an artifact of a scheme must give the float checkpoint's label."""
+    return _by_bits(LEAST_AGREEMENT, scheme)
+
+
+def _by_bits(shares: dict[int, float], scheme: QuantizationScheme) -> float:
+    return next(share for bits, share in sorted(shares.items(), reverse=True) if scheme.precision_bits >= bits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """The golden sample, the parity and the level of the proof, for the manifest."""
+
+    golden: Golden
+    parity: Parity
+    proof: Proof
+
+
+def prove_here(artifact: Artifact, conversion: Conversion, *, reference: Reference) -> Proven:
+    """Return the proof that this machine can give of an artifact whose manifest is not on disk yet.
+
+    The first engine of `conversion.provable_by` that is installed runs it. Without one the level is "none", the reason
+    says which engine is missing, and the golden sample holds the float checkpoint's labels, so that `verify` on a
+    device proves as much as could have been proven here.
+
+    Raises:
+        ConversionError: the engine gives an output of another shape than the converter said.
+        GateError: fewer labels than `least_agreement` agree with the float checkpoint.
+    """
+    engine, reason = _engine_here(conversion, preferred=artifact.manifest.engine)
+    if engine is None:
+        return Proven(
+            golden=_promised(artifact, reference), parity=_NO_PARITY, proof=Proof(level="none", reason=reason)
+        )
+    with open_session(artifact, engine=engine.name) as session:
+        golden, parity = prove(session, reference=reference)
+    return Proven(golden=golden, parity=parity, proof=Proof(level=engine.proof, engine=engine.name, reason=reason))
+
+
+_NO_PARITY = Parity(engine="", images=0, sqnr_db=None, label_agreement=0.0, max_abs_error=None)
+
+
+def _engine_here(conversion: Conversion, *, preferred: str) -> tuple[Engine | None, str]:
+    """Return the first engine that can run a conversion here, and why none before it could."""
+    from edgeseg.core import registry
+    from edgeseg.core.protocols import Engine
+
+    if not conversion.provable_by:
+        return None, "no engine runs this format here"
+    reasons: list[str] = []
+    for name in sorted(conversion.provable_by, key=lambda name: name != preferred):
+        found = registry.load("engines", name)
+        if isinstance(found, Engine):
+            status = found.status()
+            if status.available:
+                return found, "; ".join(reasons)
+            reasons.append(f"{name}: {status.reason} {status.mend}".strip())
+    return None, "; ".join(reasons)
 
 
 def prove(session: Session, *, reference: Reference) -> tuple[Golden, Parity]:
@@ -77,34 +143,35 @@ def prove(session: Session, *, reference: Reference) -> tuple[Golden, Parity]:
 
     Raises:
         ConversionError: the engine gives an output of another shape than the manifest says.
-        GateError: fewer labels than `LEAST_AGREEMENT` agree with the float checkpoint.
+        GateError: fewer labels than `least_agreement` agree with the float checkpoint.
     """
     outputs = [_run(session, image) for image in reference.images]
     size = reference.spec.size
     labels = [session.decode(output, size=size) for output in outputs]
     parity = _parity(session, outputs, labels, reference)
-    precision = session.artifact.manifest.scheme.name
-    if parity.label_agreement < LEAST_AGREEMENT[precision]:
+    manifest = session.artifact.manifest
+    required = least_agreement(manifest.scheme)
+    if parity.label_agreement < required:
         raise GateError(
-            f"{session.artifact.manifest.name}: {100 * parity.label_agreement:.2f} % of the labels agree with the "
-            f"float checkpoint on {parity.images} images ({session.engine}); {precision} needs "
-            f"{100 * LEAST_AGREEMENT[precision]:.1f} %. Nothing was written.{_advice(precision)}"
+            f"{manifest.name}: {100 * parity.label_agreement:.2f} % of the labels agree with the float checkpoint on "
+            f"{parity.images} images ({session.engine}); required for {manifest.scheme.name}: {100 * required:.1f} %. "
+            f"Nothing was written.{_advice(manifest.scheme)}"
         )
     return _golden(session, labels[0], reference), parity
 
 
-def _advice(precision: Precision) -> str:
-    if precision == "int8":
+def _advice(scheme: QuantizationScheme) -> str:
+    if scheme.needs_ranges:
         return " Calibrate on more images like those in use (--calibration), or convert to fp16."
     return " The converter or the engine is at fault: try another version of it, or another target."
 
 
-def _run(session: Session, image: np.ndarray) -> np.ndarray:
+def _run(session: Session, image: NDArray[np.uint8]) -> NDArray[Any]:
     output = session.infer(session.preprocess(image))
     if output.shape != session.output.shape:
         raise ConversionError(
-            f"{session.artifact.manifest.name}: {session.engine} gives an output of {output.shape}, the converter "
-            f"promised {session.output.shape}."
+            f"{session.artifact.manifest.name}: {session.engine} gives an output of {output.shape}; the converter "
+            f"said {session.output.shape}."
         )
     if output.dtype.kind == "f" and not np.isfinite(output).all():
         raise GateError(f"{session.artifact.manifest.name}: {session.engine} gives NaN or infinity.")
@@ -136,21 +203,49 @@ def sqnr(wanted: np.ndarray, given: np.ndarray) -> float:
     return min(LARGEST_SQNR_DB, 10.0 * math.log10(max(power, 1e-300) / error))
 
 
-def _golden(session: Session, labels: np.ndarray, reference: Reference) -> Golden:
-    manifest = session.artifact.manifest
+def _golden(session: Session, labels: NDArray[np.uint8], reference: Reference) -> Golden:
+    artifact = session.artifact
+    return _write_golden(
+        artifact,
+        labels,
+        reference,
+        tensor=session.preprocess(reference.images[0]),
+        engine=f"{session.engine} {session.engine_version}",
+        least=_by_bits(REPEATED, artifact.manifest.scheme),
+    )
+
+
+def _promised(artifact: Artifact, reference: Reference) -> Golden:
+    """Write the golden sample of an artifact that could not run here: the labels are the float checkpoint's."""
+    manifest = artifact.manifest
+    image = reference.images[0]
+    tensor = prepare(image, preprocess=manifest.preprocess, tensor=manifest.inputs[0])
+    return _write_golden(
+        artifact, reference.labels(0), reference, tensor=tensor, engine="", least=least_agreement(manifest.scheme)
+    )
+
+
+def _write_golden(
+    artifact: Artifact,
+    labels: NDArray[np.uint8],
+    reference: Reference,
+    *,
+    tensor: NDArray[Any],
+    engine: str,
+    least: float,
+) -> Golden:
     golden = Golden(
         image="golden/input.png",
-        input_sha256=sha256_of_bytes(session.preprocess(reference.images[0]).tobytes()),
+        input_sha256=sha256_of_bytes(tensor.tobytes()),
         expected="golden/expected.png",
         reference="golden/reference.png",
-        engine=f"{session.engine} {session.engine_version}",
-        min_agreement=REPEATED[manifest.scheme.name],
+        engine=engine,
+        min_agreement=least,
     )
-    folder = session.artifact.folder
-    (folder / "golden").mkdir(exist_ok=True)
-    _write_png(folder / golden.image, reference.images[0])
-    _write_png(folder / golden.expected, labels)
-    _write_png(folder / golden.reference, reference.labels(0))
+    (artifact.folder / "golden").mkdir(exist_ok=True)
+    _write_png(artifact.folder / golden.image, reference.images[0])
+    _write_png(artifact.folder / golden.expected, labels)
+    _write_png(artifact.folder / golden.reference, reference.labels(0))
     return golden
 
 
@@ -176,12 +271,12 @@ def _answer(net: nn.Module, tensor: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(answer)
 
 
-def open_session(artifact: Artifact) -> Session:
-    """Return a session on an artifact whose manifest is not on disk yet, on the engine that fits this machine.
+def open_session(artifact: Artifact, *, engine: str | None = None) -> Session:
+    """Return a session on an artifact whose manifest is not on disk yet, on `engine` or one that fits this machine.
 
     Raises:
         MissingDependency: no engine for the format is installed here.
     """
     from edgeseg.runtime.session import session
 
-    return session.open_session(artifact)
+    return session.open_session(artifact, engine=engine)

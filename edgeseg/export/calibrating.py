@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.calibration import Selection, open_source, select
+from edgeseg.calibration import Selection, leave_out, open_source, select
 from edgeseg.core.quantization import Ranges
 from edgeseg.export.export import deploy, export_program
-from edgeseg.export.head import check_preprocess, image_spec
+from edgeseg.export.head import image_spec, taking_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,32 +38,33 @@ def calibrate(
     seed: int = 0,
     force: bool = False,
     skip_broken: bool = False,
+    hold_out: int = 0,
     on_progress: Progress | None = None,
 ) -> Calibrated:
     """Return the ranges of a checkpoint's activations at its own input size; they serve every other size too.
 
     `source` is a folder of training images, a data set's folder, or `streets[:count[:seed]]`; `on_progress` gets
-    the images looked at and those to look at.
+    the images looked at and those to look at. Up to `hold_out` images, a fifth of them at most, are left out for a
+    proof where all would be used otherwise.
 
     Raises:
         InputError: val or test images without `force`, or no usable image.
         DatasetError: a folder without images, or images that cannot be read, without `skip_broken`.
-        UnsupportedError: the spec says that the host normalises.
     """
-    check_preprocess(checkpoint.spec.preprocess)
-    images = open_source(source, force=force)
-    graph = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
+    spec = taking_pixels(checkpoint.spec)
+    images = leave_out(open_source(source, force=force), count=hold_out, needed=count)
+    graph = export_program(deploy(checkpoint, spec=spec, output="logits"), spec=spec).module()
     chosen = select(
         images,
-        spec=checkpoint.spec,
-        tensor=image_spec(checkpoint.spec),
-        see=_eyes(graph, classes=len(checkpoint.spec.classes)),
+        spec=spec,
+        tensor=image_spec(spec),
+        see=_eyes(graph, classes=len(spec.classes)),
         count=count,
         seed=seed,
         skip_broken=skip_broken,
         on_progress=on_progress,
     )
-    return Calibrated(ranges=observe(graph, chosen, spec=checkpoint.spec), findings=chosen.findings)
+    return Calibrated(ranges=observe(graph, chosen, spec=spec), findings=chosen.findings)
 
 
 def observe(graph: GraphModule, chosen: Selection, *, spec: ModelSpec) -> Ranges:

@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING
 from torch.export import ExportedProgram
 
 from edgeseg.core.exported import ExportedModel
-from edgeseg.core.quantization import SCHEMES, Precision, QuantizationScheme, Ranges
+from edgeseg.core.quantization import INT8, Precision, QuantizationScheme, Ranges, scheme_named
+from edgeseg.core.requirements import versions
 from edgeseg.core.silence import hushed
 from edgeseg.core.suggestions import unknown
-from edgeseg.errors import CheckpointError, InputError
-from edgeseg.export.golden import float_answer, golden_image
-from edgeseg.export.head import Deployed, Output, answer_spec, check_preprocess, image_spec
-from edgeseg.export.onnx_file import write_onnx
+from edgeseg.errors import CheckpointError, InputError, UnsupportedError
+from edgeseg.export.exported_folder import write_folder
+from edgeseg.export.head import Deployed, Output, answer_spec, image_spec, preprocess_of
 from edgeseg.graph.batch_norm_folding import fold_batch_norms
 from edgeseg.graph.simplify import simplify
 from edgeseg.models import build_spec
 from edgeseg.models.checkpoint import Checkpoint, at_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
+    from edgeseg.core.protocols import Normalisation
     from edgeseg.core.spec import ModelSpec
 
 INNER = "net"
@@ -34,51 +38,52 @@ INNER = "net"
 def export(
     checkpoint: Checkpoint,
     *,
+    folder: Path,
     size: tuple[int, int] | None = None,
     precision: Precision,
     output: Output = "logits",
     ranges: Ranges | None = None,
-    workdir: Path,
-    onnx: bool = True,
+    normalisation: Normalisation = "graph",
+    calibration: Callable[[], Iterable[NDArray[np.uint8]]] | None = None,
 ) -> ExportedModel:
     """Return the deployment graph of a checkpoint at `size` (height, width), the checkpoint's own where left out.
 
-    fp16 gives the float graph: storing halves is the converter's work. int8 needs `ranges` and gives the graph with
-    quantize and dequantize pairs. The ONNX file is written into `workdir`; `onnx=False` saves its time where no
-    converter reads it.
+    Schemes without integer activations give the float graph: storing halves or narrow weights is the converter's work.
+    int8 needs `ranges` and gives the graph with quantize and dequantize pairs. With `normalisation` "host" the graph
+    takes normalised float32 values. `calibration` gives images (H, W, 3) uint8 BGR of any size, for converters that
+    calibrate by themselves. What a converter reads from disk is written into `folder`, when it is first read.
 
     Raises:
-        InputError: a size that the architecture does not take, or int8 without ranges.
+        InputError: a size that the architecture does not take, or a quantized precision without ranges.
         CheckpointError: ranges that were observed with other weights.
-        UnsupportedError: the spec says that the host normalises.
+        UnknownName: a precision that does not exist.
+        UnsupportedError: integer activations that are not 8 bits wide.
     """
-    check_preprocess(checkpoint.spec.preprocess)
-    if precision == "int8" and ranges is None:
+    scheme = scheme_named(precision)
+    if scheme.needs_ranges and ranges is None:
         raise InputError(
-            "int8 needs activation ranges and this checkpoint carries none. Give --calibration DIR (training images) "
-            "or run edgeseg calibrate once."
+            f"{precision} needs activation ranges and this checkpoint carries none. Give --calibration DIR (training "
+            "images) or run edgeseg calibrate once."
         )
+    if scheme.needs_ranges and scheme.activation_bits != INT8.activation_bits:
+        raise UnsupportedError(f"The graph can be quantized to int8 here, not to {precision}. Choose int8.")
     spec = checkpoint.spec if size is None else at_size(checkpoint.spec, size=size)
-    deployed = deploy(checkpoint, spec=spec, output=output)
-    image = golden_image(spec)
+    deployed = deploy(checkpoint, spec=spec, output=output, normalisation=normalisation)
     float_program = export_program(deployed, spec=spec)
-    programs = _Programs(program=float_program, folded=float_program, scheme=SCHEMES[precision])
-    if precision == "int8" and ranges is not None:
+    programs = _Programs(program=float_program, folded=float_program, scheme=scheme)
+    if scheme.needs_ranges and ranges is not None:
         programs = _quantized(float_program, spec=spec, ranges=ranges)
-    workdir.mkdir(parents=True, exist_ok=True)
     exported = ExportedModel(
+        folder=folder,
         spec=spec,
         scheme=programs.scheme,
-        input=image_spec(spec),
+        input=image_spec(spec, normalisation=normalisation),
         output=answer_spec(spec, output=output),
-        program=programs.program,
-        folded_program=programs.folded,
-        onnx=workdir / f"{spec.architecture}-{precision}.onnx",
-        golden_image=image,
-        golden_output=float_answer(deployed, image),
+        preprocess=preprocess_of(spec, normalisation=normalisation),
+        versions=versions("torch", "torchao"),
+        loaded={"program": programs.program, "folded": programs.folded},
     )
-    if onnx:
-        write_onnx(programs.folded, exported.onnx, image=exported.input, answer=exported.output)
+    write_folder(exported, deployed, ranges=ranges if scheme.needs_ranges else None, calibration=calibration)
     return exported
 
 
@@ -89,12 +94,16 @@ class _Programs:
     scheme: QuantizationScheme
 
 
-def deploy(checkpoint: Checkpoint, *, spec: ModelSpec, output: Output) -> Deployed:
+def deploy(
+    checkpoint: Checkpoint, *, spec: ModelSpec, output: Output, normalisation: Normalisation = "graph"
+) -> Deployed:
     """Return the float deployment module of the checkpoint's weights at the size of `spec`, batch norms folded."""
     net = build_spec(spec)
     net.load_state_dict(checkpoint.net.state_dict())
     plain = fold_batch_norms(net, size=spec.size)
-    deployed = Deployed(plain, preprocess=spec.preprocess, width=spec.size[1], output=output)
+    deployed = Deployed(
+        plain, preprocess=spec.preprocess, width=spec.size[1], output=output, normalisation=normalisation
+    )
     return deployed.eval()
 
 
@@ -111,16 +120,17 @@ def check_float_layers(net: nn.Module, layers: tuple[str, ...]) -> None:
 
 
 def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
-    """Return the static graph of a deployment module, from (1, H, W, 3) uint8."""
+    """Return the static graph of a deployment module, from (1, H, W, 3), uint8 or float32 as it takes."""
     import torch
 
-    example = torch.zeros((1, *spec.size, 3), dtype=torch.uint8)
+    dtype = torch.float32 if deployed.normalisation == "host" else torch.uint8
+    example = torch.zeros((1, *spec.size, 3), dtype=dtype)
     with torch.no_grad():
         return simplify(torch.export.export(deployed, (example,)))
 
 
 def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> _Programs:
-    with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
+    with hushed("torchao", "torch.utils._pytree"):  # it logs that kernels of other machines do not load
         from edgeseg.export.quantizing import quantize
 
     if ranges.weights_sha256 != spec.weights_sha256:
@@ -129,5 +139,5 @@ def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> 
             f"{spec.weights_sha256[:12]}... Run edgeseg calibrate again."
         )
     done = quantize(program, ranges=ranges.ranges, float_layers=ranges.float_layers)
-    scheme = dataclasses.replace(SCHEMES["int8"], mode=ranges.mode, float_layers=done.plan.in_float)
+    scheme = dataclasses.replace(INT8, mode=ranges.mode, float_layers=done.plan.in_float)
     return _Programs(program=done.program, folded=done.folded_program, scheme=scheme)

@@ -1,8 +1,9 @@
-"""The golden sample: a rendered street, so that it is free of anyone's rights, and the float net's answer to it."""
+"""The golden sample: a rendered street, which nobody has rights in, and the float net's output for it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from edgeseg.data.streets import render_street
 from edgeseg.pixels import fit
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import nn
 
     from edgeseg.core.spec import ModelSpec
@@ -18,15 +20,16 @@ STREET_SEED = 2_026
 
 
 def golden_image(spec: ModelSpec) -> np.ndarray:
-    """Return the sample image at the model's input size, (H, W, 3) uint8 in its colour order."""
+    """Return the sample image at the model's input size, (H, W, 3) uint8 BGR."""
     image, _ = render_street(STREET_SEED)
-    return np.ascontiguousarray(fit(image, preprocess=spec.preprocess, size=spec.size))
+    fitted = fit(image, preprocess=dataclasses.replace(spec.preprocess, color_order="bgr"), size=spec.size)
+    return np.ascontiguousarray(fitted)
 
 
-def float_answer(deployed: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Return what the float deployment graph gives for an image (H, W, 3), with its batch dimension."""
+def float_answer(deployed: nn.Module, tensor: NDArray[Any]) -> NDArray[Any]:
+    """Return what the float deployment graph gives for its input tensor (1, H, W, 3), batch dimension included."""
     import torch
 
     with torch.no_grad():
-        answer = deployed(torch.from_numpy(image)[None])
+        answer = deployed(torch.from_numpy(tensor))
     return np.ascontiguousarray(answer.numpy())

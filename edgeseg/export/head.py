@@ -1,29 +1,42 @@
-"""The deployment graph: a uint8 image in, logits or labels out, preprocessing inside."""
+"""The deployment graph: an image in, logits or labels out, normalisation inside unless the host does it."""
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
-from edgeseg.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from edgeseg.core.protocols import Normalisation
 
 Output = Literal["logits", "labels"]
 
 
 class Deployed(nn.Module):
-    """A net between pixels and its answer, without batch dimension games: batch 1, everything NHWC.
+    """A net between an image and its output: batch 1, everything NHWC.
 
     Normalisation is one multiplication and one addition. Their constants span a whole row, (1, 1, W, 3): over three
-    channels alone the kernels of LiteRT and ONNX Runtime work in strips of three numbers.
+    channels alone the kernels of LiteRT and ONNX Runtime work in strips of three numbers. With `normalisation` "host"
+    the graph takes float32 values that the host has normalised.
     """
 
-    def __init__(self, net: nn.Module, *, preprocess: Preprocess, width: int, output: Output) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        preprocess: Preprocess,
+        width: int,
+        output: Output,
+        normalisation: Normalisation = "graph",
+    ) -> None:
         super().__init__()
         self.net = net
         self.output = output
+        self.normalisation = normalisation
         std = torch.tensor(preprocess.std, dtype=torch.float64)
         mean = torch.tensor(preprocess.mean, dtype=torch.float64)
         self.factor: Tensor
@@ -32,16 +45,17 @@ class Deployed(nn.Module):
         self.register_buffer("offset", _row(-mean / std, width=width))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return logits (1, h, w, C) float32 or labels (1, h, w) int32 from an image (1, H, W, 3) uint8."""
-        pixels = image.to(torch.float32) * self.factor + self.offset
+        """Return logits (1, h, w, C) float32 or labels (1, h, w) int32 from an image (1, H, W, 3), uint8 or float32."""
+        pixels = image if self.normalisation == "host" else image.to(torch.float32) * self.factor + self.offset
         logits: Tensor = self.net(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return logits.argmax(-1).to(torch.int32) if self.output == "labels" else logits
 
 
-def image_spec(spec: ModelSpec) -> TensorSpec:
-    """Return the deployment graph's input: (1, H, W, 3) uint8, in the model's colour order."""
+def image_spec(spec: ModelSpec, *, normalisation: Normalisation = "graph") -> TensorSpec:
+    """Return the deployment graph's input in the model's colour order: (1, H, W, 3) uint8, float32 for "host"."""
     height, width = spec.size
-    return TensorSpec(name="image", shape=(1, height, width, 3), dtype="uint8", layout="NHWC", role="image")
+    dtype: Literal["float32", "uint8"] = "float32" if normalisation == "host" else "uint8"
+    return TensorSpec(name="image", shape=(1, height, width, 3), dtype=dtype, layout="NHWC", role="image")
 
 
 def answer_spec(spec: ModelSpec, *, output: Output) -> TensorSpec:
@@ -53,13 +67,14 @@ def answer_spec(spec: ModelSpec, *, output: Output) -> TensorSpec:
     return TensorSpec(name="logits", shape=shape, dtype="float32", layout="NHWC", role="logits")
 
 
-def check_preprocess(preprocess: Preprocess) -> None:
-    """Raise `UnsupportedError` where the host is to normalise: the graph here takes pixels."""
-    if not preprocess.in_graph:
-        raise UnsupportedError(
-            "This checkpoint's spec says that the host normalises (preprocess.in_graph = false); the deployment graph "
-            "takes uint8 pixels. Set in_graph = true in its spec.json."
-        )
+def preprocess_of(spec: ModelSpec, *, normalisation: Normalisation = "graph") -> Preprocess:
+    """Return how an image becomes the deployment graph's input tensor, whatever the spec prefers."""
+    return dataclasses.replace(spec.preprocess, in_graph=normalisation == "graph")
+
+
+def taking_pixels(spec: ModelSpec) -> ModelSpec:
+    """Return the spec of the same net where the graph normalises: what references and calibration work with."""
+    return dataclasses.replace(spec, preprocess=preprocess_of(spec))
 
 
 def _row(values: Tensor, *, width: int) -> Tensor:

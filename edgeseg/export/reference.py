@@ -1,4 +1,4 @@
-"""A checkpoint in PyTorch behind the question that every session answers: an image in, a label map out."""
+"""A checkpoint in PyTorch with the interface of a session: an image in, a label map out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.export.export import deploy
 from edgeseg.export.golden import float_answer
-from edgeseg.export.head import answer_spec, check_preprocess, image_spec
+from edgeseg.export.head import answer_spec, image_spec, taking_pixels
 from edgeseg.pixels import decode, prepare
 from edgeseg.pixels.decode import cells_of
 
@@ -21,9 +21,8 @@ class TorchReference:
     """The float net that artifacts are measured against, with the same preprocessing and decoder as they have."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        check_preprocess(checkpoint.spec.preprocess)
-        self.spec: ModelSpec = checkpoint.spec
-        self._net = deploy(checkpoint, spec=checkpoint.spec, output="logits")
+        self.spec: ModelSpec = taking_pixels(checkpoint.spec)
+        self._net = deploy(checkpoint, spec=self.spec, output="logits")
 
     def segment(self, image: np.ndarray) -> np.ndarray:
         """Return class ids (H, W) uint8 at the size of an image (H, W, 3) BGR uint8."""
@@ -42,4 +41,4 @@ class TorchReference:
 
     def _answer(self, image: np.ndarray) -> np.ndarray:
         tensor = prepare(image, preprocess=self.spec.preprocess, tensor=image_spec(self.spec))
-        return float_answer(self._net, tensor[0])
+        return float_answer(self._net, tensor)

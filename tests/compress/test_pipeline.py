@@ -259,7 +259,7 @@ def test_the_lineage_reaches_the_artifact(
     from edgeseg.verbs.convert import convert
 
     # A net of a dozen steps is sure of few labels, so that rounding moves more of them than the gate allows.
-    monkeypatch.setitem(prove.LEAST_AGREEMENT, "int8", 0.5)
+    monkeypatch.setitem(prove.LEAST_AGREEMENT, 0, 0.5)
     artifact = convert(str(whole.out / "checkpoint"), target="onnx", precision="int8", out=tmp_path / "artifact")[0]
     lineage = artifact.manifest.lineage
     assert lineage.steps == read_lineage(whole.out / "checkpoint")

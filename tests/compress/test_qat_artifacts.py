@@ -56,7 +56,7 @@ def made() -> tuple[Trained, ExportedModel]:
     torch.set_num_threads(1)
     given = trained(folder / "run")
     at_size = load_checkpoint(given.folder, size=SIZE)
-    return given, export(at_size, precision="int8", ranges=given.ranges, workdir=folder / "export")
+    return given, export(at_size, precision="int8", ranges=given.ranges, folder=folder / "export")
 
 
 @cache
@@ -82,7 +82,7 @@ def answers(
     """Return the labels (H, W) that the format's engine gives."""
     name = folder.name
     item = PlannedArtifact(
-        target=name, format=name, engine=converter_for(name).engine, precision="int8", path=folder, reason="test"
+        target=name, format=name, engine=converter_for(name).engines[0], precision="int8", path=folder, reason="test"
     )
     lineage = Lineage(checkpoint="small", weights_sha256="0" * 64)
     manifest = draft(item, conversion, spec=model.spec, lineage=lineage, calibration=None, temperature=None)

@@ -99,7 +99,7 @@ def test_training_leaves_the_bytes_range_alone(shared: Checkpoint) -> None:
 
 def test_onnx_runtime_and_openvino_take_the_bytes_as_they_are(shared: Checkpoint, tmp_path: Path) -> None:
     observed = ranges(shared)
-    made = export(shared, precision="int8", ranges=observed, workdir=tmp_path / "work")
+    made = export(shared, precision="int8", ranges=observed, folder=tmp_path / "work")
     ONNX.convert(made, folder=tmp_path)
     OPENVINO.convert(made, folder=tmp_path)
     graph = onnx.load(tmp_path / "model.onnx").graph
@@ -115,7 +115,7 @@ def test_onnx_runtime_and_openvino_take_the_bytes_as_they_are(shared: Checkpoint
 def test_the_bytes_mean_what_the_normalised_image_meant(
     shared: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = export(shared, precision="int8", ranges=ranges(shared), workdir=tmp_path / "work")
+    made = export(shared, precision="int8", ranges=ranges(shared), folder=tmp_path / "work")
     (tmp_path / "float").mkdir()
     ONNX.convert(made, folder=tmp_path)
     monkeypatch.setattr("edgeseg.converters.onnx.qdq._take_bytes", lambda editor: None)
@@ -135,7 +135,7 @@ def run(path: Path, tensor: np.ndarray) -> np.ndarray:
 
 def test_another_normalisation_is_computed_as_before(tmp_path: Path) -> None:
     checkpoint = deployable()
-    made = export(checkpoint, precision="int8", ranges=ranges(checkpoint), workdir=tmp_path / "work")
+    made = export(checkpoint, precision="int8", ranges=ranges(checkpoint), folder=tmp_path / "work")
     ONNX.convert(made, folder=tmp_path)
     graph = onnx.load(tmp_path / "model.onnx").graph
     assert {"Cast", "Mul", "Add"} <= {node.op_type for node in graph.node}

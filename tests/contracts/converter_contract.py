@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import shutil
 import sys
 import tempfile
@@ -48,11 +47,15 @@ def checkpoint() -> Checkpoint:
 def exported(precision: Precision) -> ExportedModel:
     """Return the small net's graph, exported once for all formats that are tested in one process."""
     if precision == "fp16":
-        return dataclasses.replace(exported("fp32"), scheme=SCHEMES["fp16"])
+        return exported("fp32").as_scheme(SCHEMES["fp16"], folder=_folder() / "fp16")
     observed = read_json(Ranges, checkpoint().folder / "ranges.json") if precision == "int8" else None
-    workdir = Path(tempfile.mkdtemp(prefix="edgeseg-test-"))
-    atexit.register(shutil.rmtree, workdir, ignore_errors=True)
-    return export(checkpoint(), precision=precision, ranges=observed, workdir=workdir)
+    return export(checkpoint(), precision=precision, ranges=observed, folder=_folder())
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="edgeseg-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class ConverterContract:
@@ -69,6 +72,8 @@ class ConverterContract:
     def test_it_is_a_converter_and_checks_without_importing_its_library(self, converter: Converter) -> None:
         assert isinstance(converter, Converter)
         assert converter.format == self.format
+        assert converter.title
+        assert converter.suffix.startswith(".")
         converter.check()
 
     def test_a_missing_library_is_answered_with_the_extra(
@@ -88,6 +93,9 @@ class ConverterContract:
         conversion = converter.convert(model, folder=tmp_path)
         assert conversion.scheme.name == precision
         assert (tmp_path / conversion.entry).exists()
+        assert conversion.entry.endswith(converter.suffix)
+        assert conversion.provable_by == converter.engines
+        assert conversion.preprocess == model.preprocess
         self._check_report(conversion, precision)
         self._check_answers(model, conversion, precision, tmp_path)
 
@@ -105,6 +113,8 @@ class ConverterContract:
     @staticmethod
     def _check_report(conversion: Conversion, precision: Precision) -> None:
         report = conversion.report
+        assert len(conversion.ops) == report.ops_total
+        assert all(item.op and item.node and item.unit for item in conversion.ops)
         assert report.ops_total > 20
         assert report.tool_versions
         assert report.seconds > 0
@@ -118,13 +128,13 @@ class ConverterContract:
         item = PlannedArtifact(
             target=self.format,
             format=self.format,
-            engine=converter_for(self.format).engine,
+            engine=converter_for(self.format).engines[0],
             precision=precision,
             path=folder,
             reason="test",
         )
         manifest = draft(item, conversion, spec=model.spec, lineage=LINEAGE, calibration=None)
-        program = model.folded_program.module()  # type: ignore[attr-defined]
+        program = model.folded_program().module()
         with open_session(Artifact(folder=folder, manifest=manifest)) as session:
             for pixels in images(model.spec, first=50, count=2):
                 given = session.infer(session.preprocess(np.ascontiguousarray(pixels[0, ..., ::-1])))

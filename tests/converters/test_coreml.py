@@ -24,6 +24,7 @@ from edgeseg.export.observing import observe_points
 from edgeseg.graph.quantization_points import plan
 from edgeseg.models import build
 from edgeseg.models.checkpoint import Checkpoint
+from edgeseg.pixels import prepare
 from edgeseg.runtime.engines.mil.package import Package, open_package
 from edgeseg.runtime.engines.mil.program import read_program
 
@@ -72,7 +73,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
             source = checkpoint(name)
             exported = export(
                 source, precision=precision, output=output, ranges=ranges(source) if precision == "int8" else None,
-                workdir=folder, onnx=False,
+                folder=folder,
             )  # type: ignore[arg-type]  # fmt: skip
             conversion = CONVERTER.convert(exported, folder=folder)
             known[precision, name, output] = (exported, conversion, open_package(folder / conversion.entry))
@@ -85,7 +86,7 @@ def answers(made: Made, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what the exported program and what the package give for an image (1, H, W, 3), channels first."""
     exported, _, package = made
     with torch.no_grad():
-        wanted = exported.folded_program.module()(torch.from_numpy(image)).numpy()  # type: ignore[attr-defined]
+        wanted = exported.folded_program().module()(torch.from_numpy(image)).numpy()
     got = read_program(package).evaluate(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
     return (wanted.transpose(0, 3, 1, 2) if wanted.ndim == 4 else wanted), got
 
@@ -184,8 +185,9 @@ def test_leaves_the_exported_program_alone_and_says_nothing(
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
     with torch.no_grad():
-        again = exported.program.module()(torch.from_numpy(exported.golden_image)[None])  # type: ignore[attr-defined]
-    np.testing.assert_allclose(again.numpy(), exported.golden_output, rtol=1e-4, atol=1e-4)
+        tensor = prepare(exported.golden_image(), preprocess=exported.preprocess, tensor=exported.input)
+        again = exported.program().module()(torch.from_numpy(tensor))
+    np.testing.assert_allclose(again.numpy(), exported.golden_output(), rtol=1e-4, atol=1e-4)
 
 
 def test_refuses_an_input_that_is_no_image(make: Callable[..., Made], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from edgeseg.core.files import MARKER, write_json
 from edgeseg.core.quantization import RANGES_FILE
 from edgeseg.deploy import prove
 from edgeseg.deploy.plan import plan_artifacts
+from edgeseg.deploy.proof_images import PROOF_IMAGES
 from edgeseg.errors import EdgesegError, GateError, InputError
 from edgeseg.models.checkpoint import Checkpoint, save_checkpoint
 from edgeseg.runtime import verify
@@ -48,7 +49,7 @@ def test_the_artifact_proves_itself(bare: Path, tmp_path: Path) -> None:
     assert open_artifact(tmp_path / "out").sha256 == artifact.sha256
     assert (manifest.format, manifest.scheme.name, manifest.target) == ("onnx", "fp32", "onnx")
     assert manifest.parity.label_agreement > 0.999
-    assert manifest.parity.images == prove.PROOF_IMAGES + 1
+    assert manifest.parity.images == PROOF_IMAGES + 1
     assert manifest.licence == "CC-BY-NC-4.0"
     assert manifest.notice == "Show this."
     assert (manifest.lineage.training_command, manifest.lineage.seed) == ("edgeseg train", 3)
@@ -60,7 +61,7 @@ def test_the_artifact_proves_itself(bare: Path, tmp_path: Path) -> None:
 def test_int8_from_carried_ranges_for_two_targets(
     with_ranges: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(prove.LEAST_AGREEMENT, "int8", 0.3)  # the net is untrained
+    monkeypatch.setitem(prove.LEAST_AGREEMENT, 0, 0.3)  # the net is untrained
     artifacts = convert(with_ranges, target=("onnx", "intel-x86"), output="labels", out=tmp_path / "all")
     assert [item.folder.name for item in artifacts] == ["small-onnx-int8", "small-openvino-int8"]
     for artifact in artifacts:
@@ -73,7 +74,7 @@ def test_int8_from_carried_ranges_for_two_targets(
 
 
 def test_a_failed_gate_writes_nothing(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(prove.LEAST_AGREEMENT, "fp32", 1.1)
+    monkeypatch.setitem(prove.LEAST_AGREEMENT, 24, 1.1)
     with pytest.raises(GateError, match=r"small:test-onnx-fp32: 1?\d\d\.\d\d % of the labels.*Nothing was written"):
         convert(bare, target="onnx", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

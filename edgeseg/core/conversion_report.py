@@ -1,0 +1,31 @@
+"""The report of a conversion, from the census of its ops: the same for every converter and compiler."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from edgeseg.core.artifact import ConversionReport, Fallback
+from edgeseg.core.peak_memory import peak_memory_mb
+from edgeseg.core.requirements import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeseg.core.placement import OpPlacement
+
+
+def conversion_report(ops: Iterable[OpPlacement], *, tools: Iterable[str], started: float) -> ConversionReport:
+    """Return the report of a conversion that began at `started` (`time.perf_counter` seconds).
+
+    Ops with a reason are its fallbacks; `tools` are the distributions whose versions decide what was written.
+    """
+    counted = tuple(ops)
+    return ConversionReport(
+        ops_total=len(counted),
+        ops_quantized=sum(item.is_quantized for item in counted),
+        fallbacks=tuple(Fallback(op=item.op, node=item.node, reason=item.reason) for item in counted if item.reason),
+        tool_versions=versions(*tools),
+        seconds=round(time.perf_counter() - started, 3),
+        peak_memory_mb=peak_memory_mb(),
+    )

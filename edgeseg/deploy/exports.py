@@ -1,0 +1,76 @@
+"""The deployment graphs of one conversion: each exported once, however many formats start from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgeseg.core.progress import Progress, no_progress
+from edgeseg.core.quantization import FP32, Precision, scheme_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeseg.core.exported import ExportedModel
+    from edgeseg.core.protocols import Converter, Normalisation
+    from edgeseg.core.quantization import Ranges
+    from edgeseg.export import Output
+    from edgeseg.models import Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exports:
+    """Exports of one checkpoint at one size, in folders below `workdir`."""
+
+    checkpoint: Checkpoint
+    size: tuple[int, int]
+    output: Output
+    ranges: Ranges | None
+    calibration: Callable[[], Iterable[NDArray[np.uint8]]] | None
+    workdir: Path
+    progress: Progress = no_progress
+    done: dict[str, ExportedModel] = field(default_factory=dict)
+
+    def get(self, converter: Converter, precision: Precision) -> ExportedModel:
+        """Return the graph for a converter's precision; schemes without integer activations share the float32 one."""
+        scheme = scheme_named(precision)
+        base = scheme if scheme.needs_ranges else FP32
+        normalisation = self._normalisation(converter)
+        exported = self._base(base.name, normalisation)
+        for part in converter.reads:
+            if part == "onnx" and part in exported.writers:
+                self.progress("write ONNX", 0, 0)
+                exported.write(part)
+        if base is scheme:
+            return exported
+        name = f"{scheme.name}-{normalisation}-{'-'.join(converter.reads)}"
+        if name not in self.done:
+            self.done[name] = exported.as_scheme(scheme, folder=self.workdir / name)
+        return self.done[name]
+
+    def _base(self, precision: Precision, normalisation: Normalisation) -> ExportedModel:
+        from edgeseg.export import export
+
+        name = f"{precision}-{normalisation}"
+        if name not in self.done:
+            self.progress(f"export {precision}", 0, 0)
+            self.done[name] = export(
+                self.checkpoint,
+                folder=self.workdir / name,
+                size=self.size,
+                precision=precision,
+                output=self.output,
+                ranges=self.ranges,
+                normalisation=normalisation,
+                calibration=self.calibration,
+            )
+        return self.done[name]
+
+    def _normalisation(self, converter: Converter) -> Normalisation:
+        """Return who normalises: as the checkpoint's spec prefers, where the format can have it so."""
+        wanted: Normalisation = "graph" if self.checkpoint.spec.preprocess.in_graph else "host"
+        return wanted if wanted in converter.normalisation else converter.normalisation[0]
