@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--precision",
         metavar="P",
         default="auto",
-        help="of weights and activations: fp32, fp16, int8, or another that the format has (default: auto, the device's "
+        help="of weights and activations: fp32, fp16, int8 or another of the format (default: auto: the device's "
         "first; for a format int8 where there are ranges, else fp32)",
     )
     parser.add_argument(
@@ -72,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert, and print where the artifacts are, how they were proven and how close they are to the float checkpoint."""
+    """Convert, and print where the artifacts are, and how close to the float checkpoint they were proven to be."""
     from edgeseg.cli import render
     from edgeseg.cli.options import size_of
     from edgeseg.verbs.convert import convert, plan
