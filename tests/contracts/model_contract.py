@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from edgeseg.errors import InputError
 from edgeseg.models import architecture, build, without_aux
 
-SIZES = ((384, 480), (352, 480), (256, 256), (64, 64), (96, 128), (32, 64))
+SIZES = ((384, 480), (352, 480), (256, 256), (96, 128), (32, 64))
 
 
 def image(size: tuple[int, int], *, batch: int = 1) -> Tensor:
@@ -30,16 +30,22 @@ class ModelContract:
         assert architecture(self.name).name == self.name
 
     @pytest.mark.parametrize("size", SIZES, ids=str)
-    @pytest.mark.parametrize("classes", [2, 19])
-    def test_logits_have_the_output_stride(self, size: tuple[int, int], classes: int) -> None:
+    def test_logits_have_the_output_stride(self, size: tuple[int, int]) -> None:
         stride = architecture(self.name).output_stride
+        for classes in (2, 19):
+            with torch.no_grad(), torch.device("meta"):  # shapes alone: large nets take no time
+                logits = self.net(classes=classes, size=size).eval()(torch.empty(1, 3, *size))
+            assert logits.shape == (1, classes, size[0] // stride, size[1] // stride)
+
+    def test_logits_are_finite(self) -> None:
         with torch.no_grad():
-            logits = self.net(classes=classes, size=size).eval()(image(size))
-        assert logits.shape == (1, classes, size[0] // stride, size[1] // stride)
-        assert torch.isfinite(logits).all()
+            assert torch.isfinite(self.net().eval()(image((64, 96)))).all()
 
     def test_a_size_between_multiples_is_refused_with_the_nearest(self) -> None:
-        with pytest.raises(InputError, match=r"500x333.*Use 480x320 or 512x352"):
+        multiple = architecture(self.name).size_multiple
+        floors = [side // multiple * multiple for side in (500, 333)]
+        below, above = ("x".join(str(side + more) for side in floors) for more in (0, multiple))
+        with pytest.raises(InputError, match=rf"500x333.*Use {below} or {above}"):
             self.net(size=(500, 333))
 
     def test_aux_logits_come_in_training_mode_only(self) -> None:

@@ -40,6 +40,13 @@ def resize_factor(cells: int, *, bins: int) -> float:
     return factor if math.floor(bins * factor) == cells else math.nextafter(factor, math.inf)
 
 
+def resize_between(cells: tuple[int, int], grid: tuple[int, int]) -> nn.Module:
+    """Return the bilinear resize by constant factors from a map of `cells` (rows, columns) to one of `grid`."""
+    if cells == grid:
+        return nn.Identity()
+    return Resize(resize_factor(grid[0], bins=cells[0]), resize_factor(grid[1], bins=cells[1]))
+
+
 class PyramidPooling(nn.Module):
     """Pools to four grids, projects each to a quarter of the channels, resizes back, concatenates and fuses.
 

@@ -1,0 +1,114 @@
+"""PIDNet-S: Xu et al., "PIDNet: A Real-time Semantic Segmentation Network Inspired by PID Controllers", CVPR 2023."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from edgeseg.models.architecture import Architecture
+from edgeseg.models.blocks.layers import ConvNormAct, Resize, initialise
+from edgeseg.models.blocks.pooling import PAPPM
+from edgeseg.models.blocks.pyramid_pooling import resize_between
+from edgeseg.models.blocks.residual import ResidualBlock, ResidualBottleneck, residual_stage
+from edgeseg.models.nets.ddrnet import SegmentationHead
+
+WIDTH = 32
+POOLING_CHANNELS = 96
+HEAD_CHANNELS = 128
+ATTENTION_CHANNELS = 32
+
+
+class PixelAttention(nn.Module):
+    """Pixel-attention-guided fusion (figure 4): how alike two maps are decides, cell by cell, which one counts."""
+
+    def __init__(self, channels: int, *, scale: int) -> None:
+        super().__init__()
+        self.own = ConvNormAct(channels, ATTENTION_CHANNELS, kernel=1, activation=None)
+        self.other = ConvNormAct(channels, ATTENTION_CHANNELS, kernel=1, activation=None)
+        self.resize = Resize(scale, scale)
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return (N, C, h, w) from x (N, C, h, w) and other (N, C, h / scale, w / scale)."""
+        alike = (self.own(x) * self.resize(self.other(other))).sum(1, keepdim=True).sigmoid()
+        return (1.0 - alike) * x + alike * self.resize(other)
+
+
+class BoundaryAttention(nn.Module):
+    """The light boundary-attention-guided fusion (figure 7): details count at boundaries, context elsewhere."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.detail = ConvNormAct(inputs, outputs, kernel=1, activation=None)
+        self.context = ConvNormAct(inputs, outputs, kernel=1, activation=None)
+
+    def forward(self, detail: Tensor, context: Tensor, boundary: Tensor) -> Tensor:
+        """Return (N, outputs, h, w) from the three branches, (N, inputs, h, w) each."""
+        edge = boundary.sigmoid()
+        return self.detail((1.0 - edge) * context + detail) + self.context(context + edge * detail)
+
+
+class PIDNetSmall(nn.Module):
+    """Branches for detail (P), context (I) and boundaries (D) that meet at stride 8; logits at stride 8."""
+
+    def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
+        super().__init__()
+        high = 2 * WIDTH
+        grid8, grid64 = (size[0] // 8, size[1] // 8), (-(-size[0] // 64), -(-size[1] // 64))
+        self.stem = nn.Sequential(ConvNormAct(inputs, WIDTH, stride=2), ConvNormAct(WIDTH, WIDTH, stride=2))
+        self.layer1 = residual_stage(WIDTH, WIDTH, blocks=2)
+        self.layer2 = residual_stage(WIDTH, high, blocks=2, stride=2)
+        self.context3 = residual_stage(high, 4 * WIDTH, blocks=3, stride=2)
+        self.context4 = residual_stage(4 * WIDTH, 8 * WIDTH, blocks=3, stride=2)
+        self.context5 = nn.Sequential(
+            ResidualBottleneck(8 * WIDTH, 8 * WIDTH, stride=2, activate=True), ResidualBottleneck(16 * WIDTH, 8 * WIDTH)
+        )
+        self.detail3 = residual_stage(high, high, blocks=2)
+        self.detail4 = residual_stage(high, high, blocks=2)
+        self.detail5 = ResidualBottleneck(high, high)
+        self.boundary3 = ResidualBlock(high, WIDTH, activate=False)
+        self.boundary4 = ResidualBottleneck(WIDTH, WIDTH)
+        self.boundary5 = ResidualBottleneck(high, high)
+        self.compress3 = ConvNormAct(4 * WIDTH, high, kernel=1, activation=None)
+        self.compress4 = ConvNormAct(8 * WIDTH, high, kernel=1, activation=None)
+        self.attend3 = PixelAttention(high, scale=2)
+        self.attend4 = PixelAttention(high, scale=4)
+        self.difference3 = nn.Sequential(ConvNormAct(4 * WIDTH, WIDTH, activation=None), Resize(2, 2))
+        self.difference4 = nn.Sequential(ConvNormAct(8 * WIDTH, high, activation=None), Resize(4, 4))
+        self.pooling = PAPPM(16 * WIDTH, POOLING_CHANNELS, 4 * WIDTH, grid=grid64)
+        self.resize = resize_between(grid64, grid8)
+        self.fusion = BoundaryAttention(4 * WIDTH, 4 * WIDTH)
+        self.relu = nn.ReLU()
+        self.head = SegmentationHead(4 * WIDTH, HEAD_CHANNELS, classes)
+        self.aux = nn.ModuleList([SegmentationHead(high, HEAD_CHANNELS, classes)] if aux else [])
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return logits (N, classes, H/8, W/8) from normalized images x (N, inputs, H, W).
+
+        In training mode with the auxiliary head: (logits, aux at stride 8 on the detail branch).
+        """
+        relu = self.relu
+        shared = relu(self.layer2(relu(self.layer1(self.stem(x)))))
+        detail, boundary, context = self.detail3(shared), self.boundary3(shared), relu(self.context3(shared))
+        detail = self.attend3(detail, self.compress3(context))
+        boundary = boundary + self.difference3(context)
+        early = detail
+        context = relu(self.context4(context))
+        detail, boundary = self.detail4(relu(detail)), self.boundary4(relu(boundary))
+        detail = self.attend4(detail, self.compress4(context))
+        boundary = boundary + self.difference4(context)
+        detail, boundary = self.detail5(relu(detail)), self.boundary5(relu(boundary))
+        context = self.resize(self.pooling(self.context5(context)))
+        logits: Tensor = self.head(self.fusion(detail, context, boundary))
+        if self.training and len(self.aux):
+            return logits, self.aux[0](early)
+        return logits
+
+
+SMALL = Architecture(
+    name="pidnet_s",
+    build=PIDNetSmall,
+    output_stride=8,
+    size_multiple=32,
+    paper="Xu et al.: PIDNet: A Real-time Semantic Segmentation Network Inspired by PID Controllers, CVPR 2023",
+    description="DDRNet's successor: a third branch finds boundaries and decides where detail counts",
+)
