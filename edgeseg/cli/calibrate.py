@@ -15,7 +15,7 @@ HELP = "observe a model's activation ranges once, so that its int8 conversions n
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import positive
+    from edgeseg.cli.options import positive, whole
 
     parser.add_argument(
         "model",
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="instead fit the temperature that makes --uncertainty mean what it says, on the labels of --data",
     )
     parser.add_argument("--split", metavar="S", help="labelled images for --temperature (default: val)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the selection (default: 0)")
+    parser.add_argument("--seed", metavar="N", type=whole, default=0, help="of the selection (default: 0)")
     parser.add_argument(
         "--out",
         metavar="FILE",

@@ -16,7 +16,7 @@ HELP = "say where int8 parts from float, layer by layer, and which layers to kee
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import positive
+    from edgeseg.cli.options import fraction, number, positive
 
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", help="an int8 ONNX artifact, a checkpoint or a bundled name"
@@ -26,12 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="NAME", default="train", help="split of --data (default: train)")
     parser.add_argument("--count", metavar="N", type=positive, default=16, help="images to look at (default: 16)")
     parser.add_argument(
-        "--below", metavar="DB", type=float, default=20.0, help="SQNR under which they part (default: 20)"
+        "--below", metavar="DB", type=number, default=20.0, help="SQNR under which they part (default: 20)"
     )
     parser.add_argument(
         "--bound",
         metavar="X",
-        type=float,
+        type=fraction,
         help="find few layers to keep in float so that at most X is lost (share, 0-1)",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="write debug-quant.json and debug-quant.png there")

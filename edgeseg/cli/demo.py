@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "the whole way once on this machine: convert, prove, run the camera loop, measure, report"
+HELP = "the full pipeline, once, on this machine: convert, prove, run the camera loop, measure, report"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import positive
+    from edgeseg.cli.options import positive, threads
 
     parser.add_argument(
         "model",
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=Path("edgeseg-demo"),
         help="folder to write (default: ./edgeseg-demo)",
     )
-    parser.add_argument("--threads", metavar="N", type=positive, help="engine threads (default: each target's own)")
+    parser.add_argument("--threads", metavar="N", type=threads, help="engine threads (default: each target's own)")
     parser.add_argument(
         "--runs", metavar="N", type=positive, default=60, help="timed runs of each engine (default: 60)"
     )

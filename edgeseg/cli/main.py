@@ -14,8 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from edgeseg import __version__
+from edgeseg.cli.missing import missing_library, out_of_memory
 from edgeseg.core.suggestions import suggestion
-from edgeseg.errors import EdgesegError
+from edgeseg.errors import EdgesegError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +40,12 @@ VERBS = (
     "targets",
     "cameras",
     "doctor",
+    "completion",
 )
 
 EPILOG = """\
 examples:
-  edgeseg demo                                       the whole way once, on this machine
+  edgeseg demo                                       the full pipeline, once, on this machine
   edgeseg convert --target tflite --precision int8   the bundled model as an int8 TFLite artifact
   edgeseg run ARTIFACT --source synthetic --save out.mp4
   edgeseg VERB --help                                what a verb takes
@@ -56,7 +58,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message with a suggestion and leave with status 2."""
         self.print_usage(sys.stderr)
-        self.exit(2, f"edgeseg: {message}{self._hint(message)}\n")
+        self.exit(2, f"edgeseg: {printable(message)}{self._hint(message)}\n")
 
     def _hint(self, message: str) -> str:
         options = [option for action in self._actions for option in action.option_strings]
@@ -69,6 +71,14 @@ class Parser(argparse.ArgumentParser):
         return ""
 
 
+class _OneLine(logging.Formatter):
+    """Log records with whatever a terminal would obey escaped: they hold names out of people's files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text."""
+        return printable(super().format(record), keep="\n\t")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the whole command line's parser; imports nothing heavy."""
     top = Parser(
@@ -79,27 +89,30 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"edgeseg {__version__}")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     for name in VERBS:
         module = import_module(f"edgeseg.cli.{name.replace('-', '_')}")
         # A percent sign in a help text would be a format to argparse.
         verb = verbs.add_parser(name, help=module.HELP, description=module.HELP, allow_abbrev=False)
         module.configure(verb)
         verb.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
-        verb.add_argument("-v", "--verbose", action="store_true", help="show the log on stderr")
+        loudness = verb.add_mutually_exclusive_group()
+        loudness.add_argument("-v", "--verbose", action="store_true", help="show the log on stderr")
+        loudness.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")
         verb.set_defaults(run=module.run, parser=verb)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    _open_standard_streams()
     try:
         return _run(arguments)
     except EdgesegError as error:
-        print(f"edgeseg: {error}", file=sys.stderr)
+        _complain(str(error))
         return error.exit_status
     except KeyboardInterrupt:
-        print("edgeseg: interrupted.", file=sys.stderr)
+        _complain("interrupted.")
         return 130
     except BrokenPipeError:
         _close_stdout()
@@ -108,23 +121,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A full or failing disk shows wherever something is written, stdout included.
         _close_stdout()
         place = f"{error.filename}: " if error.filename else ""
-        print(f"edgeseg: {place}{error.strerror or error}.", file=sys.stderr)
+        _complain(f"{place}{error.strerror or error}.")
+        return 1
+    except Exception as error:
+        # What a device lacks or a machine is too small for is no fault of ours to trace; anything else is.
+        line = out_of_memory(error) or missing_library(error)
+        if line is None:
+            raise
+        _complain(line)
         return 1
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options, unknown = parser().parse_known_args(arguments)
+    top = parser()
+    options, unknown = top.parse_known_args(arguments)
+    if options.verb is None:
+        if unknown:
+            top.error(f"unrecognized arguments: {' '.join(unknown)}")
+        top.print_help()
+        sys.stdout.flush()
+        return 0
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr
-    )
+    _start_log(verbose=options.verbose)
+    if options.quiet:
+        from edgeseg.cli import render
+
+        render.be_quiet()
     status = options.run(options)
     sys.stdout.flush()
     return status or 0
 
 
+def _start_log(*, verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler])
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"edgeseg: {printable(text, keep=chr(10))}", file=sys.stderr)
+
+
+def _open_standard_streams() -> None:
+    """Open the null device for a standard stream that was closed (`>&-`).
+
+    Otherwise the next file that is opened gets its number, and what a library prints would be written into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
+        setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def _close_stdout() -> None:
     # The reader has gone (`edgeseg models | head -1`) or its disk is full: nothing may be flushed there at exit.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

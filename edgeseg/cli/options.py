@@ -1,29 +1,83 @@
-"""Options that several verbs share, and how their texts are read."""
+"""Options that several verbs share, and the types by which argparse reads them: what is malformed is status 2."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 
-from edgeseg.errors import InputError
+from edgeseg.core.backend import MOST_THREADS
+from edgeseg.errors import InputError, printable
 
 
-def size_of(text: str | None, *, option: str = "--size") -> tuple[int, int] | None:
-    """Return (height, width) from `HxW`, or None; raises `InputError` for anything else."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+class UsageError(InputError):
+    """An option whose text cannot be read; exit status 2, as for every malformed command."""
+
+    exit_status = 2
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return (height, width) from `HxW`, for argparse."""
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text) if text.isascii() else None
     if not match or not all(int(side) for side in match.groups()):
-        raise InputError(f'{option} "{text}" is not HEIGHTxWIDTH in pixels. Write for example {option} 384x480.')
+        raise argparse.ArgumentTypeError(f"{_quoted(text)} is not HEIGHTxWIDTH in pixels, such as 384x480")
     return int(match[1]), int(match[2])
+
+
+def size_of(text: str | tuple[int, int] | None, *, option: str = "--size") -> tuple[int, int] | None:
+    """Return (height, width) from `HxW`, or None; raises `UsageError` for anything else."""
+    if text is None or isinstance(text, tuple):
+        return text
+    try:
+        return size(text)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{option}: {error}.") from None
 
 
 def positive(text: str) -> int:
     """Return a whole number of at least 1, for argparse."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of at least 1')
-    return int(text)
+    return _whole(text, low=1)
+
+
+def whole(text: str) -> int:
+    """Return a whole number of at least 0, for argparse."""
+    return _whole(text, low=0)
+
+
+def threads(text: str) -> int:
+    """Return a number of threads, for argparse."""
+    count = _whole(text, low=1)
+    if count > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{count} threads are too many; give 1 to {MOST_THREADS}")
+    return count
+
+
+def fraction(text: str) -> float:
+    """Return a number from 0 to 1, for argparse."""
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a number from 0 to 1")
+    return value
+
+
+def above_zero(text: str) -> float:
+    """Return a number above 0, for argparse."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a number above 0")
+    return value
+
+
+def number(text: str) -> float:
+    """Return a finite number, for argparse, which `float` alone does not promise: it reads "nan" and "inf"."""
+    try:
+        value = float(text) if text.isascii() else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a number")
+    return value
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -32,5 +86,17 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--engine", metavar="E", help="litert, onnxruntime, openvino, ... (default: the artifact's own)"
     )
     parser.add_argument(
-        "--threads", metavar="N", type=positive, help=f"engine threads (default: {min(4, os.cpu_count() or 1)} here)"
+        "--threads", metavar="N", type=threads, help=f"engine threads (default: {min(4, os.cpu_count() or 1)} here)"
     )
+
+
+def _whole(text: str, *, low: int) -> int:
+    # Beyond 18 digits it is no count of anything, and Python refuses to read thousands of them.
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < low:
+        raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a whole number of at least {low}")
+    return int(text)
+
+
+def _quoted(text: str) -> str:
+    shown = printable(text)
+    return f'"{shown}"' if len(shown) <= 60 else f'"{shown[:57]}..."'

@@ -18,7 +18,7 @@ SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, positive
+    from edgeseg.cli.options import add_engine, fraction, positive
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
     parser.add_argument(
@@ -35,7 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "input's size, at full resolution; HxW: tiles of HEIGHTxWIDTH image pixels, each resized to the input",
     )
     parser.add_argument(
-        "--overlap", metavar="SHARE", type=float, default=0.25, help="of a tile with the next, 0 to 0.9 (default: 0.25)"
+        "--overlap",
+        metavar="SHARE",
+        type=fraction,
+        default=0.25,
+        help="of a tile with the next, 0 to 0.9 (default: 0.25)",
     )
     parser.add_argument(
         "--tta", metavar="VIEWS", help="average over more views: flip, scales=0.75/1/1.25, or both with a comma"
@@ -94,7 +98,7 @@ def _tiling(options: argparse.Namespace) -> Tiling:
 
 def _views(text: str | None) -> tuple[bool, tuple[float, ...]]:
     """Return whether to flip, and the scales, from `flip,scales=0.75/1/1.25`."""
-    from edgeseg.errors import InputError
+    from edgeseg.cli.options import UsageError
 
     flip = False
     scales: tuple[float, ...] = (1.0,)
@@ -108,7 +112,7 @@ def _views(text: str | None) -> tuple[bool, tuple[float, ...]]:
             else:
                 raise ValueError
         except ValueError:
-            raise InputError(f'--tta "{word}" is not flip or scales=A/B/C. Write flip,scales=0.75/1/1.25.') from None
+            raise UsageError(f'--tta "{word}" is not flip or scales=A/B/C. Write flip,scales=0.75/1/1.25.') from None
     return flip, scales
 
 

@@ -1,43 +1,65 @@
-"""Rendering: results on stdout, everything else on stderr. The only file, with `progress`, that knows rich."""
+"""Rendering: results on stdout, everything else on stderr. The only file that knows rich.
+
+What comes from people's files is text here and never markup, and control characters in it are shown as escapes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
+from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.records import encode
+from edgeseg.errors import printable
 
-__all__ = ["Advance", "console", "counted", "encode", "percent", "progress", "result", "result_json", "say", "table"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = [
+    "be_quiet", "console", "counted", "encode", "fields", "percent", "progress", "result", "result_json", "say",
+    "table",
+]  # fmt: skip
 
 WIDTH_IN_A_PIPE = 160
+_quiet = False
+
+
+def be_quiet() -> None:
+    """Show no progress and no notes from now on; results and errors stay."""
+    global _quiet  # noqa: PLW0603 - one terminal, one setting
+    _quiet = True
 
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that does not wrap at 80 columns when its output goes to a file or a pipe."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH_IN_A_PIPE, highlight=False, soft_wrap=True)
+    width = None if stream.isatty() else WIDTH_IN_A_PIPE
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
     """Print a line for the person on stderr."""
-    console(stderr=True).print(text, markup=False)
+    if not _quiet:
+        console(stderr=True).print(_text(text))
 
 
 def result(text: str) -> None:
     """Print a result on stdout."""
-    console().print(text, markup=False)
+    console().print(_text(text))
 
 
 def result_json(value: object) -> None:
     """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(encode(value), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def fields(value: object) -> dict[str, object]:
@@ -51,43 +73,39 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
     """Print a table on stdout; the columns named in `numbers` are set flush right."""
     drawn = Table(header_style="bold", box=SIMPLE_HEAD)
     for column in columns:
-        drawn.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        drawn.add_column(_text(column), justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(_text, row))
     screen = console()
     if title:
         # Not the table's own title: that is wrapped to the table's width.
-        screen.print(title, style="bold", markup=False)
+        screen.print(_text(title), style="bold")
     screen.soft_wrap = False
     screen.print(drawn)
 
 
-Advance = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done, and how much there is (0 where that is not known)."""
-
-
 @contextlib.contextmanager
-def progress(*, quiet: bool = False) -> Iterator[Advance]:
+def progress(*, quiet: bool = False) -> Iterator[Progress]:
     """Yield a function that moves bars on stderr, one for each description; none are drawn when `quiet` or in a log."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
+    if quiet or _quiet or not sys.stderr.isatty():
+        yield no_progress
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
-        tasks: dict[str, object] = {}
+    with Bars(*columns, console=console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
 
-        def advance(what: str, done: int, total: int) -> None:
+        def advance(what: str, done: int, total: int, /) -> None:
             if what not in tasks:
                 for other in tasks.values():
-                    bars.update(other, visible=False)  # type: ignore[arg-type]
-                tasks[what] = bars.add_task(what, total=total or None)
-            bars.update(tasks[what], completed=done, total=total or None)  # type: ignore[arg-type]
+                    bars.update(other, visible=False)
+                tasks[what] = bars.add_task(printable(what), total=total or None)
+            bars.update(tasks[what], completed=done, total=total or None)
 
         yield advance
 
@@ -100,3 +118,7 @@ def counted(number: int, noun: str) -> str:
 def percent(fraction: float | None) -> str:
     """Return a fraction as percent with two digits, or a dash."""
     return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _text(text: str) -> Text:
+    return Text(printable(text, keep="\n\t"))

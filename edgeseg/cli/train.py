@@ -18,7 +18,7 @@ HELP = "train a net by a TOML recipe into a checkpoint; resumes exactly where a 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import positive
+    from edgeseg.cli.options import positive, whole
 
     parser.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of a bundled recipe")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder of the run (default: runs/<recipe's name>)")
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", metavar="MODEL", help="checkpoint to start from instead of the recipe's")
     parser.add_argument("--encoder", metavar="FILE", help="public encoder weights instead of the recipe's")
     parser.add_argument("--epochs", metavar="N", type=positive, help="instead of the recipe's")
-    parser.add_argument("--seed", metavar="N", type=int, help="of all random numbers, instead of the recipe's")
+    parser.add_argument("--seed", metavar="N", type=whole, help="of all random numbers, instead of the recipe's")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
 

@@ -72,7 +72,6 @@ def test_a_misspelt_verb_or_option_is_usage_with_a_hint(capsys: pytest.CaptureFi
     [
         (["convert", "fast_snn", "--target", "tflite"], 'Did you mean "fast_scnn'),
         (["convert", "--target", "tflight"], 'Did you mean "tflite"?'),
-        (["convert", "--target", "tflite", "--size", "big"], "HEIGHTxWIDTH"),
         (["convert", "--target", "tflite", "--size", "100x100"], "multiples of 32"),
         (["verify", "nowhere"], "nowhere: no such folder"),
         (["verify", "."], "no manifest.json"),
