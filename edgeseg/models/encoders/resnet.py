@@ -22,11 +22,11 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, *, stride: int, dilation: int = 1) -> None:
+    def __init__(self, inputs: int, width: int, *, stride: int, dilations: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(inputs, width, stride=stride, dilation=dilation)
+        self.conv1 = _conv3x3(inputs, width, stride=stride, dilation=dilations[0])
         self.bn1 = _norm(width)
-        self.conv2 = _conv3x3(width, width, dilation=dilation)
+        self.conv2 = _conv3x3(width, width, dilation=dilations[1])
         self.bn2 = _norm(width)
         self.relu = nn.ReLU()
         self.downsample = _shortcut(inputs, width, stride=stride)
@@ -42,12 +42,12 @@ class Bottleneck(nn.Module):
 
     expansion = BOTTLENECK_EXPANSION
 
-    def __init__(self, inputs: int, width: int, *, stride: int, dilation: int = 1) -> None:
+    def __init__(self, inputs: int, width: int, *, stride: int, dilations: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
         outputs = width * self.expansion
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = _norm(width)
-        self.conv2 = _conv3x3(width, width, stride=stride, dilation=dilation)
+        self.conv2 = _conv3x3(width, width, stride=stride, dilation=dilations[0])
         self.bn2 = _norm(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = _norm(outputs)
@@ -107,10 +107,11 @@ def _stage(
     stride: int,
     dilations: tuple[int, int],
 ) -> nn.Sequential:
-    # A stage that gives up its stride reads its input's own grid in its first block and dilates after it (torchvision).
-    first, others = dilations
-    blocks: list[nn.Module] = [block(inputs, width, stride=stride, dilation=first)]
-    blocks += [block(width * block.expansion, width, stride=1, dilation=others) for _ in range(count - 1)]
+    # A stage that gives up its stride reads its input's own grid in its first convolution and dilates after it, so that
+    # each weight meets the neighbours it was trained on.
+    others = (dilations[1], dilations[1])
+    blocks: list[nn.Module] = [block(inputs, width, stride=stride, dilations=dilations)]
+    blocks += [block(width * block.expansion, width, stride=1, dilations=others) for _ in range(count - 1)]
     return nn.Sequential(*blocks)
 
 
