@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
     from edgeseg.runtime import LoopResult
     from edgeseg.runtime.frames.drift_monitor import Observation
+    from edgeseg.runtime.web import WebAddress
     from edgeseg.verbs.run import Outputs, RunOutcome
 
 WORTH_SAYING = 1.2
@@ -43,11 +45,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--web", metavar="HOST:PORT", nargs="?", const="127.0.0.1:8080", help="serve a live page (default: %(const)s)"
     )
+    parser.add_argument("--token-file", metavar="FILE", type=Path, help="with --web: ask for the token in FILE, always")
+    parser.add_argument(
+        "--tls-cert", metavar="FILE", type=Path, help="with --web: serve https with this certificate (PEM)"
+    )
+    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="the certificate's key, where it is another file")
+    parser.add_argument(
+        "--sink", metavar="NAME[:ARG]", action="append", default=[], help="any registered sink, also a plug-in's"
+    )
+    parser.add_argument("--force", action="store_true", help="replace outputs that exist")
     parser.add_argument("--window", action="store_true", help="open a window, also beside files or a page")
     parser.add_argument("--headless", action="store_true", help="open no window")
     parser.add_argument("--no-overlay", action="store_true", help="draw nothing (with --headless: inference alone)")
     parser.add_argument("--frames", metavar="N", type=positive, help="stop after N frames")
-    parser.add_argument("--size", metavar="HxW", help="ask the source for this image size")
+    parser.add_argument("--size", metavar="HxW", help="ask the source for this HEIGHTxWIDTH")
     parser.add_argument("--pixel-format", metavar="CODE", help="ask a camera for this FourCC, such as MJPG or YUYV")
     parser.add_argument(
         "--reconnect", metavar="SECONDS", type=float, help="try a lost source again for so long (default: 30; 0: never)"
@@ -113,21 +124,37 @@ def _threads(text: str) -> int | str:
 
 def _outputs(options: argparse.Namespace) -> Outputs:
     from edgeseg.errors import InputError
-    from edgeseg.runtime.web import web_address
     from edgeseg.verbs.run import Outputs
 
     if options.window and options.headless:
         raise InputError("--window and --headless ask for opposite things. Give one of them.")
     if options.json and str(options.save_areas) == "-":
         raise InputError("--json and --save-areas - both write to stdout. Give --save-areas a file.")
-    elsewhere = any((options.save, options.save_labels, options.save_areas, options.web))
+    elsewhere = any((options.save, options.save_labels, options.save_areas, options.web, options.sink))
     return Outputs(
         save=options.save,
         labels=options.save_labels,
         areas=options.save_areas,
-        web=web_address(options.web) if options.web else None,
+        web=_web(options),
         window=options.window or not (options.headless or elsewhere),
+        sinks=tuple(options.sink),
+        force=options.force,
     )
+
+
+def _web(options: argparse.Namespace) -> WebAddress | None:
+    from edgeseg.errors import InputError
+    from edgeseg.runtime.web import web_address
+
+    files = {"--token-file": options.token_file, "--tls-cert": options.tls_cert, "--tls-key": options.tls_key}
+    if options.web:
+        return replace(
+            web_address(options.web), token_file=options.token_file, certificate=options.tls_cert, key=options.tls_key
+        )
+    for option, value in files.items():
+        if value is not None:
+            raise InputError(f"{option} belongs to the web page. Give --web too.")
+    return None
 
 
 def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:

@@ -13,7 +13,9 @@ from edgeseg.runtime.session.isolated import Limits
 from edgeseg.runtime.session.opening import load
 from edgeseg.runtime.session.session import Session
 from edgeseg.runtime.session.verify import Verification, verify
-from edgeseg.runtime.sinks.base import AreaLines, LabelFolder, Sink, View
+from edgeseg.runtime.sinks.areas import AreaLines
+from edgeseg.runtime.sinks.base import Sink, SinkContext, SinkKind, View
+from edgeseg.runtime.sinks.labels import LabelFolder
 from edgeseg.runtime.sinks.video import VideoSink
 from edgeseg.runtime.sinks.window import WindowFault, WindowSink, window_fault
 
@@ -24,6 +26,8 @@ __all__ = [
     "LoopResult",
     "Session",
     "Sink",
+    "SinkContext",
+    "SinkKind",
     "StageTimes",
     "Stall",
     "Verification",

@@ -95,7 +95,12 @@ def demo(
     chosen = _shown(artifacts)
     video = out / "street.mp4"
     outcome = run_loop(
-        chosen.folder, source="synthetic", outputs=Outputs(save=video), frames=frames, threads=threads, on_progress=tell
+        chosen.folder,
+        source="synthetic",
+        outputs=Outputs(save=video, force=True),
+        frames=frames,
+        threads=threads,
+        on_progress=tell,
     )
     report = write_report(
         comparison,

@@ -1,4 +1,4 @@
-"""The camera loop with what a person asks for around it: a source, sinks, a number of frames."""
+"""The camera loop and what a person asks for around it: a source, sinks, a number of frames."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgeseg.errors import CameraError, EdgesegError
-from edgeseg.runtime import AreaLines, LabelFolder, LoopResult, Session, Sink, VideoSink, WindowSink, load, open_camera
+from edgeseg.runtime import LoopResult, Session, Sink, SinkContext, VideoSink, load, open_camera
 from edgeseg.runtime import run as loop
 from edgeseg.runtime.cameras.address import redacted
 from edgeseg.runtime.frames.drift_monitor import Observation
 from edgeseg.runtime.frames.options import Opened, Reading, open_reading
-from edgeseg.runtime.web import WebAddress, WebSink
+from edgeseg.runtime.loop.process_settings import signals_as_interrupt
+from edgeseg.runtime.sinks.opening import check_sinks, open_sinks, wanted
 
 if TYPE_CHECKING:
     import numpy as np
 
     from edgeseg.core.progress import Progress
     from edgeseg.core.protocols import Camera
+    from edgeseg.runtime.web import WebAddress
 
 Notify = Callable[[str], None]
 
@@ -54,22 +56,32 @@ class RunOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """Where results go, any of them at once; `areas` may be "-" for stdout."""
+    """Where results go, any of them at once; `areas` may be "-" for stdout, `sinks` are further `NAME[:ARGUMENT]`.
 
-    save: Path | None = None
-    labels: Path | None = None
-    areas: Path | None = None
+    Nothing that exists is replaced without `force`.
+    """
+
+    save: str | Path | None = None
+    labels: str | Path | None = None
+    areas: str | Path | None = None
     web: WebAddress | None = None
     window: bool = False
+    sinks: tuple[str, ...] = ()
+    force: bool = False
 
-    @property
-    def drawn(self) -> bool:
-        """Whether anything shows the overlay; the web page draws its own."""
-        return self.save is not None or self.window
+    def names(self) -> tuple[str, ...]:
+        """Return each as `NAME:ARGUMENT`."""
+        files = (("video", self.save), ("labels", self.labels), ("areas", self.areas))
+        return (
+            *(f"{name}:{path}" for name, path in files if path is not None),
+            *((f"web:{self.web.text}",) if self.web else ()),
+            *(("window",) if self.window else ()),
+            *self.sinks,
+        )
 
 
 def run_loop(
-    artifact: Path,
+    artifact: str | Path,
     *,
     source: str = "synthetic",
     outputs: Outputs | None = None,
@@ -88,35 +100,41 @@ def run_loop(
 ) -> RunOutcome:
     """Return how the loop over `source` went.
 
-    With `threads` "auto" a second of trials chooses them; without, the artifact's target does. `on_notice` is told
-    what a person should read meanwhile: the web page's address, the threads chosen, a source that is lost, a stage
-    that is stuck. `pixel_format` is a FourCC asked of a camera; a lost source is tried again for `reconnect_s` seconds.
+    With `threads` "auto" a second of trials chooses them; without, the artifact's target does. `on_notice` gets what a
+    person should read: the web page's address, the threads chosen, a source that is lost, a stage that is stuck.
+    `pixel_format` is a FourCC asked of a camera; a lost source is tried again for `reconnect_s` seconds.
 
     Raises:
-        ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
+        ArtifactError, MissingDependency, UnknownName: an artifact, an engine or a sink that does not open.
         CameraError, InputError: a source or a destination that does not, or a fault before the first frame.
+        KeyboardInterrupt: a signal before the loop began; from then on the outcome says so.
     """
-    outputs = outputs or Outputs()
-    overlay = overlay and outputs.drawn
+    artifact, outputs, reading = Path(artifact), outputs or Outputs(), reading or Reading()
     notify = on_notice or (lambda _text: None)
-    with open_camera(source, size=size, fps=fps, pixel_format=pixel_format, reconnect_s=reconnect_s) as camera:
+    sinks = wanted(outputs.names())
+    check_sinks(sinks, source=source, artifacts=(artifact, *reading.others), force=outputs.force)
+    reading.check()
+    overlay = overlay and any(sink.kind.drawn for sink in sinks)
+    with (
+        signals_as_interrupt(),
+        open_camera(source, size=size, fps=fps, pixel_format=pixel_format, reconnect_s=reconnect_s) as camera,
+    ):
         if threads == "auto":
             again = None if camera.live else (lambda: open_camera(source, size=size, fps=fps))
             threads = _tuned(artifact, engine=engine, again=again, overlay=overlay, outputs=outputs, notify=notify)
         with (
             load(artifact, engine=engine, threads=threads) as session,
-            open_reading(session, reading or Reading(), engine=engine, notify=notify) as opened,
+            open_reading(session, reading, engine=engine, notify=notify) as opened,
         ):
-            sinks = _sinks(outputs, session=session, camera=camera, notify=notify)
-            if opened.monitor:
-                sinks = (*sinks, opened.monitor)
+            _warn_of_turned(size, session=session, notify=notify)
+            fed = open_sinks(sinks, _context(session, camera, force=outputs.force, notify=notify))
             ends: list[LoopResult] = []
             fault = None
             try:
                 loop(
                     session,
                     camera,
-                    sinks=sinks,
+                    sinks=(*fed, *((opened.monitor,) if opened.monitor else ())),
                     frames=frames,
                     overlay=overlay,
                     reader=opened.readers,
@@ -131,7 +149,30 @@ def run_loop(
                 fault = error
             if not camera.live:
                 fault = fault or _damage(ends[-1], source=redacted(source))
-            return _outcome(session, opened, loop=ends[-1], fault=fault, doubt=reading.doubt if reading else None)
+            return _outcome(session, opened, loop=ends[-1], fault=fault, doubt=reading.doubt)
+
+
+def _context(session: Session, camera: Camera, *, force: bool, notify: Notify) -> SinkContext:
+    manifest = session.artifact.manifest
+    return SinkContext(
+        spec=manifest.spec,
+        title=manifest.name,
+        fps=camera.fps,
+        live=camera.live,
+        force=force,
+        notify=notify,
+        trouble=lambda: camera.trouble,
+    )
+
+
+def _warn_of_turned(size: tuple[int, int] | None, *, session: Session, notify: Notify) -> None:
+    """Say so where images that were asked for stand upright and the net's input lies, or the other way round."""
+    height, width = session.input.size
+    if size is not None and (size[0] - size[1]) * (height - width) < 0:
+        notify(
+            f"--size {size[0]}x{size[1]} is HEIGHTxWIDTH, and turns the net's input of {height}x{width} on its side. "
+            f"If that is not meant, give --size {size[1]}x{size[0]}."
+        )
 
 
 def _damage(ended: LoopResult, *, source: str) -> CameraError | None:
@@ -162,40 +203,6 @@ def _outcome(
     )
 
 
-def _sinks(outputs: Outputs, *, session: Session, camera: Camera, notify: Notify) -> tuple[Sink, ...]:
-    manifest = session.artifact.manifest
-    sinks: list[Sink] = []
-    if outputs.save:
-        sinks.append(VideoSink(outputs.save, fps=camera.fps, live=camera.live))
-    if outputs.labels:
-        sinks.append(LabelFolder(outputs.labels))
-    if outputs.areas:
-        sinks.append(AreaLines(outputs.areas, classes=manifest.spec.classes))
-    if outputs.web:
-        web = outputs.web
-        sinks.append(
-            WebSink(
-                manifest.spec,
-                address=web,
-                title=manifest.name,
-                trouble=lambda: camera.trouble,
-                on_open=lambda url: notify(_web_words(url, web)),
-            )
-        )
-    if outputs.window:
-        sinks.append(WindowSink())
-    return tuple(sinks)
-
-
-def _web_words(url: str, address: WebAddress) -> str:
-    if address.is_loopback:
-        return f"Web page: {url} (this machine only)"
-    return (
-        f"Web page: {url}\n"
-        "Whoever has this address can watch, and nothing on the way is encrypted: use a network that you trust."
-    )
-
-
 def _tuned(
     artifact: Path,
     *,
@@ -210,7 +217,8 @@ def _tuned(
     @contextlib.contextmanager
     def video_like_ours() -> Iterator[Sequence[Sink]]:
         with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
-            yield (VideoSink(Path(folder) / f"trial{outputs.save.suffix}", fps=30.0),) if outputs.save else ()
+            trial = None if outputs.save is None else Path(folder) / f"trial{Path(outputs.save).suffix}"
+            yield () if trial is None else (VideoSink(trial, fps=30.0),)
 
     tuning = tune_threads(artifact, engine=engine, source=again, overlay=overlay, sinks=video_like_ours)
     if tuning.fps:

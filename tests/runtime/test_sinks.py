@@ -59,7 +59,7 @@ def test_a_label_map_that_cannot_be_written_leaves_no_part(tmp_path: Path) -> No
         (tmp_path / "000001.png").mkdir()
         with pytest.raises(InputError, match="cannot be written"):
             sink.write(view(1))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000.png", "000001.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".edgeseg", "000000.png", "000001.png"]
 
 
 def test_a_recording_goes_on_when_the_source_changes_its_size(tmp_path: Path) -> None:

@@ -42,8 +42,13 @@ class EveryFrame:
         """End the frames."""
         self._stopped = True
 
-    def _numbered(self, images: Iterator[Decoded | None], size: tuple[int, int] | None) -> Iterator[Frame]:
-        """Yield the images as frames; a corrupt one (None) is counted, and its number stays free."""
+    def _numbered(
+        self, images: Iterator[Decoded | None], size: tuple[int, int] | None, *, rate: float | None = None
+    ) -> Iterator[Frame]:
+        """Yield the images as frames, at `rate` instead of their own times where it is given.
+
+        A corrupt one (None) is counted, and its number stays free.
+        """
         for decoded in images:
             if self._stopped:
                 return
@@ -57,7 +62,7 @@ class EveryFrame:
                 index=index,
                 image=resized(decoded.image, size),
                 captured_s=time.monotonic(),
-                media_s=decoded.media_s,
+                media_s=index / rate if rate else decoded.media_s,
             )
 
 
@@ -87,7 +92,7 @@ class Recording(EveryFrame):
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames from where the video stands; raises `CameraError` where it holds none."""
-        return self._numbered(self._images(), self._size)
+        return self._numbered(self._images(), self._size, rate=self._wished_fps)
 
     def _images(self) -> Iterator[Decoded | None]:
         if self._reader is None:

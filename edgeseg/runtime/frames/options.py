@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,15 @@ class Reading:
     others: tuple[Path, ...] = ()
     keep_fps: float | None = None
     keep_latency_ms: float | None = None
+
+    def check(self) -> None:
+        """Raise `InputError` or `UnknownName` for a value that cannot be understood, before any slow work."""
+        region_of(self.region)
+        smoother_of(self.smooth)
+        doubt_kind(self.doubt)
+        for option, value in (("--fps", self.keep_fps), ("--latency", self.keep_latency_ms)):
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{option} {value:g} is no rate or time that can be kept; give a number above 0.")
 
 
 @dataclass(frozen=True, slots=True)

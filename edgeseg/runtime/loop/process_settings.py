@@ -69,16 +69,44 @@ def make_way() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def _raise(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _endings() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a run: Ctrl-C, SIGTERM, and SIGHUP, which a dropped ssh connection sends."""
+    return (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+
+
+@contextlib.contextmanager
+def signals_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that what is open gets closed.
+
+    Python allows this in the main thread only; elsewhere, and where somebody else handles a signal, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    changed = [number for number in _endings() if signal.getsignal(number) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Call `interrupt` on the first Ctrl-C or SIGTERM instead of raising amid a write; the next one acts as before.
+    """Call `interrupt` on the first Ctrl-C, SIGTERM or SIGHUP instead of raising amid a write; the next acts as before.
 
     Python allows this in the main thread only; elsewhere nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _endings()}
 
     def end(number: int, _frame: FrameType | None) -> None:
         interrupt()
@@ -86,7 +114,7 @@ def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
 
     for number, handler in before.items():
         # A handler of somebody else's, an ignored signal: theirs to decide.
-        if handler in (signal.default_int_handler, signal.SIG_DFL):
+        if handler in (signal.default_int_handler, signal.SIG_DFL, _raise):
             signal.signal(number, end)
     try:
         yield

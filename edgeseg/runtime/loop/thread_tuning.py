@@ -55,8 +55,9 @@ def tune_threads(
     """Return the engine threads at which the whole loop is fastest, after trials of `trial_s` seconds in all.
 
     `source` makes a camera like the one that is to run, for a file or another source that can be opened once more;
-    without it, as for a live one, the artifact's golden image is shown again and again. `sinks` yields sinks like
-    those that are to be fed, for one trial. Raises what `load` and `run` raise.
+    without it, as for a live one, the artifact's golden image is shown over and over. `sinks` yields sinks like
+    those that are to be fed, for one trial. Raises what `load` and `run` raise, and `KeyboardInterrupt` where a signal
+    ends a trial.
     """
     counts = tuple(range(1, min(usable_cores(), MOST_THREADS) + 1))
     if len(counts) == 1:
@@ -69,7 +70,10 @@ def tune_threads(
             camera = source() if source else _Images((image,))
             with camera, sinks() if sinks else _Nothing() as fed:
                 limited = _Limited(camera, seconds=trial_s / len(counts))
-                found[threads] = run(session, limited, sinks=fed, overlay=overlay, overlap=source is not None).fps
+                trial = run(session, limited, sinks=fed, overlay=overlay, overlap=source is not None)
+        if trial.interrupted:  # by a signal that the loop took for its own end
+            raise KeyboardInterrupt
+        found[threads] = trial.fps
     best = max(found.values())
     return Tuning(threads=next(count for count in counts if found[count] >= ENOUGH * best), fps=found)
 

@@ -1,1 +1,1 @@
-"""Where results go: files, videos, windows."""
+"""Where a loop's results go; one file for each kind of sink."""

@@ -1,85 +1,98 @@
-"""The overlay as a video file."""
+"""The overlay as a video file that no accident takes whole."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from edgeseg.core.silence import native_output
 from edgeseg.core.suggestions import unknown
-from edgeseg.errors import InputError
-from edgeseg.runtime.cameras.capture import open_capture, quiet_ffmpeg
-from edgeseg.runtime.sinks.base import View, make_parent, refuse_full_disk
+from edgeseg.errors import CameraError, InputError
+from edgeseg.runtime.cameras.media import Opening, has_pyav, open_media
+from edgeseg.runtime.sinks.opencv_writer import CODECS, OpenCvWriter
+from edgeseg.runtime.sinks.places import make_parent, refuse_existing, refuse_full_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from types import TracebackType
 
-    import cv2
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgeseg.runtime.sinks.base import Sink, SinkContext, View
 
 _log = logging.getLogger(__name__)
 
-# mpeg4 first: every OpenCV build has it, and it costs a small CPU far less than H.264 in software.
-CODECS = {".mp4": ("mp4v", "avc1"), ".mkv": ("mp4v", "MJPG"), ".avi": ("MJPG", "mp4v")}
 CHECK_EVERY = 30
-MEASURED = 10
-"""Frames of a live source by which the file's rate is chosen."""
 LONGEST_GAP_S = 30.0
-"""A source that was away for longer is away for so long in the file."""
+"""A live source that was away for longer is away for so long in the file."""
+
+
+class VideoKind:
+    """`video:FILE.mp4`."""
+
+    drawn = True
+
+    def check(self, argument: str, *, force: bool) -> None:
+        """Raise `InputError` where the file cannot be written."""
+        check_video(Path(argument), force=force)
+
+    def writes(self, argument: str) -> Path | None:
+        """Return the file."""
+        return Path(argument)
+
+    def sink(self, argument: str, context: SinkContext) -> Sink:
+        """Return the sink."""
+        return VideoSink(argument, fps=context.fps, live=context.live, force=context.force, notify=context.notify)
+
+
+class Writer(Protocol):
+    """What writes a video's images; `notice` is what a person should know about the file."""
+
+    notice: str
+
+    def write(self, image: NDArray[np.uint8], time_s: float) -> None: ...
+    def close(self) -> None: ...
 
 
 class VideoSink:
-    """A video file (.mp4, .mkv, .avi); it gets its name when it is finished, also after Ctrl-C.
+    """A video file (.mp4, .mkv, .avi); it gets its name when it is finished, also after a signal or a fault.
 
-    With `live` it plays at the speed at which its frames were taken, and `fps` is no more than its highest rate: the
-    file's rate is that of the first frames, and later ones are shown longer or left out as their times say.
+    Frames keep the times at which they were taken, or those they have in a recorded video. A run that is killed leaves
+    a hidden partial file, which the next run with the same `path` names and keeps.
     """
 
-    def __init__(self, path: Path | str, *, fps: float, live: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        fps: float,
+        live: bool = False,
+        force: bool = False,
+        notify: Callable[[str], None] = _log.warning,
+    ) -> None:
         self._path = Path(path)
         self._partial = self._path.with_name(f".{self._path.stem}.{os.getpid()}.partial{self._path.suffix}")
         self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
+        self._live = live
+        self._force = force
+        self._notify = notify
+        self._writer: Writer | None = None
         self._size = (0, 0)
         self._count = 0
-        self._first: list[View] | None = [] if live else None
-        self._timeline: _Timeline | None = None
+        self._zero_s: float | None = None
+        self._time_s = 0.0
 
     def __enter__(self) -> VideoSink:
-        if self._path.suffix.lower() not in CODECS:
-            raise unknown("kind of video", self._path.suffix or self._path.name, CODECS)
-        if self._path.is_dir():
-            raise InputError(f"{self._path}: is a folder; name a file in it, such as {self._path / 'overlay.mp4'}.")
-        make_parent(self._path)
+        check_video(self._path, force=self._force)
+        keep_partials(self._path, notify=self._notify)
         return self
 
     def write(self, view: View) -> bool:
         """Append the view's image, at the size of the first one; raises `InputError` where the disk is full."""
-        if self._first is not None:
-            self._first.append(view)
-            if len(self._first) == MEASURED:
-                self._start()
-        elif self._timeline is not None:
-            for due in self._timeline.due(view):
-                self._append(due)
-        else:
-            self._append(view)
-        return True
-
-    def _start(self) -> None:
-        assert self._first is not None
-        views, self._first = self._first, None
-        times_s = [view.captured_s for view in views]
-        self._fps = _rate_of(times_s, highest=self._fps)
-        self._timeline = _Timeline(self._fps)
-        for view in views:
-            self.write(view)
-
-    def _append(self, view: View) -> None:
         import cv2
 
         size = (view.image.shape[0], view.image.shape[1])
@@ -91,85 +104,111 @@ class VideoSink:
         if size != self._size:
             # A video has one size: the recording goes on when the source changes its own.
             image = cv2.resize(image, (self._size[1], self._size[0]), interpolation=cv2.INTER_LINEAR)
-        self._writer.write(image)
+        try:
+            self._writer.write(image, self._time_of(view))  # type: ignore[arg-type]
+        except OSError as error:
+            raise self._cut_off(error) from None
         self._count += 1
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._first:
-            self._start()
-        if self._timeline is not None:
-            for last in self._timeline.rest():
-                self._append(last)
-        if self._writer is None:
+        writer, self._writer = self._writer, None
+        if writer is None:
             return
-        self._writer.release()
-        self._writer = None
-        if _is_video(self._partial):
+        fault: OSError | None = None
+        try:
+            writer.close()
+        except OSError as unfinished:
+            fault = unfinished
+        if writer.notice:
+            self._notify(f"{self._path}: {writer.notice}")
+        if is_video(self._partial):
             self._partial.replace(self._path)
-            return
-        with contextlib.suppress(OSError):
-            self._partial.unlink()
-        if kind is None:
-            raise InputError(f"{self._path}: the video could not be finished. Is there space left on the disk?")
+        else:
+            with contextlib.suppress(OSError):
+                self._partial.unlink()
+            fault = fault or OSError(0, "no frame in it can be read")
+        if fault is not None and kind is None:
+            raise self._cut_off(fault)
 
-    def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
-        import cv2
+    def _time_of(self, view: View) -> float:
+        """Return when a view is shown, in seconds from the first; never before the one before it."""
+        time_s = view.captured_s if self._live else self._count / self._fps if view.media_s is None else view.media_s
+        self._zero_s = time_s if self._zero_s is None else self._zero_s
+        shown_s = time_s - self._zero_s
+        if self._live and shown_s - self._time_s > LONGEST_GAP_S:
+            self._zero_s += shown_s - self._time_s - LONGEST_GAP_S
+            shown_s = self._time_s + LONGEST_GAP_S
+        self._time_s = max(self._time_s, shown_s)
+        return self._time_s
 
-        quiet_ffmpeg()
-        for codec in CODECS[self._path.suffix.lower()]:
-            with native_output(_log):
-                writer = cv2.VideoWriter(
-                    str(self._partial), cv2.VideoWriter.fourcc(*codec), self._fps, (size[1], size[0])
-                )
-            if writer.isOpened():
-                return writer
-        raise InputError(f"{self._path}: OpenCV here cannot write it. Try .avi, or another folder.")
+    def _open(self, size: tuple[int, int]) -> Writer:
+        if has_pyav():
+            from edgeseg.runtime.sinks.pyav_writer import SUFFIXES, PyAvWriter
 
+            if self._path.suffix.lower() in SUFFIXES:
+                return PyAvWriter(self._partial, size=size, fps=self._fps)
+        return OpenCvWriter(self._partial, size=size, fps=self._fps, live=self._live)
 
-class _Timeline:
-    """Says which image stands in which place of a file of a fixed rate: the newest one that was there by then."""
-
-    def __init__(self, fps: float) -> None:
-        self._fps = fps
-        self._zero_s = 0.0
-        self._written = 0
-        self._held: View | None = None
-
-    def due(self, view: View) -> Iterator[View]:
-        """Take the next view; yield the one before it as often as it was shown until now."""
-        held, self._held = self._held, view
-        if held is None:
-            self._zero_s = view.captured_s
-            return
-        gap_s = view.captured_s - held.captured_s
-        self._zero_s += max(0.0, gap_s - LONGEST_GAP_S)
-        places = round((view.captured_s - self._zero_s) * self._fps)
-        while self._written < places:
-            self._written += 1
-            yield held
-
-    def rest(self) -> Iterator[View]:
-        """Yield the last view, once."""
-        if self._held is not None:
-            yield self._held
-            self._held = None
+    def _cut_off(self, error: OSError) -> InputError:
+        return InputError(
+            f"{self._path}: cannot be written any further: {error.strerror or error}. What was recorded before is kept."
+        )
 
 
-def _rate_of(times_s: list[float], *, highest: float) -> float:
-    """Return the frames a second of the middle distance in time; `highest` for a single frame."""
-    distances = sorted(after - before for before, after in itertools.pairwise(times_s))
-    middle_s = distances[len(distances) // 2] if distances else 0.0
-    return max(1.0, min(highest, 1 / middle_s)) if middle_s > 0 else highest
+def check_video(path: Path, *, force: bool) -> None:
+    """Raise `InputError` where a video cannot be written."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it, such as {path / 'overlay.mp4'}.")
+    if path.suffix.lower() not in CODECS:
+        raise unknown("kind of video", path.suffix or path.name, CODECS)
+    refuse_existing(path, force=force)
+    make_parent(path)
 
 
-def _is_video(path: Path) -> bool:
-    import cv2
+def keep_partials(path: Path, *, notify: Callable[[str], None]) -> None:
+    """Give a name to what killed runs recorded for `path`, and delete what cannot be played."""
+    mark = re.compile(rf"\.{re.escape(path.stem)}\.(\d+)\.partial{re.escape(path.suffix)}")
+    for partial in path.parent.glob(".*.partial*"):
+        found = mark.fullmatch(partial.name)
+        if found is None or _is_running(int(found[1])):
+            continue
+        if not is_video(partial):
+            partial.unlink(missing_ok=True)
+            continue
+        kept = path.with_name(f"{path.stem}.recovered-{found[1]}{path.suffix}")
+        partial.replace(kept)
+        notify(f"A run that was killed left a recording: it is now {kept}.")
 
-    capture = open_capture(str(path), backend=cv2.CAP_FFMPEG, parameters={}) if path.is_file() else None
-    if capture is None:
+
+def is_video(path: Path) -> bool:
+    """Return whether a file is a video whose first frame can be read."""
+    if not path.is_file():
         return False
-    good, _ = capture.read()
-    capture.release()
-    return bool(good)
+    try:
+        reader = open_media(Opening(uri=str(path), shown=str(path)))
+    except CameraError:
+        return False
+    try:
+        return reader.read() is not None
+    except (EOFError, CameraError):
+        return False
+    finally:
+        reader.close()
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":  # there, os.kill would end it
+        return pid == os.getpid()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+SINK = VideoKind()

@@ -10,14 +10,35 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeseg.core.silence import native_output
-from edgeseg.errors import MissingDependency
+from edgeseg.errors import InputError, MissingDependency
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
-    from edgeseg.runtime.sinks.base import View
+    from edgeseg.runtime.sinks.base import Sink, SinkContext, View
 
 _log = logging.getLogger(__name__)
+
+
+class WindowKind:
+    """`window`."""
+
+    drawn = True
+
+    def check(self, argument: str, *, force: bool) -> None:
+        """Raise `InputError` for an argument, and `MissingDependency` where no window can open."""
+        if argument:
+            raise InputError(f'The sink "window" takes no argument; "{argument}" was given.')
+        refuse_no_window()
+
+    def writes(self, _argument: str) -> Path | None:
+        """Return None: it writes no file."""
+        return None
+
+    def sink(self, _argument: str, context: SinkContext) -> Sink:
+        """Return the sink."""
+        return WindowSink(f"edgeseg: {context.title}")
 
 
 class WindowSink:
@@ -29,15 +50,13 @@ class WindowSink:
     def __enter__(self) -> WindowSink:
         import cv2
 
-        fault = window_fault()
-        if fault is not None:
-            raise MissingDependency(f"No window: {fault.reason} {fault.mend}")
+        refuse_no_window()
         with native_output(_log):  # Qt in OpenCV's wheel looks for fonts that it does not bring
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
         return self
 
     def write(self, view: View) -> bool:
-        """Show the image; False once the person has had enough."""
+        """Show the image; False once the person closed it."""
         import cv2
 
         cv2.imshow(self._title, view.image)
@@ -59,10 +78,17 @@ class WindowSink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowFault:
-    """Why no window can open here, and what mends it."""
+    """Why no window can open here, and how to fix it."""
 
     reason: str
     mend: str
+
+
+def refuse_no_window() -> None:
+    """Raise `MissingDependency` where OpenCV cannot open a window."""
+    fault = window_fault()
+    if fault is not None:
+        raise MissingDependency(f"No window: {fault.reason} {fault.mend}")
 
 
 def window_fault() -> WindowFault | None:
@@ -81,3 +107,6 @@ def window_fault() -> WindowFault | None:
             reason="there is no display (DISPLAY is not set).", mend="Use --headless, --web or --save FILE."
         )
     return None
+
+
+SINK = WindowKind()

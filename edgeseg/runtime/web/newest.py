@@ -8,13 +8,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from edgeseg.runtime.sinks.base import View, areas_of
+from edgeseg.runtime.sinks.areas import areas_of
 from edgeseg.runtime.web.paletted import paletted_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
+
+    from edgeseg.runtime.sinks.base import View
 
 WIDEST = 960
 """Larger images are sent smaller: a phone shows no more, and the small computer has other work."""

@@ -5,9 +5,10 @@ const $ = (id) => document.getElementById(id);
 const canvas = $("canvas"), pen = canvas.getContext("2d");
 // Where the PNG's transparency chunk lies: signature 8, IHDR 25, PLTE 780 bytes.
 const TRNS = 8 + 25 + 780, ALPHA = TRNS + 8, CLASSES_MOST = 256;
-const RETRY_MS = 1000;
+const RETRY_MS = 1000, FETCH_MS = 10000, STALE_MS = 3000;
 const hidden = new Set();
 let about = { classes: [], palette: [], title: "" };
+let arrivedMs = 0, ageMs = 0;
 let seen = 0, image = null, labelBytes = null, labels = null, paused = false, rows = [];
 
 const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
@@ -73,8 +74,8 @@ async function show(buffer) {
 }
 
 function tell(figures) {
+  [arrivedMs, ageMs] = [performance.now(), figures.age_ms];
   $("fps").textContent = figures.fps.toFixed(1);
-  $("age").textContent = figures.age_ms.toFixed(0);
   $("infer").textContent = (figures.stages_ms.infer?.[0] ?? 0).toFixed(1);
   $("skipped").textContent = figures.skipped ?? 0;
   $("corrupt").textContent = figures.corrupt ? `${figures.corrupt} corrupt` : "";
@@ -99,22 +100,33 @@ function state(name, text, trouble = "") {
   $("trouble").hidden = !trouble;
 }
 
+// A device that froze or a network that is gone sends nothing, not even that it does.
+function watchAge() {
+  if (!arrivedMs) return;
+  const now = ageMs + performance.now() - arrivedMs, stale = now > STALE_MS && !paused;
+  $("age").textContent = now.toFixed(0);
+  document.body.dataset.stale = stale;
+  if (stale && $("status").dataset.state === "live") state("waiting", "Stale", "");
+  $("stale").textContent = stale ? `This image is ${(now / 1000).toFixed(0)} s old.` : "";
+}
+
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function follow() {
   for (;;) {
     if (paused || document.hidden) { await wait(150); continue; }
     try {
-      const answer = await fetch(`frame?after=${seen}`, { cache: "no-store" });
+      const answer = await fetch(`frame?after=${seen}`, { cache: "no-store", signal: AbortSignal.timeout(FETCH_MS) });
       if (answer.status === 200) {
         seen = Number(answer.headers.get("X-Frame"));
+        $("viewers").textContent = answer.headers.get("X-Viewers") ?? "";
         await show(await answer.arrayBuffer());
         if (!paused) state("live", "Live");
       } else if (answer.status === 202) {
         const { trouble } = await answer.json();
         state("waiting", "Waiting", trouble || "No new frame yet.");
       } else {
-        state("lost", "No access", await answer.text());
+        state("lost", answer.status === 503 ? "Full" : "No access", await answer.text());
         await wait(5 * RETRY_MS);
       }
     } catch {
@@ -208,9 +220,9 @@ async function start() {
   connect();
   for (;;) {
     try {
-      const answer = await fetch("about");
+      const answer = await fetch("about", { signal: AbortSignal.timeout(FETCH_MS) });
       if (answer.ok) { about = await answer.json(); break; }
-      state("lost", "No access", await answer.text());
+      state("lost", answer.status === 503 ? "Full" : "No access", await answer.text());
     } catch {
       state("lost", "Not reachable", "The loop does not answer. Trying again.");
     }
@@ -222,6 +234,7 @@ async function start() {
   rows = about.classes.map(row);
   recall();
   mark();
+  setInterval(watchAge, RETRY_MS / 4);
   follow();
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import http
 import http.server
@@ -15,7 +14,10 @@ from importlib import resources
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from edgeseg.runtime.web.connections import MOST_VIEWERS, Connections, hang_up
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from edgeseg.runtime.web.newest import NewestFrame
@@ -39,8 +41,16 @@ COOKIE = "edgeseg"
 WAIT_S = 4.0
 """An answer without a frame comes after so long, so that the page can say why there is none."""
 IDLE_S = 20.0
-MOST_VIEWERS = 32
-LEAVE_S = 2.0
+STRANGER_S = 5.0
+"""A connection that has not shown that it may see anything has this long for each part of its request."""
+RETRY_S = 5
+NO_ACCESS = "An access token is needed: open the address that edgeseg printed, with ?token=... at its end."
+TOO_MANY = f"{MOST_VIEWERS} viewers are connected, which is the limit. Try again soon."
+NO_ACCESS_PAGE = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>edgeseg: no access</title></head>
+<body><h1>No access</h1><p>{NO_ACCESS}</p></body></html>
+"""
 
 
 class WebServer(http.server.ThreadingHTTPServer):
@@ -58,14 +68,15 @@ class WebServer(http.server.ThreadingHTTPServer):
         newest: NewestFrame,
         about: dict[str, object],
         trouble: Callable[[], str],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.token = token
         self.newest = newest
         self.about = json.dumps(about, ensure_ascii=False).encode()
         self.trouble = trouble
-        self._open: dict[threading.Thread, socket.socket] = {}
-        self._lock = threading.Lock()
+        self.tls = tls
+        self.connections = Connections()
         super().__init__(address, Viewer)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="edgeseg-web", daemon=True)
 
@@ -78,38 +89,31 @@ class WebServer(http.server.ThreadingHTTPServer):
         self.shutdown()
         self._thread.join()
         self.newest.close()
-        with self._lock:
-            still_open = list(self._open.items())
-        for _, connection in still_open:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread, _ in still_open:
-            thread.join(timeout=LEAVE_S)
+        self.connections.end()
         self.server_close()
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        """Serve one connection in a thread of its own, unless there are too many."""
+        """Serve one connection in a thread of its own."""
         thread = threading.Thread(
             target=self._serve_one, args=(request, client_address), name="edgeseg-viewer", daemon=True
         )
-        with self._lock:
-            full = len(self._open) >= MOST_VIEWERS
-            if not full:
-                self._open[thread] = request
-        if full:
-            self.shutdown_request(request)
-        else:
-            thread.start()
+        self.connections.add(thread, request)
+        thread.start()
 
     def handle_error(self, request: object, client_address: object) -> None:  # type: ignore[override]
         """Say nothing: a viewer that leaves amid an answer is no fault of ours."""
 
     def _serve_one(self, request: socket.socket, client_address: object) -> None:
         try:
-            self.process_request_thread(request, client_address)  # type: ignore[arg-type]
+            request.settimeout(STRANGER_S)
+            # The handshake belongs here: in the thread that accepts, one slow stranger would stop all others.
+            line = request if self.tls is None else self.tls.wrap_socket(request, server_side=True)
+            self.process_request_thread(line, client_address)  # type: ignore[arg-type]
+        except OSError:  # no TLS, or gone already
+            hang_up(request)
+            request.close()
         finally:
-            with self._lock:
-                self._open.pop(threading.current_thread(), None)
+            self.connections.remove()
 
 
 class Viewer(http.server.BaseHTTPRequestHandler):
@@ -119,19 +123,20 @@ class Viewer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "edgeseg"
     sys_version = ""
-    timeout = IDLE_S
+    timeout = STRANGER_S
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         """Answer one request."""
         url = urlsplit(self.path)
         query = parse_qs(url.query)
+        self.close_connection = True  # only a page that is being watched keeps its connection
         if not self._is_our_host():
             self._answer(http.HTTPStatus.MISDIRECTED_REQUEST, b"This page is not served under that name.\n")
         elif not self._may_see(query):
-            self._answer(
-                http.HTTPStatus.UNAUTHORIZED, b"An access token is needed: open the address that edgeseg printed.\n"
-            )
+            self._refuse(url.path)
+        elif not self.server.connections.admit():
+            self._answer(http.HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY.encode(), headers={"Retry-After": str(RETRY_S)})
         elif "token" in query and url.path == "/":
             self._remember()
         elif url.path in PAGE:
@@ -140,9 +145,17 @@ class Viewer(http.server.BaseHTTPRequestHandler):
         elif url.path == "/about":
             self._answer(http.HTTPStatus.OK, self.server.about, kind="application/json")
         elif url.path == "/frame":
+            self.connection.settimeout(IDLE_S)
+            self.close_connection = self.headers.get("Connection", "").lower() == "close"
             self._send_frame(query)
         else:
             self._answer(http.HTTPStatus.NOT_FOUND, b"Nothing is here.\n")
+
+    def do_HEAD(self) -> None:
+        """Answer what GET would, without the body; of the newest frame only that there is such a path."""
+        if urlsplit(self.path).path == "/frame":
+            self.path = "/about"
+        self.do_GET()
 
     def log_message(self, *_arguments: object) -> None:
         """Say nothing: stderr is the loop's."""
@@ -166,6 +179,12 @@ class Viewer(http.server.BaseHTTPRequestHandler):
         given = [*query.get("token", []), *self._cookies()]
         return any(hmac.compare_digest(text.encode(), token.encode()) for text in given)
 
+    def _refuse(self, path: str) -> None:
+        if path == "/":
+            self._answer(http.HTTPStatus.UNAUTHORIZED, NO_ACCESS_PAGE.encode(), kind="text/html; charset=utf-8")
+        else:
+            self._answer(http.HTTPStatus.UNAUTHORIZED, f"{NO_ACCESS}\n".encode())
+
     def _cookies(self) -> list[str]:
         try:
             cookies = SimpleCookie(self.headers.get("Cookie", ""))
@@ -177,7 +196,7 @@ class Viewer(http.server.BaseHTTPRequestHandler):
     def _remember(self) -> None:
         """Put the token into a cookie and take it out of the address, where a screenshot or history would show it."""
         name = f"{COOKIE}_{self.server.server_address[1]}"
-        cookie = f"{name}={self.server.token}; HttpOnly; SameSite=Lax; Path=/"
+        cookie = f"{name}={self.server.token}; HttpOnly; SameSite=Lax; Path=/{'; Secure' if self.server.tls else ''}"
         headers = {"Location": "/", **({"Set-Cookie": cookie} if self.server.token else {})}
         self._answer(http.HTTPStatus.SEE_OTHER, b"", headers=headers)
 
@@ -191,7 +210,8 @@ class Viewer(http.server.BaseHTTPRequestHandler):
             trouble = json.dumps({"trouble": self.server.trouble()}).encode()
             self._answer(http.HTTPStatus.ACCEPTED, trouble, kind="application/json")
             return
-        self._answer(http.HTTPStatus.OK, found[1], kind="application/octet-stream", headers={"X-Frame": str(found[0])})
+        figures = {"X-Frame": str(found[0]), "X-Viewers": str(self.server.connections.viewers())}
+        self._answer(http.HTTPStatus.OK, found[1], kind="application/octet-stream", headers=figures)
 
     def _answer(
         self,
@@ -206,5 +226,8 @@ class Viewer(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)

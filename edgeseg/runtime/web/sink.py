@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 from typing import TYPE_CHECKING
 
 from edgeseg.errors import InputError
+from edgeseg.runtime.web.address import DEFAULT_HOST, DEFAULT_PORT, WebAddress, web_address
 from edgeseg.runtime.web.newest import NewestFrame
 from edgeseg.runtime.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from edgeseg.core.spec import ModelSpec
-    from edgeseg.runtime.sinks.base import View
-    from edgeseg.runtime.web.address import WebAddress
+    from edgeseg.runtime.sinks.base import Sink, SinkContext, View
 
-TOKEN_BYTES = 18
+
+class WebKind:
+    """`web`, `web:HOST:PORT`, `web:HOST:PORT?token=FILE&cert=FILE&key=FILE`."""
+
+    drawn = False  # the page draws its own overlay
+
+    def check(self, argument: str, *, force: bool) -> None:
+        """Raise `InputError` for what is no address, and files that cannot be used."""
+        address = _address(argument)
+        address.token()
+        address.tls()
+
+    def writes(self, _argument: str) -> Path | None:
+        """Return None: it writes no file."""
+        return None
+
+    def sink(self, argument: str, context: SinkContext) -> Sink:
+        """Return the sink."""
+        address = _address(argument)
+        return WebSink(
+            context.spec,
+            address=address,
+            title=context.title,
+            trouble=context.trouble,
+            on_open=lambda url: context.notify(_announced(url, address)),
+        )
 
 
 class WebSink:
-    """The live page at `address`; beyond this machine it asks for a random token, which stands in `url`.
+    """The live page at `address`; beyond this machine it asks for a token, which stands in `url` where it is random.
 
     A viewer gets the newest frame when it asks for one, so a slow one misses frames and holds nobody up. `trouble` is
     asked why no frame comes; `on_open(url)` is called once the page can be opened.
@@ -51,11 +76,16 @@ class WebSink:
         self._server: WebServer | None = None
 
     def __enter__(self) -> WebSink:
-        token = None if self._address.is_loopback else secrets.token_urlsafe(TOKEN_BYTES)
         where = self._address
+        token, tls = where.token(), where.tls()
         try:
             self._server = WebServer(
-                (where.host, where.port), token=token, newest=self._newest, about=self._about, trouble=self._trouble
+                (where.host, where.port),
+                token=token,
+                newest=self._newest,
+                about=self._about,
+                trouble=self._trouble,
+                tls=tls,
             )
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -65,7 +95,10 @@ class WebSink:
         self._server.start()
         host = reachable_name() if where.is_any else where.host
         port = self._server.server_address[1]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/" + (f"?token={token}" if token else "")
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+        if token is not None and where.token_file is None:  # a fixed one is a secret that must not reach a log
+            self.url += f"?token={token}"
         if self._on_open is not None:
             self._on_open(self.url)
         return self
@@ -83,6 +116,18 @@ class WebSink:
             self._server = None
 
 
+def _address(argument: str) -> WebAddress:
+    return web_address(argument or f"{DEFAULT_HOST}:{DEFAULT_PORT}")
+
+
+def _announced(url: str, address: WebAddress) -> str:
+    if address.is_loopback:
+        return f"Web page: {url} (this machine only)"
+    who = "whoever has this address" if address.token_file is None else f"whoever adds ?token= and {address.token_file}"
+    how = "nothing is encrypted: use a network that you trust" if address.certificate is None else "encrypted by TLS"
+    return f"Web page: {url}\nIt can be watched by {who}; {how}."
+
+
 def reachable_name() -> str:
     """Return the address under which others on the network most likely reach this machine; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -92,3 +137,6 @@ def reachable_name() -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return socket.gethostname()
+
+
+SINK = WebKind()

@@ -1,0 +1,73 @@
+"""Videos by PyAV: H.264 at the frames' own times, in a file that can be played up to its last second at any moment."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import av
+    import numpy as np
+    from numpy.typing import NDArray
+
+SUFFIXES = (".mp4", ".mkv")
+TICKS = 90_000
+FRAGMENT_US = 1_000_000
+CONTAINER = {
+    # Fragments until the end, then rewritten as an ordinary file: what was cut off plays, what was finished seeks.
+    ".mp4": {"movflags": "hybrid_fragmented", "frag_duration": str(FRAGMENT_US), "flush_packets": "1"},
+    ".mkv": {"cluster_time_limit": "1000", "flush_packets": "1"},
+}
+H264, OLDER = "libx264", "mpeg4"
+# The loop's frames matter more than the last percent of size; no frame is held back for a look ahead.
+H264_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
+
+
+class PyAvWriter:
+    """Writes images of one size (height, width) at times in seconds; `fps` is a hint about their rate."""
+
+    def __init__(self, path: Path, *, size: tuple[int, int], fps: float) -> None:
+        import av
+
+        codec = H264 if H264 in av.codecs_available else OLDER
+        self.notice = "" if codec == H264 else "PyAV here has no H.264 encoder: browsers and phones will not play this."
+        self._last = -1
+        try:
+            self._container = av.open(str(path), "w", options=CONTAINER[path.suffix.lower()])
+            self._stream = self._added(codec, size=size, fps=fps)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise InputError(f"{path}: cannot be written as a video: {error}.") from None
+
+    def _added(self, codec: str, *, size: tuple[int, int], fps: float) -> av.VideoStream:
+        stream = self._container.add_stream(
+            codec, rate=Fraction(fps).limit_denominator(1001), options=H264_OPTIONS if codec == H264 else {}
+        )
+        stream.height, stream.width = size
+        odd = any(side % 2 for side in size)
+        # 4:2:0 stores colour for two pixels each way. MPEG-4 rounds up by itself, H.264 does not take odd sides.
+        stream.pix_fmt = "yuv444p" if odd and codec == H264 else "yuv420p"
+        context = stream.codec_context
+        context.time_base = stream.time_base = Fraction(1, TICKS if codec == H264 else 1000)
+        context.gop_size = max(1, round(fps))
+        return stream
+
+    def write(self, image: NDArray[np.uint8], time_s: float) -> None:
+        """Append an image (H, W, 3) BGR; raises `OSError` where it cannot be written."""
+        import av
+
+        base = self._stream.codec_context.time_base
+        frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=self._stream.pix_fmt, threads=1)
+        frame.pts = self._last = max(self._last + 1, round(time_s / base))
+        frame.time_base = base
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the file; raises `OSError` where it cannot be."""
+        try:
+            self._container.mux(self._stream.encode())
+        finally:
+            self._container.close()
