@@ -33,15 +33,13 @@ def unprintable(letter: str) -> bool:
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    r"""Return `text` with every unprintable character but those in `keep` written as an escape.
+    r"""Return `text` with every character but those in `keep` that a terminal may not print written as an escape.
 
     >>> printable("road\x1b[31m")
     'road\\x1b[31m'
     """
     return "".join(
-        letter.encode("unicode_escape", "surrogatepass").decode()
-        if letter not in keep and unprintable(letter)
-        else letter
+        letter if letter in keep or letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in str(text)
     )
 
