@@ -20,10 +20,15 @@ HELP = "prune, distill and quantize a checkpoint by a TOML recipe, stage by stag
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    from edgeseg.cli.options import add_weights
+
     parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="a TOML file, or the name of a bundled recipe")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder of the run (default: runs/<recipe's name>)")
     parser.add_argument("--data", metavar="DIR|SET", help="data set instead of the recipe's, for train and val")
-    parser.add_argument("--init", metavar="MODEL", help="checkpoint to start from instead of the recipe's")
+    parser.add_argument(
+        "--init", metavar="MODEL", help="checkpoint or package.module:factory to start from instead of the recipe's"
+    )
+    add_weights(parser)
     parser.add_argument("--resume", action="store_true", help="go on in --out; finished stages are not run again")
     parser.add_argument(
         "--only", metavar="STAGE", help="run one stage (2, distill or 02-distill); those before it must be done"
@@ -42,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.recipe is None:
         options.parser.error("RECIPE is missing: give a TOML file or the name of a bundled recipe")
     if options.dry_run:
-        planned = plan(options.recipe, data=options.data, init=options.init)
+        planned = plan(options.recipe, data=options.data, init=options.init, weights=options.weights, spec=options.spec)
         if options.json:
             render.result_json(planned)
         else:
@@ -55,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
                 out=options.out,
                 data=options.data,
                 init=options.init,
+                weights=options.weights,
+                spec=options.spec,
                 resume=options.resume,
                 only=options.only,
                 command=shlex.join(["edgeseg", *sys.argv[1:]]),

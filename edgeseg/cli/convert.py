@@ -17,12 +17,9 @@ HELP = "turn a checkpoint into proven artifacts for one or more targets"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        nargs="?",
-        help="a name of edgeseg models, or a checkpoint folder (default: fast_scnn:streets-half)",
-    )
+    from edgeseg.cli.options import add_model
+
+    add_model(parser)
     parser.add_argument(
         "--target",
         metavar="T",
@@ -79,6 +76,8 @@ def run(options: argparse.Namespace) -> int:
 
     wanted = {
         "target": tuple(options.target),
+        "weights": options.weights,
+        "spec": options.spec,
         "precision": options.precision,
         "calibration": options.calibration,
         "data": options.data,

@@ -16,9 +16,15 @@ HELP = "say what a checkpoint or an artifact is: cost, pruned layers, ranges, li
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import positive
+    from edgeseg.cli.options import add_weights, positive
 
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="an artifact, a checkpoint folder or a bundled name")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        help="an artifact, a checkpoint folder, a bundled name, or package.module:factory",
+    )
+    add_weights(parser)
     parser.add_argument(
         "--sensitivity",
         choices=("int8", "prune"),
@@ -39,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         from edgeseg.cli.sensitivity import run_sensitivity
 
         return run_sensitivity(options)
-    found = inspect(options.model)
+    found = inspect(options.model, weights=options.weights, spec=options.spec)
     if options.json:
         render.result_json(found)
         return 0

@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import re
+from pathlib import Path
 
 from edgeseg.core.backend import MOST_THREADS
 from edgeseg.errors import InputError, printable
@@ -78,6 +79,31 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a number")
     return value
+
+
+def add_model(parser: argparse.ArgumentParser, *, name: str = "model", default: str = "fast_scnn:streets-half") -> None:
+    """Add MODEL with --weights and --spec, for nets that edgeseg did not make."""
+    parser.add_argument(
+        name,
+        metavar="MODEL",
+        nargs="?",
+        help=f"a name of edgeseg models, a checkpoint folder, or package.module:factory (default: {default})",
+    )
+    add_weights(parser)
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add --weights and --spec, which belong to a net named as package.module:factory."""
+    parser.add_argument(
+        "--weights", metavar="FILE", type=Path, help="state dict (.pth or .safetensors) of package.module:factory"
+    )
+    parser.add_argument(
+        "--spec",
+        metavar="FILE",
+        type=Path,
+        help="spec.toml: classes, input size and preprocessing of package.module:factory (default: the one beside the "
+        "weights or the module)",
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train, and print the best score and where the checkpoint is."""
     from edgeseg.cli import render
+    from edgeseg.models.factory import is_factory, trust
     from edgeseg.train import override, read_recipe, train
 
     recipe = override(
@@ -44,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
         epochs=options.epochs,
         seed=options.seed,
     )
+    if is_factory(recipe.model.name):
+        trust(recipe.model.name)
     if options.dry_run:
         render.result_json(recipe)
         return 0

@@ -15,9 +15,12 @@ HELP = "measure mIoU, per-class IoU, pixel accuracy, Dice and boundary F1 on a d
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, positive
+    from edgeseg.cli.options import add_engine, add_weights, positive
 
-    parser.add_argument("subject", metavar="ARTIFACT|MODEL", help="artifact folder, or a model name or checkpoint")
+    parser.add_argument(
+        "subject", metavar="ARTIFACT|MODEL", help="artifact folder, model name, checkpoint, or package.module:factory"
+    )
+    add_weights(parser)
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -38,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     with render.progress(quiet=options.json) as advance:
         found = validate(
             options.subject,
+            weights=options.weights,
+            spec=options.spec,
             data=options.data,
             split=options.split,
             limit=options.limit,

@@ -1,4 +1,4 @@
-"""What a model takes and gives: `TensorSpec`, `Preprocess`, `LayerChannels`, `ModelSpec`."""
+"""What a model takes and returns: `TensorSpec`, `Preprocess`, `LayerChannels`, `NetOutput`, `ModelSpec`."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ class Preprocess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerChannels:
-    """The channels of one convolution, linear layer or batch norm that structured pruning made narrower.
+    """The channels of one convolution, linear layer or norm that structured pruning made narrower.
 
-    `groups` is a convolution's own (a depthwise one has as many as channels) and 1 elsewhere.
+    `groups` is that of a convolution (a depthwise one has as many as channels) or of a group norm, and 1 elsewhere.
     """
 
     name: str
@@ -88,19 +88,47 @@ class LayerChannels:
 
     def __post_init__(self) -> None:
         if min(self.inputs, self.outputs, self.groups) < 1:
-            raise ValueError(f"{self.name}: inputs, outputs and groups are 1 or more.")
+            raise ValueError(f"{self.name}: inputs, outputs and groups must be 1 or more.")
         if self.inputs % self.groups or self.outputs % self.groups:
-            raise ValueError(f"{self.name}: {self.inputs} to {self.outputs} channels are not {self.groups} groups.")
+            raise ValueError(
+                f"{self.name}: {self.inputs} to {self.outputs} channels cannot be split into {self.groups} groups."
+            )
+
+
+Argument = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
+"""A keyword argument of a net's factory, as JSON and TOML can hold it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetOutput:
+    """How what a foreign net returns becomes logits (N, classes, h, w): the `[output]` table of a spec.toml.
+
+    A tensor is taken as it is; of a tuple or list the first member; of a dict or an object `out`, then `logits`. `key`
+    names another one: a dict's key, an attribute, or a position ("1").
+
+    With `cut`, what stands at the very end is left out: argmax, softmax or sigmoid, then one bilinear upsampling by a
+    whole factor (align_corners=False). edgeseg resizes logits itself, in the same way, to the size of any image.
+
+    A net with one output channel separates two classes: the second class where the channel's sigmoid is above 0.5.
+    `one_channel` says whether the channel is that logit, z, or already the probability, p. edgeseg goes on with two
+    channels, (0, z) or (1 - p, p): softmax over (0, z) is the sigmoid of z.
+    """
+
+    key: str = ""
+    cut: bool = True
+    one_channel: Literal["logit", "probability"] = "logit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A trained model without its code: what it recognises, what it takes, where its weights come from.
 
+    `architecture` is a registered name or `package.module:factory`, which is called with `arguments`.
     `inputs` and `outputs` describe the network itself (normalised float pixels to logits at `output_stride`); an
-    artifact's own tensors stand in its manifest. `notice` is what the licence asks to be shown with every use.
+    artifact's own tensors are in its manifest. `notice` is what the licence asks to be shown with every use.
     `channels` holds the layers that are narrower than the architecture's own: empty, unless the net was pruned.
-    `bypassed` names the modules that hand on what they are given: gates that were constant and stand in weights now.
+    `bypassed` names the modules replaced by an identity: gates that were constant and are folded into weights.
+    `output` is None where the net returns logits, as every registered architecture does.
     """
 
     name: str
@@ -117,6 +145,8 @@ class ModelSpec:
     notice: str = ""
     channels: tuple[LayerChannels, ...] = ()
     bypassed: tuple[str, ...] = ()
+    arguments: dict[str, Argument] = field(default_factory=dict, hash=False)
+    output: NetOutput | None = None
 
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.classes):

@@ -53,7 +53,7 @@ class ConversionPlan:
 
 
 def plan(
-    model: str | Path | None,
+    model: str | Path | Checkpoint | None,
     *,
     target: str | tuple[str, ...],
     precision: Wanted = "auto",
@@ -72,15 +72,20 @@ def plan(
         MissingDependency, UnsupportedError: a converter that cannot work here, or a precision that it does not have.
         CheckpointError: a checkpoint that does not hold together.
     """
-    from edgeseg.models.architecture import architecture, check_size
+    from edgeseg.models.build import check_size, size_multiple
     from edgeseg.models.checkpoint import at_size, read_spec, resolve_model
+    from edgeseg.models.factory import is_factory
 
     texts = (target,) if isinstance(target, str) else target
     plan_artifacts(texts, precision=precision, has_ranges=False, model="", out=out)
-    folder = resolve_model(None if model is None else str(model))
-    spec = read_spec(folder)
+    if isinstance(model, Checkpoint):
+        folder, spec = model.folder, model.spec
+    else:
+        folder = resolve_model(None if model is None else str(model))
+        spec = read_spec(folder)
     if size is not None:
-        check_size(size, multiple=architecture(spec.architecture).size_multiple, name=spec.architecture)
+        multiple = spec.output_stride if is_factory(spec.architecture) else size_multiple(spec)
+        check_size(size, multiple=multiple, name=spec.architecture)
         spec = at_size(spec, size=size)
     ranges = _ranges_source(folder, calibration=calibration, force=force)
     if data is not None:
@@ -101,7 +106,7 @@ def plan(
 
 
 def convert(
-    model: str | Path | None,
+    model: str | Path | Checkpoint | None,
     *,
     target: str | tuple[str, ...],
     precision: Wanted = "auto",
@@ -142,7 +147,7 @@ def convert(
         force=force,
     )
     progress, notice = on_progress or no_progress, on_notice or _log.warning
-    checkpoint = load_checkpoint(planned.checkpoint)
+    checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(planned.checkpoint)
     ranges = _ranges(checkpoint, planned, calibration=calibration, force=force, progress=progress, notice=notice)
     images = _images_to_prove_on(checkpoint, data=data, calibration=calibration, ranges=ranges, force=force)
     if images.warning:

@@ -17,7 +17,7 @@ from edgeseg.export.exported_folder import write_folder
 from edgeseg.export.head import Deployed, Output, answer_spec, image_spec, preprocess_of
 from edgeseg.graph.batch_norm_folding import fold_batch_norms
 from edgeseg.graph.simplify import simplify
-from edgeseg.models import build_spec
+from edgeseg.models.build import net_at
 from edgeseg.models.checkpoint import Checkpoint, at_size
 
 if TYPE_CHECKING:
@@ -97,9 +97,11 @@ class _Programs:
 def deploy(
     checkpoint: Checkpoint, *, spec: ModelSpec, output: Output, normalisation: Normalisation = "graph"
 ) -> Deployed:
-    """Return the float deployment module of the checkpoint's weights at the size of `spec`, batch norms folded."""
-    net = build_spec(spec)
-    net.load_state_dict(checkpoint.net.state_dict())
+    """Return the float deployment module of the checkpoint's net at the size of `spec`, batch norms folded.
+
+    The net itself is deployed, not one built anew by its architecture's name; see `edgeseg.models.build.net_at`.
+    """
+    net = net_at(checkpoint.net, spec=spec, built_for=checkpoint.spec.size)
     plain = fold_batch_norms(net, size=spec.size)
     deployed = Deployed(
         plain, preprocess=spec.preprocess, width=spec.size[1], output=output, normalisation=normalisation

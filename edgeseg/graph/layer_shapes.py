@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from edgeseg.core.latency import LayerShape
 from edgeseg.graph.data_flow import Call, trace
 from edgeseg.graph.norms import NORM
+from edgeseg.models.layer_kinds import CONVOLUTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +36,14 @@ def layer_shapes(net: nn.Module, *, size: tuple[int, int]) -> dict[str, LayerSha
         if isinstance(module, nn.Linear):
             found[call.layer] = LayerShape(
                 inputs=module.in_features, outputs=module.out_features, kernel=(1, 1), stride=(1, 1), dilation=(1, 1),
-                groups=1, cells=(1, 1), activation=_activation(call),
+                groups=1, cells=(math.prod(call.shape[:-1]), 1), activation=_activation(call),
             )  # fmt: skip
-        elif isinstance(module, nn.Conv2d):
+        elif isinstance(module, CONVOLUTIONS):
+            # A transposed convolution applies its kernel once to each cell that it reads, whatever its stride.
+            stride = (1, 1) if isinstance(module, nn.ConvTranspose2d) else _pair(module.stride)
             found[call.layer] = LayerShape(
                 inputs=module.in_channels, outputs=module.out_channels, kernel=_pair(module.kernel_size),
-                stride=_pair(module.stride), dilation=_pair(module.dilation), groups=module.groups,
+                stride=stride, dilation=_pair(module.dilation), groups=module.groups,
                 cells=_pair(call.input_shape[2:]), activation=_activation(call),
             )  # fmt: skip
     return found

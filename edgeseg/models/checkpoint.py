@@ -13,8 +13,12 @@ from edgeseg.core.files import new_folder, read_json, read_json_value, sha256_of
 from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError, RecipeError
-from edgeseg.models.architecture import build_spec, without_aux
+from edgeseg.models.build import build_spec
+from edgeseg.models.dry_run import check_logits
+from edgeseg.models.factory import is_factory
 from edgeseg.models.resolve import SPEC_FILE, bundled, resolve_model
+from edgeseg.models.state_dict import load_weights
+from edgeseg.models.surgery import without_aux
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,10 +93,10 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def read_training(path: Path) -> dict[str, object]:
-    """Return what the checkpoint says about its training, empty where it says nothing.
+    """Return the checkpoint's training.json as a table, empty where it has none.
 
     Raises:
-        CheckpointError: the file is there but is no JSON table.
+        CheckpointError: the file exists but is not a JSON table.
     """
     file = _folder(path) / TRAINING_FILE
     if not file.is_file():
@@ -115,13 +119,18 @@ def load_checkpoint(path: Path, *, size: tuple[int, int] | None = None) -> Check
         InputError: no such checkpoint, or a size that the architecture does not take.
         CheckpointError: weights that are missing, cut off, altered since they were saved, or of another net.
         UnknownName: the spec names an architecture that is not registered.
+        UnsupportedError: the spec names a factory that is not trusted, see `edgeseg.models.factory`.
     """
     folder, spec = _folder(path), read_spec(path)
     weights = folder / WEIGHTS_FILE if path.is_dir() else path
     state = _read_weights(weights, expected_sha256=spec.weights_sha256)
     spec = spec if size is None else at_size(spec, size=size)
     net = build_spec(spec)
-    _load_state(net, state, weights)
+    load_weights(
+        net, state, source=str(weights), advice=f"Check architecture, classes, channels and bypassed in {SPEC_FILE}."
+    )
+    if is_factory(spec.architecture):
+        check_logits(net, spec=spec)
     return Checkpoint(spec=spec, net=net.eval(), folder=folder)
 
 
@@ -138,7 +147,10 @@ def _folder(path: Path) -> Path:
         raise InputError(f"{path}: no such checkpoint folder or weights file.")
     folder = path if path.is_dir() else path.parent
     if not (folder / SPEC_FILE).is_file():
-        raise InputError(f"{folder}: no {SPEC_FILE} there. A checkpoint is a folder of {WEIGHTS_FILE} and {SPEC_FILE}.")
+        raise InputError(
+            f"{folder}: no {SPEC_FILE} there. A checkpoint is a folder of {WEIGHTS_FILE} and {SPEC_FILE}; weights "
+            "alone need their net: package.module:factory --weights FILE --spec spec.toml."
+        )
     return folder
 
 
@@ -159,21 +171,3 @@ def _read_weights(weights: Path, *, expected_sha256: str) -> dict[str, Tensor]:
             "was altered or belongs to another checkpoint. Copy the whole folder again."
         )
     return state
-
-
-def _load_state(net: nn.Module, state: dict[str, Tensor], weights: Path) -> None:
-    own = net.state_dict()
-    missing = [key for key in own if key not in state]
-    unexpected = [key for key in state if key not in own]
-    wrong = [key for key in own if key in state and own[key].shape != state[key].shape]
-    if not (missing or unexpected or wrong):
-        net.load_state_dict(state)
-        return
-    faults = []
-    for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong)):
-        if keys:
-            faults.append(f"{len(keys)} {what}, first {keys[0]}")
-    raise CheckpointError(
-        f"{weights}: does not fit {type(net).__name__}: {'; '.join(faults)}. "
-        f"Check architecture, classes, channels and bypassed in {SPEC_FILE}."
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,21 @@ def cost(net: nn.Module, *, size: tuple[int, int]) -> Cost:
     """Return what net costs for one image of `size`, the size that it was built for.
 
     Counted by torch's own flop counter (convolutions and matrix products; a MAC is two of its operations) on
-    tensors without data, so that any size is quick and takes no memory. The net is not changed.
+    tensors without data where the net can, so that any size is quick and takes no memory. The net is not changed.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from edgeseg.models.architecture import without_aux
+    from edgeseg.models.surgery import without_aux
 
-    counted = without_aux(net).eval().to("meta")
+    counted = without_aux(net).eval()
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        counted(torch.empty(1, 3, *size, device="meta"))
+    try:
+        with torch.no_grad(), counter:
+            copy.deepcopy(counted).to("meta")(torch.empty(1, 3, *size, device="meta"))
+    except Exception:  # a foreign net may make tensors of its own on the CPU
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            counted.cpu()(torch.zeros(1, 3, *size))
     parameters = sum(parameter.numel() for parameter in counted.parameters())
     return Cost(parameters=parameters, macs=counter.get_total_flops() // 2, size=size)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from typing import TYPE_CHECKING
 
 from edgeseg.core.spec import LayerChannels
 from edgeseg.core.suggestions import suggestion
-from edgeseg.errors import CheckpointError
-from edgeseg.models.architecture import build
+from edgeseg.errors import CheckpointError, InputError
+from edgeseg.models.dry_run import dry_forward
+from edgeseg.models.surgery import put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,134 +16,95 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+def layer_widths(net: nn.Module) -> dict[str, LayerChannels]:
+    """Return the channels of each layer of net that has any, by name."""
+    from edgeseg.models.layer_kinds import channel_layers, width_of
+
+    return {name: width_of(name, layer) for name, layer in channel_layers(net).items()}
+
+
 def channels_of(net: nn.Module, *, plain: nn.Module) -> tuple[LayerChannels, ...]:
     """Return the layers of net that are narrower than those of the same name in `plain`; auxiliary heads left out."""
-    own, theirs = _layers(net), _layers(plain)
-    found = []
-    for name, layer in own.items():
-        width = _width(name, layer)
-        if not name.startswith("aux.") and width != _width(name, theirs[name]):
-            found.append(width)
-    return tuple(found)
-
-
-def for_classes(
-    channels: tuple[LayerChannels, ...], *, architecture: str, classes: int, size: tuple[int, int]
-) -> tuple[LayerChannels, ...]:
-    """Return channels with the classifiers' outputs as for another number of classes."""
-    few, more = (_layers(build(architecture, classes=number, size=size)) for number in (classes, classes + 1))
-    outputs = {name: _width(name, layer).outputs for name, layer in few.items()}
-    fresh = {name for name, layer in more.items() if _width(name, layer).outputs != outputs[name]}
+    theirs, aux = layer_widths(plain), _has_aux(net)
     return tuple(
-        dataclasses.replace(item, outputs=outputs[item.name]) if item.name in fresh else item for item in channels
+        width
+        for name, width in layer_widths(net).items()
+        if not (aux and name.startswith("aux.")) and width != theirs.get(name)
     )
 
 
-def narrow(net: nn.Module, channels: tuple[LayerChannels, ...], *, size: tuple[int, int]) -> None:
+def narrow(net: nn.Module, channels: tuple[LayerChannels, ...], *, size: tuple[int, int], inputs: int = 3) -> None:
     """Replace, in place, the layers of a fresh net by fresh ones of the given widths; `size` is the input's, in pixels.
 
     Raises:
         CheckpointError: a layer that the net does not have, or widths that do not fit each other.
     """
     from edgeseg.models.blocks.layers import initialise
+    from edgeseg.models.layer_kinds import channel_layers, resized
 
-    layers = _layers(net)
+    layers = channel_layers(net)
     for width in channels:
         if width.name not in layers:
             near = suggestion(width.name, layers)
             raise CheckpointError(f'channels: {type(net).__name__} has no layer "{width.name}".{near}')
-        made = _resized(layers[width.name], width)
+        made = resized(layers[width.name], width)
         initialise(made)
-        _put(net, width.name, made)
-    _fit_aux(net, size=size)
+        put(net, width.name, made)
+    _fit_aux(net, size=size, inputs=inputs)
 
 
-def _layers(net: nn.Module) -> dict[str, nn.Module]:
+def _has_aux(net: nn.Module) -> bool:
     from torch import nn
 
-    kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
-    return {name: module for name, module in net.named_modules() if isinstance(module, kinds)}
+    return isinstance(getattr(net, "aux", None), nn.ModuleList)
 
 
-def _width(name: str, layer: nn.Module) -> LayerChannels:
-    from torch import nn
+def _fit_aux(net: nn.Module, *, size: tuple[int, int], inputs: int) -> None:
+    """Give each auxiliary head's first layer the inputs that reach it, and check that the whole net runs.
 
-    if isinstance(layer, nn.Conv2d):
-        return LayerChannels(name=name, inputs=layer.in_channels, outputs=layer.out_channels, groups=layer.groups)
-    if isinstance(layer, nn.Linear):
-        return LayerChannels(name=name, inputs=layer.in_features, outputs=layer.out_features)
-    assert isinstance(layer, nn.BatchNorm2d)
-    return LayerChannels(name=name, inputs=layer.num_features, outputs=layer.num_features)
-
-
-def _resized(layer: nn.Module, width: LayerChannels) -> nn.Module:
-    """Return a fresh layer of another width, everything else alike."""
-    from torch import nn
-
-    if isinstance(layer, nn.Conv2d):
-        return nn.Conv2d(
-            width.inputs,
-            width.outputs,
-            layer.kernel_size,  # type: ignore[arg-type]
-            layer.stride,  # type: ignore[arg-type]
-            layer.padding,  # type: ignore[arg-type]
-            layer.dilation,  # type: ignore[arg-type]
-            width.groups,
-            bias=layer.bias is not None,
-        )
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(width.inputs, width.outputs, bias=layer.bias is not None)
-    assert isinstance(layer, nn.BatchNorm2d)
-    return nn.BatchNorm2d(width.outputs, eps=layer.eps, momentum=layer.momentum)
-
-
-def _put(net: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(net.get_submodule(parent), own, layer)
-
-
-def _fit_aux(net: nn.Module, *, size: tuple[int, int]) -> None:
-    """Give each auxiliary head's first convolution the inputs that reach it, and see that the whole net runs.
-
-    The spec does not describe auxiliary heads, which are never saved: a dry run on tensors without data tells.
+    The spec does not describe auxiliary heads, which are never saved: a dry run finds their inputs.
     """
-    import torch
-
     from edgeseg.models.blocks.layers import initialise
+    from edgeseg.models.layer_kinds import channel_layers, resized, width_of
 
-    dry = copy.deepcopy(net).to("meta").train()
-    seen: dict[int, int] = {}
-    for index, head in enumerate(getattr(dry, "aux", ())):
-        head.register_forward_pre_hook(_fitter(index, seen))
-    try:
-        with torch.no_grad():
-            dry(torch.empty(2, 3, *size, device="meta"))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"channels: the widths do not fit {type(net).__name__}: {reason} Copy the whole checkpoint again."
-        ) from error
-    for index, inputs in seen.items():
-        name, first = _first_layer(net, index)
-        made = _resized(first, LayerChannels(name=name, inputs=inputs, outputs=_width(name, first).outputs))
+    seen = _aux_inputs(net, size=size, inputs=inputs)
+    for index, reached in seen.items():
+        layers = channel_layers(net)
+        name, first = next((name, layer) for name, layer in layers.items() if name.startswith(f"aux.{index}."))
+        made = resized(first, LayerChannels(name=name, inputs=reached, outputs=width_of(name, first).outputs))
         initialise(made)
-        _put(net, name, made)
+        put(net, name, made)
 
 
-def _first_layer(net: nn.Module, index: int) -> tuple[str, nn.Module]:
-    return next((name, layer) for name, layer in _layers(net).items() if name.startswith(f"aux.{index}."))
+def _aux_inputs(net: nn.Module, *, size: tuple[int, int], inputs: int) -> dict[int, int]:
+    """Return the channels that reach each auxiliary head, by its index, where they are not what the head takes."""
+    seen: dict[int, int] = {}
+
+    def listen(dry: nn.Module) -> None:
+        seen.clear()
+        for index, head in enumerate(dry.aux if _has_aux(dry) else ()):  # type: ignore[arg-type, union-attr]
+            head.register_forward_pre_hook(_fitter(index, seen))
+
+    try:
+        dry_forward(net, size=size, inputs=inputs, batch=2, training=True, prepare=listen)
+    except InputError as error:
+        raise CheckpointError(
+            f"channels: the widths do not fit the net: {error} Copy the whole checkpoint again."
+        ) from error
+    return seen
 
 
 def _fitter(index: int, seen: dict[int, int]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     """Return a hook that notes the channels which reach an auxiliary head, and lets the dry run pass it."""
+    from edgeseg.models.layer_kinds import channel_layers, resized, width_of
 
     def fit(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        name, first = next(iter(_layers(head).items()))
+        name, first = next(iter(channel_layers(head).items()))
         reached = inputs[0].shape[1]
-        width = _width(name, first)
+        width = width_of(name, first)
         if reached != width.inputs:
             seen[index] = reached
             fitting = LayerChannels(name=name, inputs=reached, outputs=width.outputs)
-            _put(head, name, _resized(first, fitting).to("meta"))
+            put(head, name, resized(first, fitting).to(inputs[0].device))
 
     return fit

@@ -1,4 +1,4 @@
-"""The spec of what a run makes, and the account of how it was made."""
+"""The spec of the net that a run makes, and a record of the library versions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from edgeseg.core.spec import LayerChannels, ModelSpec, TensorSpec
+from edgeseg.core.palette import voc_colour
+from edgeseg.core.spec import LayerChannels, ModelSpec, NetOutput, TensorSpec
 from edgeseg.data.streets import CLASSES, PALETTE
-from edgeseg.models import architecture, resolve_model
-from edgeseg.models.checkpoint import read_spec
-from edgeseg.models.pruned_channels import for_classes
+from edgeseg.models import resolve_model
+from edgeseg.models.build import for_classes, output_stride
+from edgeseg.models.checkpoint import at_size, read_spec
+from edgeseg.models.factory import is_factory
 
 if TYPE_CHECKING:
     from edgeseg.data import Dataset
@@ -24,17 +26,19 @@ def model_spec(recipe: Recipe, data: Dataset) -> ModelSpec:
 
     A run that starts from a pruned checkpoint trains, and keeps, its narrower layers.
     """
-    stride = architecture(recipe.model.name).output_stride
-    high, width = recipe.model.size
     start = read_spec(resolve_model(recipe.model.init)) if recipe.model.init else None
-    count = len(data.classes)
+    name, (high, width), count = recipe.model.name, recipe.model.size, len(data.classes)
+    foreign = is_factory(name)
+    output = start.output if start is not None else NetOutput() if foreign else None
+    arguments = {} if start is None else start.arguments
+    stride = output_stride(name, classes=count, size=recipe.model.size, arguments=arguments, output=output)
     image = TensorSpec(name="image", shape=(1, 3, high, width), dtype="float32", layout="NCHW", role="image")
     logits = TensorSpec(
         name="logits", shape=(1, count, high // stride, width // stride), dtype="float32", layout="NCHW", role="logits"
     )
     return ModelSpec(
         name=recipe.name,
-        architecture=recipe.model.name,
+        architecture=name,
         classes=data.classes,
         palette=palette(data.classes),
         ignore_index=data.ignore_index,
@@ -47,30 +51,21 @@ def model_spec(recipe: Recipe, data: Dataset) -> ModelSpec:
         notice=recipe.notice,
         channels=() if start is None else _channels(start, classes=count, size=recipe.model.size),
         bypassed=() if start is None else start.bypassed,
+        arguments=arguments,
+        output=output,
     )
 
 
 def _channels(start: ModelSpec, *, classes: int, size: tuple[int, int]) -> tuple[LayerChannels, ...]:
     if not start.channels or len(start.classes) == classes:
         return start.channels
-    return for_classes(start.channels, architecture=start.architecture, classes=classes, size=size)
+    return for_classes(at_size(start, size=size), classes=classes)
 
 
 def palette(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
-    """Return a colour (R, G, B) for each class: CamVid's own for its names, else the i-th of Pascal VOC's colour map.
-
-    VOC's map (Everingham et al., devkit) spreads the bits of the index over the channels, high bits first.
-    """
+    """Return a colour (R, G, B) for each class: CamVid's own for its names, else one of Pascal VOC's colour map."""
     known = dict(zip(CLASSES, PALETTE, strict=True))
-    return tuple(known.get(name) or _voc_colour(index + 1) for index, name in enumerate(classes))
-
-
-def _voc_colour(index: int) -> tuple[int, int, int]:
-    channels = [0, 0, 0]
-    for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-    return channels[0], channels[1], channels[2]
+    return tuple(known.get(name) or voc_colour(index + 1) for index, name in enumerate(classes))
 
 
 def versions() -> dict[str, str]:

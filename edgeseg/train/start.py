@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.files import sha256_of
 from edgeseg.errors import InputError
-from edgeseg.models import build, build_spec, load_checkpoint, load_encoder, resolve_model
+from edgeseg.models import build_spec, load_checkpoint, load_encoder, resolve_model
+from edgeseg.models.build import classifier_keys
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,15 +43,8 @@ def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str
         return net, {}
     given = checkpoint.net.state_dict()
     if checkpoint.spec.classes != spec.classes:
-        classifier = _classifier_keys(recipe.model.name, spec)
+        classifier = classifier_keys(spec)
         given = {key: value for key, value in given.items() if key not in classifier}
         log.info("other classes: the classifier starts fresh (%d tensors)", len(classifier))
     net.load_state_dict(given, strict=False)
     return net, {"checkpoint": checkpoint.spec.name, "sha256": checkpoint.spec.weights_sha256}
-
-
-def _classifier_keys(name: str, spec: ModelSpec) -> set[str]:
-    """Return the keys whose shape depends on the number of classes."""
-    count = len(spec.classes)
-    few, more = (build(name, classes=number, size=spec.size).state_dict() for number in (count, count + 1))
-    return {key for key, value in few.items() if value.shape != more[key].shape}

@@ -23,7 +23,14 @@ def stages() -> tuple[InstalledStage, ...]:
     return installed_stages()
 
 
-def plan(recipe: str | Path, *, data: str | None = None, init: str | None = None) -> PipelinePlan:
+def plan(
+    recipe: str | Path,
+    *,
+    data: str | None = None,
+    init: str | None = None,
+    weights: str | Path | None = None,
+    spec: str | Path | None = None,
+) -> PipelinePlan:
     """Return what `compress` would do with a recipe: each stage's net, pruned for real but not trained, and its steps.
 
     Raises as `compress` does before its first stage.
@@ -31,7 +38,7 @@ def plan(recipe: str | Path, *, data: str | None = None, init: str | None = None
     from edgeseg.compress.pipeline.dry_run import plan_pipeline
 
     with with_lines(recipe_file(recipe)):
-        return plan_pipeline(_read(recipe, data=data, init=init), probe=_probe())
+        return plan_pipeline(_read(recipe, data=data, init=init, weights=weights, spec=spec), probe=_probe())
 
 
 def compress(
@@ -40,6 +47,8 @@ def compress(
     out: str | Path | None = None,
     data: str | None = None,
     init: str | None = None,
+    weights: str | Path | None = None,
+    spec: str | Path | None = None,
     resume: bool = False,
     only: str | None = None,
     command: str = "",
@@ -47,13 +56,13 @@ def compress(
 ) -> CompressionResult:
     """Return the result of a recipe (a TOML file or a bundled name) in the folder `out`, `runs/<its name>` by default.
 
-    `data` and `init` replace the recipe's data and start checkpoint. Raises as
-    `edgeseg.compress.pipeline.run.compress` does.
+    `data` and `init` replace the recipe's data and start checkpoint; `weights` and `spec` belong to a start that is
+    `package.module:factory`. Raises as `edgeseg.compress.pipeline.run.compress` and `edgeseg.models.open_model` do.
     """
     from edgeseg.compress.pipeline.run import compress as run
 
     with with_lines(recipe_file(recipe)):
-        read = _read(recipe, data=data, init=init)
+        read = _read(recipe, data=data, init=init, weights=weights, spec=spec)
         folder = Path(out) if out is not None else Path("runs") / read.name
         return run(read, out=folder, resume=resume, only=only, on_event=on_event, command=command, probe=_probe())
 
@@ -69,5 +78,13 @@ def _probe() -> LatencyProbe:
     )
 
 
-def _read(recipe: str | Path, *, data: str | None, init: str | None) -> PipelineRecipe:
-    return override_pipeline(read_pipeline(recipe), data=data, init=init)
+def _read(
+    recipe: str | Path, *, data: str | None, init: str | None, weights: str | Path | None, spec: str | Path | None
+) -> PipelineRecipe:
+    from edgeseg.models.opening import needs_spec, open_model
+
+    read = override_pipeline(read_pipeline(recipe), data=data, init=init)
+    if weights is None and spec is None and not needs_spec(read.model):
+        return read
+    start = open_model(read.model, weights=weights, spec=spec)
+    return override_pipeline(read, init=str(start.folder))

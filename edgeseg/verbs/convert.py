@@ -1,7 +1,99 @@
-"""`edgeseg.convert`: a checkpoint to proven artifacts; the work is done in `edgeseg.deploy`."""
+"""`edgeseg.convert`: a model to proven artifacts; the work is done in `edgeseg.deploy`."""
 
 from __future__ import annotations
 
-from edgeseg.deploy.convert import ConversionPlan, convert, plan
+from typing import TYPE_CHECKING
+
+from edgeseg.deploy import convert as deploy
+from edgeseg.deploy.convert import ConversionPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.progress import Progress
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.core.spec_file import SpecFile
+    from edgeseg.deploy.convert import Notice
+    from edgeseg.deploy.plan import Wanted
+    from edgeseg.export import Output
+    from edgeseg.models import Model
 
 __all__ = ["ConversionPlan", "convert", "plan"]
+
+
+def plan(
+    model: Model,
+    *,
+    target: str | tuple[str, ...],
+    weights: str | Path | None = None,
+    spec: str | Path | SpecFile | ModelSpec | None = None,
+    precision: Wanted = "auto",
+    calibration: str | None = None,
+    data: str | None = None,
+    size: tuple[int, int] | None = None,
+    output: Output = "logits",
+    out: Path | None = None,
+    force: bool = False,
+) -> ConversionPlan:
+    """Return what `convert` would do with the same arguments, after every check that is quick.
+
+    Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.plan`.
+    """
+    from edgeseg.models import open_model
+
+    return deploy.plan(
+        open_model(model, weights=weights, spec=spec),
+        target=target,
+        precision=precision,
+        calibration=calibration,
+        data=data,
+        size=size,
+        output=output,
+        out=out,
+        force=force,
+    )
+
+
+def convert(
+    model: Model,
+    *,
+    target: str | tuple[str, ...],
+    weights: str | Path | None = None,
+    spec: str | Path | SpecFile | ModelSpec | None = None,
+    precision: Wanted = "auto",
+    calibration: str | None = None,
+    data: str | None = None,
+    size: tuple[int, int] | None = None,
+    output: Output = "logits",
+    out: Path | None = None,
+    force: bool = False,
+    on_progress: Progress | None = None,
+    on_notice: Notice | None = None,
+) -> tuple[Artifact, ...]:
+    """Return the artifacts of a model for one or more targets, each proven against float PyTorch.
+
+    `model` is a bundled name, a checkpoint folder, `package.module:factory`, an `nn.Module`, or None for the bundled
+    default. A net that edgeseg did not make needs a `spec` (a spec.toml), and `weights` where it is built without.
+    `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
+    format where ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
+    `streets[:count[:seed]]`; val and test images only with `force`) or from the checkpoint's own ranges.json.
+    `data` and `on_notice` are those of `edgeseg.deploy.convert.convert`.
+
+    Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.convert`.
+    """
+    from edgeseg.models import open_model
+
+    return deploy.convert(
+        open_model(model, weights=weights, spec=spec),
+        target=target,
+        precision=precision,
+        calibration=calibration,
+        data=data,
+        size=size,
+        output=output,
+        out=out,
+        force=force,
+        on_progress=on_progress,
+        on_notice=on_notice,
+    )

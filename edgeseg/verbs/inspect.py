@@ -12,7 +12,8 @@ from edgeseg.core.quantization import RANGES_FILE, read_ranges
 from edgeseg.core.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from edgeseg.models import Checkpoint
+    from edgeseg.core.spec_file import SpecFile
+    from edgeseg.models import Checkpoint, Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +56,26 @@ class Inspection:
     size_bytes: int | None = None
 
 
-def inspect(model: str | None) -> Inspection:
-    """Return what is known of an artifact's folder, a checkpoint's, or a bundled name.
+def inspect(
+    model: Model,
+    *,
+    weights: str | Path | None = None,
+    spec: str | Path | SpecFile | ModelSpec | None = None,
+) -> Inspection:
+    """Return what is known of an artifact's folder or of a model.
+
+    `weights` and `spec` belong to a net that edgeseg did not make, as in `edgeseg.convert`.
 
     Raises:
         ArtifactError, CheckpointError: an artifact or checkpoint that is damaged.
         InputError, UnknownName: no such thing.
     """
-    path = Path(model).expanduser() if model else None
+    path = Path(model).expanduser() if isinstance(model, (str, Path)) else None
     if path is not None and (path / MANIFEST).is_file():
         return _artifact(path)
-    return _checkpoint(model)
+    from edgeseg.models import open_model
+
+    return _checkpoint(open_model(model, weights=weights, spec=spec))
 
 
 def _artifact(path: Path) -> Inspection:
@@ -100,12 +110,11 @@ def _artifact(path: Path) -> Inspection:
     )
 
 
-def _checkpoint(model: str | None) -> Inspection:
-    from edgeseg.models import cost, load_checkpoint, resolve_model
+def _checkpoint(checkpoint: Checkpoint) -> Inspection:
+    from edgeseg.models import cost
     from edgeseg.models.lineage import read_lineage
 
-    path = resolve_model(model)
-    checkpoint = load_checkpoint(path)
+    path = checkpoint.folder
     price = cost(checkpoint.net, size=checkpoint.spec.size)
     return Inspection(
         kind="checkpoint",
@@ -123,23 +132,20 @@ def _checkpoint(model: str | None) -> Inspection:
 
 def _pruned(checkpoint: Checkpoint) -> tuple[PrunedLayer, ...]:
     """Return the convolutions and linear layers with fewer outputs than the architecture's."""
-    from torch import nn
-
-    from edgeseg.models import build
+    from edgeseg.models.build import build_unpruned
+    from edgeseg.models.layer_kinds import WEIGHTED
+    from edgeseg.models.pruned_channels import layer_widths
 
     spec = checkpoint.spec
     if not spec.channels:
         return ()
-    plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
-    found = []
-    for layer in spec.channels:
-        own = plain.get_submodule(layer.name)
-        before = (
-            own.out_channels if isinstance(own, nn.Conv2d) else own.out_features if isinstance(own, nn.Linear) else 0
-        )
-        if before > layer.outputs:
-            found.append(PrunedLayer(name=layer.name, before=before, after=layer.outputs))
-    return tuple(found)
+    plain = build_unpruned(spec)
+    widths = layer_widths(plain)
+    return tuple(
+        PrunedLayer(name=layer.name, before=widths[layer.name].outputs, after=layer.outputs)
+        for layer in spec.channels
+        if isinstance(plain.get_submodule(layer.name), WEIGHTED) and widths[layer.name].outputs > layer.outputs
+    )
 
 
 def _ranges(checkpoint: Checkpoint) -> RangesAccount | None:

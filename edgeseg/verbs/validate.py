@@ -13,6 +13,9 @@ from edgeseg.data import open_dataset
 
 if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
+    from edgeseg.core.spec import ModelSpec
+    from edgeseg.core.spec_file import SpecFile
+    from edgeseg.models import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +29,11 @@ class Validation:
 
 
 def validate(
-    subject: str,
+    subject: Model,
     *,
     data: str,
+    weights: str | Path | None = None,
+    spec: str | Path | SpecFile | ModelSpec | None = None,
     split: str = "val",
     limit: int | None = None,
     engine: str | None = None,
@@ -37,12 +42,14 @@ def validate(
 ) -> Validation:
     """Return the accuracy of `subject`, an artifact folder or a model, at the images' own size.
 
+    `weights` and `spec` belong to a net that edgeseg did not make, as in `edgeseg.convert`.
+
     Raises:
         UnknownName, InputError, ArtifactError, CheckpointError: a subject that cannot be opened.
         DatasetError: a data set that does not hold together, or other classes than the model's.
     """
     dataset = open_dataset(data, split=split)
-    if _is_artifact(subject):
+    if isinstance(subject, (str, Path)) and _is_artifact(subject):
         from edgeseg.runtime import load
 
         with load(Path(subject), engine=engine, threads=threads) as session:
@@ -50,14 +57,14 @@ def validate(
             manifest = session.artifact.manifest
             return Validation(subject=manifest.name, engine=session.engine, accuracy=accuracy, notice=manifest.notice)
     from edgeseg.export.reference import TorchReference
-    from edgeseg.models import load_checkpoint, resolve_model
+    from edgeseg.models import open_model
 
-    checkpoint = load_checkpoint(resolve_model(subject))
+    checkpoint = open_model(subject, weights=weights, spec=spec)
     accuracy = validate_session(TorchReference(checkpoint), dataset, limit=limit, on_progress=on_progress)
     return Validation(subject=checkpoint.spec.name, engine="pytorch", accuracy=accuracy, notice=checkpoint.spec.notice)
 
 
-def _is_artifact(subject: str) -> bool:
+def _is_artifact(subject: str | Path) -> bool:
     folder = Path(subject)
     # A folder that is meant to be an artifact but lost its manifest must be answered by the artifact reader.
     return (folder / MANIFEST).exists() or (folder.is_dir() and not (folder / "spec.json").exists())

@@ -9,7 +9,7 @@ from torch import nn
 from edgeseg.core import registry
 from edgeseg.errors import InputError, MissingDependency, UnknownName
 from edgeseg.models import architectures, build, load_checkpoint, resolve_model
-from edgeseg.models.architecture import check_size, swapped
+from edgeseg.models.build import check_size, swapped
 
 
 def test_ours_are_registered() -> None:

@@ -174,7 +174,7 @@ def test_encoder_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match=words):
             load_encoder(net, tmp_path / name)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no such weights file"):
         load_encoder(net, tmp_path / "absent.pth")
     with pytest.raises(UnsupportedError, match="no encoder"):
         load_encoder(build("fast_scnn", classes=5, size=(64, 64)), tmp_path / "large.pth")

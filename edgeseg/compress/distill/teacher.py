@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from edgeseg.compress.distill.crop_resampling import bilinear, resampled
 from edgeseg.core.spec import ModelSpec, Preprocess
 from edgeseg.errors import InputError
-from edgeseg.models import architecture, load_checkpoint, resolve_model
+from edgeseg.models import load_checkpoint, resolve_model
+from edgeseg.models.build import size_multiple
 from edgeseg.models.checkpoint import read_spec
 from edgeseg.pixels.geometry import place
 from edgeseg.pixels.prepare import prepare
@@ -139,7 +140,7 @@ def _scaled(spec: ModelSpec, *, scale: float) -> tuple[int, int]:
     """Return the multiple of what the architecture takes that is nearest to its input size times `scale`."""
     if scale == 1:
         return spec.size
-    step = architecture(spec.architecture).size_multiple
+    step = size_multiple(spec)
     height, width = (max(1, round(side * scale / step)) * step for side in spec.size)
     return height, width
 

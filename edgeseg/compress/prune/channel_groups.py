@@ -5,6 +5,7 @@ Fang et al.: DepGraph: Towards Any Structural Pruning, CVPR 2023.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,12 +14,16 @@ from torch import nn
 
 from edgeseg.core.requirements import require_modules
 from edgeseg.graph.quantization_points import is_below
+from edgeseg.models.layer_kinds import CHANNEL_LAYERS, WEIGHTED, is_depthwise
+from edgeseg.models.net_output import all_outputs
 
 if TYPE_CHECKING:
     from torch_pruning import DependencyGraph
 
+HEADS = ("num_heads", "heads", "n_heads", "num_attention_heads")
+"""What attention modules call their number of heads."""
 Side = Literal["out", "in", "both"]
-"""What a layer loses with a channel: an output, an input, or (depthwise convolutions, batch norms) both at once."""
+"""What a layer loses with a channel: an output, an input, or (depthwise convolutions, norms) both at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +38,15 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelGroup:
-    """Channels that several layers share; `name` is the layer that makes them first."""
+    """Channels that several layers share; `name` is the layer that makes them first.
+
+    The channels are `parts` equal runs, one after another, that must stay equal: those of a group norm.
+    """
 
     name: str
     channels: int
     members: tuple[Member, ...]
+    parts: int = 1
 
     def per_channel(self, member: Member) -> int:
         """Return how many of the layer's own channels go with one of the group's."""
@@ -59,13 +68,15 @@ class Dependencies:
 
         # The graph follows autograd's, so the net must be traced with gradients on.
         with torch.enable_grad():
-            return DependencyGraph().build_dependency(self._net.eval(), example_inputs=torch.zeros(1, 3, *self._size))
+            return DependencyGraph().build_dependency(
+                self._net.eval(), example_inputs=torch.zeros(1, 3, *self._size), forward_fn=all_outputs
+            )
 
     def _find(self) -> tuple[ChannelGroup, ...]:
         names = {module: name for name, module in self._net.named_modules()}
-        ignored = [self._net.get_submodule(name) for name in sorted(self._keep | self._classifiers())]
+        ignored = [self._net.get_submodule(name) for name in sorted(self._keep | self._whole() | self._classifiers())]
         found = []
-        for group in self._graph.get_all_groups(ignored_layers=ignored, root_module_types=[nn.Conv2d, nn.Linear]):
+        for group in self._graph.get_all_groups(ignored_layers=ignored, root_module_types=list(WEIGHTED)):
             members = tuple(
                 Member(
                     layer=names[item.dep.target.module],
@@ -74,23 +85,52 @@ class Dependencies:
                     channels=tuple(item.root_idxs),
                 )
                 for item in group
-                if isinstance(item.dep.target.module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d))
+                if isinstance(item.dep.target.module, CHANNEL_LAYERS)
             )
-            found.append(ChannelGroup(name=members[0].layer, channels=len(group[0].idxs), members=members))
+            bare = any(isinstance(item.dep.target.module, nn.Parameter) for item in group)
+            channels = len(group[0].idxs)
+            parts = self._parts(members, channels=channels)
+            if parts and not bare:  # a checkpoint describes the widths of layers, not of parameters outside of any
+                found.append(ChannelGroup(name=members[0].layer, channels=channels, members=members, parts=parts))
         return tuple(found)
+
+    def _whole(self) -> set[str]:
+        """Return the layers whose outputs stay because their arrangement would not survive a cut.
+
+        Those of attention (modules with a number of heads), which are split into heads of one size, and convolutions
+        of several groups that are not depthwise.
+        """
+        heads = [
+            name for name, module in self._net.named_modules()
+            if any(isinstance(getattr(module, word, None), int) for word in HEADS)
+        ]  # fmt: skip
+        return {
+            name
+            for name, module in self._net.named_modules()
+            if isinstance(module, WEIGHTED)
+            and (is_below(name, tuple(heads)) or (getattr(module, "groups", 1) > 1 and not is_depthwise(module)))
+        }
+
+    def _parts(self, members: tuple[Member, ...], *, channels: int) -> int:
+        """Return the runs of a group's channels that group norms normalize together; 0 where they cannot be kept."""
+        norms = [(item, self._net.get_submodule(item.layer)) for item in members]
+        found = [(item, layer.num_groups) for item, layer in norms if isinstance(layer, nn.GroupNorm)]
+        aligned = all(item.indices == item.channels == tuple(range(channels)) for item, _ in found)
+        parts = math.lcm(*(count for _, count in found))
+        return parts if (aligned and channels % parts == 0) or parts == 1 else 0
 
     def _classifiers(self) -> set[str]:
         """Return the layers whose outputs are the net's: what no later convolution reads."""
         graph, ends = self._graph, set()
         for name, module in self._net.named_modules():
-            if not isinstance(module, (nn.Conv2d, nn.Linear)) or module not in graph.module2node:
+            if not isinstance(module, WEIGHTED) or module not in graph.module2node:
                 continue
             pruner = graph.get_pruner_of_module(module)
             group = graph.get_pruning_group(module, pruner.prune_out_channels, [0])
             read = any(
                 graph.is_in_channel_pruning_fn(item.dep.handler)
-                and isinstance(item.dep.target.module, (nn.Conv2d, nn.Linear))
-                and not _is_depthwise(item.dep.target.module)
+                and isinstance(item.dep.target.module, WEIGHTED)
+                and not is_depthwise(item.dep.target.module)
                 for item in group
             )
             if not read:
@@ -109,11 +149,7 @@ class Dependencies:
         self._net.zero_grad(set_to_none=True)
 
 
-def _is_depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and layer.groups > 1 and layer.groups == layer.out_channels == layer.in_channels
-
-
 def _side(layer: nn.Module, *, is_out: bool) -> Side:
-    if isinstance(layer, nn.BatchNorm2d) or _is_depthwise(layer):
+    if not isinstance(layer, WEIGHTED) or is_depthwise(layer):
         return "both"
     return "out" if is_out else "in"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import Tensor
 
 from edgeseg.compress.prune.channel_groups import ChannelGroup
@@ -49,7 +51,7 @@ class Selection:
     def channels(self) -> dict[str, tuple[int, ...]]:
         """Return the channels that go, by group, sorted."""
         return {
-            group.name: tuple(sorted(_order(self.scores[group.name])[: self.removed.get(group.name, 0)]))
+            group.name: tuple(sorted(_order(self.scores[group.name], group)[: self.removed.get(group.name, 0)]))
             for group in self.groups
         }
 
@@ -65,7 +67,10 @@ def select_global(selection: Selection, *, price: PriceOf, steer_by: PriceOf, li
         InputError: what the groups must keep costs more than the limit.
     """
     spent = selection.spend(price)
-    orders = {group.name: selection.scores[group.name].sort().values for group in selection.groups}
+    orders = {
+        group.name: selection.scores[group.name][_order(selection.scores[group.name], group)]
+        for group in selection.groups
+    }
     while spent > limit:
         best: tuple[float, str] | None = None
         for group in selection.groups:
@@ -98,7 +103,7 @@ def select_uniform(selection: Selection, *, price: PriceOf, limit: float) -> Sel
     for share in range(101):
         selection.shapes, selection.removed = whole, {}
         for group in selection.groups:
-            step = selection.rules.round_to
+            step = _step(group, selection.rules)
             wanted = max(selection.rules.least[group.name], round(group.channels * (1 - share / 100) / step) * step)
             count = max(0, group.channels - wanted)
             selection.removed[group.name] = count
@@ -111,13 +116,13 @@ def select_uniform(selection: Selection, *, price: PriceOf, limit: float) -> Sel
 def _block(group: ChannelGroup, selection: Selection) -> int:
     """Return how many channels go next: down to the next multiple, 0 where the group keeps what it has."""
     left = group.channels - selection.removed.get(group.name, 0)
-    step = selection.rules.round_to
+    step = _step(group, selection.rules)
     count = left % step or step
     return count if left - count >= selection.rules.least[group.name] else 0
 
 
 def _missed(order: Tensor, *, gone: int, count: int, relative: bool) -> float:
-    """Return the importance of the next `count` channels of a group whose scores are `order`, rising."""
+    """Return the importance of the next `count` channels of a group, whose scores are `order`, as they go."""
     missed = float(order[gone : gone + count].sum())
     return missed / max(float(order[gone + count :].sum()), 1e-30) if relative else missed
 
@@ -127,8 +132,17 @@ def _saved(selection: Selection, group: ChannelGroup, *, count: int, price: Pric
     return sum(price(selection.shapes[name]) - price(shape) for name, shape in after.items())
 
 
-def _order(scores: Tensor) -> list[int]:
-    return scores.argsort(stable=True).tolist()
+def _order(scores: Tensor, group: ChannelGroup) -> list[int]:
+    """Return the channels in the order in which they go: the least important first, in turn from each part."""
+    parts = scores.view(group.parts, -1)
+    ranked = parts.argsort(dim=1, stable=True)
+    starts = torch.arange(group.parts)[:, None] * parts.shape[1]
+    return [int(channel) for turn in (ranked + starts).T for channel in turn]
+
+
+def _step(group: ChannelGroup, rules: Rules) -> int:
+    """Return the multiple that a group's channels stay at."""
+    return math.lcm(rules.round_to, group.parts)
 
 
 def _too_small(limit: float, least: float) -> InputError:

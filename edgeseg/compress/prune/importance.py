@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
 from edgeseg.graph.norms import BatchNorm, find_norms, norm_at
+from edgeseg.models.layer_kinds import WEIGHTED
 
 if TYPE_CHECKING:
     from edgeseg.compress.prune.channel_groups import ChannelGroup, Member
@@ -74,7 +75,7 @@ def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[s
         total = torch.zeros(group.channels, dtype=torch.float64)
         for member in group.members:
             layer = net.get_submodule(member.layer)
-            if isinstance(layer, BatchNorm):
+            if not isinstance(layer, WEIGHTED):
                 continue
             own = _energy(layer, side=member.side, gain=gains.get(member.layer))
             total += _to_group(own / own.mean().clamp_min(1e-30), member, channels=group.channels)
@@ -84,11 +85,16 @@ def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[s
 
 def _energy(layer: nn.Module, *, side: str, gain: Tensor | None) -> Tensor:
     """Return the squared norm of the weights of each output, or of each input for side "in"."""
-    assert isinstance(layer, (nn.Conv2d, nn.Linear))
-    weight = layer.weight.detach().double()
+    assert isinstance(layer, WEIGHTED)
+    weight = _by_outputs(layer, layer.weight.detach().double())
     if gain is not None:
         weight = weight * gain.double().view(-1, *[1] * (weight.dim() - 1))
     return weight.square().transpose(0, 1).flatten(1).sum(1) if side == "in" else weight.square().flatten(1).sum(1)
+
+
+def _by_outputs(layer: nn.Module, weight: Tensor) -> Tensor:
+    """Return a layer's weight with its outputs as the first axis, where a transposed convolution has its inputs."""
+    return weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) and layer.groups == 1 else weight
 
 
 def _norm_scales(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,10 +148,11 @@ def _change(net: nn.Module, group: ChannelGroup) -> Tensor:
     for member in group.members:
         if member.side != "in":
             continue
-        weight = net.get_submodule(member.layer).weight
+        layer = net.get_submodule(member.layer)
+        weight = layer.weight
         assert isinstance(weight, nn.Parameter)
         if weight.grad is not None:
-            product = (weight.detach() * weight.grad).double().transpose(0, 1).flatten(1).sum(1)
+            product = _by_outputs(layer, (weight.detach() * weight.grad).double()).transpose(0, 1).flatten(1).sum(1)
             total += _to_group(product, member, channels=group.channels)
     return total
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,11 +18,13 @@ from edgeseg.compress.prune.channel_selection import SCOPES, Rules, Scope, Selec
 from edgeseg.compress.prune.importance import Batch, Importance, Objective, score_channels
 from edgeseg.core.latency import LatencyTable, LayerShape
 from edgeseg.core.lineage import LineageStep
-from edgeseg.core.spec import ModelSpec
+from edgeseg.core.spec import LayerChannels, ModelSpec
 from edgeseg.core.suggestions import unknown
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, UnsupportedError
 from edgeseg.graph.layer_shapes import layer_shapes
-from edgeseg.models import Checkpoint, Cost, build, channels_of, cost, save_checkpoint
+from edgeseg.models import Checkpoint, Cost, channels_of, cost, save_checkpoint, without_aux
+from edgeseg.models.build import build_unpruned
+from edgeseg.models.pruned_channels import layer_widths
 from edgeseg.train.batch_norm_statistics import settle_norms
 
 if TYPE_CHECKING:
@@ -276,23 +279,24 @@ def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) 
 
     Counting from the architecture's own width keeps rounds of pruning from wearing a group away.
     """
-    plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
-    step = settings.round_to
+    own = layer_widths(build_unpruned(spec))
     found = {}
     for group in groups:
-        layer = plain.get_submodule(group.name)
-        own = layer.out_channels if isinstance(layer, nn.Conv2d) else group.channels
-        found[group.name] = min(group.channels, max(step, -(-int(own * settings.floor) // step) * step))
+        step = math.lcm(settings.round_to, group.parts)
+        share = int(own[group.name].outputs * settings.floor)
+        found[group.name] = min(group.channels, max(step, -(-share // step) * step))
     return found
 
 
 def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings, groups: tuple[GroupCut, ...]) -> Pruned:
     spec = checkpoint.spec
-    plain = build(spec.architecture, classes=len(spec.classes), size=spec.size)
+    plain = build_unpruned(spec)
+    channels = channels_of(net, plain=plain)
+    _check_widths(net, plain, channels=channels)
     narrower = dataclasses.replace(
         spec,
         name=spec.name if spec.name.endswith("-pruned") else f"{spec.name}-pruned",
-        channels=channels_of(net, plain=plain),
+        channels=channels,
         weights_sha256="",
     )
     return Pruned(
@@ -304,6 +308,18 @@ def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings, group
         groups=groups,
         settings=settings,
     )
+
+
+def _check_widths(net: nn.Module, plain: nn.Module, *, channels: tuple[LayerChannels, ...]) -> None:
+    """Raise `UnsupportedError` where a pruned net holds a tensor that its spec's channels do not describe."""
+    changed = {layer.name for layer in channels}
+    own = without_aux(plain).state_dict()
+    for key, value in without_aux(net).state_dict().items():
+        if key.rpartition(".")[0] not in changed and value.shape != own[key].shape:
+            raise UnsupportedError(
+                f"{key}: became {tuple(value.shape)} from {tuple(own[key].shape)}, and a checkpoint cannot describe "
+                "that. Name the layers around it in keep."
+            )
 
 
 def _cuts(groups: Sequence[ChannelGroup], after: dict[str, LayerShape]) -> tuple[GroupCut, ...]:

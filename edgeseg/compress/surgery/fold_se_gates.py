@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from edgeseg.errors import InputError
 from edgeseg.graph.quantization_points import is_below
-from edgeseg.models.architecture import bypass
 from edgeseg.models.encoders.mobilenet_v3 import SqueezeExcite
+from edgeseg.models.surgery import bypass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

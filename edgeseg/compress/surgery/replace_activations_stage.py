@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from edgeseg.compress.pipeline.change_stage import Changed, ChangeStage, ImageSample
 from edgeseg.compress.prune.batch_norm_recalibration import recalibrate
 from edgeseg.compress.training_batches import draw_samples, labelled_batches
-from edgeseg.models.architecture import swapped
+from edgeseg.models.build import swapped
 from edgeseg.train.batch_norm_statistics import settle_norms
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SwapStage(ChangeStage):
     settings: SwapSettings
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` in the other architecture; raises as `edgeseg.models.architecture.swapped`."""
+        """Return `coming` in the other architecture; raises as `edgeseg.models.build.swapped`."""
         net, spec = swapped(coming.net, spec=coming.spec, name=self.settings.architecture)
         return dataclasses.replace(coming, net=net, spec=spec)
 

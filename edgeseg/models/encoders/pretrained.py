@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.errors import CheckpointError, InputError, UnsupportedError
+from edgeseg.errors import CheckpointError, UnsupportedError
+from edgeseg.models.state_dict import check_values, read_state_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
 # Wrappers that training codes put around an encoder's own keys.
 PREFIXES = ("module.", "model.", "encoder.", "backbone.", "features.")
@@ -20,7 +19,7 @@ PREFIXES = ("module.", "model.", "encoder.", "backbone.", "features.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderLoad:
-    """Which keys were loaded, which of the encoder's own were not in the file, and which of the file had no place."""
+    """The keys that were loaded, those of the encoder that the file lacks, and those of the file that had no place."""
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]
@@ -28,21 +27,25 @@ class EncoderLoad:
 
 
 def load_encoder(net: nn.Module, path: Path) -> EncoderLoad:
-    """Load a state dict (.pth or .safetensors, torchvision key names) into `net.encoder` and say what fitted.
+    """Load a state dict (.pth, .pt or .safetensors) into `net.encoder` and return which keys fitted.
 
-    Keys are taken with or without the prefixes `features.`, `encoder.`, `backbone.`, `module.`. A classifier's keys
-    come back as unexpected. Pickles are read with weights_only=True: no code in the file runs.
+    Keys are taken with or without the prefixes `features.`, `encoder.`, `backbone.`, `model.` and `module.`, in the
+    file and in the encoder. A classifier's keys come back as unexpected. Pickles are read with weights_only=True: no
+    code in the file runs.
 
     Raises:
-        UnsupportedError: the architecture has no encoder.
+        UnsupportedError: the architecture names no encoder.
         InputError: no such file.
         CheckpointError: no state dict, a tensor of another shape, or no key that fits.
     """
-    features = getattr(getattr(net, "encoder", None), "features", None)
-    if features is None:
-        raise UnsupportedError(f"{type(net).__name__} has no encoder; encoder weights fit the lraspp_* architectures.")
-    given = {_own_key(key): value for key, value in _read_state(path).items()}
-    own = features.state_dict()
+    from torch import nn
+
+    encoder = getattr(net, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise UnsupportedError(f"{type(net).__name__} has no encoder: encoder weights need a net with `net.encoder`.")
+    given = {_own_key(key): value for key, value in read_state_dict(path).items()}
+    names = {_own_key(key): key for key in encoder.state_dict()}
+    own = {key: encoder.state_dict()[name] for key, name in names.items()}
     matched = {key: value for key, value in given.items() if key in own}
     wrong = [key for key, value in matched.items() if value.shape != own[key].shape]
     if wrong:
@@ -53,7 +56,8 @@ def load_encoder(net: nn.Module, path: Path) -> EncoderLoad:
         )
     if not matched:
         raise CheckpointError(f'{path}: none of its {len(given)} keys fits, first "{next(iter(given), "none")}".')
-    features.load_state_dict(matched, strict=False)
+    check_values(matched, own=own, source=str(path))
+    encoder.load_state_dict({names[key]: value for key, value in matched.items()}, strict=False)
     return EncoderLoad(
         matched=tuple(matched),
         missing=tuple(key for key in own if key not in given),
@@ -64,24 +68,3 @@ def load_encoder(net: nn.Module, path: Path) -> EncoderLoad:
 def _own_key(key: str) -> str:
     stripped = next((key.removeprefix(prefix) for prefix in PREFIXES if key.startswith(prefix)), key)
     return stripped if stripped == key else _own_key(stripped)
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file of encoder weights.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise CheckpointError(f"{path}: holds no state dict (a mapping from key to tensor).")
-    return loaded

@@ -114,4 +114,5 @@ ARCHITECTURE = Architecture(
     size_multiple=32,
     paper="Yu et al.: BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation, ECCV 2018",
     description="ResNet-18 with a spatial path beside it; public ImageNet weights fit its encoder",
+    input_channels=(1, 3),
 )

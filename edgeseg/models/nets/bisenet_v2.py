@@ -167,4 +167,5 @@ ARCHITECTURE = Architecture(
     size_multiple=32,
     paper="Yu et al.: BiSeNet V2: Bilateral Network with Guided Aggregation, IJCV 2021",
     description="a wide detail branch and a deep semantic one that gate each other; plain ReLU, int8 throughout",
+    input_channels=(1, 3),
 )

@@ -70,4 +70,5 @@ B0 = Architecture(
     size_multiple=32,
     paper="Xie et al.: SegFormer: Simple and Efficient Design for Semantic Segmentation, NeurIPS 2021",
     description="a small hierarchical transformer with an all-MLP decoder; accurate, heavier in int8 than the CNNs",
+    input_channels=(1, 3),
 )

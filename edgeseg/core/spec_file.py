@@ -1,0 +1,94 @@
+"""`spec.toml`: what a user says about a net or a model file that edgeseg did not make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgeseg.core.files import read_toml
+from edgeseg.core.palette import voc_colour
+from edgeseg.core.spec import Argument, ModelSpec, NetOutput, Preprocess, TensorSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+SPEC_FILE = "spec.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecFile:
+    """The keys of a spec.toml. `classes` are names or their number, `size` is (height, width) of the input in pixels.
+
+    `palette` has a colour (R, G, B) for each class; without it Pascal VOC's colour map is used. `arguments` are keyword
+    arguments of the net's factory.
+    """
+
+    schema: int
+    classes: tuple[str, ...] | int
+    size: tuple[int, int]
+    name: str = ""
+    palette: tuple[tuple[int, int, int], ...] = ()
+    ignore_index: int = 255
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    output: NetOutput = field(default_factory=NetOutput)
+    arguments: dict[str, Argument] = field(default_factory=dict, hash=False)
+    licence: str = "not stated"
+    notice: str = ""
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        names = self.class_names
+        if not names:
+            raise ValueError("classes is empty; at least one class is needed.")
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f'classes: "{doubled[0]}" is listed twice.')
+        if min(self.size) < 1:
+            raise ValueError(f"size = {list(self.size)}: height and width in pixels must be 1 or more.")
+        if self.palette and len(self.palette) != len(names):
+            raise ValueError(f"palette has {len(self.palette)} colours for {len(names)} classes.")
+        if any(not 0 <= value <= 255 for colour in self.palette for value in colour):
+            raise ValueError("palette: red, green and blue are from 0 to 255.")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; numbered where only their count is known."""
+        if isinstance(self.classes, int):
+            return tuple(f"class {index}" for index in range(self.classes))
+        return self.classes
+
+    def model_spec(self, *, architecture: str, output_stride: int) -> ModelSpec:
+        """Return the spec of a net that is not saved yet, its logits at `output_stride`."""
+        names = self.class_names
+        height, width = self.size
+        cells = (height // output_stride, width // output_stride)
+        image = TensorSpec(name="image", shape=(1, 3, height, width), dtype="float32", layout="NCHW", role="image")
+        logits = TensorSpec(name="logits", shape=(1, len(names), *cells), dtype="float32", layout="NCHW", role="logits")
+        return ModelSpec(
+            name=self.name or architecture.rpartition(":")[2],
+            architecture=architecture,
+            classes=names,
+            palette=self.palette or tuple(voc_colour(index + 1) for index in range(len(names))),
+            ignore_index=self.ignore_index,
+            inputs=(image,),
+            outputs=(logits,),
+            preprocess=self.preprocess,
+            output_stride=output_stride,
+            weights_sha256="",
+            licence=self.licence,
+            notice=self.notice,
+            arguments=self.arguments,
+            output=self.output,
+        )
+
+
+def read_spec_file(path: Path) -> SpecFile:
+    """Return what a spec.toml says.
+
+    Raises:
+        InputError: no such file.
+        RecipeError: not TOML, or not the schema; the message names file and key.
+    """
+    return read_toml(SpecFile, path)

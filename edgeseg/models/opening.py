@@ -1,0 +1,208 @@
+"""The doors of a model: a registered name, `package.module:factory`, a checkpoint; in Python also an `nn.Module`."""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from edgeseg.core.spec import ModelSpec
+from edgeseg.core.spec_file import SPEC_FILE, SpecFile, read_spec_file
+from edgeseg.errors import CheckpointError, InputError
+from edgeseg.models.architecture import architectures
+from edgeseg.models.build import build, net_at, stride_of
+from edgeseg.models.checkpoint import Checkpoint, at_size, load_checkpoint, save_checkpoint
+from edgeseg.models.dry_run import check_logits
+from edgeseg.models.factory import PATTERN, is_factory, module_folder, trust
+from edgeseg.models.net_output import adapt
+from edgeseg.models.resolve import bundled, resolve_model
+from edgeseg.models.state_dict import check_values, fitted, load_weights, read_state_dict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Model = str | Path | nn.Module | Checkpoint | None
+"""Everything that names a model; None is the bundled default."""
+LEAST_EQUAL = 0.999
+"""Share of pixels in which a net cut at its end, and resized by edgeseg, must give the labels of the whole net."""
+
+
+def open_model(
+    model: Model,
+    *,
+    weights: str | Path | None = None,
+    spec: str | Path | SpecFile | ModelSpec | None = None,
+    size: tuple[int, int] | None = None,
+) -> Checkpoint:
+    """Return the net that `model` names, with its spec, in evaluation mode.
+
+    A checkpoint (a folder, its weights file, or a bundled name) carries weights and spec. A net that edgeseg did not
+    make, given as `package.module:factory` or as a module, needs a spec, and so does a registered name with weights
+    of one's own; `spec` is a spec.toml, or one beside the weights or beside the factory's module is used. `size`
+    (height, width) is another input size. A foreign net becomes a checkpoint in a temporary folder.
+
+    Raises:
+        InputError, UnknownName: no such model or file, or a factory, size or output that cannot be used.
+        CheckpointError: weights that cannot be read or do not fit.
+        RecipeError: a spec.toml that does not follow its schema.
+    """
+    if isinstance(model, Checkpoint):
+        _refuse_extras(model.spec.name, weights=weights, spec=spec)
+        return model if size is None else resized_checkpoint(model, size=size)
+    if isinstance(model, nn.Module):
+        made = _from_module(model, weights=weights, spec=spec)
+        return made if size is None else resized_checkpoint(made, size=size)
+    text = None if model is None else str(model)
+    if text is None or not needs_spec(text, weights=weights):
+        _refuse_extras(text or "the default model", weights=weights, spec=spec)
+        return load_checkpoint(resolve_model(text), size=size)
+    made = _from_name(text, weights=None if weights is None else Path(weights).expanduser(), spec=spec)
+    return made if size is None else resized_checkpoint(made, size=size)
+
+
+def resized_checkpoint(checkpoint: Checkpoint, *, size: tuple[int, int]) -> Checkpoint:
+    """Return a checkpoint for another input size (height, width); raises as `build.net_at`."""
+    spec = at_size(checkpoint.spec, size=size)
+    net = net_at(checkpoint.net, spec=spec, built_for=checkpoint.spec.size)
+    return dataclasses.replace(checkpoint, spec=spec, net=net)
+
+
+def needs_spec(text: str, *, weights: str | Path | None = None) -> bool:
+    """Return whether a text names a net without a spec: `package.module:factory`, or a name with other weights."""
+    if Path(text).expanduser().exists() or text in bundled():
+        return False
+    name = text.partition(":")[0]
+    if name in architectures():
+        return weights is not None and name == text
+    return is_factory(text)
+
+
+def _refuse_extras(name: str, *, weights: object, spec: object) -> None:
+    for option, value in (("weights", weights), ("spec", spec)):
+        if value is not None:
+            raise InputError(
+                f"{name} is a checkpoint, which carries its own {option}. Leave --{option} out, or name the net as "
+                "package.module:factory."
+            )
+
+
+def _from_name(text: str, *, weights: Path | None, spec: str | Path | SpecFile | ModelSpec | None) -> Checkpoint:
+    if is_factory(text):
+        trust(text)
+    said = _spec(spec, weights=weights, name=text)
+    count = len(said.class_names)
+    registered = not is_factory(text)
+    net = build(
+        text, classes=count, size=said.size, arguments=said.arguments, output=None if registered else said.output
+    )
+    if weights is not None:
+        given = fitted(read_state_dict(weights), keys=set(net.state_dict()))
+        load_weights(net, given, source=str(weights), advice="Check the factory's arguments and classes in the spec.")
+    made = _described(net, said, name=text)
+    return _kept(net, dataclasses.replace(made, output=None) if registered else made)
+
+
+def _from_module(
+    module: nn.Module, *, weights: str | Path | None, spec: str | Path | SpecFile | ModelSpec | None
+) -> Checkpoint:
+    kind = type(module)
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    name = name if PATTERN.fullmatch(name) else f"{kind.__module__}:{kind.__name__}"
+    trust(name)
+    net = copy.deepcopy(module).float().cpu().eval()
+    if weights is not None:
+        path = Path(weights).expanduser()
+        given = fitted(read_state_dict(path), keys=set(net.state_dict()))
+        load_weights(net, given, source=str(path), advice="Give the weights of this very net.")
+    if isinstance(spec, ModelSpec):
+        if spec.output is not None:
+            adapt(net, output=spec.output, classes=len(spec.classes))
+        check_logits(net, spec=spec)
+        return _kept(net, spec)
+    said = _spec(spec, weights=None if weights is None else Path(weights), name=name)
+    adapt(net, output=said.output, classes=len(said.class_names))
+    return _kept(net, _described(net, said, name=name))
+
+
+def _spec(spec: str | Path | SpecFile | ModelSpec | None, *, weights: Path | None, name: str) -> SpecFile:
+    if isinstance(spec, SpecFile):
+        return spec
+    if isinstance(spec, ModelSpec):
+        raise InputError(f"{name}: a ModelSpec describes a net in memory. Give a spec.toml or a SpecFile.")
+    if spec is not None:
+        return read_spec_file(Path(spec).expanduser())
+    places = [] if weights is None else [weights.parent]
+    if is_factory(name):
+        folder = module_folder(name)
+        places += [] if folder is None else [folder]
+    found = next((place / SPEC_FILE for place in places if (place / SPEC_FILE).is_file()), None)
+    if found is None:
+        looked = "".join(f" There is none in {place}." for place in places)
+        raise InputError(
+            f"{name}: classes, input size and preprocessing are not known.{looked} Write a {SPEC_FILE} and give it "
+            f"with --spec {SPEC_FILE}."
+        )
+    return read_spec_file(found)
+
+
+def _described(net: nn.Module, said: SpecFile, *, name: str) -> ModelSpec:
+    """Return the spec of a net: what its user says, with the output stride that a dry run shows."""
+    stride = stride_of(net, name=name, classes=len(said.class_names), size=said.size)
+    spec = said.model_spec(architecture=name, output_stride=stride)
+    _prove_cut(net.eval(), spec)
+    return spec
+
+
+@torch.no_grad()
+def _prove_cut(net: nn.Module, spec: ModelSpec) -> None:
+    """Raise `InputError` unless the net's own labels are those of its logits, resized, on a rendered street."""
+    if spec.output is None or not spec.output.cut:
+        return
+    adapted = copy.deepcopy(net)
+    x = _street(spec)
+    logits = adapted(x)
+    adapt(adapted, output=dataclasses.replace(spec.output, cut=False), classes=len(spec.classes))
+    try:
+        whole = adapted(x)
+    except InputError:  # labels: without the cut there are no logits
+        whole = type(adapted).forward(adapted, x)
+        if not isinstance(whole, torch.Tensor):
+            return
+    labels = whole.argmax(1) if whole.dim() == 4 else whole
+    resized = nn.functional.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+    equal = (resized.argmax(1) == labels.reshape(resized.argmax(1).shape)).float().mean().item()
+    if equal < LEAST_EQUAL:
+        raise InputError(
+            f"{spec.name}: without its last upsampling and activation, only {100 * equal:.2f} % of the labels stay "
+            "the same. Keep them in the graph: cut = false in the spec's [output]."
+        )
+
+
+def _street(spec: ModelSpec) -> Tensor:
+    """Return a rendered street as the net takes it, (1, 3, H, W)."""
+    from edgeseg.data.streets import render_street
+    from edgeseg.pixels import prepare
+
+    rule = dataclasses.replace(spec.preprocess, in_graph=False)
+    return torch.from_numpy(prepare(render_street(2_026)[0], preprocess=rule, tensor=spec.inputs[0]))
+
+
+def _kept(net: nn.Module, spec: ModelSpec) -> Checkpoint:
+    """Return a checkpoint whose folder lives as long as this process."""
+    state = net.state_dict()
+    check_values(state, own=state, source=spec.name)
+    parent = Path(tempfile.mkdtemp(prefix="edgeseg-model-"))
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    folder = parent / "checkpoint"
+    try:
+        complete = save_checkpoint(folder, net=net, spec=spec)
+    except RuntimeError as error:  # safetensors: tensors that share memory
+        raise CheckpointError(f"{spec.name}: the weights cannot be saved: {str(error).splitlines()[0]}") from error
+    return Checkpoint(spec=complete, net=net.eval(), folder=folder)

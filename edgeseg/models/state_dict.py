@@ -1,0 +1,139 @@
+"""State dicts of any origin: read without running code, their wrappers undone, loaded with strict accounting."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from typing import TYPE_CHECKING
+
+from edgeseg.errors import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
+"""Keys under which training codes keep the state dict of the net itself."""
+PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
+"""What DistributedDataParallel, Lightning, torch.compile and others put before each key."""
+OPTIONAL = "num_batches_tracked"
+log = logging.getLogger(__name__)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors, .pth or .pt file by key, wrappers such as `state_dict` undone.
+
+    Pickles are read with weights_only=True: no code in the file runs.
+
+    Raises:
+        InputError: no such file.
+        CheckpointError: a file that is damaged, or that holds a pickled module or anything else than tensors.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_not_weights(path, error)) from error
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from error
+    while isinstance(loaded, dict):
+        inner = next((loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict)), None)
+        if inner is None:
+            break
+        loaded = inner
+    if (
+        not isinstance(loaded, dict)
+        or not loaded
+        or not all(isinstance(item, torch.Tensor) for item in loaded.values())
+    ):
+        raise CheckpointError(f"{path}: holds no state dict (a mapping from key to tensor).")
+    return {str(key): value for key, value in loaded.items()}
+
+
+def fitted(given: Mapping[str, Tensor], *, keys: set[str]) -> dict[str, Tensor]:
+    """Return `given` under the keys of a net: without the prefixes of `PREFIXES` where more keys fit without them."""
+    best = dict(given)
+    for candidate in _stripped(best):
+        if len(keys & candidate.keys()) > len(keys & best.keys()):
+            best = candidate
+    return best
+
+
+def load_weights(net: nn.Module, given: Mapping[str, Tensor], *, source: str, advice: str) -> None:
+    """Load tensors into all of a net's parameters and buffers; `source` and `advice` frame the error messages.
+
+    Raises:
+        CheckpointError: keys that are missing, unexpected or of another shape, or values that cannot be weights.
+    """
+    own = net.state_dict()
+    missing = [key for key in own if key not in given and not key.endswith(OPTIONAL)]
+    unexpected = [key for key in given if key not in own]
+    wrong = [key for key in own if key in given and own[key].shape != given[key].shape]
+    faults = [
+        f"{len(keys)} {what}, first {', '.join(keys[:2])}"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
+        if keys
+    ]
+    if faults:
+        matched = sum(key in given for key in own) - len(wrong)
+        raise CheckpointError(
+            f"{source}: does not fit {type(net).__name__}: {matched} of {len(own)} tensors match; {'; '.join(faults)}. "
+            f"{advice}"
+        )
+    check_values(given, own=own, source=source)
+    net.load_state_dict(dict(given), strict=False)
+
+
+def check_values(given: Mapping[str, Tensor], *, own: Mapping[str, Tensor], source: str) -> None:
+    """Raise `CheckpointError` for integer, boolean or complex weights and for NaN or infinity; report zeros.
+
+    `own` are the tensors that the values are for: only where those are floats must the values be.
+    """
+    import torch
+
+    zeros = []
+    for key, value in given.items():
+        if key not in own or not own[key].dtype.is_floating_point:
+            continue
+        if value.is_quantized or not value.dtype.is_floating_point:
+            raise CheckpointError(
+                f"{source}: {key} is {str(value.dtype).removeprefix('torch.')}; weights must be float. Export the "
+                "float weights; edgeseg quantizes them itself."
+            )
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"{source}: {key} holds NaN or infinity: the training diverged. Use other weights.")
+        if value.dim() > 1 and not value.any():
+            zeros.append(key)
+    if zeros:
+        log.warning("%s: %d weights are all zero, first %s", source, len(zeros), zeros[0])
+
+
+def _stripped(given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Yield the mapping with one prefix undone after another, on the keys that have it."""
+    for prefix in PREFIXES:
+        if not any(key.startswith(prefix) for key in given):
+            continue
+        without = {key.removeprefix(prefix): value for key, value in given.items()}
+        if len(without) == len(given):
+            yield without
+            yield from _stripped(without)
+
+
+def _not_weights(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "GLOBAL" in text or "global" in text or "TorchScript" in text:
+        return (
+            f"{path}: holds a pickled module or other objects, and reading those runs their code. Save the weights "
+            "alone where you trust the file: torch.save(model.state_dict(), path)."
+        )
+    return f"{path}: cannot be read as weights: {(text.splitlines() or [type(error).__name__])[0]}"

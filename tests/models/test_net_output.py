@@ -1,0 +1,99 @@
+"""What foreign nets return comes out as logits at the head's own resolution, with the labels of the whole net."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from contracts.foreign_package import foreign_package, write_spec
+from torch.nn import functional
+
+from edgeseg.errors import InputError
+from edgeseg.export.export import deploy, export_program
+from edgeseg.models import open_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeseg.models import Checkpoint
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with foreign_package(tmp_path_factory.mktemp("package")) as name:
+        yield name
+
+
+def open_tail(package: str, folder: Path, end: str, *, classes: object = 11, more: str = "") -> Checkpoint:
+    arguments = f'[arguments]\nend = "{end}"\n{more}'
+    torch.manual_seed(0)
+    return open_model(f"{package}:Tail", spec=write_spec(folder, classes=classes, more=arguments))
+
+
+def image() -> torch.Tensor:
+    return torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["logits", "up", "softmax", "argmax", "up softmax", "up argmax", "up softmax argmax", "softmax latesize argmax",
+     "object", "list", "up list"],
+)  # fmt: skip
+def test_every_end_comes_down_to_the_same_logits(package: str, tmp_path: Path, end: str) -> None:
+    opened = open_tail(package, tmp_path, end)
+    with torch.no_grad():
+        logits, body = opened.net(image()), opened.net.body(image())
+    assert opened.spec.output_stride == 8
+    assert torch.equal(logits, body.softmax(1) if "latesize" in end else body)
+
+
+@pytest.mark.parametrize(
+    ("end", "factors"),
+    [("logits", None), ("up sigmoid", None), ("sigmoid", None), ("sigmoid latesize", "probability")],
+)
+def test_one_channel_becomes_two_classes(package: str, tmp_path: Path, end: str, factors: str | None) -> None:
+    opened = open_tail(package, tmp_path, end, classes='["background", "crack"]', more="num_classes = 1")
+    with torch.no_grad():
+        logits, z = opened.net(image()), opened.net.body(image())
+    p = torch.sigmoid(z)
+    wanted = torch.cat((1 - p, p) if factors else (torch.zeros_like(z), z), 1)
+    torch.testing.assert_close(logits, wanted)
+    assert torch.equal(logits.argmax(1) == 1, p[:, 0] > 0.5)
+
+
+def test_a_dict_needs_a_key_where_nothing_is_called_out_or_logits(package: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"dict with semantic, loss.*output.key"):
+        open_tail(package, tmp_path, "named")
+    assert open_tail(package, tmp_path, "named", more='[output]\nkey = "semantic"').spec.output_stride == 8
+
+
+def test_a_resize_that_edgeseg_would_do_otherwise_stays(package: str, tmp_path: Path) -> None:
+    assert open_tail(package, tmp_path, "up", more="align_corners = true").spec.output_stride == 1
+    assert open_tail(package, tmp_path, "up", more="[output]\ncut = false").spec.output_stride == 1
+
+
+def test_the_exported_graph_holds_nothing_of_what_was_cut(package: str, tmp_path: Path) -> None:
+    opened = open_tail(package, tmp_path, "up softmax argmax")
+    program = export_program(deploy(opened, spec=opened.spec, output="logits"), spec=opened.spec)
+    used = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not [name for name in used if any(word in name for word in ("upsample", "softmax", "argmax"))]
+
+
+def test_the_labels_are_those_of_the_whole_net(package: str, tmp_path: Path) -> None:
+    opened = open_tail(package, tmp_path, "up argmax")
+    with torch.no_grad():
+        logits = opened.net(image())
+        labels = type(opened.net).forward(opened.net, image())
+    resized = functional.interpolate(logits, size=(64, 96), mode="bilinear", align_corners=False)
+    assert torch.equal(resized.argmax(1), labels)
+
+
+def test_training_gives_aux_logits_of_a_tuple(package: str, tmp_path: Path) -> None:
+    opened = open_model(f"{package}:build", spec=write_spec(tmp_path))
+    outputs = opened.net.train()(image())
+    assert isinstance(outputs, tuple)
+    assert [tuple(item.shape[:2]) for item in outputs] == [(2, 11), (2, 11)]
+    assert sys.modules[package].Net is type(opened.net)
