@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", metavar="FILE", help="public encoder weights instead of the recipe's")
     parser.add_argument("--epochs", metavar="N", type=positive, help="instead of the recipe's")
     parser.add_argument("--seed", metavar="N", type=whole, help="of all random numbers, instead of the recipe's")
+    parser.add_argument("--skip-broken", action="store_true", help="list and leave out samples that cannot be used")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
 
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
             recipe,
             out=out,
             resume=options.resume,
+            skip_broken=options.skip_broken,
             on_event=watch_training(advance, quiet=options.json),
             command=shlex.join(["edgeseg", *sys.argv[1:]]),
         )
@@ -70,11 +72,13 @@ def run(options: argparse.Namespace) -> int:
 def watch_training(advance: Progress, *, quiet: bool, indent: str = "") -> Callable[[object], None]:
     """Return what tells a training's events: progress by `advance`, and a line for each score."""
     from edgeseg.cli import render
-    from edgeseg.train.events import EpochDone, Loading, StepDone
+    from edgeseg.train.events import EpochDone, Loading, Notice, StepDone
 
     def watch(event: object) -> None:
         if isinstance(event, Loading):
             advance(f"read {event.data}", event.done, event.total)
+        elif isinstance(event, Notice):
+            render.say(f"data: {event.text}")
         elif isinstance(event, StepDone):
             advance(f"train, epoch {event.epoch} of {event.epochs}", event.step, event.steps)
         elif isinstance(event, EpochDone) and event.miou is not None and not quiet:

@@ -67,8 +67,8 @@ class Augment:
     """Largest standard deviation of that blur, pixels."""
     noise: float = 4.0
     """Largest standard deviation of added noise, grey levels of 255."""
-    ignore_index: int = 255
-    """Label of padded pixels."""
+    ignore_index: int | None = None
+    """Label of padded pixels; the data's own ignored index, which it must equal, by default."""
     pad_bgr: tuple[int, int, int] = (114, 114, 114)
     """Colour of padded pixels, 0..255."""
 
@@ -86,7 +86,7 @@ class Augment:
             raise InputError(
                 f"augment: scale_min {self.scale_min} to scale_max {self.scale_max} is no range; give 0 < min <= max."
             )
-        if not 0 <= self.ignore_index <= 255:
+        if self.ignore_index is not None and not 0 <= self.ignore_index <= 255:
             raise InputError(f"augment: ignore_index is {self.ignore_index}; give 0 to 255.")
         if len(self.pad_bgr) != 3 or not all(0 <= v <= 255 for v in self.pad_bgr):
             raise InputError(f"augment: pad_bgr is {self.pad_bgr}; give three values from 0 to 255.")
@@ -120,7 +120,8 @@ class Augment:
         left, right, cut_x = _window(crop.left, length=crop.grown[1], wanted=crop.size[1])
         image, labels = image[cut_y, cut_x], labels[cut_y, cut_x]
         image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.pad_bgr)
-        labels = cv2.copyMakeBorder(labels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.ignore_index)
+        padding = 255 if self.ignore_index is None else self.ignore_index
+        labels = cv2.copyMakeBorder(labels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=padding)
         return (cv2.flip(image, 1), cv2.flip(labels, 1)) if crop.flipped else (image, labels)
 
     def _colour(self, image: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:

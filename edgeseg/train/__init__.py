@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeseg.train.events import EpochDone, Event, Loading, OnEvent, StepDone
+from edgeseg.train.events import EpochDone, Event, Loading, Notice, OnEvent, StepDone
 from edgeseg.train.recipe import Recipe, override, read_recipe, recipes
 from edgeseg.train.run import TrainingResult, train
 
@@ -10,6 +10,7 @@ __all__ = [
     "EpochDone",
     "Event",
     "Loading",
+    "Notice",
     "OnEvent",
     "Recipe",
     "StepDone",

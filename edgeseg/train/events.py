@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it."""
+"""What a run reports to whoever watches it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Loading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDone:
-    """Step `step` of `steps` is made (both of the whole run); `loss` is that step's."""
+    """Step `step` of `steps` is done (both of the whole run); `loss` is that step's."""
 
     epoch: int
     epochs: int
@@ -29,7 +29,7 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochDone:
-    """Epoch `epoch` of `epochs` is made; `miou` (a fraction) is None where it was not evaluated."""
+    """Epoch `epoch` of `epochs` is done; `miou` (a fraction) is None where it was not evaluated."""
 
     epoch: int
     epochs: int
@@ -39,5 +39,12 @@ class EpochDone:
     seconds: float
 
 
-Event = Loading | StepDone | EpochDone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something about the data that the user should know before hours are spent on it."""
+
+    text: str
+
+
+Event = Loading | StepDone | EpochDone | Notice
 OnEvent = Callable[[Event], None]

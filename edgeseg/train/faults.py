@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from edgeseg.errors import TrainingError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from edgeseg.train.recipe import Recipe
     from edgeseg.train.state import Position
+
+NO_MEMORY = ("can't allocate memory", "not enough memory", "Insufficient memory", "CUDA out of memory")
+NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large", "Read-only file system")
 
 
 def not_finite(value: float, *, progress: Position) -> TrainingError:
@@ -20,10 +27,51 @@ def not_finite(value: float, *, progress: Position) -> TrainingError:
     )
 
 
-def out_of_memory(recipe: Recipe, *, progress: Position) -> TrainingError:
-    """Return (not raise) the error for memory that is short."""
-    size = "x".join(map(str, recipe.model.size))
+def out_of_memory(recipe: Recipe, *, progress: Position | None) -> TrainingError:
+    """Return (not raise) the error for memory that is short; without `progress`, before the first step."""
+    size, batch = "x".join(map(str, recipe.model.size)), recipe.run.batch
+    if progress is None:
+        cached = " data.cache = false keeps the images on disk;" if recipe.data.cache else ""
+        return TrainingError(
+            f"Out of memory before the first step:{cached} a smaller model.size, run.batch or run.workers helps too."
+        )
+    # Batch norm needs two values per channel, so a batch of 2 is not halved.
+    halve = "Halve run.batch and double run.accumulate, lower" if batch > 3 else "Lower"
     return TrainingError(
-        f"Step {progress.step + 1}: out of memory with run.batch = {recipe.run.batch} at {size}. Halve run.batch and "
-        "double run.accumulate, lower model.size, raise loss.stride, or set data.cache = false."
+        f"Step {progress.step + 1}: out of memory with run.batch = {batch} at {size}. {halve} model.size, raise "
+        "loss.stride, or set data.cache = false."
+    )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error means that memory is short, on the CPU or a GPU, in PyTorch, OpenCV or Python."""
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in NO_MEMORY)
+
+
+def one_value_a_channel(recipe: Recipe, *, share: int) -> TrainingError:
+    """Return (not raise) the error for a batch norm that sees a single value, such as behind a pool to 1x1."""
+    return TrainingError(
+        f"Batch norm cannot train on one value per channel: {recipe.model.name} pools to 1x1 and each process sees "
+        f"{share} image a step. Give run.batch of 2 or more a process, or run.freeze_norm = true (run.accumulate does "
+        "not help)."
+    )
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a disk that is full or cannot be written, whoever reports it, into one error that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:  # PyTorch's and safetensors' writers raise their own kinds
+        reason = next((text for text in NO_ROOM if text in str(error)), "")
+        if not reason:
+            raise
+    else:
+        return
+    raise TrainingError(
+        f"{folder}: cannot be written: {reason}. What was saved before is kept: make room, then go on with --resume."
     )

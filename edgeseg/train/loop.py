@@ -13,7 +13,7 @@ from torch import nn
 from edgeseg.core.interrupt import HeldInterrupt
 from edgeseg.train.evaluate import Score, evaluate, normalise
 from edgeseg.train.events import EpochDone, OnEvent, StepDone
-from edgeseg.train.faults import not_finite, out_of_memory
+from edgeseg.train.faults import not_finite, one_value_a_channel
 from edgeseg.train.method import Seen
 from edgeseg.train.schedule import rate_factor
 from edgeseg.train.state import Position, RunState
@@ -47,18 +47,17 @@ class Loop:
         """Train from where `progress` stands to the last epoch; an interrupt leaves a state to resume from.
 
         Raises:
-            TrainingError: the loss is not a number, or memory is short.
+            TrainingError: the loss is not a number, a batch norm sees a single value, or the disk is full.
         """
         try:
             with self._interrupt:
                 while self.progress.epoch < self.recipe.schedule.epochs:
                     self._epoch()
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise out_of_memory(self.recipe, progress=self.progress) from error
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):
+        except ValueError as error:
+            if "Expected more than 1 value per channel" not in str(error):
                 raise
-            raise out_of_memory(self.recipe, progress=self.progress) from error
+            share = self.recipe.run.batch // self.fabric.world_size
+            raise one_value_a_channel(self.recipe, share=share) from error
 
     def _epoch(self) -> None:
         progress, batches = self.progress, self.parts.batches
@@ -209,6 +208,7 @@ class Loop:
             optimizer=parts.optimizer.state_dict(),
             scaler=self.fabric._precision.state_dict(),
             fingerprint=self.output.fingerprint,
+            data={role: found.sha256 for role, found in parts.identities.items()},
         )
 
     def restore(self, state: RunState) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.core.files import MARKER, refuse_foreign, write_json
+from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
 from edgeseg.core.records import encode
-from edgeseg.errors import InputError
+from edgeseg.data import DataIdentity
+from edgeseg.errors import InputError, TrainingError
 from edgeseg.models.checkpoint import TRAINING_FILE
 from edgeseg.train.describe import versions
+from edgeseg.train.faults import writing
 from edgeseg.train.state import STATE_FILE, RunState, save_state
 
 if TYPE_CHECKING:
@@ -27,7 +30,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, METRICS, RECIPE = "checkpoint", "metrics.jsonl", "recipe.json"
+CHECKPOINT, METRICS, RECIPE, DATA = "checkpoint", "metrics.jsonl", "recipe.json", "data.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRecord:
+    """The content of data.json: what a run's data sets are, by their role; it says what differs when it resumes."""
+
+    sets: dict[str, DataIdentity]
 
 
 class Output:
@@ -46,8 +56,30 @@ class Output:
         if not resume and (self.folder / STATE_FILE).exists():
             raise InputError(f"{self.folder}: holds a run already. Give --resume to go on, or another --out.")
 
-    def open(self, *, epochs_done: int) -> None:
-        """Make the folder, write the resolved recipe, and drop metrics of epochs that will be made again."""
+    def check_data(self, state: RunState, now: dict[str, DataIdentity]) -> None:
+        """Raise `TrainingError` where a run would go on with other images or labels, saying what is other."""
+        if not state.data:
+            log.warning(
+                "%s: was saved by an older version, which did not record its data; it is not compared", self.folder
+            )
+        for role, found in now.items():
+            if state.data.get(role, found.sha256) == found.sha256:
+                continue
+            path = self.folder / DATA
+            before = read_json(DataRecord, path).sets.get(role) if path.is_file() else None
+            what = before.difference(found) if before is not None and before.sha256 == state.data[role] else ""
+            raise TrainingError(
+                f"{self.folder}: was trained on other {role} data than {found.name} {found.split} is now: "
+                f"{what or 'its content has changed'}. Resume with the same data, or start anew with another --out."
+            )
+
+    def open(self, *, epochs_done: int, identities: dict[str, DataIdentity]) -> None:
+        """Make the folder, write the recipe and the data's hashes, and drop metrics of epochs to be repeated."""
+        with writing(self.folder):
+            self._open(epochs_done=epochs_done)
+            write_json(DataRecord(sets=identities), self.folder / DATA)
+
+    def _open(self, *, epochs_done: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / MARKER).touch()
         write_json(self.recipe, self.folder / RECIPE)
@@ -79,7 +111,7 @@ class Output:
             line.update(miou=score.miou, pixel_accuracy=score.pixel_accuracy, per_class_iou=score.per_class_iou)
             self._plot("val/miou", score.miou, epoch)
             self._plot("val/pixel_accuracy", score.pixel_accuracy, epoch)
-        with (self.folder / METRICS).open("a", encoding="utf-8") as stream:
+        with writing(self.folder), (self.folder / METRICS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
     def best(
@@ -106,17 +138,20 @@ class Output:
             "val": encode(score),
             "versions": versions(),
         }
-        self.method.keep(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
+        with writing(self.folder):
+            self.method.keep(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
 
     def finish(self, *, seconds: float) -> None:
         """Write the whole run's duration into the account of the best weights."""
         path = self.folder / CHECKPOINT / TRAINING_FILE
         account = json.loads(path.read_text(encoding="utf-8"))
-        write_json({**account, "seconds": round(seconds, 1)}, path)
+        with writing(self.folder):
+            write_json({**account, "seconds": round(seconds, 1)}, path)
 
     def save(self, state: RunState) -> None:
         """Write the state to resume from."""
-        save_state(state, self.folder)
+        with writing(self.folder):
+            save_state(state, self.folder)
 
 
 def _nowhere(name: str, value: float, step: int) -> None:

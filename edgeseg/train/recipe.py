@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,8 @@ from typing import Literal
 from edgeseg.core.files import read_toml
 from edgeseg.core.spec import Preprocess
 from edgeseg.core.suggestions import unknown
-from edgeseg.data import Augment
+from edgeseg.data import Augment, Decoding
+from edgeseg.data.decoding import Range
 from edgeseg.errors import InputError
 
 BUNDLED = Path(__file__).with_name("recipes")
@@ -34,8 +36,18 @@ class ModelRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoldRecipe:
+    """`[data.fold]`: validate on one group (a drive, a patient) of the training split, and train on the others."""
+
+    pattern: str
+    """Regular expression on the samples' names; its first group names the group."""
+    name: str
+    """The group that is held out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataRecipe:
-    """Where the labelled images are: a folder, or `streets[:count[:seed]]`. Without `val`: `train`'s own."""
+    """Where the labelled images are: a folder, a dataset.toml, or `READER:PLACE`. Without `val`: `train`'s own."""
 
     train: str
     val: str = ""
@@ -43,6 +55,18 @@ class DataRecipe:
     val_split: str = "val"
     cache: bool = True
     """Keep decoded images in memory."""
+    range: Range | None = None
+    """Which values of images of more than 8 bits are black and white, [low, high], or "percentile"."""
+    max_pixels: int | None = None
+    """Largest image, height times width; EDGESEG_MAX_PIXELS or 200 million by default."""
+    fold: FoldRecipe | None = None
+
+    def __post_init__(self) -> None:
+        self.decoding()
+
+    def decoding(self) -> Decoding:
+        """Return the rules for decoding images."""
+        return Decoding(range=self.range, max_pixels=self.max_pixels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,9 +218,16 @@ def override(
     epochs: int | None = None,
     seed: int | None = None,
 ) -> Recipe:
-    """Return the recipe with what is given in place of its own; `data` is for train and val."""
+    """Return the recipe with what is given in place of its own; `data` is for train and val.
+
+    With other data, the recipe's licence, notice and name, which speak of the first data, are replaced; a data set of
+    the same folder name is taken for the same.
+    """
     model, run, schedule, source = recipe.model, recipe.run, recipe.schedule, recipe.data
     if data is not None:
+        name = _data_name(data)
+        if name != _data_name(source.train):
+            recipe = dataclasses.replace(recipe, name=f"{model.name}-{name}", licence="", notice="")
         source = dataclasses.replace(source, train=data, val="")
     if init is not None:
         model = dataclasses.replace(model, init=init, encoder="")
@@ -208,3 +239,11 @@ def override(
     except ValueError as error:
         raise InputError(f"epochs {epochs}, seed {seed}: {error}") from error
     return dataclasses.replace(recipe, model=model, data=source, run=run, schedule=schedule)
+
+
+def _data_name(text: str) -> str:
+    """Return a data set's name for a file name: its folder's, or its reader's where it has no folder."""
+    place = text.split(":", maxsplit=1)[0] if text.startswith("streets") else text.rsplit(":", maxsplit=1)[-1]
+    path = Path(place).resolve()
+    stem = path.parent.name if path.name == "dataset.toml" else path.stem if path.suffix == ".toml" else path.name
+    return re.sub(r"[^A-Za-z0-9._]+", "-", stem).strip("-.") or "data"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgeseg.train.events import OnEvent
     from edgeseg.train.method import Method
+    from edgeseg.train.output import Output
     from edgeseg.train.recipe import Recipe
+    from edgeseg.train.state import Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,37 +35,67 @@ def train(
     command: str = "",
     accelerator: str = "auto",
     method: Method | None = None,
+    skip_broken: bool = False,
 ) -> TrainingResult:
     """Return the result of training `recipe`, with everything written into the folder `out`.
 
     `out/checkpoint` is the best epoch's net by mIoU on the validation split, `out/state.pt` what `resume` goes on
     from, bit for bit on the same machine. Under torchrun or `fabric run` every process calls this, and the first
     writes. `command` is kept beside the weights as the way to make them again. `method` changes what compression needs
-    to be another way.
+    to be another way. `skip_broken` leaves out samples that cannot be used, and reports each.
 
     Raises:
         InputError: a folder that is not a run's, or one that holds a run and `resume` is off.
         DatasetError, RecipeError, CheckpointError: what the recipe names cannot be used.
-        TrainingError: no state to resume from, a loss that is no number, or memory that is short.
+        TrainingError: no state to resume from or one of other data, a loss that is no number, a full disk, or memory
+            that is short.
     """
-    from edgeseg.train.loop import Loop
+    from edgeseg.train.faults import is_out_of_memory, out_of_memory
     from edgeseg.train.method import Method
-    from edgeseg.train.output import CHECKPOINT, Output
-    from edgeseg.train.setup import open_fabric, set_up
-    from edgeseg.train.state import load_state
+    from edgeseg.train.output import Output
 
     way = method or Method()
     output = Output(out, recipe=recipe, command=command or f"edgeseg train {recipe.name}", method=way)
     output.check(resume=resume)
+    progress: list[Position] = []
+    try:
+        return _train(
+            output, resume=resume, skip_broken=skip_broken, on_event=on_event, accelerator=accelerator, begun=progress
+        )
+    except Exception as error:  # PyTorch and OpenCV have several kinds for it
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(recipe, progress=progress[0] if progress else None) from error
+
+
+def _train(
+    output: Output,
+    *,
+    resume: bool,
+    skip_broken: bool,
+    on_event: OnEvent | None,
+    accelerator: str,
+    begun: list[Position],
+) -> TrainingResult:
+    """Return the result of a run; `begun` gets its position once the parts are ready."""
+    from edgeseg.train.loop import Loop
+    from edgeseg.train.output import CHECKPOINT
+    from edgeseg.train.setup import open_fabric, set_up
+    from edgeseg.train.state import load_state
+
+    recipe, out = output.recipe, output.folder
     state = load_state(out, fingerprint=output.fingerprint) if resume else None
     fabric = open_fabric(recipe, accelerator=accelerator)
     fabric.launch()
-    parts = set_up(recipe, method=way, fabric=fabric, on_event=on_event if fabric.is_global_zero else None)
+    on_event = on_event if fabric.is_global_zero else None
+    parts = set_up(recipe, method=output.method, fabric=fabric, skip_broken=skip_broken, on_event=on_event)
     loop = Loop(recipe, fabric=fabric, parts=parts, output=output, on_event=on_event)
     if state is not None:
+        output.check_data(state, parts.identities)
         loop.restore(state)
+    begun.append(loop.progress)
     if fabric.is_global_zero:
-        output.open(epochs_done=loop.progress.epoch)
+        output.open(epochs_done=loop.progress.epoch, identities=parts.identities)
     try:
         loop.run()
         if fabric.is_global_zero:

@@ -13,22 +13,11 @@ from torch.utils.data import DataLoader
 from edgeseg.core.spec import Preprocess
 from edgeseg.data import Augment, Crop, Dataset, Sample
 from edgeseg.errors import InputError
-from edgeseg.train.events import Loading, OnEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-
-
-def load_samples(data: Dataset, *, on_event: OnEvent | None = None) -> list[Sample]:
-    """Return all samples of a data set, in its order; raises `DatasetError` where one cannot be used."""
-    samples = []
-    for index in range(len(data)):
-        samples.append(data.load(index))
-        if on_event is not None and (index % 10 == 9 or index + 1 == len(data)):
-            on_event(Loading(data=f"{data.name} {data.split}", done=index + 1, total=len(data)))
-    return samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +28,7 @@ class TrainingSet:
     """
 
     data: Dataset
-    samples: list[Sample] | None
+    samples: Sequence[Sample] | None
     augment: Augment
     preprocess: Preprocess
     size: tuple[int, int]

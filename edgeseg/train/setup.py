@@ -13,19 +13,19 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import nn
 
 from edgeseg.core.spec import ModelSpec
-from edgeseg.data import Dataset, Sample, open_dataset
-from edgeseg.errors import DatasetError
+from edgeseg.data import DataIdentity, Dataset, Sample
 from edgeseg.train.batch_norm_statistics import settle_norms, training_images
 from edgeseg.train.class_weights import class_weights
+from edgeseg.train.data import augment_for, read_pair
 from edgeseg.train.describe import model_spec
 from edgeseg.train.ema import WeightAverage
 from edgeseg.train.method import Method
 from edgeseg.train.objective import Objective
 from edgeseg.train.optimizer import make_optimizer
-from edgeseg.train.samples import Batches, TrainingSet, load_samples
+from edgeseg.train.samples import Batches, TrainingSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from edgeseg.train.events import OnEvent
     from edgeseg.train.recipe import Recipe
@@ -38,7 +38,8 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 class Setup:
     """The parts of a run.
 
-    `validation` is None but in the first process. `start` says what weights it starts from, `data` what it sees.
+    Only the first process has `validation` and `identities`. `start` says what weights it starts
+    from, `data` what it sees.
     """
 
     spec: ModelSpec
@@ -49,9 +50,10 @@ class Setup:
     objective: Objective
     method: Method
     batches: Batches
-    validation: list[Sample] | None
+    validation: Sequence[Sample] | None
     start: dict[str, str]
     data: dict[str, object]
+    identities: dict[str, DataIdentity]
     layout: torch.memory_format
 
 
@@ -69,27 +71,23 @@ def open_fabric(recipe: Recipe, *, accelerator: str = "auto") -> Fabric:
     )
 
 
-def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent | None = None) -> Setup:
+def set_up(
+    recipe: Recipe, *, method: Method, fabric: Fabric, skip_broken: bool = False, on_event: OnEvent | None = None
+) -> Setup:
     """Return a run's parts at its start.
 
     Raises:
         InputError, DatasetError, RecipeError, CheckpointError: a part that the recipe names cannot be used.
     """
-    training = open_dataset(recipe.data.train, split=recipe.data.train_split)
-    validation = open_dataset(recipe.data.val or recipe.data.train, split=recipe.data.val_split)
-    if validation.classes != training.classes:
-        raise DatasetError(
-            f"{validation.name} has the classes {', '.join(validation.classes)}; "
-            f"{training.name} has {', '.join(training.classes)}. Train and val need the same classes in the same order."
-        )
+    data = read_pair(recipe.data, skip_broken=skip_broken, first=fabric.is_global_zero, on_event=on_event)
+    training, samples = data.training.data, data.training.samples
     spec = model_spec(recipe, training)
     torch.manual_seed(recipe.run.seed)
     net, start = method.start(recipe, spec)
-    samples = load_samples(training, on_event=on_event) if recipe.data.cache else None
     images = TrainingSet(
         data=training,
         samples=samples,
-        augment=recipe.augment,
+        augment=augment_for(recipe.augment, ignore_index=training.ignore_index),
         preprocess=recipe.preprocess,
         size=recipe.model.size,
         seed=recipe.run.seed,
@@ -103,9 +101,10 @@ def set_up(recipe: Recipe, *, method: Method, fabric: Fabric, on_event: OnEvent 
         method=method,
         objective=_objective(recipe, spec, samples or _each(training), device=fabric.device),
         training=images,
-        validation=load_samples(validation, on_event=on_event) if fabric.is_global_zero else None,
+        validation=None if data.validation is None else data.validation.samples,
         start=start,
-        seen={"train": seen(training), "val": seen(validation)},
+        seen={"train": seen(training), "val": seen(data.validation_data)},
+        identities=data.identities() if fabric.is_global_zero else {},
     )
     method.prepare(parts.net, spec=spec, training=parts.batches.training, on_event=on_event)
     return parts
@@ -140,9 +139,10 @@ def _assemble(
     method: Method,
     objective: Objective,
     training: TrainingSet,
-    validation: list[Sample] | None,
+    validation: Sequence[Sample] | None,
     start: dict[str, str],
     seen: dict[str, object],
+    identities: dict[str, DataIdentity],
 ) -> Setup:
     layout = memory_format(recipe, device=fabric.device)
     if layout is torch.channels_last:
@@ -171,6 +171,7 @@ def _assemble(
         validation=validation,
         start=start,
         data=seen,
+        identities=identities,
         layout=layout,
     )
 

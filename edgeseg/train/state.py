@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import os
 import pickle
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 from torch import Tensor
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STATE_FILE = "state.pt"
-VERSION = 1
+VERSION = 2
+MARK = b"\nedgeseg sha256 "
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,37 +52,72 @@ class RunState:
     scaler: dict[str, object]
     fingerprint: str
     """The SHA-256 of the recipe, so that a run is not resumed with another one."""
+    data: dict[str, str] = field(default_factory=dict)
+    """The SHA-256 of the data sets by their role, so that it is not resumed on others; empty in version 1."""
+
+
+class _Hashing:
+    """A file to write to that hashes what it gets."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        """Write and hash some bytes."""
+        self.digest.update(content)
+        return self._stream.write(content)
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        self._stream.flush()
 
 
 def save_state(state: RunState, folder: Path) -> None:
-    """Write `state.pt`; a kill at any moment leaves the old one or the new one."""
-    data = {field.name: getattr(state, field.name) for field in fields(state)}
+    """Write `state.pt` with the hash of its bytes at its end; a kill at any moment leaves the old one or the new one.
+
+    Raises OSError where it cannot be written; the old one is then kept.
+    """
+    data = {item.name: getattr(state, item.name) for item in fields(state)}
     data.update(version=VERSION, progress=asdict(state.progress))
-    partial = folder / (STATE_FILE + ".partial")
-    with partial.open("wb") as stream:
-        torch.save(data, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(folder / STATE_FILE)
+    partial = folder / f".{STATE_FILE}.{os.getpid()}.partial"
+    try:
+        with partial.open("wb") as stream:
+            hashing = _Hashing(stream)
+            torch.save(data, hashing)  # type: ignore[arg-type]
+            stream.write(MARK + hashing.digest.hexdigest().encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(folder / STATE_FILE)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def load_state(folder: Path, *, fingerprint: str) -> RunState:
     """Return the state in a run's folder. Read with weights_only=True: no code in the file runs.
 
     Raises:
-        TrainingError: no state there, a file that is none, or one of another recipe or version.
+        TrainingError: no state there, a damaged file or one that is none, or one of another recipe or version.
     """
     path = folder / STATE_FILE
     if not path.is_file():
         raise TrainingError(f"{folder}: no {STATE_FILE} there to resume from. Start without --resume.")
+    content = path.read_bytes()
+    end = len(content) - len(MARK) - 64
+    sealed = content[max(end, 0) : end + len(MARK)] == MARK
+    if sealed and hashlib.sha256(memoryview(content)[:end]).hexdigest().encode() != content[end + len(MARK) :]:
+        raise TrainingError(f"{path}: damaged: its checksum does not match its content. Start anew.")
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        data = torch.load(io.BytesIO(content[:end] if sealed else content), map_location="cpu", weights_only=True)
         version = data.pop("version")
         state = RunState(**{**data, "progress": Position(**data["progress"])})
-    except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, KeyError, AttributeError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise TrainingError(f"{path}: cannot be read as a run's state ({type(error).__name__}). Start anew.") from error
-    if version != VERSION:
+    if version not in (1, VERSION):
         raise TrainingError(f"{path}: state version {version}; this version of edgeseg reads {VERSION}. Start anew.")
+    if version == VERSION and not sealed:
+        raise TrainingError(f"{path}: damaged: its checksum is missing. Start anew.")
     if state.fingerprint != fingerprint:
         raise TrainingError(f"{path}: belongs to another recipe. Resume with the recipe in {folder}, or change --out.")
     return state
