@@ -1,4 +1,4 @@
-"""What a run says of its data: labels that teach nothing, other data at resume, unreadable files, faults in one line."""
+"""What a run says of its data: labels that teach nothing, other data at resume, unreadable files, faults."""
 
 from __future__ import annotations
 
@@ -57,13 +57,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = folder_set(base / "set")
     train(on(root), out=base / "run")
     return root, base / "run"
-
-
-def copied(done: tuple[Path, Path], to: Path) -> tuple[Path, Path]:
-    """Return copies of data and run; the data keep their folder's name, hence their recipe's fingerprint differs not."""
-    shutil.copytree(done[0], to / "set")
-    shutil.copytree(done[1], to / "run")
-    return to / "set", to / "run"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +218,7 @@ def test_a_batch_of_two_is_not_halved() -> None:
 )
 def test_a_full_disk_is_one_line(error: Exception, tmp_path: Path) -> None:
     with (
-        pytest.raises(TrainingError, match="run: cannot be written: No space left on device.*--resume"),
+        pytest.raises(TrainingError, match=r"run: cannot be written: No space left on device.*--resume"),
         writing(tmp_path / "run"),
     ):
         raise error
