@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,8 @@ def train(
     to be another way. `skip_broken` leaves out samples that cannot be used, and reports each.
 
     Raises:
-        InputError: a folder that is not a run's, or one that holds a run and `resume` is off.
+        InputError: a folder that is not a run's, that another process trains into, or that holds a run and `resume` is
+            off.
         DatasetError, RecipeError, CheckpointError: what the recipe names cannot be used.
         TrainingError: no state to resume from or one of other data, a loss that is no number, a full disk, or memory
             that is short.
@@ -78,30 +80,33 @@ def _train(
     begun: list[Position],
 ) -> TrainingResult:
     """Return the result of a run; `begun` gets its position once the parts are ready."""
+    from edgeseg.core.atomic import lock
     from edgeseg.train.loop import Loop
     from edgeseg.train.output import CHECKPOINT
     from edgeseg.train.setup import open_fabric, set_up
     from edgeseg.train.state import load_state
 
     recipe, out = output.recipe, output.folder
-    state = load_state(out, fingerprint=output.fingerprint) if resume else None
     fabric = open_fabric(recipe, accelerator=accelerator)
     fabric.launch()
     on_event = on_event if fabric.is_global_zero else None
-    parts = set_up(recipe, method=output.method, fabric=fabric, skip_broken=skip_broken, on_event=on_event)
-    loop = Loop(recipe, fabric=fabric, parts=parts, output=output, on_event=on_event)
-    if state is not None:
-        output.check_data(state, parts.identities)
-        loop.restore(state)
-    begun.append(loop.progress)
-    if fabric.is_global_zero:
-        output.open(epochs_done=loop.progress.epoch, identities=parts.identities)
-    try:
-        loop.run()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with lock(out) if fabric.is_global_zero else nullcontext():
+        state = load_state(out, fingerprint=output.fingerprint) if resume else None
+        parts = set_up(recipe, method=output.method, fabric=fabric, skip_broken=skip_broken, on_event=on_event)
+        loop = Loop(recipe, fabric=fabric, parts=parts, output=output, on_event=on_event)
+        if state is not None:
+            output.check_data(state, parts.identities)
+            loop.restore(state)
+        begun.append(loop.progress)
         if fabric.is_global_zero:
-            output.finish(seconds=loop.seconds())
-    finally:
-        output.close()
+            output.open(epochs_done=loop.progress.epoch, identities=parts.identities)
+        try:
+            loop.run()
+            if fabric.is_global_zero:
+                output.finish(seconds=loop.seconds())
+        finally:
+            output.close()
     progress = loop.progress
     return TrainingResult(
         checkpoint=out / CHECKPOINT,

@@ -242,3 +242,10 @@ def test_other_data_take_neither_name_nor_notice_along() -> None:
     assert (other.name, other.licence, other.notice) == ("fast_scnn-nuclei", "", "")
     same = override(given, data="/elsewhere/camvid")
     assert (same.name, same.licence, same.notice) == (given.name, "MIT", "CamVid")
+
+
+def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
+    from edgeseg.core.atomic import lock
+
+    with lock(tmp_path / "run"), pytest.raises(InputError, match=r"run: another process .* is writing it"):
+        train(recipe(), out=tmp_path / "run")

@@ -12,14 +12,16 @@ from torch import nn
 from edgeseg.compress.pipeline.stage import Job, Stage
 from edgeseg.core.records import encode, renamed
 from edgeseg.core.spec import ModelSpec
-from edgeseg.data import Dataset, open_dataset
 from edgeseg.models import Checkpoint, load_checkpoint, save_checkpoint
+from edgeseg.train.data import open_pair
 from edgeseg.train.describe import versions
 from edgeseg.train.evaluate import evaluate
 from edgeseg.train.setup import seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from edgeseg.data import Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +70,9 @@ class ChangeStage(Stage):
     def run(self, job: Job) -> None:
         """Write the changed checkpoint of the stage's parent with its score; raises as `change`."""
         parent = load_checkpoint(job.parent, size=job.size)
-        data = open_dataset(job.data.train, split=job.data.train_split)
+        data = open_pair(job.data)[0]
         changed = self.change(parent, data=data, job=job)
-        validation = open_dataset(job.data.val or job.data.train, split=job.data.val_split)
+        validation = open_pair(job.data)[1]
         account = {
             "command": job.command,
             "recipe": job.result,

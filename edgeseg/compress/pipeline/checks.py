@@ -9,33 +9,17 @@ from typing import TYPE_CHECKING
 
 from edgeseg.compress.pipeline.stage import Coming
 from edgeseg.core.spec import ModelSpec
-<<<<<<< HEAD
-from edgeseg.data import Dataset, open_dataset
 from edgeseg.errors import EdgesegError, InputError
-=======
-from edgeseg.core.suggestions import unknown
-from edgeseg.errors import InputError
->>>>>>> 4b850a8 (Open a stage's data as training does, and note it)
 from edgeseg.export import check_float_layers
 from edgeseg.models import Cost, cost, load_checkpoint, resolve_model
 from edgeseg.models.checkpoint import read_spec, read_training
-<<<<<<< HEAD
-=======
 from edgeseg.train.data import open_pair
-from edgeseg.train.recipe import ModelRecipe, Recipe
->>>>>>> 4b850a8 (Open a stage's data as training does, and note it)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-<<<<<<< HEAD
     from edgeseg.compress.pipeline.schema import PipelineRecipe
-=======
-    from torch import nn
-
-    from edgeseg.compress.pipeline.recipe import PipelineRecipe, StageRecipe
     from edgeseg.data import Dataset
->>>>>>> 4b850a8 (Open a stage's data as training does, and note it)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +43,8 @@ def check_start(recipe: PipelineRecipe) -> Start:
     """
     path = resolve_model(recipe.model).resolve()
     spec = read_spec(path)
-<<<<<<< HEAD
     data = open_training(recipe)
-    validation = open_dataset(recipe.data.val or recipe.data.train, split=recipe.data.val_split)
-=======
-    data, validation = open_pair(recipe.data)
->>>>>>> 4b850a8 (Open a stage's data as training does, and note it)
+    validation = open_pair(recipe.data)[1]
     for found in (data, validation):
         if found.classes != spec.classes:
             raise InputError(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from edgeseg.compress.pipeline.stage import Coming, Job, Stage
 from edgeseg.compress.pipeline.tables import TABLES
-from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
 from edgeseg.models.checkpoint import read_spec
+from edgeseg.train.data import open_pair
 from edgeseg.train.recipe import ModelRecipe, Recipe
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class TrainingStage(Stage):
 
 
 def _training_licence(job: Job) -> str:
-    return open_dataset(job.data.train, split=job.data.train_split).licence
+    return open_pair(job.data)[0].licence
 
 
 def _joined(first: str, second: str) -> str:
