@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgeseg.train.run import train
     from edgeseg.verbs.bench import bench
     from edgeseg.verbs.calibrate import calibrate
+    from edgeseg.verbs.compile import compile_artifact
     from edgeseg.verbs.compress import compress
     from edgeseg.verbs.convert import convert
     from edgeseg.verbs.predict import predict
@@ -31,6 +32,7 @@ __all__ = [
     "bench",
     "calibrate",
     "compare",
+    "compile_artifact",
     "compress",
     "convert",
     "load",
@@ -46,6 +48,7 @@ _HOMES = {
     "bench": "edgeseg.verbs.bench",
     "calibrate": "edgeseg.verbs.calibrate",
     "compare": "edgeseg.bench.compare",
+    "compile_artifact": "edgeseg.verbs.compile",
     "compress": "edgeseg.verbs.compress",
     "convert": "edgeseg.verbs.convert",
     "load": "edgeseg.runtime",

@@ -49,7 +49,8 @@ def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
             op=kind,
             node=name,
             unit="cpu",
-            dtype=DTYPES.get(precision, precision),
+            # Of a float net only the image's bytes are integers, and nothing is quantized.
+            dtype=DTYPES.get(precision, precision) if int8 or precision not in INTEGER else "",
             reason=REASONS.get(kind, OTHER) if int8 and precision not in INTEGER else "",
         )
         for kind, precision, name in nodes

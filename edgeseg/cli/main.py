@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 VERBS = (
     "demo",
     "convert",
+    "compile",
     "verify",
     "validate",
     "run",

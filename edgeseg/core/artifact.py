@@ -60,6 +60,7 @@ class Lineage:
     """Where the weights come from: the checkpoint's name, the hash of its weights, and how it was trained.
 
     `steps` are the stages on the way, oldest first, `parents` the hashes of the weights they started from.
+    `source_artifact` is the hash of the artifact that a compiled one was made from.
     """
 
     checkpoint: str
@@ -69,6 +70,7 @@ class Lineage:
     seed: int | None = None
     parents: tuple[str, ...] = ()
     steps: tuple[LineageStep, ...] = ()
+    source_artifact: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

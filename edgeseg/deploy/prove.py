@@ -83,6 +83,11 @@ def least_agreement(scheme: QuantizationScheme) -> float:
     return _by_bits(LEAST_AGREEMENT, scheme)
 
 
+def repeated_agreement(scheme: QuantizationScheme) -> float:
+    """Return the share of pixels in which another engine or CPU must repeat the golden labels."""
+    return _by_bits(REPEATED, scheme)
+
+
 def _by_bits(shares: dict[int, float], scheme: QuantizationScheme) -> float:
     return next(share for bits, share in sorted(shares.items(), reverse=True) if scheme.precision_bits >= bits)
 
@@ -107,7 +112,7 @@ def prove_here(artifact: Artifact, conversion: Conversion, *, reference: Referen
         ConversionError: the engine gives an output of another shape than the converter said.
         GateError: fewer labels than `least_agreement` agree with the float checkpoint.
     """
-    engine, reason = _engine_here(conversion, preferred=artifact.manifest.engine)
+    engine, reason = engine_here(conversion, preferred=artifact.manifest.engine)
     if engine is None:
         return Proven(
             golden=_promised(artifact, reference), parity=_NO_PARITY, proof=Proof(level="none", reason=reason)
@@ -120,7 +125,7 @@ def prove_here(artifact: Artifact, conversion: Conversion, *, reference: Referen
 _NO_PARITY = Parity(engine="", images=0, sqnr_db=None, label_agreement=0.0, max_abs_error=None)
 
 
-def _engine_here(conversion: Conversion, *, preferred: str) -> tuple[Engine | None, str]:
+def engine_here(conversion: Conversion, *, preferred: str) -> tuple[Engine | None, str]:
     """Return the first engine that can run a conversion here, and why none before it could."""
     from edgeseg.core import registry
     from edgeseg.core.protocols import Engine
@@ -211,7 +216,7 @@ def _golden(session: Session, labels: NDArray[np.uint8], reference: Reference) -
         reference,
         tensor=session.preprocess(reference.images[0]),
         engine=f"{session.engine} {session.engine_version}",
-        least=_by_bits(REPEATED, artifact.manifest.scheme),
+        least=repeated_agreement(artifact.manifest.scheme),
     )
 
 

@@ -18,6 +18,7 @@ from contracts.deployable import images
 
 from edgeseg.compress.quantize.fake_quant_net import quant_net
 from edgeseg.core.artifact import Artifact, Lineage
+from edgeseg.core.backend import ResolvedBackend
 from edgeseg.deploy.manifest import draft
 from edgeseg.deploy.plan import PlannedArtifact, converter_for
 from edgeseg.deploy.prove import open_session
@@ -82,7 +83,12 @@ def answers(
     """Return the labels (H, W) that the format's engine gives."""
     name = folder.name
     item = PlannedArtifact(
-        target=name, format=name, engine=converter_for(name).engines[0], precision="int8", path=folder, reason="test"
+        target=name,
+        format=name,
+        backend=ResolvedBackend(engine=converter_for(name).engines[0]),
+        precision="int8",
+        path=folder,
+        reason="test",
     )
     lineage = Lineage(checkpoint="small", weights_sha256="0" * 64)
     manifest = draft(item, conversion, spec=model.spec, lineage=lineage, calibration=None, temperature=None)

@@ -16,6 +16,7 @@ import torch
 from contracts.deployable import images
 
 from edgeseg.core.artifact import Artifact, Lineage, list_files
+from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import read_json
 from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import SCHEMES, Precision, Ranges
@@ -128,7 +129,7 @@ class ConverterContract:
         item = PlannedArtifact(
             target=self.format,
             format=self.format,
-            engine=converter_for(self.format).engines[0],
+            backend=ResolvedBackend(engine=converter_for(self.format).engines[0]),
             precision=precision,
             path=folder,
             reason="test",

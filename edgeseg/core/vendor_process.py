@@ -1,0 +1,161 @@
+"""A vendor's tool in a process, and mostly a Python environment, of its own: JSON in, JSON out, within limits.
+
+The tool reads one JSON object from its stdin and prints its answer, one JSON object, as the last line of its stdout;
+what it says before that is its log. It may crash, hang or eat the memory: each is one clear error here, with its last
+words and the log's path, and no child is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import IO, TYPE_CHECKING
+
+from edgeseg.core.parsing import parse_json
+from edgeseg.core.records import encode
+from edgeseg.errors import ConversionError, EdgesegError, MissingDependency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+LAST_LINES = 5
+LAST_BYTES = 4000
+LOG_FILE = "tool.log"
+DEFAULT_TIME_LIMIT_S = 1800.0
+
+
+def run_tool(
+    command: Sequence[str | Path],
+    request: Mapping[str, object],
+    *,
+    name: str,
+    log_folder: Path,
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+    memory_limit_mb: int | None = None,
+    install: str = "",
+) -> dict[str, object]:
+    """Return a tool's answer to a request.
+
+    `command` starts the tool, `name` is what errors call it, and `install` how to get it. Its output is kept in
+    `log_folder`. `memory_limit_mb` bounds the address space of its process (Linux and macOS).
+
+    Raises:
+        MissingDependency: the interpreter or program does not exist or cannot be started.
+        ConversionError: the tool crashed, hung, ran out of memory or answered with something else than JSON.
+    """
+    log_folder.mkdir(parents=True, exist_ok=True)
+    log = log_folder / LOG_FILE
+    with log.open("w+b") as errors, (log_folder / "answer.log").open("w+b") as output:
+        child = _start(
+            command, name=name, output=output, errors=errors, memory_limit_mb=memory_limit_mb, install=install
+        )
+        fault = _feed(child, request, time_limit_s=time_limit_s)
+        said = _last_line(output)
+        if fault or child.returncode != 0:
+            words = _last_words(errors) or _last_words(output)
+            raise ConversionError(_fault(fault or _died(child.returncode, memory_limit_mb), name, words, log))
+    try:
+        answer = parse_json(said, where=f"{name}'s answer")
+    except EdgesegError as error:
+        raise ConversionError(
+            _fault(f"answered with something else than JSON ({error})", name, said[:200], log)
+        ) from None
+    if not isinstance(answer, dict):
+        raise ConversionError(_fault("did not answer with a JSON object", name, said[:200], log))
+    return answer
+
+
+def _start(
+    command: Sequence[str | Path],
+    *,
+    name: str,
+    output: IO[bytes],
+    errors: IO[bytes],
+    memory_limit_mb: int | None,
+    install: str,
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=errors,
+            # A group of its own: whatever the tool starts ends with it.
+            start_new_session=True,
+            preexec_fn=_limit(memory_limit_mb),
+        )
+    except OSError as error:
+        advice = f" {install}" if install else ""
+        raise MissingDependency(f"{name} cannot be started: {command[0]}: {error.strerror}.{advice}") from None
+
+
+def _feed(child: subprocess.Popen[bytes], request: Mapping[str, object], *, time_limit_s: float) -> str:
+    """Give the tool its request and wait for its end; return what went wrong in that, or an empty text."""
+    data = (json.dumps(encode(dict(request)), ensure_ascii=False) + "\n").encode()
+    try:
+        # communicate also survives a tool that ends without reading.
+        child.communicate(data, timeout=time_limit_s)
+    except subprocess.TimeoutExpired:
+        return f"did not end within {time_limit_s:g} s and was stopped"
+    finally:
+        _end(child)
+    return ""
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the tool's whole process group, grandchildren included, and wait for the tool."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+    child.wait()
+
+
+def _limit(memory_limit_mb: int | None) -> Callable[[], None] | None:
+    if memory_limit_mb is None or sys.platform == "win32":
+        return None
+    import resource
+
+    size = memory_limit_mb << 20
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def _died(status: int, memory_limit_mb: int | None) -> str:
+    limit = f" (memory limit: {memory_limit_mb} MB)" if memory_limit_mb is not None else ""
+    if status >= 0:
+        return f"failed with exit status {status}{limit}"
+    try:
+        cause = signal.Signals(-status).name
+    except ValueError:
+        cause = f"signal {-status}"
+    hint = ", probably out of memory" if cause == "SIGKILL" else ""
+    return f"was ended by {cause}{hint}{limit}"
+
+
+def _fault(what: str, name: str, words: str, log: Path) -> str:
+    said = f' Last words: "{words}".' if words else ""
+    return f"{name} {what}.{said} Its log: {log}"
+
+
+def _tail(stream: IO[bytes]) -> list[str]:
+    stream.flush()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - LAST_BYTES))
+    return [line.strip() for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
+
+
+def _last_words(stream: IO[bytes]) -> str:
+    return " | ".join(_tail(stream)[-LAST_LINES:])
+
+
+def _last_line(stream: IO[bytes]) -> str:
+    """Return the last line of a stream, however long."""
+    stream.seek(0)
+    lines = [line for line in stream.read().splitlines() if line.strip()]
+    return lines[-1].decode(errors="replace") if lines else ""

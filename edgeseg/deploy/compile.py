@@ -1,0 +1,213 @@
+"""An artifact to what a chip's compiler makes of it: check, compile, prove as far as possible, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeseg.core import registry
+from edgeseg.core.artifact import Artifact, Golden, Manifest, Parity, open_artifact
+from edgeseg.core.backend import ResolvedBackend
+from edgeseg.core.files import new_folder, refuse_foreign, sha256_of_bytes
+from edgeseg.core.manifest_schema import SCHEMA
+from edgeseg.core.progress import Progress, no_progress
+from edgeseg.core.proof import Proof
+from edgeseg.core.protocols import Compiler
+from edgeseg.core.suggestions import unknown
+from edgeseg.core.version import VERSION
+from edgeseg.deploy.convert import check_conversion
+from edgeseg.deploy.manifest import seal
+from edgeseg.deploy.prove import Proven, engine_here, least_agreement, open_session, repeated_agreement
+from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edgeseg.core.exported import Conversion
+    from edgeseg.core.protocols import Engine
+
+DEFAULT_OUT = Path("artifacts")
+
+
+def compile_artifact(
+    artifact: str | Path,
+    *,
+    compiler: str | None = None,
+    target: str | None = None,
+    options: Mapping[str, str] | None = None,
+    out: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Artifact:
+    """Return the artifact that a compiler makes of another one, for one chip.
+
+    `compiler` names it, or `target` a device whose backends have a format that a compiler produces. The proof level is
+    that of the engine or simulator that can run the result here, else "source": only the artifact that it was compiled
+    from was proven.
+
+    Raises:
+        UnknownName, InputError: a compiler, target or option that does not exist; a destination in use.
+        UnsupportedError: the compiler does not take the artifact's format or precision.
+        MissingDependency: the compiler's tool is not installed.
+        ConversionError: the tool failed.
+        GateError: the compiled artifact does not give the labels of its source; nothing is written.
+    """
+    chosen = _find(compiler, target)
+    given = dict(options or {})
+    for name in given:
+        if name not in chosen.options:
+            raise unknown(f"option of {chosen.name}", name, chosen.options)
+    source = open_artifact(artifact)
+    _check_source(chosen, source)
+    chosen.check()
+    path = out or DEFAULT_OUT / f"{source.folder.resolve().name}-{chosen.name}"
+    refuse_foreign(path)
+    progress = on_progress or no_progress
+    with new_folder(path) as folder:
+        progress(f"compile with {chosen.title}", 0, 0)
+        conversion = chosen.compile(source, folder=folder, options=given)
+        check_conversion(conversion, folder=folder, name=chosen.name)
+        first = _draft(source, conversion, compiler=chosen, target=target or chosen.name)
+        progress(f"prove {chosen.title}", 0, 0)
+        proven = _prove(Artifact(folder=folder, manifest=first), conversion, source=source)
+        seal(first, golden=proven.golden, proof=proven.proof, parity=proven.parity, folder=folder)
+    return open_artifact(path)
+
+
+def compiler_named(name: str) -> Compiler:
+    """Return a compiler by its name.
+
+    Raises:
+        UnknownName: no compiler of that name.
+        MissingDependency: a plug-in that cannot be imported or is not a compiler.
+    """
+    found = registry.load("compilers", name)
+    if not isinstance(found, Compiler):
+        raise MissingDependency(
+            f'The plug-in "{name}" is registered as a compiler, but is not one: it lacks part of '
+            "edgeseg.core.protocols.Compiler."
+        )
+    return found
+
+
+def _find(compiler: str | None, target: str | None) -> Compiler:
+    if compiler is not None:
+        return compiler_named(compiler)
+    if target is None:
+        raise InputError("Name a compiler (--with NAME) or a device whose chip needs one (--target T).")
+    from edgeseg.targets import find_target
+
+    formats = [backend.format for backend in find_target(target).backends]
+    found = [plugin.value for plugin in registry.load_all("compilers") if isinstance(plugin.value, Compiler)]
+    for name in formats:
+        for item in found:
+            if item.format == name:
+                return item
+    known = ", ".join(f"{item.name} ({item.format})" for item in found) or "none"
+    raise UnsupportedError(f"{target}: no compiler makes {' or '.join(formats)}. Installed compilers: {known}.")
+
+
+def _check_source(compiler: Compiler, source: Artifact) -> None:
+    manifest = source.manifest
+    if manifest.format != compiler.reads:
+        raise UnsupportedError(
+            f"{source.folder}: is {manifest.format}; {compiler.name} compiles {compiler.reads}. "
+            f"Convert to it first: edgeseg convert --target {compiler.reads}"
+        )
+    if manifest.scheme.name not in compiler.precisions:
+        able = ", ".join(compiler.precisions)
+        raise UnsupportedError(
+            f"{source.folder}: is {manifest.scheme.name}; {compiler.name} compiles {able}. "
+            f"Convert again: edgeseg convert --target {compiler.reads} --precision {compiler.precisions[0]}"
+        )
+
+
+def _draft(source: Artifact, conversion: Conversion, *, compiler: Compiler, target: str) -> Manifest:
+    given = source.manifest
+    return dataclasses.replace(
+        given,
+        schema=SCHEMA,
+        name=f"{given.name}-{compiler.name}",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        edgeseg_version=VERSION,
+        format=compiler.format,
+        backend=ResolvedBackend(engine=conversion.provable_by[0] if conversion.provable_by else ""),
+        entry=conversion.entry,
+        files=(),
+        preprocess=conversion.preprocess,
+        inputs=(conversion.input,),
+        outputs=(conversion.output,),
+        scheme=conversion.scheme,
+        target=target,
+        origin="compiled",
+        lineage=dataclasses.replace(given.lineage, source_artifact=source.sha256),
+        placements=conversion.ops,
+        report=conversion.report,
+        self_sha256="",
+    )
+
+
+def _prove(compiled: Artifact, conversion: Conversion, *, source: Artifact) -> Proven:
+    """Return the proof against the source's golden labels, or the source's own where nothing here can run it."""
+    from edgeseg.pixels import prepare
+
+    manifest, given = compiled.manifest, source.manifest
+    shutil.copytree(source.folder / Path(given.golden.image).parent, compiled.folder / "golden", dirs_exist_ok=True)
+    image = _read(source.folder / given.golden.image, color=True)
+    tensor = prepare(image, preprocess=manifest.preprocess, tensor=manifest.inputs[0])
+    golden = dataclasses.replace(
+        given.golden,
+        image=f"golden/{Path(given.golden.image).name}",
+        expected=f"golden/{Path(given.golden.expected).name}",
+        reference=f"golden/{Path(given.golden.reference).name}",
+        input_sha256=sha256_of_bytes(tensor.tobytes()),
+        min_agreement=least_agreement(manifest.scheme),
+    )
+    engine, reason = engine_here(conversion, preferred=manifest.engine)
+    if engine is None:
+        level = Proof(level="source", engine=given.proof.engine, reason=reason)
+        return Proven(golden=golden, parity=given.parity, proof=level)
+    return _run(compiled, golden, engine=engine, image=image, reason=reason)
+
+
+def _run(compiled: Artifact, golden: Golden, *, engine: Engine, image: NDArray[np.uint8], reason: str) -> Proven:
+    import cv2
+
+    manifest = compiled.manifest
+    expected = _read(compiled.folder / golden.expected, color=False)
+    reference = _read(compiled.folder / golden.reference, color=False)
+    with open_session(compiled, engine=engine.name) as session:
+        labels = session.segment(image)
+        version = f"{session.engine} {session.engine_version}"
+    agreement, required = float(np.mean(labels == expected)), least_agreement(manifest.scheme)
+    if agreement < required:
+        raise GateError(
+            f"{manifest.name}: {100 * agreement:.2f} % of the golden labels are those of the artifact it was compiled "
+            f"from ({engine.name}); required: {100 * required:.1f} %. Nothing was written."
+        )
+    cv2.imwrite(str(compiled.folder / golden.expected), labels)
+    golden = dataclasses.replace(golden, engine=version, min_agreement=repeated_agreement(manifest.scheme))
+    parity = Parity(
+        engine=version,
+        images=1,
+        sqnr_db=None,
+        label_agreement=float(np.mean(labels == reference)),
+        max_abs_error=None,
+    )
+    proof = Proof(level=engine.proof, engine=engine.name, reason=reason)
+    return Proven(golden=golden, parity=parity, proof=proof)
+
+
+def _read(path: Path, *, color: bool) -> NDArray[np.uint8]:
+    import cv2
+
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR if color else cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ArtifactError(f"{path}: the golden sample cannot be read as a PNG. Convert the artifact again.")
+    return np.asarray(image, np.uint8)
