@@ -1,0 +1,148 @@
+"""The page's door: strangers starve nobody, limits are answered, tokens and TLS hold."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import shutil
+import socket
+import ssl
+import subprocess
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from contracts import tiny_artifact as tiny
+
+from edgeseg.errors import CameraError, InputError
+from edgeseg.runtime import open_camera
+from edgeseg.runtime.web import WebAddress, WebSink, connections, web_address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.spec import ModelSpec
+
+TOKEN = "a-fixed-token-of-a-service"
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    return tiny.make_artifact(tmp_path_factory.mktemp("web") / "artifact").manifest.spec
+
+
+def ask(port: int | None, path: str, *, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+
+
+def port_of(sink: WebSink) -> int | None:
+    return urlsplit(sink.url).port
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    return path
+
+
+def test_head_is_answered_without_a_body(spec: ModelSpec) -> None:
+    with WebSink(spec, address=WebAddress(port=0)) as sink:
+        for path in ("/", "/about", "/frame", "/page.js"):
+            status, body, headers = ask(port_of(sink), path, method="HEAD")
+            assert (status, body) == (200, b"")
+            assert int(headers["content-length"]) > 10
+
+
+def test_without_a_token_a_browser_gets_a_page(spec: ModelSpec, token_file: Path) -> None:
+    with WebSink(spec, address=WebAddress(port=0, token_file=token_file)) as sink:
+        status, body, headers = ask(port_of(sink), "/")
+        assert (status, headers["content-type"]) == (401, "text/html; charset=utf-8")
+        assert b"<h1>No access</h1>" in body
+
+
+def test_the_token_of_a_file_is_asked_for_everywhere_and_shown_nowhere(spec: ModelSpec, token_file: Path) -> None:
+    with WebSink(spec, address=WebAddress(port=0, token_file=token_file)) as sink:
+        assert TOKEN not in sink.url
+        assert ask(port_of(sink), "/about")[0] == 401
+        assert ask(port_of(sink), f"/about?token={TOKEN}")[0] == 200
+        assert ask(port_of(sink), f"/?token={TOKEN}")[0] == 303
+
+
+@pytest.mark.parametrize("content", ["short", "", "with spaces in it, though long"])
+def test_a_weak_token_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content)
+    with pytest.raises(InputError, match="at least 16"):
+        WebAddress(token_file=tmp_path / "token").token()
+
+
+def test_strangers_cannot_keep_viewers_out(spec: ModelSpec, token_file: Path) -> None:
+    with WebSink(spec, address=WebAddress(port=0, token_file=token_file)) as sink, contextlib.ExitStack() as strangers:
+        for _ in range(3 * connections.MOST_STRANGERS):
+            strangers.enter_context(socket.create_connection(("127.0.0.1", port_of(sink) or 0)))
+        assert ask(port_of(sink), f"/about?token={TOKEN}")[0] == 200
+
+
+def test_a_viewer_too_many_is_told_so(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_VIEWERS", 1)
+    monkeypatch.setattr("edgeseg.runtime.web.server.WAIT_S", 0.01)
+    with WebSink(spec, address=WebAddress(port=0)) as sink:
+        watching = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=10)
+        watching.request("GET", "/frame?after=0")
+        assert watching.getresponse().read()
+        status, body, headers = ask(port_of(sink), "/about")
+        assert (status, headers["retry-after"]) == (503, "5")
+        assert b"limit" in body
+        watching.close()
+
+
+def test_the_address_as_text_is_read_again(tmp_path: Path) -> None:
+    for address in (
+        WebAddress(host="::1", port=9000, token_file=tmp_path / "a&b"),
+        WebAddress(host="0.0.0.0", port=1, certificate=tmp_path / "c d", key=tmp_path / "k"),
+    ):
+        assert web_address(address.text) == address
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here to make a certificate")
+    path = tmp_path / "own.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "2"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "cert.pem").read_text())
+    return path
+
+
+def test_the_page_is_served_over_tls(spec: ModelSpec, certificate: Path) -> None:
+    with WebSink(spec, address=WebAddress(port=0, certificate=certificate)) as sink:
+        assert sink.url.startswith("https://")
+        silent = socket.create_connection(("127.0.0.1", port_of(sink) or 0))  # holds up nobody
+        context = ssl.create_default_context(cafile=str(certificate))
+        connection = http.client.HTTPSConnection("127.0.0.1", port_of(sink), timeout=10, context=context)
+        connection.request("GET", "/about")
+        assert connection.getresponse().status == 200
+        connection.close()
+        silent.close()
+
+
+def test_a_cameras_own_certificate_is_one_clear_line(spec: ModelSpec, certificate: Path) -> None:
+    with (
+        WebSink(spec, address=WebAddress(port=0, certificate=certificate)) as sink,
+        pytest.raises(CameraError, match=r"certificate is not trusted.*SSL_CERT_FILE"),
+        open_camera(sink.url),
+    ):
+        pass
+
+
+def test_files_that_are_no_certificate_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "cert").write_text("none")
+    with pytest.raises(InputError, match="TLS cannot use"):
+        WebAddress(certificate=tmp_path / "cert").tls()
+    with pytest.raises(InputError, match="--tls-cert"):
+        WebAddress(key=tmp_path / "key").tls()
