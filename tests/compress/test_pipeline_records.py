@@ -76,6 +76,22 @@ def test_a_key_that_an_older_record_lacks_has_its_default() -> None:
         check_same(record, stage, folder=STORED, parent_sha256=record.parent_sha256, settings=changed)
 
 
+def test_a_record_names_files_without_their_folders(tmp_path: Path) -> None:
+    classes = open_dataset("streets:4", split="train").classes
+    teachers = [str(small_teacher(tmp_path / name / "net", classes=classes)) for name in ("a", "b")]
+    table = {**recipe("distill"), "stages": [{"kind": "distill", "teachers": teachers}]}
+    pipeline = parse_pipeline(table, where="r.toml")
+    stage = pipeline.stages[0]
+    settings = resolved(stage, data=pipeline.data, size=(64, 96))
+    assert not [text for pair in settings.items() for text in pair if str(tmp_path) in str(text)]
+    assert {"teacher net", "teacher net (2)"} <= set(settings)
+    # Records from before name the teachers by their whole paths.
+    stored = {key: value for key, value in settings.items() if not key.startswith("teacher ")}
+    stored |= {f"teacher {name}": value for name, value in zip(teachers, stage.inputs().values(), strict=True)}
+    record = StageRecord(schema=1, kind="distill", parent_sha256="", settings=stored)
+    check_same(record, stage, folder=tmp_path, parent_sha256="", settings=settings)
+
+
 def test_a_run_of_an_earlier_version_resumes_without_running_its_stages_again(tmp_path: Path) -> None:
     classes = open_dataset("streets:4", split="train").classes
     start = small_teacher(tmp_path / "start", classes=classes, name="fast_scnn")

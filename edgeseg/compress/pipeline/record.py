@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeseg.compress.pipeline.tables import TrainingTables
 from edgeseg.core.files import read_json, sha256_of, write_json
-from edgeseg.core.lineage import Setting, flatten
+from edgeseg.core.lineage import Setting, flatten, without_folder
 from edgeseg.core.records import current_key, encode
 from edgeseg.errors import InputError, RecipeError, TrainingError
 from edgeseg.train.recipe import DataRecipe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeseg.compress.pipeline.stage import Stage
@@ -56,7 +57,7 @@ def resolved(stage: Stage, *, data: DataRecipe, size: tuple[int, int]) -> dict[s
         "size": list(size),
         "data": encode(data),
         **{name: training[name] for name in stage.tables},
-        **stage.inputs(),
+        **_without_folders(stage.inputs()),
     }
     ignored = (*WITHOUT_EFFECT, *stage.without_effect)
     return {key: value for key, value in flatten(table).items() if key not in ignored}
@@ -113,7 +114,24 @@ def check_weights(record: StageRecord, *, folder: Path, weights: Path) -> None:
 
 def _current(settings: dict[str, Setting], stage: Stage) -> dict[str, Setting]:
     """Return stored settings under today's names of their keys."""
-    return {_current_key(key, stage): value for key, value in settings.items()}
+    return {_current_key(key, stage): value for key, value in _without_folders(settings).items()}
+
+
+def _without_folders(table: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return a table whose keys (`teacher /home/me/net`) name files without their folders (`teacher net`).
+
+    Where a file lay is no part of the record; a second file of the same name becomes `teacher net (2)`.
+    """
+    found: dict[str, Setting] = {}
+    for key, value in table.items():
+        label, space, name = key.partition(" ")
+        short = f"{label}{space}{without_folder(name)}"
+        unique, number = short, 1
+        while unique in found:
+            number += 1
+            unique = f"{short} ({number})"
+        found[unique] = value
+    return found
 
 
 def _current_key(key: str, stage: Stage) -> str:
