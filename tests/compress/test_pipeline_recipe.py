@@ -9,7 +9,8 @@ import pytest
 from edgeseg.compress.distill.recipe import DistillRecipe
 from edgeseg.compress.pipeline.checks import check_start
 from edgeseg.compress.pipeline.recipe import parse_pipeline, read_pipeline, recipes
-from edgeseg.core.artifact import open_artifact
+from edgeseg.compress.prune.prune_stage import PruneStage
+from edgeseg.compress.prune.sparsify_stage import SparsifyStage
 from edgeseg.errors import EdgesegError, InputError, RecipeError
 
 if TYPE_CHECKING:
@@ -166,16 +167,10 @@ def test_the_bundled_recipes_are_read() -> None:
         read_pipeline("fast_scnn-camvid-hal")
 
 
-def test_manifests_from_before_later_fields_stay_intact(tmp_path: Path) -> None:
-    import json
-
-    from contracts import tiny_artifact as tiny
-
-    tiny.make_artifact(tmp_path / "artifact", file_format="onnx")
-    path = tmp_path / "artifact" / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    assert manifest["lineage"].pop("steps") == []
-    assert manifest["spec"].pop("channels") == []
-    assert manifest["spec"].pop("bypassed") == []
-    path.write_text(json.dumps(manifest), encoding="utf-8")
-    assert open_artifact(tmp_path / "artifact").manifest.lineage.steps == ()
+def test_what_a_change_leaves_is_lost_by_training_after_it_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PruneStage, "leaves", SparsifyStage.leaves)
+    prune, train = {"kind": "prune", "macs": 0.5}, {"kind": "finetune"}
+    for tables in ((prune,), (train, prune)):
+        parse_pipeline(stages(*tables), where="r.toml")
+    with pytest.raises(RecipeError, match='"finetune" after "prune" trains its zeros away'):
+        parse_pipeline(stages(prune, train), where="r.toml")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from contracts.stage_contract import StageContract
+
+from edgeseg.cli.main import main
 
 
 class TestPrune(StageContract):
@@ -39,3 +42,17 @@ class TestSwap(StageContract):
 
 class TestGates(StageContract):
     name, table = "gates", {"agreement": 0.05, "images": 4}
+
+
+def test_stages_are_listed_with_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", "--stages"]) == 0
+    printed = capsys.readouterr().out
+    assert "remove whole channels: a dense, narrower net" in printed
+    assert "unavailable" not in printed
+
+
+def test_compress_without_a_recipe_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["compress", "--dry-run"])
+    assert left.value.code == 2
+    assert "RECIPE is missing" in capsys.readouterr().err

@@ -132,13 +132,13 @@ def _stage(data: object, defaults: dict[str, object], where: str) -> Stage:
 
 def _check_order(stages: tuple[Stage, ...], *, where: str) -> None:
     """Raise `RecipeError` if a later stage destroys what an earlier one left."""
-    for stage in stages:
+    for index, stage in enumerate(stages):
         for left in stage.leaves:
-            touching = [other for other in stages if left.lost_by == "any" or other.trains]
-            last = touching[-1]
-            if left.name not in [own.name for own in last.leaves]:
+            touching = [later for later in stages[index + 1 :] if left.lost_by == "any" or later.trains]
+            if touching and left.name not in [own.name for own in touching[-1].leaves]:
                 raise RecipeError(
-                    f'{where}: "{last.name}" after "{stage.name}" {left.how}. Put "{stage.name}" last, or behind it.'
+                    f'{where}: "{touching[-1].name}" after "{stage.name}" {left.how}. '
+                    f'Put "{stage.name}" last, or behind it.'
                 )
 
 
