@@ -52,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
         )
     if found.notice:
         render.say(found.notice)
+    for finding in found.findings:
+        render.say(f"data: {finding}")
     if options.json:
         render.result_json(_json(found))
         return 0
@@ -65,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
     title = f"{found.subject} on {accuracy.data} {accuracy.split}, {accuracy.images} images, {found.engine}"
     render.table(title, columns, rows, numbers=columns[1:])
     render.result("   ".join(f"{metric_title(name)} {_shown(value)}" for name, value in accuracy.metrics.items()))
+    if found.classes_scored < len(accuracy.per_class("miou")):
+        render.result(f"Means are over {found.classes_scored} of {len(accuracy.per_class('miou'))} classes.")
     for note in accuracy.notes:
         render.say(f"Note: {note}")
     return 0
@@ -84,6 +88,8 @@ def _json(found: Validation) -> dict[str, object]:
         "per_class_iou": accuracy.per_class("miou"),
         **render.fields(accuracy),
         "notes": accuracy.notes,
+        "classes_scored": found.classes_scored,
+        "findings": found.findings,
     }
 
 

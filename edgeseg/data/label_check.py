@@ -75,6 +75,30 @@ class LabelCounts:
         )
 
 
+class Counted:
+    """A data set that counts the labels of what is loaded, in `counts`."""
+
+    def __init__(self, whole: Dataset) -> None:
+        self._whole = whole
+        self.counts = LabelCounts(classes=whole.classes, ignore_index=whole.ignore_index)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._whole, name)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def load(self, index: int) -> Sample:
+        """Return a sample, counted."""
+        sample = self._whole.load(index)
+        self.counts.add(sample.labels)
+        return sample
+
+    def findings(self) -> tuple[str, ...]:
+        """Return what to tell the user about the labels that were loaded; raises `DatasetError` as `check` does."""
+        return self.counts.check(f"{self._whole.name} {self._whole.split}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """A data set that was read once: what can be used of it, its samples if they were kept, and what was found."""

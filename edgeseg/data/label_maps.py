@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -113,6 +113,7 @@ def read_values(path: Path, *, decoding: Decoding | None = None) -> NDArray[Any]
     header = check_header(path, content, decoding=(decoding or Decoding()).resolved())
     if header.kind == "PNG" and header.palette:
         content = _without_palette(content)
+        header = replace(header, end=len(content))
     values = decode_pixels(path, content, header, flags=cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if header.kind == "PNG" and header.bits < 8 and values.ndim == 2:
         values = values // np.uint8(255 // (2**header.bits - 1))

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edgeseg.bench import validate as validate_session
 from edgeseg.core.artifact import MANIFEST
 from edgeseg.core.measurement import Accuracy
 from edgeseg.data import open_dataset
+from edgeseg.data.label_check import Counted
+from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
     from edgeseg.core.spec import ModelSpec
     from edgeseg.core.spec_file import SpecFile
+    from edgeseg.data import Dataset
     from edgeseg.models import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What was validated, on which engine, with which result; `notice` is what the licence asks to be shown."""
+    """What was validated, on which engine, with which result; `notice` is what the licence asks to be shown.
+
+    `findings` says which classes the labels never show, so that nothing is known about them.
+    """
 
     subject: str
     engine: str
     accuracy: Accuracy
     notice: str
+    findings: tuple[str, ...] = ()
+
+    @property
+    def classes_scored(self) -> int:
+        """Return over how many classes the mIoU is the mean: those that occur or were predicted."""
+        return sum(value is not None for value in self.accuracy.per_class("miou").values())
 
 
 def validate(
@@ -46,22 +58,45 @@ def validate(
 
     Raises:
         UnknownName, InputError, ArtifactError, CheckpointError: a subject that cannot be opened.
-        DatasetError: a data set that does not hold together, or other classes than the model's.
+        DatasetError: a data set that does not hold together, other classes than the model's, or labels of one class.
     """
-    dataset = open_dataset(data, split=split)
+    counted = Counted(open_dataset(data, split=split))
+    dataset = cast("Dataset", counted)
     if isinstance(subject, (str, Path)) and _is_artifact(subject):
         from edgeseg.runtime import load
 
         with load(Path(subject), engine=engine, threads=threads) as session:
             accuracy = validate_session(session, dataset, limit=limit, on_progress=on_progress)
             manifest = session.artifact.manifest
-            return Validation(subject=manifest.name, engine=session.engine, accuracy=accuracy, notice=manifest.notice)
+            return Validation(
+                subject=manifest.name,
+                engine=session.engine,
+                accuracy=accuracy,
+                notice=manifest.notice,
+                findings=_findings(counted, limit=limit),
+            )
     from edgeseg.export.reference import TorchReference
     from edgeseg.models import open_model
 
     checkpoint = open_model(subject, weights=weights, spec=spec)
     accuracy = validate_session(TorchReference(checkpoint), dataset, limit=limit, on_progress=on_progress)
-    return Validation(subject=checkpoint.spec.name, engine="pytorch", accuracy=accuracy, notice=checkpoint.spec.notice)
+    return Validation(
+        subject=checkpoint.spec.name,
+        engine="pytorch",
+        accuracy=accuracy,
+        notice=checkpoint.spec.notice,
+        findings=_findings(counted, limit=limit),
+    )
+
+
+def _findings(counted: Counted, *, limit: int | None) -> tuple[str, ...]:
+    """Return what to say about the labels; a split with one class is refused, a few of its images are not."""
+    try:
+        return counted.findings()
+    except DatasetError as error:
+        if limit is None:
+            raise
+        return (str(error),)
 
 
 def _is_artifact(subject: str | Path) -> bool:
