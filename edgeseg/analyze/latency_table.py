@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.analyze.single_layer_models import LayerFiles
-from edgeseg.bench.layer_timing import time_layer
+from edgeseg.bench.layer_timing import CLOCKS, time_layer
+from edgeseg.core import registry
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
+from edgeseg.core.protocols import Engine
+from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
     from edgeseg.models import Checkpoint
-
-FORMATS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite"}
 
 
 def latency_table(
@@ -119,11 +120,11 @@ def _start(cache: Path | None, *, engine: str, threads: int) -> LatencyTable:
 
 
 def _format(engine: str) -> str:
-    from edgeseg.core.suggestions import unknown
-
-    if engine not in FORMATS:
-        raise unknown("engine for layer times", engine, FORMATS)
-    return FORMATS[engine]
+    if engine not in CLOCKS:
+        raise unknown("engine for layer times", engine, CLOCKS)
+    found = registry.load("engines", engine)
+    assert isinstance(found, Engine)
+    return found.formats[0]
 
 
 def _machine() -> str:

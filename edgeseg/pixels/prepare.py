@@ -20,19 +20,22 @@ PAD = 114
 def prepare(image: np.ndarray, *, preprocess: Preprocess, tensor: TensorSpec) -> np.ndarray:
     """Return the input tensor, batch 1, in the layout and dtype of `tensor`, from an image (H, W, 3) BGR uint8.
 
-    With `preprocess.in_graph` the tensor holds pixel values (0 to 255); otherwise normalised values, quantized where
-    the tensor is.
+    With `preprocess.in_graph` the tensor holds pixel values (0 to 255), as they are in uint8 and float tensors;
+    otherwise normalised values. Both are quantized where the tensor is, but for uint8 pixels: those are bytes already.
 
     Raises:
-        InputError: the image is not (H, W, 3) uint8.
+        InputError: the image is not (H, W, 3) uint8, or the tensor is int8 without a scale, which pixels do not fit.
     """
     pixels = fit(image, preprocess=preprocess, size=tensor.size)
     if not preprocess.in_graph:
         mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
         pixels = (pixels.astype(np.float32) * np.float32(preprocess.scale) - mean) / std
-    if tensor.scale is not None and not preprocess.in_graph:
+    is_bytes = preprocess.in_graph and tensor.dtype == "uint8"
+    if tensor.scale is not None and not is_bytes:
         limits = np.iinfo(tensor.dtype)
         pixels = np.clip(np.rint(pixels / tensor.scale) + (tensor.zero_point or 0), limits.min, limits.max)
+    elif tensor.dtype == "int8":
+        raise InputError(f"{tensor.name}: the tensor is int8 without a scale: it cannot hold pixels from 0 to 255.")
     if tensor.layout == "NCHW":
         pixels = pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(pixels[None], dtype=tensor.dtype)
