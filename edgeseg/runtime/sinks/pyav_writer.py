@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edgeseg.errors import InputError
 
@@ -43,9 +43,9 @@ class PyAvWriter:
             raise InputError(f"{path}: cannot be written as a video: {error}.") from None
 
     def _added(self, codec: str, *, size: tuple[int, int], fps: float) -> av.VideoStream:
-        stream = self._container.add_stream(
-            codec, rate=Fraction(fps).limit_denominator(1001), options=H264_OPTIONS if codec == H264 else {}
-        )
+        options = H264_OPTIONS if codec == H264 else {}
+        added = self._container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
+        stream = cast("av.VideoStream", added)
         stream.height, stream.width = size
         odd = any(side % 2 for side in size)
         # 4:2:0 stores colour for two pixels each way. MPEG-4 rounds up by itself, H.264 does not take odd sides.
