@@ -64,7 +64,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of the artifact, or of all where there are several (default: artifacts/<name>)",
     )
-    parser.add_argument("--force", action="store_true", help="calibrate on val or test images anyway")
+    parser.add_argument(
+        "--force", action="store_true", help="replace another artifact at --out, and calibrate on val or test images"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
 

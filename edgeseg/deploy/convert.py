@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
-from edgeseg.core.files import new_folder, refuse_foreign
+from edgeseg.core.files import new_folder
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges, scheme_named
 from edgeseg.core.temperature import read_temperature
 from edgeseg.deploy.exports import Exports
 from edgeseg.deploy.plan import PlannedArtifact, Wanted, converter_for, plan_artifacts
 from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, check_data, proof_images
+from edgeseg.deploy.replacing import distinct_name, refuse_replacing
 from edgeseg.errors import ConversionError, InputError
 from edgeseg.export import Output
 from edgeseg.models import Checkpoint
@@ -83,6 +84,7 @@ def plan(
     else:
         folder = resolve_model(None if model is None else str(model))
         spec = read_spec(folder)
+    own_size = spec.size
     if size is not None:
         multiple = spec.output_stride if is_factory(spec.architecture) else size_multiple(spec)
         check_size(size, multiple=multiple, name=spec.architecture)
@@ -90,9 +92,11 @@ def plan(
     ranges = _ranges_source(folder, calibration=calibration, force=force)
     if data is not None:
         check_data(data)
-    name = _slug(spec.name)
+    name = distinct_name(spec, own_size=own_size, output=output)
     artifacts = plan_artifacts(texts, precision=precision, has_ranges=bool(ranges), model=name, out=out)
     _check(artifacts, ranges=ranges)
+    for item in artifacts:
+        refuse_replacing(item, spec=spec, output=output, force=force)
     return ConversionPlan(
         model=spec.name,
         checkpoint=folder,
@@ -228,7 +232,6 @@ def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
     for name in dict.fromkeys(item.format for item in artifacts):
         converter_for(name).check()
     for item in artifacts:
-        refuse_foreign(item.path)
         if scheme_named(item.precision).needs_ranges and not ranges:
             raise InputError(
                 f"{item.target}: {item.precision} needs activation ranges, and this checkpoint carries none. Give "
@@ -310,7 +313,3 @@ def _reference(checkpoint: Checkpoint, planned: ConversionPlan, *, images: Proof
 
     spec: ModelSpec = at_size(checkpoint.spec, size=planned.size)
     return make_reference(checkpoint, spec=spec, images=images.images)
-
-
-def _slug(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name) or "model"

@@ -63,7 +63,7 @@ def test_int8_from_carried_ranges_for_two_targets(
 ) -> None:
     monkeypatch.setitem(prove.LEAST_AGREEMENT, 0, 0.3)  # the net is untrained
     artifacts = convert(with_ranges, target=("onnx", "intel-x86"), output="labels", out=tmp_path / "all")
-    assert [item.folder.name for item in artifacts] == ["small-onnx-int8", "small-openvino-int8"]
+    assert [item.folder.name for item in artifacts] == ["small-labels-onnx-int8", "small-labels-openvino-int8"]
     for artifact in artifacts:
         manifest = artifact.manifest
         assert manifest.calibration is not None

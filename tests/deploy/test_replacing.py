@@ -1,0 +1,88 @@
+"""A conversion replaces its own earlier result, and no other artifact unasked."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+from contracts import tiny_artifact as tiny
+
+from edgeseg.core.backend import ResolvedBackend
+from edgeseg.deploy.plan import PlannedArtifact
+from edgeseg.deploy.replacing import distinct_name, refuse_replacing
+from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.spec import ModelSpec
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tiny.make_artifact(tmp_path / "a", file_format="onnx").folder
+    (folder / ".edgeseg").touch()
+    return folder
+
+
+def planned(folder: Path, *, file_format: str = "onnx", precision: str = "fp32") -> PlannedArtifact:
+    return PlannedArtifact(
+        target=file_format, format=file_format, backend=ResolvedBackend(engine="e"), precision=precision,  # type: ignore[arg-type]
+        path=folder, reason="",
+    )  # fmt: skip
+
+
+def spec_of(folder: Path) -> ModelSpec:
+    from edgeseg.core.artifact import open_artifact
+
+    return open_artifact(folder).manifest.spec
+
+
+def test_the_same_conversion_again_replaces_its_result(folder: Path) -> None:
+    refuse_replacing(planned(folder), spec=spec_of(folder), output="logits", force=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"file_format": "tflite"}, "its format is onnx, not tflite"),
+        ({"precision": "int8"}, "its precision is fp32, not int8"),
+        ({"size": (32, 48)}, "its input size is 64x96, not 32x48"),
+        ({"output": "labels"}, "its output is logits, not labels"),
+        ({"weights": "1" * 64}, "its weights' hash is 000000000000, not 111111111111"),
+    ],
+)
+def test_another_artifact_is_replaced_with_force_alone(changes: dict[str, object], message: str, folder: Path) -> None:
+    spec = spec_of(folder)
+    if "size" in changes:
+        high, wide = changes["size"]  # type: ignore[misc]
+        tensor = dataclasses.replace(spec.inputs[0], shape=(1, high, wide, 3))
+        spec = dataclasses.replace(spec, inputs=(tensor,))
+    if "weights" in changes:
+        spec = dataclasses.replace(spec, weights_sha256=str(changes["weights"]))
+    output = str(changes.get("output", "logits"))
+    names = {key: str(value) for key, value in changes.items() if key in ("file_format", "precision")}
+    with pytest.raises(InputError, match=rf"holds another artifact: {message}.*--force"):
+        refuse_replacing(planned(folder, **names), spec=spec, output=output, force=False)
+    refuse_replacing(planned(folder, **names), spec=spec, output=output, force=True)
+
+
+def test_force_does_not_reach_folders_that_edgeseg_did_not_make(folder: Path) -> None:
+    spec = spec_of(folder)
+    (folder / ".edgeseg").unlink()
+    with pytest.raises(InputError, match="not made by edgeseg"):
+        refuse_replacing(planned(folder), spec=spec, output="logits", force=True)
+
+
+def test_a_damaged_artifact_may_be_replaced(folder: Path) -> None:
+    spec = spec_of(folder)
+    (folder / "model.onnx").write_bytes(b"")
+    refuse_replacing(planned(folder, file_format="tflite"), spec=spec, output="logits", force=False)
+
+
+def test_the_folders_name_holds_size_and_output_where_they_are_not_the_usual(folder: Path) -> None:
+    spec = spec_of(folder)
+    assert distinct_name(spec, own_size=(64, 96), output="logits") == "tiny"
+    assert distinct_name(spec, own_size=(32, 48), output="labels") == "tiny-64x96-labels"
+    assert distinct_name(dataclasses.replace(spec, name="a:b/c"), own_size=(64, 96), output="logits") == "a-b-c"
