@@ -88,7 +88,7 @@ def _found(root: Path, pattern: str) -> dict[str, Path]:
             for piece in re.split(r"(\*\*/|\*)", pattern)
         )
     )
-    found = {}
+    found: dict[str, Path] = {}
     problems = []
     for path in sorted(root.glob(pattern)):
         match = wild.fullmatch(path.relative_to(root).as_posix())
