@@ -71,7 +71,7 @@ def observe(graph: GraphModule, chosen: Selection, *, spec: ModelSpec) -> Ranges
     """Return the ranges of a float deployment graph on the chosen images; see `observing` for the method.
 
     The last point, the logits, keeps its lowest and highest value: clipping there would change labels for nothing.
-    Images whose bytes can be int8's steps as they are keep those.
+    Images whose bytes can serve as int8 steps unchanged keep them.
     """
     from edgeseg.export.observing import OBSERVER, observe_points
     from edgeseg.graph.quantization_points import IMAGE, plan

@@ -9,6 +9,7 @@ from torch.export import ExportedProgram
 
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import INT8, Precision, QuantizationScheme, Ranges, scheme_named
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.requirements import versions
 from edgeseg.core.silence import hushed
 from edgeseg.core.suggestions import unknown
@@ -43,14 +44,15 @@ def export(
     precision: Precision,
     output: Output = "logits",
     ranges: Ranges | None = None,
+    rules: QuantizationRules = DEFAULT_RULES,
     normalisation: Normalisation = "graph",
     calibration: Callable[[], Iterable[NDArray[np.uint8]]] | None = None,
 ) -> ExportedModel:
     """Return the deployment graph of a checkpoint at `size` (height, width), the checkpoint's own where left out.
 
     Schemes without integer activations give the float graph: storing halves or narrow weights is the converter's work.
-    int8 needs `ranges` and gives the graph with quantize and dequantize pairs. With `normalisation` "host" the graph
-    takes normalised float32 values. `calibration` gives images (H, W, 3) uint8 BGR of any size, for converters that
+    int8 needs `ranges` and gives the graph with quantize and dequantize pairs where the backend's `rules` want them.
+    With `normalisation` "host" the graph takes normalised float32 values. `calibration` gives images (H, W, 3) uint8 BGR of any size, for converters that
     calibrate by themselves. What a converter reads from disk is written into `folder`, when it is first read.
 
     Raises:
@@ -72,7 +74,7 @@ def export(
     float_program = export_program(deployed, spec=spec)
     programs = _Programs(program=float_program, folded=float_program, scheme=scheme)
     if scheme.needs_ranges and ranges is not None:
-        programs = _quantized(float_program, spec=spec, ranges=ranges)
+        programs = _quantized(float_program, spec=spec, ranges=ranges, rules=rules)
     exported = ExportedModel(
         folder=folder,
         spec=spec,
@@ -131,7 +133,7 @@ def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
         return simplify(torch.export.export(deployed, (example,)))
 
 
-def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> _Programs:
+def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges, rules: QuantizationRules) -> _Programs:
     with hushed("torchao", "torch.utils._pytree"):  # it logs that kernels of other machines do not load
         from edgeseg.export.quantizing import quantize
 
@@ -140,6 +142,6 @@ def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges) -> 
             f"The ranges were observed on weights {ranges.weights_sha256[:12]}..., this checkpoint's are "
             f"{spec.weights_sha256[:12]}... Run edgeseg calibrate again."
         )
-    done = quantize(program, ranges=ranges.ranges, float_layers=ranges.float_layers)
+    done = quantize(program, ranges=ranges.ranges, rules=rules, float_layers=ranges.float_layers)
     scheme = dataclasses.replace(INT8, mode=ranges.mode, float_layers=done.plan.in_float)
     return _Programs(program=done.program, folded=done.folded_program, scheme=scheme)

@@ -1,16 +1,16 @@
-"""What a float graph's tensors hold on calibration images, as ranges that lose least in 8 bits.
+"""Activation ranges of a float graph on calibration images, chosen for the least loss in 8 bits.
 
 Two passes over the images: lowest and highest values, then a histogram of each point between them. Two ranges of a
-point are searched over shrunken copies of (lowest, highest): the one with the least expected squared error after
+point are searched among shrunken copies of (lowest, highest): the one with the least expected squared error after
 rounding to 256 steps (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1: MSE range
-setting), and the one with the least absolute error. They part where a few values dwarf the rest: squares keep those
-few, and the steps grow too coarse for all others. Neither is better on every net, so a third pass measures: the net
-rounded with the squared error's ranges, and with the absolute error's at the points where they are narrower by each
-of `NARROWER`, is compared with the float net, label by label, and the closest one is taken (a coarse form of Nahshan
-et al., "Loss Aware Post-Training Quantization", Machine Learning 2021).
+setting), and the one with the least absolute error. They differ where a few values dwarf the rest: the squared error
+keeps those few, and the steps become too coarse for all others. Neither is better on every net, so a third pass
+measures: the net rounded with the squared error's ranges, and with the absolute error's at the points where they are
+narrower by each factor in `NARROWER`, is compared with the float net label by label, and the closest one is taken (a
+coarse form of Nahshan et al., "Loss Aware Post-Training Quantization", Machine Learning 2021).
 
-Values beyond what a point's readers tell apart (`useful_span`) count as the end they are cut to: no error lies there.
-The first two passes only add up, so neither order nor grouping of the images changes what they find.
+Values beyond what a point's readers tell apart (`useful_span`) count as the end where they are cut: no error lies
+there. The first two passes only add up, so their result depends neither on the order nor on the batches of the images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from edgeseg.core.quantization import Range
 from edgeseg.graph.node_values import NodeObserver
-from edgeseg.graph.quantization_points import ANY, Plan, useful_span
+from edgeseg.graph.quantization_points import ANY, Plan, other_points, useful_span
 from edgeseg.graph.scale_limits import affine
 
 if TYPE_CHECKING:
@@ -77,20 +77,24 @@ def observe_points(
     exact: Iterable[str] = (),
     known: Mapping[str, Ends] | None = None,
 ) -> tuple[Range, ...]:
-    """Return a range for each point of the plan, in its order.
+    """Return a range for each point of the plan, in its order, then for every other float tensor of the graph.
 
-    `images` starts a pass over the input tensors (1, H, W, 3) uint8. Points named in `exact` keep lowest and highest
-    as they are, those in `known` have the (low, high) given there. The graph returns logits, classes last.
+    The others serve backends whose rules put points elsewhere; they take the least squared error's range. `images`
+    starts a pass over the input tensors (1, H, W, 3) uint8. Points named in `exact` keep their lowest and highest
+    value, those in `known` have the (low, high) given there. The graph returns logits, classes last.
     """
-    histograms = {point.name: Histogram(span=useful_span(point)) for point in plan.points}
-    owner = {node: histograms[point.name] for point in plan.points for node in point.nodes}
+    others = other_points(graph, plan)
+    histograms = {point.name: Histogram(span=useful_span(point)) for point in (*plan.points, *others)}
+    owner = {node: histograms[point.name] for point in (*plan.points, *others) for node in point.nodes}
     for gather in (Histogram.widen, Histogram.count):
         observer = NodeObserver(graph, {node: partial(gather, histogram) for node, histogram in owner.items()})
         for tensor in images():
             with torch.no_grad():
                 observer.run(torch.from_numpy(tensor))
     settled = {name: (histograms[name].low, histograms[name].high) for name in exact} | dict(known or {})
-    chosen = _closest(graph, images, plan=plan, candidates=_candidates(histograms, settled))
+    planned = {point.name: histograms[point.name] for point in plan.points}
+    chosen = _closest(graph, images, plan=plan, candidates=_candidates(planned, settled))
+    chosen |= {point.name: least_error_range(histograms[point.name]) for point in others}
     return tuple(Range(name=name, low=low, high=high) for name, (low, high) in chosen.items())
 
 

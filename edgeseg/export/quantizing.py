@@ -1,17 +1,17 @@
-"""A float graph and ranges to an int8 graph, by torchao's PT2E with a quantizer of our own."""
+"""From a float graph and activation ranges to an int8 graph, by torchao's PT2E with our own quantizer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e import ObserverBase, PerChannelMinMaxObserver
+from torchao.quantization.pt2e import MinMaxObserver, ObserverBase, PerChannelMinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import (
     QuantizationAnnotation,
@@ -20,25 +20,26 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
+from edgeseg.core.quantization import Range
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError
-from edgeseg.graph.quantization_points import Plan, Point, fused_output, is_below, plan
+from edgeseg.graph.quantization_points import Plan, Point, fused_output, is_below, op_name, plan
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
-
-if TYPE_CHECKING:
-    from edgeseg.core.quantization import Range
 
 Q_ANNOTATION = "quantization_annotation"
 
 
 class FromRange(ObserverBase):
-    """An observer that knows its range beforehand and lets values pass."""
+    """An observer whose range is given; it observes nothing."""
 
-    def __init__(self, *, dtype: torch.dtype, low: float, high: float, least_scale: float, **_: object) -> None:
+    def __init__(
+        self, *, dtype: torch.dtype, low: float, high: float, least_scale: float, symmetric: bool, **_: object
+    ) -> None:
         super().__init__(dtype=dtype, is_dynamic=False)
-        self.scale, self.zero_point = affine(low, high, least_scale=least_scale)
+        self.scale, self.zero_point = affine(low, high, least_scale=least_scale, symmetric=symmetric)
         self.quant_min, self.quant_max = -128, 127
-        self.qscheme = torch.per_tensor_affine
+        self.qscheme = torch.per_tensor_symmetric if symmetric else torch.per_tensor_affine
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -59,6 +60,18 @@ class WeightObserver(PerChannelMinMaxObserver):
         return torch.maximum(scale, self.least_scales.to(scale.dtype)), zero_point
 
 
+class WholeWeightObserver(MinMaxObserver):
+    """One symmetric scale for a whole weight, not below the largest of `least_scales`."""
+
+    def __init__(self, *, least_scales: Tensor, **options: Any) -> None:
+        super().__init__(**options)
+        self.least_scales = least_scales
+
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        scale, zero_point = super().calculate_qparams()
+        return torch.maximum(scale, self.least_scales.max().to(scale.dtype)), zero_point
+
+
 class Specs(Protocol):
     """Says how the tensors of one graph are quantized."""
 
@@ -75,14 +88,16 @@ SpecsOf = Callable[[GraphModule, Plan], Specs]
 class PlannedQuantizer(Quantizer):
     """Annotates a graph after `plan`: outputs of its points and weights, each as `specs_of` the graph says."""
 
-    def __init__(self, specs_of: SpecsOf, *, float_layers: tuple[str, ...]) -> None:
+    def __init__(
+        self, specs_of: SpecsOf, *, float_layers: tuple[str, ...], rules: QuantizationRules = DEFAULT_RULES
+    ) -> None:
         super().__init__()
-        self._float_layers = float_layers
+        self._float_layers, self._rules = float_layers, rules
         self._specs_of = specs_of
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Return the model with a quantization annotation on every node that the plan names."""
-        found = plan(model, float_layers=self._float_layers)
+        found = plan(model, rules=self._rules, float_layers=self._float_layers)
         specs = self._specs_of(model, found)
         outputs: dict[Node, QuantizationSpec | SharedQuantizationSpec] = {}
         for point in found.points:
@@ -98,33 +113,44 @@ class PlannedQuantizer(Quantizer):
         return model
 
     def validate(self, model: GraphModule) -> None:
-        """Accept any plan: `quantize` has checked the ranges against it."""
+        """Accept any plan: `quantize` has already checked the ranges against it."""
 
 
 class KnownRanges:
-    """Specs from ranges that are known, with weights as they are; scales enlarged where kernels need it."""
+    """Specs from given ranges and stored weights; scales are enlarged where kernels need it."""
 
     def __init__(self, model: GraphModule, found: Plan, ranges: tuple[Range, ...]) -> None:
         self._model = model
-        self._ranges = {item.name: item for item in ranges}
+        self._rules = found.rules
+        self._ranges = ranges_of(found, ranges, graph=model)
         self._points = points_of(found)
-        known = {point.name: self._ranges[point.name] for point in found.points}
-        scales = {name: affine(item.low, item.high)[0] for name, item in known.items()}
+        symmetric = found.rules.symmetric_activations
+        scales = {name: affine(item.low, item.high, symmetric=symmetric)[0] for name, item in self._ranges.items()}
         self.scales = fitting_scales(scales, [self._load(node) for node in found.weighted])
 
     def activation(self, point: Point) -> QuantizationSpec:
         """Return the spec of a point's range."""
-        item = self._ranges[point.name]
-        return activation_spec(FromRange.with_args(low=item.low, high=item.high, least_scale=self.scales[point.name]))
+        item, symmetric = self._ranges[point.name], self._rules.symmetric_activations
+        observer = FromRange.with_args(
+            low=item.low, high=item.high, least_scale=self.scales[point.name], symmetric=symmetric
+        )
+        return activation_spec(observer, symmetric=symmetric)
 
     def weight(self, node: Node) -> QuantizationSpec:
-        """Return the spec of scales per output channel that fit the points around the node."""
-        return weight_spec(WeightObserver.with_args(least_scales=self.least_scales(node)))
+        """Return the spec of scales that fit the points around the node: per output channel, or one for all.
+
+        Transposed convolutions always have one for all.
+        """
+        least = self.least_scales(node)
+        if self._rules.per_channel_weights and op_name(node) != "conv_transpose2d":
+            return weight_spec(WeightObserver.with_args(least_scales=least))
+        return whole_weight_spec(WholeWeightObserver.with_args(least_scales=least))
 
     def least_scales(self, node: Node) -> Tensor:
         """Return (output channels,): the smallest weight scales of a node that kernels can hold."""
         source, target = (self.scales[name] for name in self._points[node])
-        channels = stored(self._model, node.args[1]).shape[0]
+        # The weight of a transposed convolution is (in, out, h, w).
+        channels = stored(self._model, node.args[1]).shape[op_name(node) == "conv_transpose2d"]
         return least_weight_scales(channels, self._bias(node), source=source, target=target)
 
     def _load(self, node: Node) -> Load:
@@ -145,7 +171,7 @@ class KnownRanges:
 def points_of(found: Plan) -> dict[Node, tuple[str, str]]:
     """Return the names of the points that each weighted node reads and writes."""
     names = {node: point.name for point in found.points for node in point.nodes}
-    return {node: (names[_input(node)], names[fused_output(node)]) for node in found.weighted}
+    return {node: (names[_input(node)], names[fused_output(node, found.rules)]) for node in found.weighted}
 
 
 def bias_of(node: Node) -> Node | None:
@@ -180,20 +206,31 @@ def weight_spec(observer: Callable[..., object]) -> QuantizationSpec:
     )
 
 
-def activation_spec(observer: Callable[..., object]) -> QuantizationSpec:
-    """Return the spec of int8 activations, affine per tensor, that `observer` measures."""
+def whole_weight_spec(observer: Callable[..., object]) -> QuantizationSpec:
+    """Return the spec of int8 weights, symmetric with one scale for all, that `observer` measures."""
+    return QuantizationSpec(
+        dtype=torch.int8,
+        observer_or_fake_quant_ctr=observer,
+        quant_min=-127,
+        quant_max=127,
+        qscheme=torch.per_tensor_symmetric,
+    )
+
+
+def activation_spec(observer: Callable[..., object], *, symmetric: bool = False) -> QuantizationSpec:
+    """Return the spec of int8 activations, affine or symmetric per tensor, that `observer` measures."""
     return QuantizationSpec(
         dtype=torch.int8,
         observer_or_fake_quant_ctr=observer,
         quant_min=-128,
         quant_max=127,
-        qscheme=torch.per_tensor_affine,
+        qscheme=torch.per_tensor_symmetric if symmetric else torch.per_tensor_affine,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedPrograms:
-    """The int8 graph: with float weights behind their own pairs (`program`), and with weights stored as int8."""
+    """The int8 graph with float weights behind quantize/dequantize pairs, and with weights stored as int8 (folded)."""
 
     program: ExportedProgram
     folded_program: ExportedProgram
@@ -201,33 +238,60 @@ class QuantizedPrograms:
 
 
 def quantize(
-    program: ExportedProgram, *, ranges: tuple[Range, ...], float_layers: tuple[str, ...] = ()
+    program: ExportedProgram,
+    *,
+    ranges: tuple[Range, ...],
+    rules: QuantizationRules = DEFAULT_RULES,
+    float_layers: tuple[str, ...] = (),
 ) -> QuantizedPrograms:
-    """Return the int8 graphs of a float program from the ranges of its points, `float_layers` left in float.
+    """Return the int8 graphs of a float program by a backend's `rules`, with `float_layers` left in float.
+
+    `ranges` may hold more points than the rules need: those of one calibration serve every backend.
 
     Raises:
-        CheckpointError: ranges and graph do not name the same points: they were observed on another net.
+        CheckpointError: ranges that lack points, named: they were observed on another net, or by an older release.
+        UnknownName: a float layer that the net does not have, or rules with an unknown op.
     """
     graph = program.module()
-    check_ranges(plan(graph), ranges)
-    check_layers(plan(graph), float_layers)
-    found = plan(graph, float_layers=float_layers)
-    quantizer = PlannedQuantizer(lambda model, planned: KnownRanges(model, planned, ranges), float_layers=float_layers)
+    whole = plan(graph, rules=rules)
+    ranges_of(whole, ranges, graph=graph)
+    check_layers(whole, float_layers)
+    found = plan(graph, rules=rules, float_layers=float_layers)
+    quantizer = PlannedQuantizer(
+        lambda model, planned: KnownRanges(model, planned, ranges), float_layers=float_layers, rules=rules
+    )
     unfolded, folded = (_converted(program, quantizer, fold=fold) for fold in (False, True))
     return QuantizedPrograms(program=unfolded, folded_program=folded, plan=found)
 
 
-def check_ranges(found: Plan, ranges: tuple[Range, ...]) -> None:
-    """Raise `CheckpointError` unless the ranges are those of the plan's points."""
-    wanted, given = {point.name for point in found.points}, {item.name for item in ranges}
-    if wanted == given:
-        return
-    faults = []
-    if missing := sorted(wanted - given):
-        faults.append(f"{len(missing)} of {len(wanted)} points of this net are missing, first {missing[0]}")
-    if extra := sorted(given - wanted):
-        faults.append(f"{len(extra)} are of no point here, first {extra[0]}")
-    raise CheckpointError(f"Ranges do not fit this net: {'; '.join(faults)}. Run edgeseg calibrate again.")
+def ranges_of(found: Plan, ranges: tuple[Range, ...], *, graph: GraphModule) -> dict[str, Range]:
+    """Return the range of each point of a plan, by the point's name.
+
+    A point without a range of its own takes that of the default rules' points which hold its nodes: other rules group
+    the same tensors in another way.
+
+    Raises:
+        CheckpointError: points without any range.
+    """
+    given = {item.name: item for item in ranges}
+    if all(point.name in given for point in found.points):
+        return {point.name: given[point.name] for point in found.points}
+    holders = {node: point.name for point in plan(graph).points for node in point.nodes}
+    chosen = {}
+    for point in found.points:
+        names = {point.name, *(holders.get(node, "") for node in point.nodes)}
+        held = [given[name] for name in sorted(names) if name in given]
+        if point.name in given:
+            chosen[point.name] = given[point.name]
+        elif held:
+            low, high = min(item.low for item in held), max(item.high for item in held)
+            chosen[point.name] = Range(name=point.name, low=low, high=high)
+    if missing := [point.name for point in found.points if point.name not in chosen]:
+        raise CheckpointError(
+            f"Ranges do not fit this net: {len(missing)} of {len(found.points)} points of this net are missing, first "
+            f"{missing[0]}. Run edgeseg calibrate again."
+        )
+    return chosen
 
 
 def check_layers(found: Plan, float_layers: tuple[str, ...]) -> None:
@@ -242,5 +306,5 @@ def _converted(program: ExportedProgram, quantizer: PlannedQuantizer, *, fold: b
     arguments, _ = program.example_inputs
     with torch.no_grad():
         prepared = prepare_pt2e(program.module(), quantizer)
-        prepared(*arguments)  # the weights' own observers look at them once; activations come from the ranges
+        prepared(*arguments)  # weights are observed here; activation ranges are given
         return torch.export.export(convert_pt2e(prepared, fold_quantize=fold), arguments)

@@ -1,46 +1,44 @@
 """Which tensors of a float graph become int8, under which names, and which of them share one scale.
 
-The plan is made once, from the graph alone, and serves calibration and quantization alike. A *point* is the output of a
-node that gets a quantize/dequantize pair. Convolutions, additions, products, pools, resizes and concatenations compute
-in int8, so their inputs and outputs are points; everything else (hard-swish, sigmoids, normalisation, argmax) computes
-in float between two points. Hard-swish stays in float on purpose: LiteRT has no fast int8 kernel for it.
+The plan is made from the graph and a backend's `QuantizationRules` alone, and serves calibration and quantization
+alike. A *point* is the output of a node that gets a quantize/dequantize pair. Convolutions, additions, products, pools,
+resizes and concatenations compute in int8, so their inputs and outputs are points; everything else (hard-swish,
+sigmoids, softmax, layer norm, normalisation, argmax) computes in float between two points.
 """
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch.fx import GraphModule, Node
 
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
+from edgeseg.core.suggestions import unknown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from torch._ops import OpOverload
-
 aten = torch.ops.aten
 
-CONVOLUTIONS: tuple[OpOverload, ...] = (aten.conv2d.default, aten.linear.default)
-ACTIVATIONS: tuple[OpOverload, ...] = (aten.relu.default, aten.relu_.default, aten.hardtanh.default, aten.relu6.default)
-ELEMENTWISE: tuple[OpOverload, ...] = (aten.add.Tensor, aten.mul.Tensor)
-MEANS: tuple[OpOverload, ...] = (aten.mean.dim,)
-# One scale for input and output: the int8 kernels of LiteRT only move or average stored numbers here.
-SAME_SCALE: tuple[OpOverload, ...] = (
-    aten.avg_pool2d.default,
-    aten.max_pool2d.default,
-    aten.upsample_bilinear2d.vec,
-    aten.upsample_nearest2d.vec,
-    aten.cat.default,
-)
+WEIGHTED = ("conv2d", "linear", "conv_transpose2d")
+"""Ops with int8 weights, their second argument."""
+ELEMENTWISE = ("add", "mul", "sub", "matmul")
+"""Ops on two tensors."""
+RECTIFIERS = ("relu", "relu6", "hardtanh")
+"""Activations that only cut values off; int8 kernels apply them to stored numbers, under one scale."""
+POOLS_AND_RESIZES = ("avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "cat")
+"""One scale for input and output: the int8 kernels of LiteRT only move or average stored numbers here."""
+OTHERS = ("mean", "leaky_relu")
+FUSABLE = (*RECTIFIERS, "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "elu", "leaky_relu", "tanh", "mish")
+"""Activations that some backend's convolutions apply to their own result."""
+KNOWN = frozenset((*WEIGHTED, *ELEMENTWISE, *POOLS_AND_RESIZES, *OTHERS, *FUSABLE, "softmax", "layer_norm"))
+"""Ops that rules may name."""
 
 # Where an activation is flat: what lies beyond gives the same as what lies at the end.
-FLAT_BEYOND: dict[OpOverload, tuple[float, float]] = {
-    aten.hardswish.default: (-3.0, float("inf")),
-    aten.hardswish_.default: (-3.0, float("inf")),
-    aten.hardsigmoid.default: (-3.0, 3.0),
-    aten.hardsigmoid_.default: (-3.0, 3.0),
-}
+FLAT_BEYOND: dict[str, tuple[float, float]] = {"hardswish": (-3.0, float("inf")), "hardsigmoid": (-3.0, 3.0)}
 
 ANY = (float("-inf"), float("inf"))
 
@@ -54,6 +52,32 @@ MOVING = (
     aten._to_copy.default,
     aten._assert_tensor_metadata.default,
 )
+RESHAPING = frozenset(
+    [
+        "permute",
+        "transpose",
+        "view",
+        "reshape",
+        "_unsafe_view",
+        "flatten",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "slice",
+        "select",
+        "split",
+        "split_with_sizes",
+        "chunk",
+        "getitem",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "channel_shuffle",
+        "clone",
+        "contiguous",
+        "alias",
+    ]
+)
+"""Ops that move numbers between int8 ops: where they lie at a point, it shares the scale of what they read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,34 +90,70 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What becomes int8: points of activations, nodes with int8 weights; names of nodes in int8 and left in float."""
+    """What becomes int8 by some rules: points, nodes with int8 weights, names of nodes in int8 and left in float."""
 
     points: tuple[Point, ...]
     weighted: tuple[Node, ...]
     in_int8: tuple[str, ...]
     in_float: tuple[str, ...]
+    rules: QuantizationRules = DEFAULT_RULES
 
 
-def plan(graph: GraphModule, *, float_layers: tuple[str, ...] = (), only: frozenset[str] | None = None) -> Plan:
+def plan(
+    graph: GraphModule,
+    *,
+    rules: QuantizationRules = DEFAULT_RULES,
+    float_layers: tuple[str, ...] = (),
+    only: frozenset[str] | None = None,
+) -> Plan:
     """Return what becomes int8 in a float graph, as `torch.export` gives it with batch norms folded.
 
     Modules below the paths in `float_layers` compute in float; with `only`, so do all nodes but those of these names.
+
+    Raises:
+        UnknownName: rules that name an op that no backend could treat so, with the nearest known one.
     """
+    _check(rules)
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     names = point_names(nodes)
-    computing = [node for node in nodes if _computes_in_int8(node) and not is_below(names[node], float_layers)]
+    computing = [node for node in nodes if _computes_in_int8(node, rules) and not is_below(names[node], float_layers)]
     computing = [node for node in computing if only is None or names[node] in only]
-    chosen = {fused_output(node) for node in computing}
+    chosen = {fused_output(node, rules) for node in computing}
+    chosen.update(fused_output(node, rules) for node in nodes if op_name(node) in rules.forced_points)
     for node in computing:
-        chosen.update(fused_output(source) for source in _tensor_inputs(node) if source.op == "call_function")
+        chosen.update(fused_output(source, rules) for source in _tensor_inputs(node) if source.op == "call_function")
     ordered = [node for node in nodes if node in chosen]
-    groups = _groups(ordered)
+    groups = _groups(ordered, rules)
     return Plan(
         points=tuple(Point(name=names[group[0]], nodes=tuple(group)) for group in groups),
-        weighted=tuple(node for node in computing if node.target in CONVOLUTIONS),
+        weighted=tuple(node for node in computing if op_name(node) in WEIGHTED),
         in_int8=tuple(names[node] for node in computing),
-        in_float=tuple(names[node] for node in nodes if _stays_in_float(node, computing)),
+        in_float=tuple(names[node] for node in nodes if _stays_in_float(node, computing, rules)),
+        rules=rules,
     )
+
+
+def other_points(graph: GraphModule, found: Plan) -> tuple[Point, ...]:
+    """Return a point for every float tensor that is none in a plan: other backends' rules may ask for its range."""
+    nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
+    names = point_names(nodes)
+    known = {node for point in found.points for node in point.nodes}
+    return tuple(
+        Point(name=names[node], nodes=(node,)) for node in nodes if node not in known and _holds_activations(node)
+    )
+
+
+def _holds_activations(node: Node) -> bool:
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.numel() <= 1:
+        return False
+    return node.target not in MOVING and op_name(node) not in RESHAPING
+
+
+def _check(rules: QuantizationRules) -> None:
+    for name in (*rules.float_ops, *rules.fusing_ops, *rules.fused_activations, *rules.forced_points):
+        if name not in KNOWN:
+            raise unknown("op in quantization rules", name, KNOWN)
 
 
 def is_below(name: str, layers: tuple[str, ...]) -> bool:
@@ -103,13 +163,12 @@ def is_below(name: str, layers: tuple[str, ...]) -> bool:
 
 
 def useful_span(point: Point) -> tuple[float, float]:
-    """Return the ends beyond which nobody who reads the point tells its values apart; infinite where somebody does.
+    """Return the ends beyond which no reader of the point tells values apart; infinite where some reader does.
 
-    A range that stops there loses nothing, and its steps are finer: hard-swish maps all below -3 to 0.
+    A range that stops there loses nothing, and its steps are finer: hard-swish maps everything below -3 to 0.
     """
-    readers = {user.target for node in point.nodes for user in node.users}
-    flat = {op: span for op, span in FLAT_BEYOND.items() if op in readers}
-    spans = list(flat.values()) if len(flat) == len(readers) else []
+    readers = {op_name(user) for node in point.nodes for user in node.users}
+    spans = [FLAT_BEYOND.get(name, ANY) for name in readers]
     return min((low for low, _ in spans), default=ANY[0]), max((high for _, high in spans), default=ANY[1])
 
 
@@ -128,61 +187,118 @@ def point_names(nodes: Iterable[Node]) -> dict[Node, str]:
     return names
 
 
+def op_name(node: Node) -> str:
+    """Return the name of the op that a node calls, without overload and the underscore of in-place variants."""
+    return _op(node).removesuffix("_")
+
+
 def _op(node: Node) -> str:
+    if node.target is operator.getitem:
+        return "getitem"
     return str(getattr(node.target, "_schema", node.target)).split("(")[0].split("::")[-1].split(".")[0]
 
 
-def _computes_in_int8(node: Node) -> bool:
-    if node.target in ELEMENTWISE:
+def _computes_in_int8(node: Node, rules: QuantizationRules) -> bool:
+    name = op_name(node)
+    if name in rules.float_ops:
+        return False
+    if name in ELEMENTWISE:
         # An operand that is a number or a stored constant is normalisation or a scale: cheap, and better in float.
         inputs = _tensor_inputs(node)
-        return len(inputs) == 2 and all(source.op == "call_function" for source in inputs)
-    return node.target in CONVOLUTIONS + SAME_SCALE + MEANS or _is_lone_activation(node)
+        scaled = node.kwargs.get("alpha", 1) != 1
+        return len(inputs) == 2 and all(source.op == "call_function" for source in inputs) and not scaled
+    if name in WEIGHTED:
+        return _has_stored_weight(node)
+    if name == "mean":
+        return node.target is aten.mean.dim and _is_spatial(node)
+    if name in FUSABLE:
+        return name in (*RECTIFIERS, "leaky_relu") and not is_fused(node, rules) and _reads_int8(node, rules)
+    return name in POOLS_AND_RESIZES
 
 
-def _is_lone_activation(node: Node) -> bool:
-    return node.target in ACTIVATIONS and _fused_into(node) is None
-
-
-def _fused_into(node: Node) -> Node | None:
-    """Return the convolution or addition whose kernel can apply this activation: its only input, used only here."""
-    if node.target not in ACTIVATIONS or not isinstance(node.args[0], Node):
-        return None
+def _reads_int8(node: Node, rules: QuantizationRules) -> bool:
+    """Return whether a node's input is made in int8: an activation behind a float op is cheaper in float, too."""
     source = node.args[0]
-    fuses = source.target in (*CONVOLUTIONS, aten.add.Tensor) and len(source.users) == 1
-    return source if fuses else None
+    while isinstance(source, Node) and op_name(source) in RESHAPING:
+        source = source.args[0]
+    return isinstance(source, Node) and source.op == "call_function" and _computes_in_int8(source, rules)
 
 
-def fused_output(node: Node) -> Node:
+def _has_stored_weight(node: Node) -> bool:
+    """Return whether a layer's weight is stored, with an axis that has one scale for each output channel."""
+    weight = node.args[1] if len(node.args) > 1 else None
+    stored = isinstance(weight, Node) and weight.op == "get_attr"
+    groups = node.args[6] if len(node.args) > 6 else 1
+    return stored and (op_name(node) != "conv_transpose2d" or groups == 1)
+
+
+def _is_spatial(mean: Node) -> bool:
+    """Return whether a mean is over height and width: over channels no backend has an int8 kernel."""
+    source, dims = mean.args[0], mean.args[1] if len(mean.args) > 1 else mean.kwargs.get("dim")
+    rank = source.meta["val"].ndim if isinstance(source, Node) and "val" in source.meta else 4
+    if not isinstance(dims, (list, tuple)):
+        return False
+    return rank == 4 and sorted(int(dim) % 4 for dim in dims) == [2, 3]
+
+
+def _moves_stored_numbers(node: Node, rules: QuantizationRules) -> bool:
+    """Return whether an op's int8 kernel has one scale for what it reads and writes."""
+    name = op_name(node)
+    if name in RECTIFIERS:
+        return not is_fused(node, rules)
+    return name in RESHAPING or name in POOLS_AND_RESIZES
+
+
+def is_fused(node: Node, rules: QuantizationRules = DEFAULT_RULES) -> bool:
+    """Return whether the kernel before an activation applies it: its only input, read by nothing else."""
+    if op_name(node) not in rules.fused_activations or not node.args or not isinstance(node.args[0], Node):
+        return False
+    source = node.args[0]
+    return op_name(source) in rules.fusing_ops and len(source.users) == 1
+
+
+def fused_output(node: Node, rules: QuantizationRules = DEFAULT_RULES) -> Node:
     """Return the node whose output a kernel writes: the activation that is fused into it, or the node itself."""
     users = list(node.users)
-    return users[0] if len(users) == 1 and _fused_into(users[0]) is node else node
+    return users[0] if len(users) == 1 and is_fused(users[0], rules) and users[0].args[0] is node else node
 
 
 def _tensor_inputs(node: Node) -> list[Node]:
-    if node.target in ELEMENTWISE:
+    name = op_name(node)
+    if name in ELEMENTWISE:
         return [source for source in node.args if isinstance(source, Node)]
-    if node.target is aten.cat.default:
+    if name == "cat":
         return list(node.args[0])  # type: ignore[arg-type]
     return [node.args[0]] if isinstance(node.args[0], Node) else []
 
 
-def _stays_in_float(node: Node, computing: list[Node]) -> bool:
-    return node not in computing and _fused_into(node) is None and node.target not in MOVING
+def _stays_in_float(node: Node, computing: list[Node], rules: QuantizationRules) -> bool:
+    if node in computing or node.target in MOVING or op_name(node) in RESHAPING:
+        return False
+    return not (is_fused(node, rules) and node.args[0] in computing)
 
 
-def _groups(points: list[Node]) -> list[list[Node]]:
+def _groups(points: list[Node], rules: QuantizationRules) -> list[list[Node]]:
     """Return the points as groups that share one scale, each in graph order, ordered by their first node."""
     leader = {node: node for node in points}
     for node in points:
-        if node.target not in SAME_SCALE and not _is_lone_activation(node):
+        if not _moves_stored_numbers(node, rules):
             continue
         for source in _tensor_inputs(node):
-            _merge(leader, fused_output(source), node)
+            _merge(leader, fused_output(_moved_from(source, leader), rules), node)
     groups: dict[Node, list[Node]] = {}
     for node in points:
         groups.setdefault(_root(leader, node), []).append(node)
     return list(groups.values())
+
+
+def _moved_from(node: Node, points: dict[Node, Node]) -> Node:
+    """Return what a node's numbers come from, looking through reshapes that are no points."""
+    while node not in points and node.op == "call_function" and op_name(node) in RESHAPING:
+        source = node.args[0]
+        assert isinstance(source, Node)
+        node = source
+    return node
 
 
 def _merge(leader: dict[Node, Node], first: Node, second: Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
-DROPOUTS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default)
+# Dropouts become clones where in-place ops are replaced; without such ops a clone is its input.
+NO_OPS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default, aten.clone.default)
 SPATIAL = [2, 3]
 
 
@@ -27,7 +29,9 @@ def simplify(program: ExportedProgram) -> ExportedProgram:
     between two numbers become hardtanh, those at zero from below ReLU.
     """
     if any(_is_in_place(node) for node in program.graph.nodes):
-        program = program.run_decompositions({})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 warns about its own code here
+            program = program.run_decompositions({})
     graph = program.graph_module.graph
     for node in list(graph.nodes):
         rule = _RULES.get(node.target) if node.op == "call_function" else None
@@ -76,7 +80,7 @@ def _pair(size: object) -> tuple[int, int]:
 
 
 _RULES: dict[object, Callable[[Node], None]] = {
-    **dict.fromkeys(DROPOUTS, _drop),
+    **dict.fromkeys(NO_OPS, _drop),
     aten.adaptive_avg_pool2d.default: _pool,
     aten.clamp.default: _clamp,
     aten.clamp_min.default: _clamp,

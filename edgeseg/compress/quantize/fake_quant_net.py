@@ -1,4 +1,4 @@
-"""A net that computes in float as its int8 artifact will: PT2E's graph with fake quantization at every point."""
+"""A net that simulates its int8 artifact in float: PT2E's graph with fake quantization at every point."""
 
 from __future__ import annotations
 
@@ -30,18 +30,17 @@ with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other 
         activation_spec,
         bias_of,
         check_layers,
-        check_ranges,
         points_of,
+        ranges_of,
         weight_spec,
     )
 
-# Their outputs lie on the grid of their inputs: rounding again would change nothing.
+# Their outputs already lie on the grid of their inputs.
 ON_GRID = (
     aten.max_pool2d.default,
     aten.cat.default,
     aten.upsample_nearest2d.vec,
     aten.relu.default,
-    aten.relu_.default,
 )
 
 
@@ -59,7 +58,7 @@ class Wire:
 class QuantNet(nn.Module):
     """Returns logits from normalised images through the fake-quantized graph of a folded net.
 
-    Before each pass it fits the scales to what the engines' kernels can hold, by the rule that conversion has.
+    Before each pass it fits the scales to the limits of the engines' kernels, by the same rule as conversion.
     """
 
     def __init__(self, graph: GraphModule, *, points: dict[str, str], wires: tuple[Wire, ...]) -> None:
@@ -81,7 +80,7 @@ class QuantNet(nn.Module):
         return logits
 
     def freeze(self, frozen: bool) -> None:
-        """Keep the ranges as they are, or let them follow the training."""
+        """Freeze the ranges, or let them be trained."""
         for name in self._points:
             self.point(name).frozen = frozen
 
@@ -159,7 +158,7 @@ class _FakeSpecs:
     still: frozenset[str]
 
     def activation(self, point: Point) -> QuantizationSpec:
-        """Return the spec of a range that starts at the given one, and stays there if it is to be still."""
+        """Return the spec of a range that starts at the given one, and is trained unless the point is in `still`."""
         start, recipe = self.ranges[point.name], self.recipe
         if point.name in self.still:
             span = start.low, start.high
@@ -185,18 +184,19 @@ def quant_net(
 ) -> QuantNet:
     """Return the fake-quantized net of a plain one, batch norms folded, that starts with `ranges`.
 
-    The ranges of the points named in `still` are not trained.
-    It takes any batch of images of `size` (height, width) and answers alike in training and evaluation mode.
+    The ranges of the points named in `still` are not trained. The net takes any batch of images of `size` (height,
+    width) and gives the same logits in training and evaluation mode.
 
     Raises:
         CheckpointError: ranges of another net.
         UnknownName: a float layer that the net does not have.
     """
     graph = float_graph(net, size=size)
-    check_ranges(plan(graph), ranges)
-    check_layers(plan(graph), recipe.float_layers)
+    whole = plan(graph)
+    starts = ranges_of(whole, ranges, graph=graph)
+    check_layers(whole, recipe.float_layers)
     found = plan(graph, float_layers=recipe.float_layers)
-    specs = _FakeSpecs(recipe=recipe, ranges={item.name: item for item in ranges}, still=still)
+    specs = _FakeSpecs(recipe=recipe, ranges={**starts, **ranges_of(found, ranges, graph=graph)}, still=still)
     quantizer = PlannedQuantizer(lambda _graph, _plan: specs, float_layers=recipe.float_layers)
     points = {node.name: point.name for point in found.points for node in point.nodes}
     around = {node.name: names for node, names in points_of(found).items()}
@@ -204,7 +204,7 @@ def quant_net(
 
 
 def _tidied(graph: GraphModule, *, points: dict[str, str], around: dict[str, tuple[str, str]]) -> QuantNet:
-    """Return the net of a prepared graph: each fake quantization stored once, under a key of its own.
+    """Return the net of a prepared graph, with each fake quantization stored once, under its own key.
 
     PT2E stores a shared one under several keys; a moving average over the state would then count it several times.
     """
@@ -229,7 +229,7 @@ def _tidied(graph: GraphModule, *, points: dict[str, str], around: dict[str, tup
             fakes.append(found)
             wires.append(_wire(user, fake=node, around=around[user.name]))
     graph.ranges, graph.fakes = ranges, fakes
-    # Without the exported module's ways to nest arguments and to refuse train() and eval(): it computes alike in both.
+    # The exported module's own code generation nests arguments and refuses train() and eval().
     graph.graph.set_codegen(CodeGen())
     return QuantNet(GraphModule(graph, graph.graph), points=keys, wires=tuple(wires))
 

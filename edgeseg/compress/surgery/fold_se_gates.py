@@ -1,15 +1,16 @@
-"""Squeeze-and-excite gates that hardly change from image to image, taken up by the weights behind them.
+"""Squeeze-and-excite gates that hardly vary between images, folded into the weights behind them.
 
-A gate scales a channel by what the whole map holds (Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018). Where it
-gives each image of a data set nearly the same, that is a constant: the convolution behind it takes the factor, and
-the mean, the two layers on it and the product over the whole map are gone. They have few multiply-accumulates and cost
-time on every engine: int8 kernels for them are small and many.
+A gate scales each channel by a factor computed from the mean of the whole feature map (Hu et al.,
+"Squeeze-and-Excitation Networks", CVPR 2018). Where the factors are nearly the same for every image of a data set they
+are constants: the convolution behind takes them up, and the mean, its two layers and the product over the whole map
+are gone. These have few multiply-accumulates but cost time on every engine, as many small int8 kernels.
+
+Gates are found by their structure in the float graph (`graph.gates`), whoever wrote the module.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,20 +18,25 @@ import torch
 from torch import Tensor, nn
 
 from edgeseg.errors import InputError
+from edgeseg.graph.float_graph import float_graph
+from edgeseg.graph.gates import Gate, find_gates
+from edgeseg.graph.node_values import NodeObserver
 from edgeseg.graph.quantization_points import is_below
-from edgeseg.models.encoders.mobilenet_v3 import SqueezeExcite
 from edgeseg.models.surgery import bypass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from torch.fx import GraphModule
 
     from edgeseg.core.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateLoss:
-    """One gate, by its module's path: the share of cells that keep their label with it constant, `alone` and `together`
-    with all that were folded before.
+    """One gate, by its module's path: the share of cells that keep their label with this gate constant.
+
+    `alone` is with no other gate constant, `together` with all that were folded before it.
     """
 
     gate: str
@@ -42,21 +48,23 @@ class GateLoss:
 def fold_gates(
     net: nn.Module, images: Sequence[Tensor], *, spec: ModelSpec, agreement: float = 0.99, keep: tuple[str, ...] = ()
 ) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
-    """Fold, in place, the gates of `net` whose mean over `images` can stand for them; return its spec and all gates.
+    """Fold, in place, the gates of `net` whose mean over `images` can replace them; return its spec and all gates.
 
-    `images` are normalised ones (N, 3, H, W). Gates are tried one after another, the one that changes fewest labels
-    first; one goes if at least `agreement` (0 to 1) of the cells of all images then keep the label of before. Those
-    in the modules `keep` stay.
+    `images` are normalised ones (N, 3, H, W). Gates are tried one after another, the one that changes the fewest labels
+    first. A gate is folded if at least `agreement` (0 to 1) of the cells of all images then keep their label. Gates in
+    the modules `keep` stay.
 
     Raises:
-        InputError: no image, a net without such gates, or none that can go.
+        InputError: no image, a net without such gates, or none that can be folded.
     """
     if not images:
-        raise InputError("Folding gates looks at what they give on images, and none was given.")
+        raise InputError("Folding gates measures them on images, and none was given.")
     net.eval()
-    readers = check_gates(net, keep=keep)
+    graph = float_graph(net, size=spec.size)
+    gates = _foldable(graph, keep=keep)
+    readers = {name: net.get_submodule(gate.reader) for name, gate in gates.items()}
     with torch.no_grad():
-        means = _means(net, tuple(readers), images)
+        means = _means(graph, gates, images)
         labels = _labels(net, images)
         alone = {name: _agreement(net, {name: means[name]}, images, labels) for name in readers}
         losses: list[GateLoss] = []
@@ -68,53 +76,51 @@ def fold_gates(
             gone = trial if losses[-1].folded else gone
         if not gone:
             raise InputError(
-                f"No gate can go: with {losses[0].gate} constant {100 * losses[0].together:.2f} % of the labels stay, "
-                f"and agreement is {100 * agreement:g} %. Lower it, or leave this stage out."
+                f"No gate can be folded: with {losses[0].gate} constant {100 * losses[0].together:.2f} % of the labels "
+                f"stay the same; required: {100 * agreement:g} %. Lower agreement, or remove this stage."
             )
         for name, gate in gone.items():
-            readers[name].weight.mul_(gate.view(1, -1, 1, 1))
+            weight = readers[name].weight
+            assert isinstance(weight, nn.Parameter)
+            weight.mul_(gate.view(1, -1, 1, 1))
             bypass(net, name)
     kept = tuple(layer for layer in spec.channels if not is_below(layer.name, tuple(gone)))
     return replace(spec, channels=kept, bypassed=(*spec.bypassed, *gone)), tuple(losses)
 
 
-def check_gates(net: nn.Module, *, keep: tuple[str, ...] = ()) -> dict[str, nn.Conv2d]:
-    """Return the convolution behind each gate, by the gate's path: the next in the same sequence, over all channels.
-
-    Gates in the modules `keep` are left out.
+def check_gates(net: nn.Module, *, size: tuple[int, int], keep: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the paths of the gates that can be folded, for images of `size`, without those in the modules `keep`.
 
     Raises:
-        InputError: there is none.
+        InputError: there are none, with the reasons for those that cannot be folded.
     """
-    found = {}
-    for path, parent in net.named_modules():
-        children = list(parent.named_children()) if isinstance(parent, nn.Sequential) else []
-        for (name, module), (_, behind) in itertools.pairwise(children):
-            first = behind[0] if isinstance(behind, nn.Sequential) else behind
-            if isinstance(module, SqueezeExcite) and isinstance(first, nn.Conv2d) and first.groups == 1:
-                found[f"{path}.{name}" if path else name] = first
-    found = {name: reader for name, reader in found.items() if not is_below(name, keep)}
-    if not found:
-        raise InputError("This net has no squeeze-and-excite gate with a convolution behind it. Leave this stage out.")
-    return found
+    return tuple(_foldable(float_graph(net, size=size), keep=keep))
 
 
-def _means(net: nn.Module, names: Sequence[str], images: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Return each gate's mean (channels,) over the images."""
-    given: dict[str, list[Tensor]] = {name: [] for name in names}
-    with contextlib.ExitStack() as stack:
-        for name in names:
-            gate = net.get_submodule(f"{name}.gate")
-            hook = gate.register_forward_hook(lambda _module, _inputs, output, name=name: given[name].append(output))
-            stack.callback(hook.remove)
-        for batch in images:
-            net(batch)
-    return {name: torch.cat(found).mean((0, 2, 3)) for name, found in given.items()}
+def _foldable(graph: GraphModule, *, keep: tuple[str, ...]) -> dict[str, Gate]:
+    """Return the gates of a float graph by their modules' paths; raises as `check_gates`."""
+    found, unfit = find_gates(graph)
+    chosen = {gate.module: gate for gate in found if not is_below(gate.module, keep)}
+    if not chosen:
+        reasons = "".join(f" {item}." for item in unfit[:3])
+        raise InputError(
+            f"This net has no squeeze-and-excite gate with a convolution behind it.{reasons} Remove this stage."
+        )
+    return chosen
+
+
+def _means(graph: GraphModule, gates: dict[str, Gate], images: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return the mean factors (channels,) of each gate over the images."""
+    seen: dict[str, list[Tensor]] = {name: [] for name in gates}
+    observer = NodeObserver(graph, {gate.factors: seen[name].append for name, gate in gates.items()})
+    for batch in images:
+        observer.run(batch)
+    return {name: torch.cat([factors.flatten(1) for factors in seen[name]]).mean(0) for name in gates}
 
 
 @contextlib.contextmanager
 def _constant(net: nn.Module, gates: dict[str, Tensor]) -> Iterator[None]:
-    """Have the named modules scale what they are given by these factors for as long as the block runs."""
+    """Have the named modules multiply their input by these factors for as long as the block runs."""
     with contextlib.ExitStack() as stack:
         for name, gate in gates.items():
             module, factors = net.get_submodule(name), gate.view(1, -1, 1, 1)

@@ -54,7 +54,7 @@ class GatesStage(ChangeStage):
     def check(self, coming: Coming) -> Coming:
         """Return `coming` with its gates pending; raises `InputError` if it has none that can be folded."""
         check_layers(self.settings.keep, coming.net)
-        check_gates(coming.net, keep=self.settings.keep)
+        check_gates(coming.net, size=coming.spec.size, keep=self.settings.keep)
         return dataclasses.replace(coming, pending=coming.pending | {"bypassed"})
 
     def preview(self, coming: Checkpoint, *, data: Dataset, probe: LatencyProbe | None) -> Checkpoint:

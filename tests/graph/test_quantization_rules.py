@@ -1,0 +1,149 @@
+"""Rules are data: where pairs stand, which ops stay in float, how scales look; one calibration serves all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
+from edgeseg.errors import CheckpointError, UnknownName
+from edgeseg.export.observing import observe_points
+from edgeseg.export.quantizing import quantize
+from edgeseg.graph.quantization_points import plan
+from edgeseg.graph.simplify import simplify
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from edgeseg.core.quantization import Range
+
+FUSED = dataclasses.replace(DEFAULT_RULES, fused_activations=("relu", "relu6", "hardtanh", "hardswish"))
+
+
+class Small(nn.Module):
+    """Hard-swish between two convolutions, a lone ReLU on a pool, and everything that has no int8 kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.up = nn.ConvTranspose2d(8, 4, 2, 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(F.max_pool2d(self.second(F.hardswish(self.first(image.permute(0, 1, 2, 3)))), 2))
+        x = F.layer_norm(x, x.shape[1:])
+        x = torch.clamp(self.up(x), 0, 6)
+        x += 1.0
+        return torch.softmax(F.gelu(x) + F.silu(x), 1).permute(0, 2, 3, 1)
+
+
+def program(net: nn.Module) -> ExportedProgram:
+    torch.manual_seed(0)
+    example = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        return simplify(torch.export.export(net.eval(), (example,)))
+
+
+@pytest.fixture(scope="module")
+def small() -> ExportedProgram:
+    return program(Small())
+
+
+@pytest.fixture(scope="module")
+def observed(small: ExportedProgram) -> tuple[Range, ...]:
+    graph = small.module()
+    return observe_points(graph, lambda: iter([torch.randn(1, 3, 16, 16).numpy()]), plan=plan(graph))
+
+
+def points(small: ExportedProgram, rules: QuantizationRules) -> list[str]:
+    return [point.name for point in plan(small.module(), rules=rules).points]
+
+
+def test_hard_swish_is_behind_the_convolution_or_between_two_points(small: ExportedProgram) -> None:
+    default, fused = points(small, DEFAULT_RULES), points(small, FUSED)
+    assert "first:conv2d" in default
+    assert ":hardswish" in default
+    assert "first:conv2d" not in fused
+    assert ":hardswish" in fused
+    assert ":hardswish" in plan(small.module()).in_float
+    assert ":hardswish" not in plan(small.module(), rules=FUSED).in_float
+
+
+def test_everything_left_in_float_is_named(small: ExportedProgram) -> None:
+    found = plan(small.module())
+    kinds = {name.split(":")[1].split("#")[0] for name in found.in_float}
+    assert {"layer_norm", "softmax", "gelu", "silu", "conv_transpose2d"} <= kinds
+    nodes = [node for node in small.module().graph.nodes if node.op == "call_function"]
+    moved = {"permute"}
+    named = {name.split(":")[1].split("#")[0] for name in (*found.in_int8, *found.in_float)}
+    assert {str(node.target).split(".")[1] for node in nodes} - named <= moved
+
+
+def test_one_calibration_serves_other_rules(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
+    everything = dataclasses.replace(FUSED, float_ops=("max_pool2d",), forced_points=("layer_norm", "gelu"))
+    for rules in (DEFAULT_RULES, FUSED, everything):
+        made = quantize(small, ranges=observed, rules=rules)
+        assert made.plan.points
+    assert {":layer_norm", ":gelu"} <= set(points(small, everything))
+    short = tuple(item for item in observed if item.name != "first:conv2d")
+    with pytest.raises(CheckpointError, match=r"1 of \d+ points of this net are missing, first first:conv2d"):
+        quantize(small, ranges=short)
+    quantize(small, ranges=short, rules=FUSED)
+
+
+def test_ranges_of_a_group_serve_rules_that_split_it(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
+    default = {point.name for point in plan(small.module()).points}
+    old = tuple(item for item in observed if item.name in default)
+    floats = (*DEFAULT_RULES.float_ops, "max_pool2d")
+    split = dataclasses.replace(DEFAULT_RULES, float_ops=floats, forced_points=("max_pool2d",))
+    assert set(points(small, split)) - default
+    quantize(small, ranges=old, rules=split)
+
+
+def test_symmetric_activations_and_whole_weights(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
+    rules = dataclasses.replace(DEFAULT_RULES, symmetric_activations=True, per_channel_weights=False)
+    graph = quantize(small, ranges=observed, rules=rules).program.module().graph
+    pairs = [node for node in graph.nodes if "quantize_per_tensor" in str(node.target)]
+    assert pairs
+    assert {node.args[2] for node in pairs if node.args[3] == -128} == {0}
+    assert not [node for node in graph.nodes if "quantize_per_channel" in str(node.target)]
+
+
+def test_a_transposed_convolution_computes_in_int8_where_rules_allow_it(
+    small: ExportedProgram, observed: tuple[Range, ...]
+) -> None:
+    rules = dataclasses.replace(DEFAULT_RULES, float_ops=())
+    made = quantize(small, ranges=observed, rules=rules)
+    assert "up:conv_transpose2d" in made.plan.in_int8
+    assert "up:conv_transpose2d" in quantize(small, ranges=observed).plan.in_float
+
+
+def test_an_unknown_op_in_rules_is_refused(small: ExportedProgram) -> None:
+    with pytest.raises(UnknownName, match="Did you mean"):
+        plan(small.module(), rules=QuantizationRules(float_ops=("conv3d_transpose2d",)))
+
+
+class Variants(nn.Module):
+    """One computation, spelled in unusual ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout2d(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.drop(torch.clamp(x, min=0))
+        y += F.adaptive_avg_pool2d(x, 1)
+        return torch.clamp(F.adaptive_avg_pool2d(y, (4, 2)), 0.0, 6.0).permute(0, 2, 3, 1)
+
+
+def test_functional_variants_are_simplified() -> None:
+    x = torch.randn(1, 3, 16, 16)
+    made = program(Variants())
+    ops = [str(node.target).split(".")[1] for node in made.graph.nodes if node.op == "call_function"]
+    assert ops == ["relu", "mean", "add", "avg_pool2d", "hardtanh", "permute"]
+    with torch.no_grad():
+        torch.testing.assert_close(made.module()(x), Variants().eval()(x))
