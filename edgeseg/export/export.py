@@ -52,8 +52,9 @@ def export(
 
     Schemes without integer activations give the float graph: storing halves or narrow weights is the converter's work.
     int8 needs `ranges` and gives the graph with quantize and dequantize pairs where the backend's `rules` want them.
-    With `normalisation` "host" the graph takes normalised float32 values. `calibration` gives images (H, W, 3) uint8 BGR of any size, for converters that
-    calibrate by themselves. What a converter reads from disk is written into `folder`, when it is first read.
+    With `normalisation` "host" the graph takes normalised float32 values. `calibration` gives images (H, W, 3) uint8
+    BGR of any size, for converters that calibrate by themselves. What a converter reads from disk is written into
+    `folder`, when it is first read.
 
     Raises:
         InputError: a size that the architecture does not take, or a quantized precision without ranges.

@@ -225,11 +225,9 @@ def _reads_int8(node: Node, rules: QuantizationRules) -> bool:
 
 
 def _has_stored_weight(node: Node) -> bool:
-    """Return whether a layer's weight is stored, with an axis that has one scale for each output channel."""
+    """Return whether a layer's weight is stored: one that is computed has no scales."""
     weight = node.args[1] if len(node.args) > 1 else None
-    stored = isinstance(weight, Node) and weight.op == "get_attr"
-    groups = node.args[6] if len(node.args) > 6 else 1
-    return stored and (op_name(node) != "conv_transpose2d" or groups == 1)
+    return isinstance(weight, Node) and weight.op == "get_attr"
 
 
 def _is_spatial(mean: Node) -> bool:

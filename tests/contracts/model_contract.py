@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgeseg.compress.prune.importance import norm_gains
 from edgeseg.errors import InputError
+from edgeseg.graph.float_graph import float_graph
+from edgeseg.graph.norms import BatchNorm, find_norms
+from edgeseg.graph.quantization_points import op_name, plan, point_names
 from edgeseg.models import architecture, build, without_aux
 
 SIZES = ((384, 480), (352, 480), (256, 256), (96, 128), (32, 64))
@@ -84,3 +88,21 @@ class ModelContract:
         assert not [node.name for node in program.graph.nodes if "sym_size" in str(node.target)]
         with torch.no_grad():
             torch.testing.assert_close(program.module()(image((64, 96))), net(image((64, 96))))
+
+    def test_no_foldable_norm_remains_and_int8_reaches_every_layer(self) -> None:
+        graph = float_graph(self.net().eval(), size=(64, 96))
+        nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
+        norms = [node for node in nodes if op_name(node) == "batch_norm"]
+        assert [node.args[0].name for node in norms if op_name(node.args[0]) in ("conv2d", "linear")] == []
+        names = point_names(nodes)
+        layers = {names[node] for node in nodes if op_name(node) in ("conv2d", "linear")}
+        assert layers
+        assert layers - set(plan(graph).in_int8) == set()
+
+    def test_importance_sees_every_norm(self) -> None:
+        net = self.net().eval()
+        found, gains = find_norms(net, size=(64, 96)), norm_gains(net, size=(64, 96))
+        norms = {name for name, module in net.named_modules() if isinstance(module, BatchNorm)}
+        assert {found.behind[layer] for layer in gains} == norms - {item.norm for item in found.kept}
+        # A norm may stay where it follows no layer, as behind a mean; never because of how the net is written.
+        assert [item for item in found.kept if not item.reason.startswith("it follows ")] == []
