@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.errors import CheckpointError, UnknownName
 from edgeseg.export.observing import observe_points
-from edgeseg.export.quantizing import quantize
-from edgeseg.graph.quantization_points import plan
+from edgeseg.export.quantizing import quantize, ranges_of
+from edgeseg.graph.quantization_points import Point, plan
 from edgeseg.graph.simplify import simplify
 
 if TYPE_CHECKING:
@@ -96,12 +96,13 @@ def test_one_calibration_serves_other_rules(small: ExportedProgram, observed: tu
 
 
 def test_ranges_of_a_group_serve_rules_that_split_it(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
-    default = {point.name for point in plan(small.module()).points}
-    old = tuple(item for item in observed if item.name in default)
-    floats = (*DEFAULT_RULES.float_ops, "max_pool2d")
-    split = dataclasses.replace(DEFAULT_RULES, float_ops=floats, forced_points=("max_pool2d",))
-    assert set(points(small, split)) - default
-    quantize(small, ranges=old, rules=split)
+    graph = small.module()
+    found = plan(graph)
+    (group,) = [point for point in found.points if len(point.nodes) > 1]
+    part = Point(name=":max_pool2d", nodes=group.nodes[1:2])
+    old = tuple(item for item in observed if item.name == group.name)
+    (chosen,) = ranges_of(dataclasses.replace(found, points=(part,)), old, graph=graph).values()
+    assert (chosen.name, chosen.low, chosen.high) == (part.name, old[0].low, old[0].high)
 
 
 def test_symmetric_activations_and_whole_weights(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
