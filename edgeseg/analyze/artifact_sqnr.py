@@ -55,9 +55,9 @@ def float_checkpoint(artifact: Artifact, *, named: str | None) -> Path:
         path = resolve_model(name)
         if read_spec(path).weights_sha256 == wanted:
             return path
-    told = f'"{named}" has other weights than' if named else "No bundled checkpoint has the weights of"
+    what = f'"{named}" has other weights than' if named else "No bundled checkpoint has the weights of"
     raise InputError(
-        f"{told} {artifact.folder}, which was made of {artifact.manifest.lineage.checkpoint} ({wanted[:12]}...). "
+        f"{what} {artifact.folder}, which was made of {artifact.manifest.lineage.checkpoint} ({wanted[:12]}...). "
         "Give that checkpoint with --checkpoint."
     )
 
@@ -153,16 +153,16 @@ def _float_net(checkpoint: Checkpoint, wanted: set[str], *, size: tuple[int, int
         def run_node(self, n: Node) -> object:
             value = super().run_node(n)
             if n.name in wanted and isinstance(value, torch.Tensor):
-                heard[n.name] = value.numpy()
+                values[n.name] = value.numpy()
             return value
 
-    heard: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
 
     def listen(tensor: np.ndarray) -> dict[str, np.ndarray]:
-        heard.clear()
+        values.clear()
         with torch.no_grad():
             Listener(graph).run(torch.from_numpy(tensor))
-        return dict(heard)
+        return dict(values)
 
     return {name: points[name] for name in points if name in wanted}, listen
 

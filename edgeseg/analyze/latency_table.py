@@ -128,7 +128,7 @@ def _format(engine: str) -> str:
 
 
 def _machine() -> str:
-    """Return the processor's name, as far as the system tells."""
+    """Return the processor's name, as the system gives it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""What int8 does to a model layer by layer: sensitivity, where float and int8 part, and what to keep in float."""
+"""What int8 does to a model layer by layer: sensitivity, where int8 diverges from float, and what to keep in float."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def debug_quant(
     out: Path | None = None,
     on_progress: Progress | None = None,
 ) -> QuantDebug:
-    """Return where a model's int8 net parts from its float net, point by point; with `bound`, what to keep in float.
+    """Return where a model's int8 net diverges from its float net, point by point; with `bound`, what to keep in float.
 
     For a checkpoint the int8 net is the fake-quantized graph. For an int8 ONNX artifact ONNX Runtime computes it and
     returns every intermediate tensor; `checkpoint` is then the float one, unless a bundled one has its weights.
@@ -221,10 +221,10 @@ def _bounded(
 
 
 def _noise(item: LayerSqnr) -> LayerNoise:
-    def told(db: float) -> float | None:
+    def finite(db: float) -> float | None:
         return db if math.isfinite(db) else None
 
-    return LayerNoise(layer=item.name, sqnr_db=told(item.sqnr_db), own_db=told(item.own_db))
+    return LayerNoise(layer=item.name, sqnr_db=finite(item.sqnr_db), own_db=finite(item.own_db))
 
 
 def _opened(model: str | None) -> tuple[Checkpoint, Ranges]:

@@ -123,7 +123,7 @@ def timed_ms(measurement: Measurement, percentile: str = "p50_ms") -> float | No
 
 
 def short_labels(measurements: Sequence[Measurement]) -> tuple[str, ...]:
-    """Return a short name of each: format and precision, and of the rest only what is needed to tell them apart."""
+    """Return a short name of each: format and precision, and of the rest only what is needed to distinguish them."""
     details: tuple[Callable[[Measurement], str], ...] = (
         lambda item: item.model,
         lambda item: f"on {item.device.name}",

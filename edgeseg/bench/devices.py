@@ -21,7 +21,7 @@ _ARM_PARTS = {
     "0xd46": "Cortex-A510", "0xd47": "Cortex-A710", "0xd49": "Neoverse-N2", "0xd4d": "Cortex-A715",
 }  # fmt: skip
 _EMULATED = "EDGESEG_EMULATED"
-"""Environment variable by which whoever starts an emulator tells that times mean nothing there."""
+"""Environment variable by which whoever starts an emulator says that times mean nothing there."""
 
 
 def describe_device(*, name: str | None = None, root: Path = Path("/")) -> DeviceState:
@@ -87,7 +87,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def is_emulated(root: Path = Path("/")) -> bool:
-    """Return whether this process runs on an emulated CPU: told so, or the kernel's or the CPU's name gives it away."""
+    """Return whether this process runs on an emulated CPU, by the environment or the name of the kernel or CPU."""
     if os.environ.get(_EMULATED, "0") not in ("", "0"):
         return True
     cpuinfo = read_text(root / "proc/cpuinfo") or ""

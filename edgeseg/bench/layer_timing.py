@@ -26,7 +26,7 @@ LAYOUT_OPS = frozenset(
 def time_layer(file: Path, *, engine: str, threads: int, image: np.ndarray, runs: int = 30) -> float:
     """Return the median time in milliseconds of the layer in `file` over `runs` runs, three of them to warm up first.
 
-    ONNX Runtime and OpenVINO tell the time of each step that they run, and those that only change a tensor's layout
+    ONNX Runtime and OpenVINO report the time of each step that they run; those that only change a tensor's layout
     are left out; LiteRT, which keeps one layout, is timed as a whole.
 
     Raises:

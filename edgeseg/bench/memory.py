@@ -18,7 +18,7 @@ _TIMEOUT_S = 180.0
 def measure_peak_memory_mb(folder: Path, *, engine: str, threads: int) -> float | None:
     """Return the largest resident memory in MB (10^6 bytes) of a fresh process that segments three images.
 
-    None where the process failed or the system does not tell.
+    None where the process failed or the system does not say.
     """
     command = [sys.executable, "-m", "edgeseg.bench.memory", str(folder), engine, str(threads)]
     try:

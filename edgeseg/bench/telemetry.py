@@ -1,4 +1,4 @@
-"""What a machine says of its own state in /proc and /sys. Every reader gives None for what is not there.
+"""What a machine reports of its own state in /proc and /sys. Every reader gives None for what is not there.
 
 `root` stands for "/", so that a test, or a copy of another machine's files, can be read instead.
 """
@@ -122,7 +122,7 @@ def read_energy_uj(root: Path = Path("/")) -> dict[str, int]:
 
 
 def mean_power_w(before: dict[str, int], after: dict[str, int], *, seconds: float, root: Path = Path("/")) -> float:
-    """Return the mean power in watts between two readings of `read_energy_uj`; counters that wrapped are mended."""
+    """Return the mean power in watts between two readings of `read_energy_uj`; a counter that wrapped counts right."""
     total_uj = 0
     for zone, start in before.items():
         spent = after.get(zone, start) - start

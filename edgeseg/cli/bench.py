@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         from edgeseg.bench.compare import compare
         from edgeseg.cli.compare import show_comparison
 
-        # One run on one machine: what differs was asked for, and the notes say it.
+        # One run on one machine: what differs is intended, and the notes say it.
         show_comparison(compare(measurements, mixed=FIELDS))
     if options.out:
         render.result(f"Written to {options.out}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from edgeseg.analyze.quant_debug import QuantDebug
 
-HELP = "say where int8 parts from float, layer by layer, and which layers to keep in float"
+HELP = "show where int8 diverges from float, layer by layer, and which layers to keep in float"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="NAME", default="train", help="split of --data (default: train)")
     parser.add_argument("--count", metavar="N", type=positive, default=16, help="images to look at (default: 16)")
     parser.add_argument(
-        "--below", metavar="DB", type=number, default=20.0, help="SQNR under which they part (default: 20)"
+        "--below", metavar="DB", type=number, default=20.0, help="SQNR below which they diverge (default: 20)"
     )
     parser.add_argument(
         "--bound",
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print signal to noise by layer, the first that parts, and the command that keeps layers in float."""
+    """Print signal to noise by layer, the first that diverges, and the command that keeps layers in float."""
     from edgeseg.analyze.quant_debug import debug_quant
     from edgeseg.cli import render
 
@@ -74,7 +74,7 @@ def _print(found: QuantDebug) -> None:
     if found.parted is None:
         render.result(f"Nowhere below {found.below_db:g} dB.")
     else:
-        render.result(f"They part first at {found.parted}, below {found.below_db:g} dB.")
+        render.result(f"They diverge first at {found.parted}, below {found.below_db:g} dB.")
 
 
 def _print_bound(found: QuantDebug, options: argparse.Namespace) -> None:

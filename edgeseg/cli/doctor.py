@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "tell what this machine can convert, run and show, and what would mend the rest"
+HELP = "show what this machine can convert, run and display, and how to fix the rest"
 
 AREAS = {"base": "Base", "convert": "Convert to", "run": "Run with", "train": "Train", "show": "Show"}
 
@@ -26,11 +26,11 @@ def run(options: argparse.Namespace) -> int:
         render.result_json(diagnosis)
         return 0 if diagnosis.can_run else 1
     rows = [
-        (AREAS[item.area], item.name, "yes" if item.works else "no", item.detail, item.mend)
+        (AREAS[item.area], item.name, "yes" if item.works else "no", item.detail, item.fix)
         for item in diagnosis.findings
     ]
     title = f"edgeseg {diagnosis.edgeseg}, Python {diagnosis.python}, {diagnosis.machine}"
-    render.table(title, ("", "what", "works", "detail", "to mend it"), rows)
+    render.table(title, ("", "what", "works", "detail", "how to fix it"), rows)
     if not diagnosis.can_run:
         render.say('No engine runs here. Install one: pip install "edgeseg[tflite,opencv]"')
         return 1

@@ -92,10 +92,10 @@ def _ranges(found: Inspection) -> str:
     own = found.ranges
     if own is None:
         return "none"
-    told = {"qat": "trained", "static-range": "observed"}.get(own.mode, own.mode)
+    how = {"qat": "trained", "static-range": "observed"}.get(own.mode, own.mode)
     count = f"{own.count} " if found.kind == "checkpoint" else ""
     layers = f"; in float: {', '.join(own.float_layers)}" if own.float_layers else ""
-    return f"{count}{told}, {own.images} images of {own.source}{layers}"
+    return f"{count}{how}, {own.images} images of {own.source}{layers}"
 
 
 def _step(step: LineageStep) -> tuple[str, ...]:

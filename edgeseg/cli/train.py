@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def watch_training(advance: Progress, *, quiet: bool, indent: str = "") -> Callable[[object], None]:
-    """Return what tells a training's events: progress by `advance`, and a line for each score."""
+    """Return what shows a training's events: progress by `advance`, and a line for each score."""
     from edgeseg.cli import render
     from edgeseg.train.events import EpochDone, Loading, Notice, StepDone
 

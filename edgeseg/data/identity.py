@@ -6,7 +6,6 @@ A run resumes, a stage is kept and two measurements are compared only where thes
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,9 @@ from edgeseg.errors import DatasetError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeseg.core.progress import Progress
     from edgeseg.data.dataset import Dataset
 
-OnItem = Callable[[int, int], None]
 DIGITS = 16
 
 
@@ -63,7 +62,7 @@ class DataIdentity:
         return "; ".join(parts)
 
 
-def identity(dataset: Dataset, *, on_item: OnItem | None = None) -> DataIdentity:
+def identity(dataset: Dataset, *, on_progress: Progress | None = None) -> DataIdentity:
     """Return what a data set is by content.
 
     Samples made of files are hashed as files; others as they are loaded, but for a data set that offers `fingerprint`,
@@ -73,7 +72,7 @@ def identity(dataset: Dataset, *, on_item: OnItem | None = None) -> DataIdentity
         DatasetError: a sample's file cannot be read.
     """
     rules = str(getattr(dataset, "rules", ""))
-    items = _items(dataset, on_item=on_item)
+    items = _items(dataset, on_progress=on_progress)
     whole = hashlib.sha256(repr((dataset.classes, dataset.ignore_index, rules)).encode())
     for name, digest in items.items():
         whole.update(f"{name}\x00{digest}\x00".encode())
@@ -88,15 +87,15 @@ def identity(dataset: Dataset, *, on_item: OnItem | None = None) -> DataIdentity
     )
 
 
-def _items(dataset: Dataset, *, on_item: OnItem | None) -> dict[str, str]:
+def _items(dataset: Dataset, *, on_progress: Progress | None) -> dict[str, str]:
     fingerprint = getattr(dataset, "fingerprint", None)
     if fingerprint is not None:
         return {dataset.name: sha256_of_bytes(str(fingerprint()).encode())[:DIGITS]}
     items = {}
     for index in range(len(dataset)):
         items[dataset.item_id(index)] = _item(dataset, index)
-        if on_item is not None:
-            on_item(index + 1, len(dataset))
+        if on_progress is not None:
+            on_progress("hash", index + 1, len(dataset))
     return items
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,8 @@ from edgeseg.errors import DatasetError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OnItem = Callable[[int, int], None]
+    from edgeseg.core.progress import Progress
+
 OR_SKIP = "Correct or remove them, or leave them out with --skip-broken."
 MAP = "If other values mean classes, map them in dataset.toml: [classes] background = 0, person = 255."
 
@@ -109,7 +109,7 @@ class Checked:
     broken: tuple[str, ...] = ()
 
 
-def read_all(data: Dataset, *, keep: bool, skip_broken: bool = False, on_item: OnItem | None = None) -> Checked:
+def read_all(data: Dataset, *, keep: bool, skip_broken: bool = False, on_progress: Progress | None = None) -> Checked:
     """Return a data set whose every sample was read; with `skip_broken`, without those that cannot be used.
 
     Raises:
@@ -129,8 +129,8 @@ def read_all(data: Dataset, *, keep: bool, skip_broken: bool = False, on_item: O
             good.append(index)
             if keep:
                 samples.append(sample)
-        if on_item is not None:
-            on_item(index + 1, len(data))
+        if on_progress is not None:
+            on_progress("read", index + 1, len(data))
     if broken and not (skip_broken and good):
         total = f"{len(broken)} of {len(data)} samples of {data.name} {data.split} cannot be used. {OR_SKIP}"
         refuse([*broken, total])

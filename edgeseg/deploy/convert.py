@@ -62,7 +62,7 @@ def plan(
     data: str | None = None,
     size: tuple[int, int] | None = None,
     output: Output = "logits",
-    out: Path | None = None,
+    out: Path | str | None = None,
     force: bool = False,
 ) -> ConversionPlan:
     """Return what `convert` would do with the same arguments; every quick check is made.
@@ -78,6 +78,7 @@ def plan(
     from edgeseg.models.factory import is_factory
 
     texts = (target,) if isinstance(target, str) else target
+    out = None if out is None else Path(out)
     plan_artifacts(texts, precision=precision, has_ranges=False, model="", out=out)
     if isinstance(model, Checkpoint):
         folder, spec = model.folder, model.spec
@@ -118,7 +119,7 @@ def convert(
     data: str | None = None,
     size: tuple[int, int] | None = None,
     output: Output = "logits",
-    out: Path | None = None,
+    out: Path | str | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
     on_notice: Notice | None = None,

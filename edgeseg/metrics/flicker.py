@@ -73,7 +73,7 @@ class FlickerMeter:
 
         if self._motion:
             paths = _paths(grey, grey_before)
-            # 255 outside cannot be told from white: what came from beyond the border is marked by its own mask.
+            # 255 outside cannot be distinguished from white: a mask of its own marks what came from beyond the border.
             seen = cv2.remap(np.full_like(grey, 255), *paths, cv2.INTER_NEAREST)
             grey_before = cv2.remap(grey_before, *paths, cv2.INTER_LINEAR)
             labels_before = tuple(cv2.remap(one, *paths, cv2.INTER_NEAREST) for one in labels_before)

@@ -30,7 +30,7 @@ class TrainingResult:
 def train(
     recipe: Recipe,
     *,
-    out: Path,
+    out: Path | str,
     resume: bool = False,
     on_event: OnEvent | None = None,
     command: str = "",
@@ -56,7 +56,7 @@ def train(
     from edgeseg.train.method import Method
     from edgeseg.train.output import Output
 
-    way = method or Method()
+    out, way = Path(out), method or Method()
     output = Output(out, recipe=recipe, command=command or f"edgeseg train {recipe.name}", method=way)
     output.check(resume=resume)
     progress: list[Position] = []

@@ -27,7 +27,7 @@ def bench(
     device: str | None = None,
     engine: str | None = None,
     threads: int | None = None,
-    data: str | None = None,
+    data: str | Path | None = None,
     split: str = "val",
     limit: int | None = None,
     out: Path | str | None = None,
@@ -44,7 +44,7 @@ def bench(
     out = None if out is None else Path(out)
     if out is not None:
         _check_destination(out, count=len(artifacts))
-    dataset = None if data is None else open_dataset(data, split=split)
+    dataset = None if data is None else open_dataset(str(data), split=split)
     with contextlib.ExitStack() as opened:
         sessions = [opened.enter_context(load(path, engine=engine, threads=threads)) for path in artifacts]
         measured = bench_interleaved(sessions, runs=runs, warmup=warmup, device_name=device, on_progress=tell)
@@ -55,7 +55,7 @@ def bench(
                 report = reported_as(tell, f"score {session.artifact.manifest.name}")
                 accuracy = validate(session, dataset, limit=limit, on_progress=report)
                 scored.append(
-                    dataclasses.replace(measurement, accuracy=dataclasses.replace(accuracy, source=data or ""))
+                    dataclasses.replace(measurement, accuracy=dataclasses.replace(accuracy, source=str(data)))
                 )
             measured = tuple(scored)
     if out is not None:

@@ -25,15 +25,15 @@ class Calibration:
 
 
 def calibrate(
-    model: str | None,
+    model: str | Path | None,
     *,
-    data: str,
+    data: str | Path,
     count: int = 64,
     seed: int = 0,
     force: bool = False,
     skip_broken: bool = False,
     float_layers: tuple[str, ...] = (),
-    out: Path | None = None,
+    out: Path | str | None = None,
     on_progress: Progress | None = None,
 ) -> Calibration:
     """Return the ranges of a model on `count` images of `data`, written to `out` or beside the model's weights.
@@ -51,13 +51,13 @@ def calibrate(
 
     if seed < 0:
         raise InputError(f"seed is {seed}; give 0 or more.")
-    checkpoint = load_checkpoint(resolve_model(model))
+    checkpoint = load_checkpoint(resolve_model(None if model is None else str(model)))
     check_float_layers(checkpoint.net, float_layers)
     done = observe(
-        checkpoint, data, count=count, seed=seed, force=force, skip_broken=skip_broken, on_progress=on_progress
+        checkpoint, str(data), count=count, seed=seed, force=force, skip_broken=skip_broken, on_progress=on_progress
     )
     ranges = dataclasses.replace(done.ranges, float_layers=float_layers)
-    path = out or checkpoint.folder / RANGES_FILE
+    path = checkpoint.folder / RANGES_FILE if out is None else Path(out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(ranges, path)

@@ -1,4 +1,4 @@
-"""The whole way once: a bundled checkpoint to proven artifacts, a camera loop, measurements and a report."""
+"""The full pipeline, once: a bundled checkpoint to proven artifacts, a camera loop, measurements and a report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """Where everything lies, how the loop went, and the comparison; `seconds` is the wall-clock time of it all."""
+    """Where the results are, how the loop went, and the comparison; `seconds` is the wall-clock time of it all."""
 
     artifacts_folder: Path
     video: Path
@@ -45,10 +45,10 @@ class DemoResult:
 
 
 def demo(
-    model: str | None = None,
+    model: str | Path | None = None,
     *,
-    out: Path,
-    data: str = "streets:24",
+    out: Path | str,
+    data: str | Path = "streets:24",
     split: str = "val",
     threads: int | None = None,
     runs: int = 60,
@@ -59,15 +59,16 @@ def demo(
     """Return what the demo made in `out`: artifacts of every format that this machine converts, in float and int8, each
     proven, a video of the camera loop on the synthetic street, one measurement an artifact, and an HTML report.
 
-    Where the model was compressed from a bundled one, that one's float artifacts are made too, and are what all are
-    held against.
+    Where the model was compressed from a bundled one, that one's float artifacts are made too, and all
+    are compared with them.
 
     Raises:
         MissingDependency: no converter is usable here.
         InputError: `out` is a folder that edgeseg did not make.
-        GateError: an artifact that does not hold its parity.
+        GateError: an artifact that does not agree with its checkpoint.
     """
     started = time.monotonic()
+    out, model = Path(out), None if model is None else str(model)
     tell, note = on_progress or no_progress, on_note or _mute
     _claim(out)
     formats = _usable_formats(note)

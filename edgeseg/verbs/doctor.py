@@ -1,4 +1,4 @@
-"""What this machine can convert, run and show, what not, and the command that mends it."""
+"""What this machine can convert, run and show, what it cannot, and how to fix that."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Area = Literal["base", "convert", "run", "train", "show"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that this machine can or cannot do; `mend` is the command or step that would change it."""
+    """One thing that this machine can or cannot do; `fix` is the command or step that changes it."""
 
     area: Area
     name: str
     works: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +56,8 @@ def diagnose() -> Diagnosis:
 
 def _base() -> list[Finding]:
     return [
-        _library("base", "numpy", module="numpy", mend="pip install numpy"),
-        _library("base", "OpenCV", module="cv2", mend='pip install "edgeseg[opencv]"'),
+        _library("base", "numpy", module="numpy", fix="pip install numpy"),
+        _library("base", "OpenCV", module="cv2", fix='pip install "edgeseg[opencv]"'),
     ]
 
 
@@ -68,12 +68,12 @@ def _converters() -> list[Finding]:
 def _converter(plugin: registry.Plugin) -> Finding:
     converter = plugin.value
     if not isinstance(converter, Converter):
-        return Finding(area="convert", name=plugin.name, works=False, detail=plugin.fault or "is no converter")
+        return Finding(area="convert", name=plugin.name, works=False, detail=plugin.fault or "is not a converter")
     try:
         converter.check()
     except EdgesegError as error:
-        mend = f'pip install "edgeseg[{converter.extra}]"'
-        return Finding(area="convert", name=plugin.name, works=False, detail=str(error), mend=mend)
+        fix = f'pip install "edgeseg[{converter.extra}]"'
+        return Finding(area="convert", name=plugin.name, works=False, detail=str(error), fix=fix)
     return Finding(area="convert", name=plugin.name, works=True, detail=", ".join(converter.precisions))
 
 
@@ -84,17 +84,17 @@ def _engines() -> list[Finding]:
 def _engine(plugin: registry.Plugin) -> Finding:
     engine = plugin.value
     if not isinstance(engine, Engine):
-        return Finding(area="run", name=plugin.name, works=False, detail=plugin.fault or "is no engine")
+        return Finding(area="run", name=plugin.name, works=False, detail=plugin.fault or "is not an engine")
     status = engine.status()
     formats = ", ".join(engine.formats)
     if not status.available:
-        return Finding(area="run", name=engine.name, works=False, detail=status.reason, mend=status.mend)
+        return Finding(area="run", name=engine.name, works=False, detail=status.reason, fix=status.mend)
     return Finding(area="run", name=engine.name, works=True, detail=f"{status.version}, runs {formats}")
 
 
 def _training() -> list[Finding]:
     findings = [
-        _library("train", name, module=module, mend='pip install "edgeseg[train]"')
+        _library("train", name, module=module, fix='pip install "edgeseg[train]"')
         for name, module in (("PyTorch", "torch"), ("Lightning Fabric", "lightning_fabric"))
     ]
     if findings[0].works:
@@ -114,16 +114,16 @@ def _window() -> list[Finding]:
     fault = window_fault()
     if fault is None:
         return [Finding(area="show", name="window", works=True, detail="edgeseg run opens one")]
-    return [Finding(area="show", name="window", works=False, detail=fault.reason, mend=fault.mend)]
+    return [Finding(area="show", name="window", works=False, detail=fault.reason, fix=fault.mend)]
 
 
-def _library(area: Area, name: str, *, module: str, mend: str) -> Finding:
+def _library(area: Area, name: str, *, module: str, fix: str) -> Finding:
     if module not in sys.modules and util.find_spec(module) is None:
-        return Finding(area=area, name=name, works=False, detail="not installed", mend=mend)
+        return Finding(area=area, name=name, works=False, detail="not installed", fix=fix)
     try:
         version = str(__import__(module).__version__)
     except ImportError as error:
-        return Finding(area=area, name=name, works=False, detail=f"installed, but does not import: {error}", mend=mend)
+        return Finding(area=area, name=name, works=False, detail=f"installed, but does not import: {error}", fix=fix)
     except AttributeError:
         version = metadata.version(module)
     return Finding(area=area, name=name, works=True, detail=version)

@@ -46,11 +46,11 @@ class FlickerReport:
 
 
 def measure_flicker(
-    artifact: Path,
+    artifact: Path | str,
     *,
-    source: str,
+    source: str | Path,
     smooth: tuple[str, ...] = (),
-    baseline: Path | None = None,
+    baseline: Path | str | None = None,
     motion: bool = False,
     frames: int | None = None,
     engine: str | None = None,
@@ -63,6 +63,7 @@ def measure_flicker(
         ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
         CameraError, InputError: a source that does not open, is live, or has fewer than two frames.
     """
+    source = str(source)
     with contextlib.ExitStack() as opened:
         session = opened.enter_context(load(artifact, engine=engine, threads=threads))
         other = None if baseline is None else opened.enter_context(load(baseline, threads=threads))

@@ -76,15 +76,15 @@ class Predictions:
 
 
 def predict(
-    artifact: Path,
-    images: Sequence[str] = (),
+    artifact: Path | str,
+    images: Sequence[Path | str] = (),
     *,
-    out: Path = Path("predictions"),
+    out: Path | str = "predictions",
     tiling: Tiling | None = None,
     palette: bool = False,
     overlay: bool = False,
     resume: bool = False,
-    data: str | None = None,
+    data: Path | str | None = None,
     split: str = "val",
     limit: int | None = None,
     engine: str | None = None,
@@ -95,19 +95,20 @@ def predict(
     """Return what was predicted for `images` (files, folders, patterns), or for a data set, which is scored too.
 
     Label maps go to `out`/labels, overlays to `out`/overlays, the summary to `out`/predictions.json. An image that
-    cannot be read is told to `on_fault` and the others go on; Ctrl-C ends with what is done.
+    cannot be read is reported to `on_fault` and the others go on; Ctrl-C ends with what is done.
 
     Raises:
         InputError: no images, an `out` that edgeseg did not make or that was made with other settings, a full disk.
         ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
     """
+    out = Path(out)
     tiling = tiling or Tiling()
     tiling.check()
     if bool(images) == (data is not None):
         raise InputError("Give images (files, folders, patterns), or a data set by --data; one of the two.")
     if data is not None and resume:
         raise InputError("--resume does not go with --data: the score needs every image. Leave one of them out.")
-    items = _items(images, data=data, split=split, limit=limit)
+    items = _items(tuple(map(str, images)), data=None if data is None else str(data), split=split, limit=limit)
     with load(artifact, engine=engine, threads=threads) as session:
         settings = _settings(session, tiling, palette=palette, overlay=overlay)
         folder = _Folder(out, settings=settings, resume=resume, notice=session.artifact.manifest.notice)

@@ -37,12 +37,12 @@ class Fitted:
 
 
 def fit(
-    model: str | None,
+    model: str | Path | None,
     *,
-    data: str,
+    data: str | Path,
     split: str = "val",
     count: int = 64,
-    out: Path | None = None,
+    out: Path | str | None = None,
     on_progress: Progress | None = None,
 ) -> Fitted:
     """Return the temperature of a model on `count` labelled images of `data`, written to `out` or beside the weights.
@@ -59,8 +59,8 @@ def fit(
 
     if split in REFUSED:
         raise InputError(f"A temperature is not fitted on {split} images: {REFUSED[split]}. Take --split val.")
-    checkpoint = load_checkpoint(resolve_model(model))
-    dataset = open_dataset(data, split=split)
+    checkpoint = load_checkpoint(resolve_model(None if model is None else str(model)))
+    dataset = open_dataset(str(data), split=split)
     check_classes(dataset, checkpoint.spec)
     if min(count, len(dataset)) < 2:
         raise InputError(f"{data}: a temperature needs two images at least, to be checked on other ones.")
@@ -78,7 +78,7 @@ def fit(
         if on_progress is not None:
             on_progress("temperature", done, len(chosen))
     found = _fitted(answers, weights_sha256=spec.weights_sha256, data=dataset.name, split=split)
-    path = out or checkpoint.folder / TEMPERATURE_FILE
+    path = checkpoint.folder / TEMPERATURE_FILE if out is None else Path(out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(found, path)

@@ -43,7 +43,7 @@ class Validation:
 def validate(
     subject: Model,
     *,
-    data: str,
+    data: str | Path,
     weights: str | Path | None = None,
     spec: str | Path | SpecFile | ModelSpec | None = None,
     split: str = "val",
@@ -60,7 +60,7 @@ def validate(
         UnknownName, InputError, ArtifactError, CheckpointError: a subject that cannot be opened.
         DatasetError: a data set that does not hold together, other classes than the model's, or labels of one class.
     """
-    counted = Counted(open_dataset(data, split=split))
+    counted = Counted(open_dataset(str(data), split=split))
     dataset = cast("Dataset", counted)
     if isinstance(subject, (str, Path)) and _is_artifact(subject):
         from edgeseg.runtime import load

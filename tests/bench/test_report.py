@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import itertools
 import random
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -12,11 +15,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from bench.measured import measurement, several
+from bench.measured import DEVICE, measurement, several, stages
+from contracts.tiny_artifact import make_artifact
 
-from edgeseg.bench import Image, compare, render_report, write_report
+from edgeseg.bench import Image, compare, read_measurements, render_report, write_report
 from edgeseg.bench.report.charts import accuracy_axis, latency_axis, pareto_plot
 from edgeseg.bench.report.placing import Box, place_labels
+from edgeseg.bench.report.repeat import repeat_commands
+from edgeseg.cli.main import main, parser
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -145,3 +151,59 @@ def test_the_accuracy_axis_does_not_blow_up_noise(values: list[float]) -> None:
     axis = accuracy_axis(values, start=100, end=0)
     assert axis.high - axis.low >= 0.02
     assert all(0 <= axis(value) <= 100 for value in values)
+
+
+def test_every_command_of_how_to_repeat_this_is_one_that_edgeseg_takes() -> None:
+    for comparison in (compare(several()), compare(several(), baseline="fast_scnn")):
+        commands = [shlex.split(line) for line in repeat_commands(comparison) if not line.startswith("#")]
+        assert [words[1] for words in commands] == ["convert"] * 5 + ["bench", "compare"]
+        for words in commands:
+            assert words[0] == "edgeseg"
+            parser().parse_args(words[1:])
+        made = {words[words.index("--out") + 1] for words in commands[:5]}
+        measured = {word for word in commands[5] if word.startswith("artifacts/")}
+        assert made == measured
+
+
+def test_how_to_repeat_this_works_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_artifact(tmp_path / "artifacts" / "tiny-onnx", file_format="onnx")
+    first = ["bench", "artifacts/tiny-onnx", "--runs", "3", "--warmup", "1", "--threads", "1", "--device", "my [b] nuc"]
+    assert main([*first, "--out", "first"]) == 0
+    page = render_report(compare(read_measurements(["first"])))
+    printed = re.search(r"How to repeat this.*?<code>(.*?)</code>", page, re.DOTALL)
+    assert printed is not None
+    for line in html.unescape(printed[1]).splitlines():
+        words = shlex.split(line)
+        if words[1] != "convert":  # the tiny artifact has no checkpoint
+            assert main(words[1:]) == 0, line
+    assert (tmp_path / "report.html").exists()
+    (repeated,) = read_measurements(["results"])
+    assert (repeated.device.name, repeated.threads, repeated.latency[0].runs) == ("my [b] nuc", 1, 3)
+
+
+def test_a_page_says_too_few_runs_and_draws_p99_marks_only_where_they_are() -> None:
+    few = [dataclasses.replace(item, latency=stages(6.5, runs=20), fps=123.46) for item in several()[:1]]
+    page = render_report(compare(few))
+    assert "too few runs" in page
+    assert 'class="tick" style' not in page
+
+
+def test_int8_and_the_smaller_net_have_tiles_of_their_own() -> None:
+    small = [
+        measurement(model="small", infer_ms=3.0, miou=0.60),
+        measurement(model="small", precision="int8", infer_ms=2.0, miou=0.59),
+    ]
+    text = text_of(render_report(compare([measurement(), *small], baseline="fast_scnn")))
+    assert "int8 alone, at worst" in text
+    assert "\N{MINUS SIGN}1.00" in text
+    assert "The smaller net alone" in text
+    assert "\N{MINUS SIGN}4.00" in text
+
+
+def test_two_devices_have_their_own_tiles_and_a_device_column() -> None:
+    jetson = dataclasses.replace(DEVICE, name="Jetson [/b] Orin")
+    text = text_of(render_report(compare([measurement(), measurement(device=jetson, infer_ms=2.4)])))
+    assert "Fastest on Raspberry Pi 5" in text
+    assert "Fastest on Jetson [/b] Orin" in text
+    assert "device" in text
