@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from edgeseg.compress.prune.budget import Budget
 from edgeseg.compress.prune.importance import norm_gains
+from edgeseg.compress.prune.pruner import prune, save
+from edgeseg.core.spec_file import SpecFile
 from edgeseg.errors import InputError
 from edgeseg.graph.float_graph import float_graph
 from edgeseg.graph.norms import BatchNorm, find_norms
 from edgeseg.graph.quantization_points import op_name, plan, point_names
-from edgeseg.models import architecture, build, without_aux
+from edgeseg.models import architecture, build, load_checkpoint, save_checkpoint, without_aux
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.spec import ModelSpec
 
 SIZES = ((384, 480), (352, 480), (256, 256), (96, 128), (32, 64))
 
@@ -55,9 +67,10 @@ class ModelContract:
     def test_aux_logits_come_in_training_mode_only(self) -> None:
         net = self.net(aux=True)
         outputs = net.train()(image((64, 96), batch=2))
-        assert isinstance(outputs, tuple)
-        assert len(outputs) >= 2
-        assert all(output.shape[:2] == (2, 5) for output in outputs)
+        assert isinstance(outputs, tuple) == self.takes_aux(), "auxiliary heads are optional"
+        if isinstance(outputs, tuple):
+            assert len(outputs) >= 2
+            assert all(output.shape[:2] == (2, 5) for output in outputs)
         assert isinstance(net.eval()(image((64, 96))), Tensor)
         assert isinstance(self.net().train()(image((64, 96), batch=2)), Tensor)
 
@@ -74,7 +87,9 @@ class ModelContract:
 
     def test_every_weight_learns(self) -> None:
         net = self.net(aux=True).train()
-        sum(output.square().mean() for output in net(image((64, 96), batch=2))).backward()
+        outputs = net(image((64, 96), batch=2))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        sum(output.square().mean() for output in outputs).backward()
         assert [key for key, weight in net.named_parameters() if weight.grad is None] == []
 
     def test_the_first_loss_is_that_of_a_guess(self) -> None:
@@ -106,3 +121,34 @@ class ModelContract:
         assert {found.behind[layer] for layer in gains} == norms - {item.norm for item in found.kept}
         # A norm may stay where it follows no layer, as behind a mean; never because of how the net is written.
         assert [item for item in found.kept if not item.reason.startswith("it follows ")] == []
+
+    def test_one_input_channel_where_it_says_so(self) -> None:
+        able = architecture(self.name).input_channels
+        if 1 in able:
+            with torch.no_grad(), torch.device("meta"):
+                net = build(self.name, classes=5, size=(64, 96), inputs=1).eval()
+                assert net(torch.empty(1, 1, 64, 96)).shape[:2] == (1, 5)
+        with pytest.raises(InputError, match="2 input channels"):
+            build(self.name, classes=5, size=(64, 96), inputs=2)
+
+    @pytest.mark.slow
+    def test_pruned_by_half_it_opens_again_and_exports(self, tmp_path: Path) -> None:
+        saved = save_checkpoint(tmp_path / "whole", net=self.net(aux=True), spec=self.spec())
+        assert saved.weights_sha256
+        pruned = prune(load_checkpoint(tmp_path / "whole"), budget=Budget(macs=0.5), floor=0.1)
+        assert pruned.after.macs <= 0.5 * pruned.before.macs
+        save(pruned, tmp_path / "half")
+        half = load_checkpoint(tmp_path / "half")
+        program = torch.export.export(half.net, (image((64, 96)),))
+        with torch.no_grad():
+            wanted = pruned.net(image((64, 96)))
+            torch.testing.assert_close(half.net(image((64, 96))), wanted)
+            torch.testing.assert_close(program.module()(image((64, 96))), wanted)
+
+    def takes_aux(self) -> bool:
+        return "aux" in inspect.signature(architecture(self.name).build).parameters
+
+    def spec(self, *, classes: int = 5, size: tuple[int, int] = (64, 96)) -> ModelSpec:
+        said = SpecFile(schema=1, classes=classes, size=size)
+        spec = said.model_spec(architecture=self.name, output_stride=architecture(self.name).output_stride)
+        return dataclasses.replace(spec, name="small", output=None)
