@@ -85,11 +85,11 @@ def augment_for(augment: Augment, *, ignore_index: int) -> Augment:
 def _read(data: Dataset, *, keep: bool, skip_broken: bool, on_event: OnEvent | None) -> Checked:
     what = f"{data.name} {data.split}"
 
-    def on_item(done: int, total: int) -> None:
+    def report(_what: str, done: int, total: int) -> None:
         if on_event is not None and (done % 10 == 0 or done == total):
             on_event(Loading(data=what, done=done, total=total))
 
-    checked = read_all(data, keep=keep, skip_broken=skip_broken, on_item=on_item)
+    checked = read_all(data, keep=keep, skip_broken=skip_broken, on_progress=report)
     notices = [f"left out: {fault}" for fault in checked.broken]
     if checked.broken:
         notices.append(f"{what}: {len(checked.broken)} of {len(data)} samples cannot be used and are left out.")
