@@ -1,4 +1,4 @@
-"""The whole exception tree.
+"""The exception tree.
 
 EdgesegError                 exit status 1; says what, where, got, do
 ├── InputError               a path, image, folder or option that the user gave cannot be used
@@ -7,12 +7,12 @@ EdgesegError                 exit status 1; says what, where, got, do
 ├── RecipeError              a TOML or JSON file that does not follow its schema
 ├── ArtifactError            an artifact that is incomplete, altered or not one of ours
 ├── CheckpointError          weights and spec that do not fit each other
-├── MissingDependency        a library that is not installed; names the extra that brings it
-├── UnsupportedError         a combination that a converter, engine or target cannot do
-├── ConversionError          a vendor tool that failed, with its own words
-├── CameraError              a source that does not open or stops giving frames
-├── TrainingError            a run that cannot go on (NaN, out of memory, wrong resume)
-└── GateError                exit status 3: a proof or a gate that did not hold
+├── MissingDependency        a library that is not installed; names the extra that installs it
+├── UnsupportedError         a combination that a converter, engine or target does not support
+├── ConversionError          a vendor tool that failed, with its own message
+├── CameraError              a source that does not open or stops delivering frames
+├── TrainingError            a run that cannot continue (NaN, out of memory, wrong resume)
+└── GateError                exit status 3: a proof or a gate failed
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _BIDI = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 
 
 def unprintable(letter: str) -> bool:
-    """Return whether a character could move the cursor, colour or reorder the text of a terminal, or ends no file.
+    """Return whether a character could move a terminal's cursor, colour or reorder its text, or cannot be encoded.
 
     These are control characters (escape sequences begin with one), lone surrogates, line and paragraph separators, and
-    the marks that turn the direction of writing ("Trojan Source", CVE-2021-42574).
+    bidirectional marks ("Trojan Source", CVE-2021-42574).
     """
     return not letter.isprintable() and (unicodedata.category(letter) in _UNPRINTABLE or letter in _BIDI)
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    r"""Return `text` with every character but those in `keep` that a terminal may not print written as an escape.
+    r"""Return `text` with every unprintable character escaped, except those in `keep`.
 
     >>> printable("road\x1b[31m")
     'road\\x1b[31m'
@@ -47,7 +47,7 @@ def printable(text: object, *, keep: str = "") -> str:
 class EdgesegError(Exception):
     """Base of every error that edgeseg raises on purpose; its text is one clear message for the user.
 
-    A message often holds a name out of somebody's file, so whatever a terminal would obey is escaped in it.
+    Messages often repeat names from files, so control sequences for terminals are escaped.
     """
 
     exit_status = 1
@@ -85,26 +85,26 @@ class CheckpointError(EdgesegError):
 
 
 class MissingDependency(EdgesegError):
-    """A library that is not installed; the message names the extra that brings it."""
+    """A library that is not installed; the message names the extra that installs it."""
 
 
 class UnsupportedError(EdgesegError):
-    """A combination that a converter, an engine or a target cannot do."""
+    """A combination that a converter, an engine or a target does not support."""
 
 
 class ConversionError(EdgesegError):
-    """A vendor tool that failed, with its own words."""
+    """A vendor tool that failed, with its own message."""
 
 
 class CameraError(EdgesegError):
-    """A source that does not open or stops giving frames."""
+    """A source that does not open or stops delivering frames."""
 
 
 class TrainingError(EdgesegError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class GateError(EdgesegError):
-    """A proof or a gate that did not hold; exit status 3."""
+    """A proof or a gate that failed; exit status 3."""
 
     exit_status = 3

@@ -1,1 +1,1 @@
-"""The nouns that every room shares: standard library and numpy only."""
+"""The data types that every package shares: standard library and numpy only."""

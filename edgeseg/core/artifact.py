@@ -45,7 +45,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionReport:
-    """What a conversion did: ops, what fell back, with which tools, how long, how much memory."""
+    """What a conversion did: ops, fallbacks, tool versions, duration and peak memory."""
 
     ops_total: int = field(metadata=bounds(low=0))
     ops_quantized: int = field(metadata=bounds(low=0))
@@ -59,7 +59,7 @@ class ConversionReport:
 class Lineage:
     """Where the weights come from: the checkpoint's name, the hash of its weights, and how it was trained.
 
-    `steps` are the stages on the way, oldest first, `parents` the hashes of the weights they started from.
+    `steps` are the stages that led to it, oldest first; `parents` are the hashes of the weights they started from.
     `source_artifact` is the hash of the artifact that a compiled one was made from.
     """
 
@@ -75,11 +75,11 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Golden:
-    """The sample by which any engine can test itself.
+    """The sample with which any engine can be tested.
 
     `image` is a PNG at the input's size, `input_sha256` the hash of the exact input tensor's bytes, `expected` the
-    label map (PNG, input size) that this artifact gave on `engine` when it was made, `reference` the one of the float
-    checkpoint in PyTorch. `min_agreement` is the share of pixels in which an engine must repeat `expected`.
+    label map (PNG, input size) that this artifact produced on `engine` when it was made, and `reference` that of the
+    float checkpoint in PyTorch. `min_agreement` is the share of pixels in which an engine must match `expected`.
     """
 
     image: str = field(metadata=renamed("picture"))
@@ -107,12 +107,12 @@ class Parity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything that is known of an artifact; `self_sha256` is the hash of all the rest.
+    """The description of an artifact; `self_sha256` is the hash of everything else.
 
-    `backend` says how to run it, and the runtime follows it. `preprocess` is the artifact's own and may differ from its
-    model's: with `in_graph = False` the host normalises. `proof` says what compared it with the float checkpoint,
-    `parity` how close it came. `temperature` is that of the float checkpoint, where it has one; int8 logits are close
-    enough to share it. `schema` is the one that the file was written in (`core.manifest_schema`).
+    `backend` says how the runtime runs it. `preprocess` is the artifact's own and may differ from its model's: with
+    `in_graph = False` the host normalises. `proof` says how it was compared with the float checkpoint, `parity` how
+    close it is. `temperature` is the float checkpoint's, if it has one; int8 logits are close enough to share it.
+    `schema` is the one the file was written in (`core.manifest_schema`).
     """
 
     schema: int
@@ -157,7 +157,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A folder on disk whose manifest was read and found intact."""
+    """A folder on disk with a verified manifest."""
 
     folder: Path
     manifest: Manifest
@@ -169,16 +169,16 @@ class Artifact:
 
     @property
     def sha256(self) -> str:
-        """The hash that stands for the whole artifact: its manifest's, which holds every file's."""
+        """The hash of the whole artifact: its manifest's, which includes the hash of every file."""
         return self.manifest.self_sha256
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the files that the engine needs, golden sample left out."""
+        """Size in bytes of the files that the engine needs, without the golden sample."""
         return sum(file.size_bytes for file in self.manifest.files if not file.path.startswith("golden/"))
 
     def verify_files(self) -> None:
-        """Check that the folder holds the files of the manifest, whole and unchanged, and nothing else.
+        """Check that the folder holds exactly the files of the manifest, complete and unchanged.
 
         Raises:
             ArtifactError: naming the first file that is missing, altered, unlisted, or not a plain file in the folder.
@@ -212,7 +212,7 @@ def open_artifact(folder: Path | str) -> Artifact:
 
 
 def list_files(folder: Path) -> tuple[FileEntry, ...]:
-    """Return an entry for every file of an artifact's folder but its manifest, our marker and receipts, by path."""
+    """Return an entry for each file of an artifact's folder except manifest, marker and receipts, sorted by path."""
     return tuple(FileEntry(path=path, sha256=sha256, size_bytes=size) for path, sha256, size in list_entries(folder))
 
 

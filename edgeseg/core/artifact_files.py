@@ -1,7 +1,7 @@
-"""The files of an artifact's folder: which belong to it, where they may lie, and whether they are whole.
+"""The files of an artifact's folder: which belong to it, which paths are allowed, and whether they are intact.
 
-A folder holds what its manifest lists and nothing else, but for three things that are no part of the artifact: the
-manifest itself, the marker of folders that edgeseg made, and the receipts of devices (`receipts/*.json`).
+A folder holds exactly the files in its manifest, and three things that are not part of the artifact: the manifest
+itself, the marker of folders that edgeseg made, and the receipts of devices (`receipts/*.json`).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class _Listed(Protocol):
 
 
 def list_entries(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Yield path, SHA-256 and size of every file that belongs to the artifact in `folder`, sorted by path.
+    """Yield path, SHA-256 and size (bytes) of every file that belongs to the artifact in `folder`, sorted by path.
 
     Raises:
-        ArtifactError: a link, or something else that is neither a file nor a folder.
+        ArtifactError: a link, or anything else that is neither a file nor a folder.
     """
     for name in sorted(_names(folder)):
         path = folder / name
@@ -44,7 +44,7 @@ def list_entries(folder: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def check_files(folder: Path, files: Iterable[_Listed]) -> None:
-    """Check that `folder` holds exactly `files`, whole and unchanged, and that none lies outside it.
+    """Check that `folder` holds exactly `files`, complete and unchanged, and that none is outside it.
 
     Raises:
         ArtifactError: naming the first that is missing, altered, unlisted, listed twice, or not a plain file inside.
@@ -65,7 +65,7 @@ def check_files(folder: Path, files: Iterable[_Listed]) -> None:
 
 
 def check_bound(manifest: Path, names: Mapping[str, str], files: Iterable[_Listed]) -> None:
-    """Check that each of `names` (what it is, its path) is a listed file, or the entry a folder of listed files.
+    """Check that each of `names` (what it is: its path) is a listed file; the entry may be a folder of listed files.
 
     Raises:
         ArtifactError: a path that the manifest's checksums do not cover.
@@ -97,7 +97,7 @@ def _is_receipt(relative: str, mode: int) -> bool:
 
 
 def _check_name(folder: Path, name: str) -> None:
-    """Refuse every path but a plain relative one: `../`, absolute ones, Windows' drives, and two spellings of one."""
+    """Refuse all but plain relative paths: `../`, absolute paths, Windows drives, and a second spelling of a path."""
     path = PurePosixPath(name)
     if path.is_absolute() or not path.parts or ".." in path.parts or str(path) != name or {"\\", ":"} & set(name):
         raise ArtifactError(

@@ -1,6 +1,6 @@
-"""Steps of a write that survives a crash: sync, exchange, lock; `core.files` puts them together.
+"""The steps of a crash-safe write: sync, exchange, lock; `core.files` combines them.
 
-`step` is called before each of them. It does nothing; tests replace it to end the process, or fill the disk, there.
+`step` is called before each of them. It does nothing; tests replace it to end the process or fill the disk there.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ PARTIAL, OLD = ".partial", ".old"
 
 
 def step(name: str) -> None:
-    """Do nothing: the place where tests stop a write."""
+    """Do nothing; tests replace this to stop a write."""
 
 
 def umask() -> int:
-    """Return the process's umask, on Linux without changing it even for a moment (other threads may create files)."""
+    """Return the process's umask; on Linux without changing it, since other threads may be creating files."""
     with contextlib.suppress(OSError):
         found = re.search(r"^Umask:\s*([0-7]+)$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
         if found:
@@ -46,7 +46,7 @@ def umask() -> int:
 
 
 def sync(path: Path) -> None:
-    """Have the system write a file, or a folder's list of names, to the disk; does nothing where it cannot."""
+    """Flush a file, or a folder's list of names, to the disk; does nothing where the system cannot."""
     if os.name != "posix":  # Windows opens no folders, and flushes metadata with the journal
         return
     handle = os.open(path, os.O_RDONLY)
@@ -70,10 +70,10 @@ def sync_tree(folder: Path) -> None:
 
 
 def put_in_place(partial: Path, destination: Path) -> None:
-    """Rename `partial` to `destination`; a folder that is there is exchanged with it in one step, then deleted.
+    """Rename `partial` to `destination`; an existing folder is exchanged with it in one step, then deleted.
 
-    Where the file system or the system cannot exchange, the old folder is first renamed to `.NAME.*.old`; `recover`
-    puts it back if the process ends between the two renames.
+    Where an exchange is unavailable, the old folder is first renamed to `.NAME.*.old`; `recover` puts it back if the
+    process ends between the two renames.
     """
     step("rename")
     if not destination.exists():
@@ -83,7 +83,7 @@ def put_in_place(partial: Path, destination: Path) -> None:
         old = partial
     else:
         old = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=OLD, dir=destination.parent))
-        old.rmdir()  # Windows renames nothing to a name that is taken
+        old.rmdir()  # Windows cannot rename to an existing name
         destination.replace(old)
         try:
             step("between renames")
@@ -99,7 +99,7 @@ def put_in_place(partial: Path, destination: Path) -> None:
 
 
 def recover(destination: Path, *, marker: str) -> None:
-    """Put back an old folder that a stopped process had renamed, and delete what others left; needs the lock."""
+    """Restore an old folder that a stopped process had renamed, and delete partial ones; the lock must be held."""
     left = [path for path in _hidden(destination) if (path / marker).is_file()]
     if not destination.exists():
         old = [path for path in left if path.name.endswith(OLD)]
@@ -114,7 +114,7 @@ def recover(destination: Path, *, marker: str) -> None:
 
 
 def _hidden(destination: Path) -> list[Path]:
-    # Eight characters are what tempfile adds: "out" must not take the partial folder of "out.2" for its own.
+    # tempfile adds eight characters: "out" must not match the partial folder of "out.2".
     pattern = re.compile(rf"\.{re.escape(destination.name)}\.\w{{8}}({re.escape(PARTIAL)}|{re.escape(OLD)})")
     with contextlib.suppress(OSError):
         names = [path for path in destination.parent.iterdir() if pattern.fullmatch(path.name)]
@@ -124,9 +124,9 @@ def _hidden(destination: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def lock(destination: Path) -> Iterator[bool]:
-    """Hold the lock of an output folder; yields whether there is one (POSIX file systems that know `flock`).
+    """Hold the lock of an output folder; yields whether locking is available (POSIX file systems with `flock`).
 
-    The system gives the lock back when the process ends, however it ends, so none is ever stale.
+    The system releases the lock when the process ends in any way, so a lock is never stale.
 
     Raises:
         InputError: another process holds it, or the folder around it cannot be written.
@@ -164,7 +164,7 @@ def _locked(path: Path, flock: Callable[[int, int], object], how: int) -> int | 
         except OSError:  # a network file system without locks
             os.close(handle)
             return None
-        # Whoever held it before may have deleted the file that we opened, and a third may have made another.
+        # The previous holder may have deleted the file we opened, and another process may have created a new one.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), path.stat()):
                 os.ftruncate(handle, 0)
@@ -174,7 +174,7 @@ def _locked(path: Path, flock: Callable[[int, int], object], how: int) -> int | 
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; returns False where the kernel or the file system cannot."""
+    """Exchange two names in one step; return False where the kernel or the file system cannot."""
     rename = _renameat2()
     if rename is None:
         return False

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from edgeseg.core.protocols import Engine
 
 MOST_THREADS = 256
-"""More end the process in several engines' libraries, and no edge device has as many cores."""
+"""Several engines' libraries crash with more threads, and no edge device has that many cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedBackend:
-    """A target's choice for one artifact, kept in its manifest: the runtime needs no target file.
+    """A target's choice for one artifact, stored in its manifest so that the runtime needs no target file.
 
-    `delegate` is one that the engine declares, empty for the engine's default. `threads` is None where the target sets
-    none; the runtime then takes the device's cores, up to four. `options` are settings of the engine by name.
+    `delegate` is one that the engine declares; empty means the engine's default. `threads` is None where the target
+    does not set it; the runtime then uses the device's cores, up to four. `options` are engine settings by name.
     """
 
     engine: str
@@ -35,7 +35,7 @@ def check_backend(engine: Engine, *, delegate: str, options: Mapping[str, str]) 
     """Check a delegate (empty for the default) and options against what the engine declares.
 
     Raises:
-        UnknownName: a delegate, option or value that the engine does not have, with the nearest one.
+        UnknownName: the engine has no such delegate, option or value; names the nearest one.
     """
     if delegate and delegate not in engine.delegates:
         raise unknown(f"delegate of {engine.name}", delegate, engine.delegates)

@@ -1,4 +1,4 @@
-"""Checks of a record's numbers that say which field is wrong."""
+"""Checks of a record's numbers; the error names the wrong field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a conversion, from the census of its ops: the same for every converter and compiler."""
+"""The conversion report, from the list of op placements: the same for every converter and compiler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def conversion_report(ops: Iterable[OpPlacement], *, tools: Iterable[str], started: float) -> ConversionReport:
     """Return the report of a conversion that began at `started` (`time.perf_counter` seconds).
 
-    Ops with a reason are its fallbacks; `tools` are the distributions whose versions decide what was written.
+    Ops with a reason are the fallbacks; `tools` are the Python distributions whose versions matter for the result.
     """
     counted = tuple(ops)
     return ConversionReport(

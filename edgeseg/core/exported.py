@@ -1,4 +1,4 @@
-"""What the export room hands to the converters: `ExportedModel`, and what they hand back: `Conversion`."""
+"""`ExportedModel`, the input of every converter, and `Conversion`, its result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PART_FILES: dict[Part, str] = {
     "onnx": "model.onnx",
     "calibration": "calibration.npz",
 }
-"""Where the parts of an exported model lie that take seconds to write: they are written when somebody reads them."""
+"""File names of the parts of an exported model that take seconds to write: each is written when it is first read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +50,18 @@ class _Description:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedModel:
-    """A deployment graph as a folder that any process can open: preprocessing and head included, batch norms folded.
+    """A deployment graph as a folder that any process can open, with preprocessing and head, batch norms folded.
 
     exported.json       this description: spec, scheme, tensors, preprocess, versions
     program.pt2         the `torch.export` program from `input` to `output`, in float or with quantize/dequantize pairs
     folded.pt2          the same with weights stored as integers; missing in float, where both are one
     model.onnx          the ONNX file of the folded program, where a converter reads it
     ranges.json         the ranges of a scheme that needs them
-    calibration.npz     "images" (N, H, W, 3) uint8, input tensors in the model's colour order, where they are at hand
+    calibration.npz     "images" (N, H, W, 3) uint8, input tensors in the model's colour order, if available
     golden.png          the golden image at the input's size; golden_output.npy is the float net's output for it
 
-    In the process that exported it, programs are kept in memory, and a part is written when it is first read from disk.
-    `preprocess` is that of `input`: with `in_graph = False` the host normalises.
+    The exporting process keeps programs in memory and writes a part when it is first read from disk. `preprocess`
+    belongs to `input`: with `in_graph = False` the host normalises.
     """
 
     folder: Path
@@ -76,10 +76,10 @@ class ExportedModel:
 
     @classmethod
     def open(cls, folder: Path | str) -> ExportedModel:
-        """Return the exported model in a folder; nothing heavy is read yet.
+        """Return the exported model in a folder; large parts are read later.
 
         Raises:
-            ConversionError: the folder holds none, or one of another schema.
+            ConversionError: the folder holds no exported model, or one of another schema.
         """
         folder = Path(folder)
         try:
@@ -94,7 +94,7 @@ class ExportedModel:
         return cls(folder=folder, **values)
 
     def program(self) -> Any:
-        """Return the `ExportedProgram` whose weights are float, behind quantize/dequantize pairs where quantized."""
+        """Return the `ExportedProgram` with float weights, followed by quantize/dequantize pairs where quantized."""
         return self._program("program")
 
     def folded_program(self) -> Any:
@@ -104,16 +104,16 @@ class ExportedModel:
 
     @property
     def onnx(self) -> Path:
-        """The ONNX file; raises `ConversionError` where it was not exported."""
+        """Return the path of the ONNX file; raises `ConversionError` if it was not exported."""
         return self.write("onnx")
 
     def ranges(self) -> Ranges | None:
-        """Return the ranges that the scheme was made with, None for a scheme without."""
+        """Return the activation ranges of the scheme, None for a scheme without ranges."""
         path = self.folder / RANGES_FILE
         return read_ranges(path) if path.is_file() else None
 
     def calibration_images(self) -> NDArray[np.uint8]:
-        """Return calibration images (N, H, W, 3), uint8 in the model's colour order; N is 0 where none are at hand."""
+        """Return calibration images (N, H, W, 3), uint8 in the model's colour order; N is 0 if there are none."""
         if "calibration" not in self.writers and not (self.folder / PART_FILES["calibration"]).is_file():
             return np.zeros((0, *self.spec.size, 3), np.uint8)
         with np.load(self.write("calibration"), allow_pickle=False) as stored:
@@ -132,10 +132,10 @@ class ExportedModel:
         return np.asarray(np.load(self.folder / GOLDEN_OUTPUT, allow_pickle=False))
 
     def write(self, part: Part) -> Path:
-        """Return the file of a part, written where it is not on disk yet.
+        """Return the file of a part, written now if it is not on disk yet.
 
         Raises:
-            ConversionError: the folder lacks it, and it cannot be made here.
+            ConversionError: the part is missing and cannot be created by this process.
         """
         path = self.folder / PART_FILES[part]
         if not path.is_file():
@@ -145,13 +145,13 @@ class ExportedModel:
         return path
 
     def write_all(self, parts: tuple[Part, ...]) -> None:
-        """Write the parts that another process is to read; one that this model does not have is left out."""
+        """Write the parts that another process will read; parts that this model does not have are skipped."""
         for part in parts:
             if part in self.writers:
                 self.write(part)
 
     def as_scheme(self, scheme: QuantizationScheme, *, folder: Path) -> ExportedModel:
-        """Return the same graph for a scheme that converters derive from it, such as fp16, in a folder of its own."""
+        """Return the same graph in another folder, for a scheme that converters derive from it, such as fp16."""
         shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(EXPORTED_FILE), copy_function=_link)
         other = dataclasses.replace(self, folder=folder, scheme=scheme)
         other.describe()
@@ -170,18 +170,18 @@ class ExportedModel:
 
 
 def _read_program(path: Path, *, quantized: bool) -> object:
-    # By name: the device side imports this module's neighbours, and must not depend on torch.
+    # Imported by name: the device side imports this package and must not depend on torch.
     torch = import_module("torch")
     if quantized:
-        import_module("torchao.quantization.pt2e")  # it registers the ops of quantize/dequantize pairs
+        import_module("torchao.quantization.pt2e")  # registers the quantize/dequantize ops
     try:
         return torch.export.load(path)
-    except Exception as error:  # torch raises Python's own errors of every kind for a damaged file
+    except Exception as error:  # torch raises many kinds of error for a damaged file
         raise ConversionError(f"{path}: cannot be read as a torch program: {type(error).__name__}: {error}") from error
 
 
 def _link(source: str, target: str) -> None:
-    """Link a file, or copy it where the file system has no links."""
+    """Hard-link a file, or copy it where the file system has no links."""
     try:
         os.link(source, target)
     except OSError:
@@ -190,13 +190,13 @@ def _link(source: str, target: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """What a converter or compiler wrote into the folder it was given; a vendor's environment answers with it in JSON.
+    """What a converter or compiler wrote into its folder; a tool in a vendor's environment returns it as JSON.
 
-    `entry` is what the engine opens, and `files` what must lie beside it, both relative to the folder. `preprocess` is
-    the artifact's own: with `in_graph = False` the host normalises, whatever the checkpoint's spec says. `ops` is the
-    census of the computing ops, with placement. `provable_by` names the engines that can run the result, best first;
-    an engine may be a vendor's simulator or our reference evaluator (`Engine.proof`). Without one, a compiled artifact
-    is proven by its source at best, and a converted one not at all.
+    `entry` is the file or folder that the engine opens, and `files` lists what belongs beside it, both relative to the
+    folder. `preprocess` is the artifact's own: with `in_graph = False` the host normalises, whatever the checkpoint's
+    spec says. `ops` lists the computing ops with their placement. `provable_by` names the engines that can run the
+    result, best first; one may be a vendor's simulator or our reference evaluator (`Engine.proof`). Without any, a
+    compiled artifact has proof level "source" at best, and a converted one "none".
     """
 
     entry: str

@@ -1,4 +1,4 @@
-"""Strict TOML and JSON files, checksums, and folders that appear whole or not at all."""
+"""Strict TOML and JSON files, checksums, and atomic writes of files and folders."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 MOST_TOML_BYTES = 1 << 20
 MOST_JSON_BYTES = 64 << 20
-"""Larger files are not ours: a manifest or a calibration of thousands of images takes a few megabytes."""
+"""Larger files are refused: a manifest or a calibration of thousands of images takes a few megabytes."""
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
-"""What the system answers where no more can be written; Windows knows no quotas."""
+"""Errors of the system when nothing more can be written; Windows has no quota error."""
 STALE_S = 60.0
 
 MARKER = ".edgeseg"
-"""Name of the empty file that marks a folder as made by edgeseg, which may therefore replace it."""
+"""Name of the empty file that marks a folder made by edgeseg; only such folders may be replaced."""
 
 
 def sha256_of(path: Path) -> str:
@@ -55,13 +55,13 @@ def read_toml(cls: type[T], path: Path) -> T:
 
     Raises:
         InputError: no such file, or one that cannot be read.
-        RecipeError: not TOML, or not the schema of `cls`; the message names file and key.
+        RecipeError: not TOML, or not the schema of `cls`; the message names the file and the key.
     """
     return decode(cls, read_toml_table(path), where=path.name)
 
 
 def read_toml_table(path: Path) -> dict[str, object]:
-    """Return a TOML file's plain values, for a schema that depends on some of them; raises as `read_toml` does."""
+    """Return a TOML file as a plain dict, for schemas that depend on its values; raises as `read_toml` does."""
     return parse_toml(_read_text(path, most_bytes=MOST_TOML_BYTES), where=str(path))
 
 
@@ -76,11 +76,11 @@ def read_json_value(path: Path) -> object:
 
 
 def write_json(value: object, path: Path) -> None:
-    """Write a dataclass as indented JSON, whole or not at all.
+    """Write a dataclass as indented JSON, atomically.
 
     Raises:
-        RecipeError: it holds NaN, infinity or half a surrogate pair, which no reader would take.
-        OSError: it cannot be written.
+        RecipeError: it holds NaN, infinity or a lone surrogate, which no reader would accept.
+        OSError: the file cannot be written.
     """
     try:
         content = (json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -90,10 +90,10 @@ def write_json(value: object, path: Path) -> None:
 
 
 def write_whole(content: bytes, path: Path, *, durable: bool = False) -> None:
-    """Write a file through a temporary one beside it, so that a cut-off write leaves the old one, or none.
+    """Write a file atomically through a temporary file beside it: an interrupted write leaves the old file, or none.
 
-    `durable` also waits until the disk has it, and deletes what stopped processes left of the same file: for records,
-    not for a file each frame. Raises OSError where it cannot be written; the temporary file is then gone.
+    `durable` also waits until the file is on the disk, and deletes temporary files left by stopped processes: meant for
+    records, not for one file per frame. Raises OSError if the file cannot be written; the temporary file is removed.
     """
     if durable:
         _delete_stale(path)
@@ -119,20 +119,20 @@ def write_whole(content: bytes, path: Path, *, durable: bool = False) -> None:
 
 
 def _delete_stale(path: Path) -> None:
-    """Delete temporary files of `path` whose process has ended and that nobody has touched for a minute."""
+    """Delete temporary files of `path` whose process has ended and that have not changed for a minute."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-\w+{re.escape(atomic.PARTIAL)}")
     with contextlib.suppress(OSError):
         for entry in os.scandir(path.parent):
             found = pattern.fullmatch(entry.name)
             if not found or not entry.is_file(follow_symlinks=False) or _is_alive(int(found[1])):
                 continue
-            # A process of another container has a PID that means nothing here; it writes within the minute.
+            # A PID from another container means nothing here; such a process writes within the minute.
             if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_S:
                 Path(entry.path).unlink()
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name != "posix":  # os.kill would end it
+    if os.name != "posix":  # on Windows, os.kill would end the process
         return True
     try:
         os.kill(pid, 0)
@@ -153,7 +153,7 @@ def _read_text(path: Path, *, most_bytes: int) -> str:
         raise InputError(f"{path}: is a folder; a file is needed.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}.") from None
-    except ValueError:  # NUL or half a surrogate pair in the name
+    except ValueError:  # NUL or a lone surrogate in the name
         raise InputError(f"{path}: no file can have this name.") from None
     if len(content) > most_bytes:
         raise RecipeError(f"{path}: has more than {most_bytes >> 20} MB, the most that such a file may have.")
@@ -167,12 +167,12 @@ def _read_text(path: Path, *, most_bytes: int) -> str:
 def new_folder(destination: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `destination` that takes its place when the block succeeds.
 
-    A folder of ours (it holds the marker) is exchanged in one step; an empty folder is used; anything else is left
-    alone. What stopped processes left of it is deleted first. The files are on the disk before they are in place.
+    An existing folder that edgeseg made (it holds the marker) is exchanged in one step; an empty folder is used; any
+    other is left alone. Remains of stopped processes are deleted first. The files are synced before the exchange.
 
     Raises:
-        InputError: the destination is a file, a folder that edgeseg did not make, one that another process is writing
-            now, or cannot be written.
+        InputError: the destination is a file, a folder that edgeseg did not make, is being written by another process,
+            or cannot be written.
     """
     if destination.is_symlink():
         destination = destination.resolve()
@@ -187,7 +187,7 @@ def new_folder(destination: Path) -> Iterator[Path]:
                 atomic.recover(destination, marker=MARKER)
             yield from _written(destination)
     except OSError as error:
-        # Converters and vendors' tools write in there in many ways, each with a traceback of its own.
+        # Converters and vendor tools write here too, and report a full disk in many ways.
         if error.errno not in FULL:
             raise
         raise InputError(
@@ -214,7 +214,7 @@ def _written(destination: Path) -> Iterator[Path]:
 
 
 def refuse_foreign(destination: Path) -> None:
-    """Raise `InputError` where `destination` exists and is not an empty folder or one that edgeseg made."""
+    """Raise `InputError` if `destination` exists and is neither an empty folder nor one that edgeseg made."""
     if not destination.exists():
         return
     if not destination.is_dir():

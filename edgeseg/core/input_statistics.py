@@ -1,4 +1,4 @@
-"""What images look like as a whole, so that those of another day can be held against them."""
+"""Statistics of input images, for comparing later images with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgeseg.core.records import renamed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputStatistics:
-    """Pixel values in [0, 1] of the three channels (BGR) of images: mean, standard deviation, shares of 32 bins."""
+    """Mean, standard deviation and a 32-bin histogram (shares) of pixel values in [0, 1], for each channel (BGR)."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Ctrl-C between steps, not inside them: of a training, or of what is written and remembered together."""
+"""Ctrl-C between steps, not inside them: training steps, or writes that belong together."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class HeldInterrupt:
     """A context in which the first SIGINT only sets `wanted`; a second one raises KeyboardInterrupt at once.
 
-    A step that is cut in the middle would leave weights, average and position of different steps. Outside the main
-    thread, where Python allows no signal handlers, nothing is held.
+    A step that is interrupted in the middle would leave weights, average and position of different steps. Outside the
+    main thread, where Python allows no signal handlers, nothing is delayed.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What layers cost on an engine: `LayerShape`, `LayerTime`, `LatencyTable`."""
+"""The latency of single layers on an engine: `LayerShape`, `LayerTime`, `LatencyTable`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerShape:
-    """A convolution (a linear layer is one of kernel 1 on one cell) with the map it reads, (height, width) in cells.
+    """A convolution (a linear layer counts as kernel 1 on one cell) and its input map, (height, width) in cells.
 
-    `activation` is the class name of the pointwise function behind it, "" for none: engines run both as one.
+    `activation` is the class name of the activation after it, "" for none: engines fuse the two.
     """
 
     inputs: int
@@ -23,17 +23,17 @@ class LayerShape:
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether each channel is filtered alone."""
+        """Whether each channel has its own filter."""
         return self.groups > 1 and self.groups == self.inputs == self.outputs
 
     @property
     def out_cells(self) -> tuple[int, int]:
-        """(height, width) of the output map; padding keeps the map's size but for the stride."""
+        """(height, width) of the output map, assuming "same" padding."""
         return -(-self.cells[0] // self.stride[0]), -(-self.cells[1] // self.stride[1])
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one image."""
+        """Multiply-accumulates per image."""
         high, width = self.out_cells
         return high * width * self.kernel[0] * self.kernel[1] * (self.inputs // self.groups) * self.outputs
 
@@ -48,10 +48,10 @@ class LayerTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyTable:
-    """Layers timed one by one on an engine, `engine`, with `threads`; the base of a latency model of a whole net.
+    """Layers timed one by one on `engine` with `threads`, for a latency model of whole nets.
 
-    Times are interpolated between measured widths of a layer that is otherwise the same: bilinearly in inputs and
-    outputs, linearly for depthwise ones. `machine` says where the times come from; they hold nowhere else.
+    Times are interpolated between the measured widths of an otherwise equal layer: bilinearly over input and output
+    channels, linearly for depthwise layers. `machine` names the machine; the times are valid only there.
     """
 
     engine: str

@@ -1,4 +1,4 @@
-"""Lineage: the steps that a checkpoint's weights went through, oldest first, each with what it was made from."""
+"""Lineage: the stages that produced a checkpoint's weights, oldest first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Setting = bool | int | float | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataUse:
-    """Which images a step used, and under which licence."""
+    """The images that a step used, and their licence."""
 
     name: str
     split: str
@@ -25,10 +25,10 @@ class DataUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageStep:
-    """One stage: which weights it made from which, by which recipe, from which images, with which scores.
+    """One stage: parent and resulting weights, recipe, images and scores.
 
-    `settings` is the resolved recipe of the stage, a table's keys joined by dots. `metrics` are plain numbers by name:
-    mIoU as a fraction, MACs of one image, parameters, seconds.
+    `settings` is the stage's resolved recipe, flattened with dotted keys. `metrics` are plain numbers by name: mIoU as
+    a fraction, MACs per image, parameters, seconds.
     """
 
     stage: str
@@ -57,9 +57,9 @@ class LineageRecord:
 
 
 def flatten(value: object) -> dict[str, Setting]:
-    """Return a record's settings as one flat table, `schedule.epochs` for a key inside a table.
+    """Return a record's settings as one flat table with dotted keys such as `schedule.epochs`.
 
-    Lists become text, paths their last part: where a file lay on the machine is nobody's business.
+    Lists become text; a path is shortened to its last part, so that no folder names of the machine are published.
     """
     flat: dict[str, Setting] = {}
     _flatten("", encode(value), flat)
@@ -77,7 +77,12 @@ def _flatten(prefix: str, value: object, flat: dict[str, Setting]) -> None:
 
 
 def without_folder(value: Setting) -> Setting:
-    """Return a path's last part, and anything else as it is."""
+    """Return the last part of a path, and any other value unchanged.
+
+    >>> from pathlib import Path
+    >>> without_folder(Path("data/camvid")), without_folder(0.5)
+    ('camvid', 0.5)
+    """
     if isinstance(value, str) and "\n" not in value and PurePath(value).is_absolute():
         return PurePath(value).name
     return value

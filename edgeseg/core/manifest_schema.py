@@ -1,11 +1,10 @@
-"""Schemas of the manifest: how its own hash is taken, and how an older table becomes today's.
+"""Manifest schemas: how the manifest's hash is computed, and how older manifests are migrated.
 
-Schema 1 (edgeseg 0.1.0) named the `engine` alone, took its threads from a target file on the device, and had neither
-`backend`, `proof`, `preprocess`, `origin` nor `placements`. Some of its fields came later and are left out of its hash
-where they are empty (`_LATER`).
+Schema 1 (edgeseg 0.1.0) has only an `engine`, reads its threads from a target file on the device, and lacks `backend`,
+`proof`, `preprocess`, `origin` and `placements`. Fields added to it later are left out of its hash if empty (`_LATER`).
 
-Schema 2 is hashed whole. Both hashes are taken over the table as it stands in the file, so that renamed fields and new
-ones with a default leave them as they are.
+Schema 2 is hashed completely. Both hashes are computed over the table as stored in the file, so renamed fields and new
+fields with defaults do not change them.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _REFERENCE_ENGINE = "mil-reference"
 
 
 def digest(table: dict[str, Any]) -> str:
-    """Return the hash of a manifest's table, its own `self_sha256` left out."""
+    """Return the hash of a manifest's table without its `self_sha256`."""
     blank = {**copy.deepcopy(table), "self_sha256": ""}
     if blank.get("schema") == 1:
         for part, key in _LATER:
@@ -40,7 +39,7 @@ def digest(table: dict[str, Any]) -> str:
 
 
 def migrated(table: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest's table in today's schema; `schema` still says which one it was written in."""
+    """Return a manifest's table in the current schema; `schema` still holds the one it was written in."""
     if table.get("schema") != 1:
         return table
     new = dict(table)

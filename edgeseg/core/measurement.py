@@ -1,4 +1,4 @@
-"""What was measured, on what, in which state: `Measurement`, one JSON file a run."""
+"""`Measurement`: results, device and device state of one benchmark run, stored as one JSON file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edgeseg.core.metric_value import MetricValue
 from edgeseg.core.records import renamed
 
 LEAST_RUNS_FOR_P99 = 200
-"""With fewer runs the 99th percentile is one or two of them, hence chance."""
+"""With fewer runs the 99th percentile is decided by one or two of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageLatency:
     """Percentiles of one stage (preprocess, infer, decode, total) in milliseconds over `runs` counted runs.
 
-    `p99_ms` is None where there were fewer than 200 runs: too few to say.
+    `p99_ms` is None for fewer than 200 runs, which are too few for it.
     """
 
     stage: str
@@ -47,7 +47,7 @@ class StageLatency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceState:
-    """The machine as it was: what a reader needs to judge a latency. What cannot be read is None, never a guess."""
+    """The state of the machine that matters for a latency. Values that cannot be read are None, never a guess."""
 
     name: str
     cpu: str
@@ -76,11 +76,10 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Segmentation quality over `images` images of one data set and split, a value for each metric by its name.
+    """Segmentation quality over `images` images of one data set and split: metric values by name.
 
-    `data_sha256` is the hash of those images and their labels ("" in records of schema 1, which had none): two records
-    were scored on the same images where it is equal, whatever the data sets are called. `source` is the text by which
-    the data set was opened.
+    `data_sha256` is the hash of those images and their labels ("" in records of schema 1): equal hashes mean equal
+    images, whatever the data sets are called. `source` is the text with which the data set was opened.
     """
 
     data: str
@@ -110,14 +109,14 @@ class Accuracy:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the values must know: a mean over fewer classes than there are."""
+        """Notes on the values, such as a mean over fewer than all classes."""
         noted = {value.note: name for name, value in reversed(self.metrics.items()) if value.note}
         return tuple(f"{name} is {note}." for note, name in reversed(noted.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawSamples:
-    """The time of every run of every stage: uint32 multiples of 100 ns, run by run, zlib-compressed, in base64."""
+    """The time of every run and stage: uint32 multiples of 100 ns, run by run, zlib-compressed, in base64."""
 
     stages: tuple[str, ...]
     runs: int
@@ -130,11 +129,11 @@ class RawSamples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One artifact on one device with one engine: latency, memory, and accuracy where it was asked for.
+    """One artifact on one device with one engine: latency, memory and, if measured, accuracy.
 
-    `fps` is 1000 / p50 of the stage "total", 0 where nothing was timed; `image_size` is (height, width) of the
-    images that were timed. `inference_precision` is the one that the engine says it computes in, "" where it does not
-    say. `target` to `lineage` come from the artifact's manifest, for reports.
+    `fps` is 1000 / p50 of the stage "total", 0 if nothing was timed; `image_size` is (height, width) of the timed
+    images. `inference_precision` is the precision that the engine reports, "" if it does not. `target` to `lineage`
+    are copied from the artifact's manifest, for reports.
     """
 
     schema: int
@@ -180,12 +179,12 @@ class Measurement:
         check_number("fps", self.fps)
         total = self.stage("total")
         expected = 1000 / total.p50_ms if total and total.p50_ms else 0.0
-        # Rounded to two digits, from a p50 that was rounded itself.
+        # fps is rounded to two digits, from a rounded p50.
         if not math.isclose(self.fps, expected, rel_tol=0.01, abs_tol=0.01):
             raise ValueError(f"fps is {self.fps:g}; 1000 / p50_ms of the total is {expected:g}.")
 
     def stage(self, name: str) -> StageLatency | None:
-        """Return the percentiles of one stage, or None where it was not timed."""
+        """Return the percentiles of one stage, or None if it was not timed."""
         return next((item for item in self.latency if item.stage == name), None)
 
     @property

@@ -1,4 +1,4 @@
-"""One value of a metric, as records, tables and gates carry it."""
+"""One metric value, as used in records, tables and gates."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Better = Literal["higher", "lower"]
 class MetricValue:
     """A metric's value with its unit, and whether a higher or a lower one is better.
 
-    A unit of "fraction" means 0 to 1, shown as percent. `per_class` has None for a class that has no value: it does
-    not count in the mean, and `note` says so ("over 2 of 3 classes").
+    The unit "fraction" means 0 to 1, shown as percent. `per_class` has None for a class without a value, which does not
+    count in the mean; `note` says so ("over 2 of 3 classes").
     """
 
     value: float | None
@@ -34,19 +34,23 @@ class MetricValue:
 
 
 def mean_over_classes(values: dict[str, float | None], *, better: Better = "higher") -> MetricValue:
-    """Return the mean over the classes that have a value; its note says so where some have none."""
+    """Return the mean over the classes that have a value; a note lists the others.
+
+    >>> mean_over_classes({"road": 0.75, "car": 0.25, "sky": None}).value
+    0.5
+    """
     known = [value for value in values.values() if value is not None]
     left_out = [name for name, value in values.items() if value is None]
     note = ""
     if left_out:
         note = f"over {len(known)} of {len(values)} classes; without {', '.join(left_out)}"
-    # Rounding may lift a mean of ones above one by the last digit.
+    # Rounding may lift a mean of ones slightly above one.
     mean = min(1.0, sum(known) / len(known)) if known else None
     return MetricValue(value=mean, better=better, per_class=values, note=note)
 
 
 def metric_title(name: str) -> str:
-    """Return a metric's name as people read it.
+    """Return a metric's name for display.
 
     >>> metric_title("calibration_error")
     'calibration error'

@@ -1,4 +1,4 @@
-"""OpenVINO's `Core`, one for the whole process, and why never two."""
+"""OpenVINO's `Core`, exactly one per process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @functools.cache
 def openvino_core() -> openvino.Core:
-    """Return the process's `openvino.Core`, made at the first call and kept to the end; OpenVINO must be installed.
+    """Return the process's `openvino.Core`, created at the first call and never destroyed; OpenVINO must be installed.
 
-    On Linux the CPU plug-in of every `Core` gives the calling thread an alternate signal stack of its own and, at its
-    end, puts back the one that it found (`SigAltStackSetup` in OpenVINO's intel_cpu plug-in). Two that end in the order
-    of their beginning leave the thread with a stack that is freed, and the next signal that Python handles, a Ctrl-C
-    or the end of a data loader's worker, kills the process without a word. One that never ends cannot do that.
+    On Linux the CPU plug-in of each `Core` installs an alternate signal stack in the calling thread and restores the
+    previous one when destroyed (`SigAltStackSetup` in OpenVINO's intel_cpu plug-in). If two cores are destroyed in the
+    order of their creation, the thread is left with a freed stack, and the next signal that Python handles (Ctrl-C, or
+    the exit of a data loader's worker) crashes the process. A single core that is never destroyed avoids this.
     """
     forbid_telemetry()
     import openvino

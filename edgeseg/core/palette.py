@@ -1,4 +1,4 @@
-"""Colours for classes that come without any."""
+"""Colours for classes that have none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TOML and JSON text to plain values, with one kind of error for everything that a hostile or broken text can do."""
+"""TOML and JSON text to plain values; every fault of broken or hostile text raises the same kind of error."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ else:
     import tomli as tomllib
 
 MOST_DEPTH = 64
-"""Tables within tables beyond this are an attack: our deepest schema has six levels."""
+"""Deeper nesting is refused as an attack: our deepest schema has six levels."""
 LARGEST_INTEGER = 2**63
-"""TOML's own limit; also keeps every number within what a float can hold."""
+"""TOML's own limit; it also keeps every number within the range of a float."""
 SHOWN = 60
 """Characters of a value that an error message repeats."""
 _TEXT = "\n\t"
-"""Control characters that a text may hold: notices have several lines."""
+"""Control characters allowed in text: notices have several lines."""
 
 
 class _BadValue(ValueError):
-    """A value that JSON or TOML can write and that edgeseg takes nowhere."""
+    """A value that JSON or TOML allows but edgeseg never accepts."""
 
 
 def parse_toml(text: str, *, where: str) -> dict[str, object]:
@@ -39,7 +39,7 @@ def parse_toml(text: str, *, where: str) -> dict[str, object]:
 def parse_json(text: str, *, where: str) -> object:
     """Return a JSON document's plain values; `where` names the file. Raises `RecipeError` for every fault.
 
-    Stricter than `json.loads`: a key given twice, NaN and Infinity are refused, as RFC 8259 advises.
+    Stricter than `json.loads`: duplicate keys, NaN and Infinity are refused, as RFC 8259 advises.
     """
     return _parsed(
         lambda: json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant, parse_int=_integer),
@@ -49,10 +49,14 @@ def parse_json(text: str, *, where: str) -> object:
 
 
 def shown(value: object) -> str:
-    """Return a value as an error message repeats it: on one line, printable, cut where it is long."""
+    """Return a value for an error message: on one line, printable, shortened if long.
+
+    >>> shown("road"), shown([1, 2])
+    ("'road'", '[1, 2]')
+    """
     try:
         text = printable(repr(value))
-    except (ValueError, RecursionError):  # an integer of more digits than Python prints; lists within lists
+    except (ValueError, RecursionError):  # an integer with more digits than Python prints, or deep nesting
         text = f"a very large {type(value).__name__}"
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
@@ -99,7 +103,7 @@ def _integer(digits: str) -> int:
 
 
 def _check(document: object) -> None:
-    """Raise `_BadValue` for what no schema of ours takes: walked without recursion, as depth is what is checked."""
+    """Raise `_BadValue` for values that no schema accepts; not recursive, since the depth itself is checked."""
     pending: list[tuple[str, object, int]] = [("", document, 0)]
     while pending:
         where, value, depth = pending.pop()

@@ -1,4 +1,4 @@
-"""What a step took: wall-clock seconds, and the largest memory that the process has had."""
+"""The peak memory of this process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far in MB (10^6 bytes); 0.0 where it cannot be read."""
+    """Return the peak resident memory of this process in MB (10^6 bytes); 0.0 if it cannot be read."""
     try:
         import resource
     except ImportError:  # Windows

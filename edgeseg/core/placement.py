@@ -1,4 +1,4 @@
-"""Which unit of a device runs an op, in which precision, and why not in a better one: `OpPlacement`."""
+"""`OpPlacement`: the unit of a device that runs an op, its precision, and the reason for a fallback."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class OpPlacement:
     """One computing op of a converted or compiled graph.
 
-    `unit` is what runs it ("cpu", "npu", "gpu", or a kernel library such as "xnnpack"), `dtype` the type that it
-    computes in ("int8", "float32"), empty where the tool does not say. `reason` tells why the op was not quantized, or
-    not taken by the accelerator; it is empty where the op is as wanted.
+    `unit` runs it ("cpu", "npu", "gpu", or a kernel library such as "xnnpack"); `dtype` is the type it computes in
+    ("int8", "float32"); both are empty if the tool does not report them. `reason` says why the op was not quantized or
+    not placed on the accelerator, and is empty if it was.
     """
 
     op: str
@@ -22,5 +22,5 @@ class OpPlacement:
 
     @property
     def is_quantized(self) -> bool:
-        """Whether the op computes on integers."""
+        """Whether the op computes with integers."""
         return self.dtype.lstrip("u").startswith("int")

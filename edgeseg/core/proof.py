@@ -1,4 +1,4 @@
-"""How far an artifact was proven: `ProofLevel`, `Proof`."""
+"""How well an artifact is proven: `ProofLevel`, `Proof`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 ProofLevel = Literal["device", "engine", "simulator", "reference", "source", "none"]
-"""What compared the artifact's labels with the float checkpoint's, best first.
+"""Where the artifact's labels were compared with the float checkpoint's, best first.
 
-"device": the device itself (a receipt came back). "engine": the engine that the device runs, here. "simulator": the
-vendor's simulator of the chip. "reference": our own evaluator of the format. "source": only the artifact that it was
-compiled from. "none": nothing.
+"device": on the device itself (it sent a receipt). "engine": here, with the engine that the device runs. "simulator":
+the vendor's simulator of the chip. "reference": our own evaluator of the format. "source": only the artifact that it
+was compiled from. "none": nowhere.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """The proof level of an artifact, what ran it there, and, below "engine", why it was no better."""
+    """The proof level of an artifact, the engine used and, below "engine", why no better proof was possible."""
 
     level: ProofLevel
     engine: str = ""

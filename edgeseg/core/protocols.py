@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.backend import ResolvedBackend
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
 
 
 Normalisation = Literal["graph", "host"]
-"""Who subtracts mean and deviation: the graph, which then takes bytes, or the host, which then gives it floats."""
+"""Where mean and deviation are applied: in the graph, which then takes bytes, or on the host, which passes floats."""
 
 
 @runtime_checkable
 class Converter(Protocol):
     """Produces a format from the exported graph. `check` is quick, imports nothing heavy and runs before any slow work.
 
-    `title` is how people write the format, `suffix` how its entry's name ends, `engines` what runs it, best first, and
-    `extra` the edgeseg extra that brings its libraries. `precisions` names the schemes that it can make, and `reads`
-    the parts of an `ExportedModel` that it wants: what no converter of a run reads is not written. `normalisation` says
-    what its graphs can be like, best first.
+    `title` is the format's name in messages, `suffix` the ending of its entry's file name, `engines` the engines that
+    run it, best first, and `extra` the edgeseg extra that installs its libraries. `precisions` lists the schemes it can
+    produce, and `reads` the parts of an `ExportedModel` it needs; parts that no converter reads are not written.
+    `normalisation` lists the variants it supports, best first.
     """
 
     format: str
@@ -53,8 +54,8 @@ class Converter(Protocol):
 class Compiler(Protocol):
     """Produces a file for one chip from an artifact of another format: int8 TFLite to Vela's, ONNX to a QNN context.
 
-    `reads` is the format of the artifacts that it takes, `precisions` the schemes among them, and `format` what it
-    produces. `options` maps each option to one line of help; other options are refused before anything slow.
+    `reads` is the input format, `precisions` the schemes it accepts, and `format` the output format. `options` maps
+    each option to one line of help; unknown options are refused before any slow work.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Compiler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStatus:
-    """Whether an engine runs here: its library's version, or the reason why not and the command that mends it."""
+    """Whether an engine runs here: its library's version, or the reason why not and the command that fixes it."""
 
     available: bool
     version: str = ""
@@ -84,35 +85,38 @@ class EngineStatus:
 
 @runtime_checkable
 class EngineSession(Protocol):
-    """One opened artifact.
-    `run` takes the exact input tensor (manifest's shape and dtype) and returns the output tensor.
-    """
+    """One opened artifact."""
 
-    def run(self, tensor: np.ndarray) -> np.ndarray: ...
-    def close(self) -> None: ...
+    def run(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Return the output tensor for an input tensor, both with the shape and dtype of the manifest."""
+        ...
+
+    def close(self) -> None:
+        """Release the engine's resources; calling it twice does no harm."""
 
 
 @runtime_checkable
 class OverlappingSession(EngineSession, Protocol):
-    """One opened artifact of an engine that can work at several tensors at once, `requests` at most.
-
-    `start` begins with a tensor, and returns the function that waits for its output and returns it, to be called once.
-    """
+    """One opened artifact of an engine that can process several tensors at once."""
 
     @property
-    def requests(self) -> int: ...
-    def start(self, tensor: np.ndarray) -> Callable[[], np.ndarray]: ...
+    def requests(self) -> int:
+        """The largest number of tensors in flight."""
+        ...
+
+    def start(self, tensor: NDArray[Any]) -> Callable[[], NDArray[Any]]:
+        """Start inference on a tensor; return a function that waits for its output, to be called exactly once."""
+        ...
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs a format. `status` never raises; `open` raises `MissingDependency`,
-    `UnsupportedError` or `ArtifactError`.
+    """Runs a format.
 
-    `proof` is the level of what it proves: "engine" where devices run the same library, "simulator" for a vendor's
-    simulator of a chip, "reference" for an evaluator of ours. `delegates` are the accelerator plug-ins that it can use,
-    its default first. `choices` are the options of a target's `[backends.options]` table that it reads, each with the
-    values that it takes; none means any text.
+    `proof` is the proof level it gives: "engine" where devices run the same library, "simulator" for a vendor's
+    simulator of a chip, "reference" for an evaluator of ours. `delegates` lists the accelerator plug-ins it can use,
+    the default first. `choices` maps each option of a target's `[backends.options]` table that it reads to the accepted
+    values; an empty tuple accepts any text.
     """
 
     name: str
@@ -122,38 +126,46 @@ class Engine(Protocol):
     delegates: tuple[str, ...]
     choices: Mapping[str, tuple[str, ...]]
 
-    def status(self) -> EngineStatus: ...
+    def status(self) -> EngineStatus:
+        """Return whether the engine runs on this machine; never raises."""
+        ...
+
     def options(self) -> dict[str, str]:
         """Return the settings that change numbers or speed, for the Measurement."""
 
     def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
-        """Return a session with this delegate, these options and threads, checked against what the engine declares."""
+        """Return a session with the backend's delegate, options and threads, checked against what the engine declares.
+
+        Raises:
+            MissingDependency: the engine's library is not installed.
+            UnsupportedError: the engine cannot run this artifact or backend.
+            ArtifactError: the artifact's files cannot be loaded.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One image of a source: (H, W, 3) BGR uint8, its number in the source, when it was taken (`time.monotonic`
-    seconds).
+    """One image of a source, (H, W, 3) uint8 BGR, with its number and capture time (`time.monotonic` seconds).
 
-    `media_s` is its time in a recorded video, None for a live source. `labels` is the ground truth (H, W) uint8 where
-    the source knows it, and `classes` are its names.
+    `media_s` is the time in a recorded video, None for a live source. `labels` is the ground truth (H, W) uint8, if the
+    source has one, and `classes` its class names.
     """
 
     index: int
-    image: np.ndarray
+    image: NDArray[np.uint8]
     captured_s: float
     media_s: float | None = None
-    labels: np.ndarray | None = None
+    labels: NDArray[np.uint8] | None = None
     classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraCounts:
-    """What became of a source's frames until now: captured = delivered + skipped + corrupt + waiting.
+    """A source's frame counts so far: captured = delivered + skipped + corrupt + waiting.
 
-    `skipped` were replaced by a newer frame before anybody took them, `corrupt` could not be decoded, and `waiting`
-    (0 or 1) can be taken now. `concealed` of the delivered ones have parts that the decoder filled in, `missing` were
-    announced by a file that ended before them, and `reconnects` counts connections made again after a loss.
+    `skipped` frames were replaced by a newer one before they were read, `corrupt` ones could not be decoded, and
+    `waiting` (0 or 1) can be read now. Of the delivered frames, `concealed` have parts filled in by the decoder.
+    `missing` counts frames announced by a file that ended early, `reconnects` connections restored after a loss.
     """
 
     captured: int = 0
@@ -168,8 +180,10 @@ class CameraCounts:
 
 @runtime_checkable
 class Camera(Protocol):
-    """A context manager of frames. A live one gives the newest frame and counts what it skipped;
-    a file gives every frame. `frames` may end in `CameraError`; an image may differ in size from the one before it.
+    """A context manager that yields frames.
+
+    A live camera yields the newest frame and counts those it skipped; a file yields every frame. Frames may change
+    their size.
     """
 
     live: bool
@@ -181,16 +195,19 @@ class Camera(Protocol):
 
     @property
     def counts(self) -> CameraCounts:
-        """Return what became of the frames until now; may be asked from any thread."""
+        """Return the frame counts so far; safe to call from any thread."""
 
     @property
     def trouble(self) -> str:
-        """Return why no frame comes just now ("... Connecting again."), or an empty text; from any thread."""
+        """Return why frames are not arriving ("... Connecting again."), or an empty string; safe from any thread."""
 
     def __enter__(self) -> Camera: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def frames(self) -> Iterator[Frame]: ...
+    def frames(self) -> Iterator[Frame]:
+        """Yield frames until the source ends or `stop` is called; raises `CameraError` where the source fails."""
+        ...
+
     def stop(self) -> None:
-        """End `frames` at once, wherever it waits, also amid a reconnection; from any thread, any number of times."""
+        """End `frames` at once, even during a reconnection; safe from any thread, any number of times."""

@@ -1,4 +1,4 @@
-"""How numbers are stored: `QuantizationScheme`, and what was calibrated on: `CalibrationSet`, `Ranges`."""
+"""Quantization schemes, calibration sets and activation ranges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RANGES_FILE = "ranges.json"
 
 Precision = str
-"""The name of a quantization scheme, such as "int8": one of `SCHEMES`, or what a plug-in calls its own."""
+"""The name of a quantization scheme such as "int8": one of `SCHEMES`, or a plug-in's own."""
 
 _DTYPE = re.compile(r"(?P<kind>bfloat|float|uint|int)(?P<bits>\d+)\b")
 
@@ -69,7 +69,7 @@ class QuantizationScheme:
 
     @property
     def precision_bits(self) -> int:
-        """Bits that the coarser of weights and activations resolves: a float's significand, an integer's all."""
+        """Significant bits of the coarser of weights and activations: a float's significand, all bits of an integer."""
         return min(_significant(self.weights), _significant(self.activations))
 
 
@@ -86,7 +86,7 @@ def _bits(text: str) -> int:
 
 
 def _significant(text: str) -> int:
-    # IEEE 754 binary32 and binary16, and bfloat16, with the bit that is not stored.
+    # IEEE 754 binary32 and binary16, and bfloat16, including the implicit bit.
     return {"float32": 24, "float16": 11, "bfloat16": 8}.get(text.split(maxsplit=1)[0], _bits(text))
 
 
@@ -114,7 +114,7 @@ W4 = QuantizationScheme(
     name="w4", mode="weight-only", weights="int4 symmetric per-channel", activations="float32", io_dtype="float32"
 )
 SCHEMES = {scheme.name: scheme for scheme in (FP32, FP16, BF16, INT8, A16W8, W8, W4)}
-"""The schemes that edgeseg knows by name, best first; a format has those that its converter lists."""
+"""The schemes that edgeseg defines; each converter lists those it supports."""
 PRECISIONS: tuple[Precision, ...] = tuple(SCHEMES)
 
 
@@ -127,11 +127,11 @@ def scheme_named(name: Precision) -> QuantizationScheme:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationSet:
-    """Which unlabelled images the ranges were observed on.
+    """The unlabelled images that the ranges were observed on.
 
-    `sha256` is the hash of the exact input tensors in order: equal hashes are equal calibrations. `class_pixels`
-    counts what the float model saw in them, in the order of the classes. `statistics` are those of the images as they
-    were read; early calibrations lack them.
+    `sha256` is the hash of the exact input tensors in order: equal hashes mean equal calibrations. `class_pixels`
+    counts the pixels that the float model assigned to each class. `statistics` describe the images as they were read;
+    older calibrations lack them.
     """
 
     source: str
@@ -148,7 +148,7 @@ class CalibrationSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """Lowest and highest value that an observer saw at one quantization point of the graph."""
+    """Lowest and highest value observed at one quantization point of the graph."""
 
     name: str
     low: float
@@ -157,10 +157,10 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
-    """Activation ranges of one model, by the names of the exported graph; a checkpoint may carry them as `ranges.json`.
+    """Activation ranges of one model, by the names of the exported graph; a checkpoint may hold them as `ranges.json`.
 
-    `float_layers` are paths of modules that quantized conversions leave in float, where 8 bits are too few. With
-    `mode` "qat" the ranges were trained together with the weights; `calibration` is what they started from.
+    `float_layers` are the module paths that stay in float in quantized conversions, because 8 bits are too few there.
+    With `mode` "qat" the ranges were trained with the weights, starting from `calibration`.
     """
 
     weights_sha256: str

@@ -1,7 +1,7 @@
-"""What a device's `edgeseg verify --receipt` leaves beside the artifact and sends back: `ProofReceipt`.
+"""`ProofReceipt`: what `edgeseg verify --receipt` on a device stores beside the artifact and sends back.
 
-Receipts lie in `receipts/*.json`, the one place of the folder that the manifest does not list, so that a proof on a
-device changes no checksum. A receipt names the artifact by its hash, and holds for no other.
+Receipts are stored in `receipts/*.json`, which the manifest does not list, so a proof on a device changes no checksum.
+A receipt names the artifact by its hash and is valid for no other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofReceipt:
-    """One artifact's golden sample on one device: agreement with the labels at conversion and with float PyTorch's."""
+    """One artifact's golden sample on one device: agreement with the labels at conversion and with float PyTorch."""
 
     schema: int
     created: str
@@ -45,7 +45,7 @@ class ProofReceipt:
 
 
 def write_receipt(receipt: ProofReceipt, folder: Path) -> Path:
-    """Return the file that a receipt was written to, below the artifact's `folder`; an older one is kept.
+    """Write a receipt below the artifact's `folder` and return its file; older receipts are kept.
 
     Raises:
         InputError: the folder cannot be written.
@@ -61,18 +61,16 @@ def write_receipt(receipt: ProofReceipt, folder: Path) -> Path:
 
 
 def read_receipts(folder: Path, *, artifact_sha256: str) -> tuple[ProofReceipt, ...]:
-    """Return the receipts beside an artifact, in the order of their names.
+    """Return the receipts beside an artifact, sorted by file name.
 
     Raises:
-        ArtifactError: one that is of another artifact.
-        RecipeError: one that does not follow the schema.
+        ArtifactError: a receipt belongs to another artifact.
+        RecipeError: a receipt does not follow the schema.
     """
     found = []
     for path in sorted((folder / RECEIPTS).glob("*.json")):
         receipt = read_json(ProofReceipt, path)
         if receipt.artifact_sha256 != artifact_sha256:
-            raise ArtifactError(
-                f"{path}: is the receipt of another artifact ({receipt.artifact_sha256[:12]}). Remove it."
-            )
+            raise ArtifactError(f"{path}: belongs to another artifact ({receipt.artifact_sha256[:12]}). Remove it.")
         found.append(receipt)
     return tuple(found)

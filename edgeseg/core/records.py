@@ -1,13 +1,13 @@
 """Frozen dataclasses to and from plain JSON/TOML values, strictly.
 
-A key that the class does not have, a missing key or a value of the wrong type raises `RecipeError` with the place of
-the fault (`spec.preprocess.mean[2]`), so that a misspelt option is never silently dropped. The dataclass itself says
-what else must hold, and `decode` checks it:
+An unknown key, a missing key or a value of the wrong type raises `RecipeError` with its place
+(`spec.preprocess.mean[2]`), so that a misspelt option is never silently dropped. The dataclass declares further rules,
+and `decode` checks them:
 
 - `field(metadata=bounds(low=0, high=1))`: the range of a number, of every number in a list or table, or of a length;
-- `field(metadata=renamed("picture"))`: the names that the field has in older files, which are read as well;
+- `field(metadata=renamed("picture"))`: names of the field in older files, which can still be read;
 - `REMOVED: ClassVar[dict[str, str]]`: keys of older files that are refused, each with what to do instead;
-- `__post_init__` raising `ValueError`: whatever concerns several fields.
+- `__post_init__` raising `ValueError`: rules that concern several fields.
 """
 
 from __future__ import annotations
@@ -60,27 +60,27 @@ def bounds(
 ) -> dict[str, object]:
     """Return the metadata of a dataclass field whose numbers lie in a range, both ends included (`above` excluded).
 
-    For a tuple or a dict, the range is that of every number in it, and `items` the least and the most entries.
-    Together with another metadata: `field(metadata={**renamed("old"), **bounds(low=0)})`.
+    For a tuple or a dict the range applies to every number in it, and `items` gives the smallest and largest length.
+    To combine it with other metadata: `field(metadata={**renamed("old"), **bounds(low=0)})`.
     """
     return {BOUNDS: _Bounds(low=low, high=high, above=above, items=items)}
 
 
 def renamed(*formerly: str) -> dict[str, tuple[str, ...]]:
-    """Return the metadata of a dataclass field that older files call by one of the names `formerly`."""
+    """Return the metadata of a dataclass field that has one of the names `formerly` in older files."""
     return {FORMERLY: formerly}
 
 
 def known_keys(cls: type) -> tuple[str, ...]:
-    """Return the keys that a table of `cls` may have: its fields' names, then their former names."""
+    """Return the keys that a table of `cls` may have: the field names, then their former names."""
     fields = {field.name: field for field in dataclasses.fields(cls)}
     return (*fields, *_former_names(fields))
 
 
 def current_key(cls: type, key: str) -> str:
-    """Return a dotted key (`run.batch`) under the names that `cls` and the records inside it have for it now.
+    """Return a dotted key (`run.batch`) with former names replaced by the current names in `cls` and nested records.
 
-    Parts that they do not have stay as they are.
+    Unknown parts are left unchanged.
     """
     head, dot, rest = key.partition(".")
     names = _former_names({field.name: field for field in dataclasses.fields(cls)})
@@ -90,13 +90,13 @@ def current_key(cls: type, key: str) -> str:
 
 
 def _record_in(kind: object) -> type | None:
-    """Return the dataclass that an annotation is, or is one option of."""
+    """Return the dataclass in an annotation: itself, or one option of a union."""
     options = typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
     return next((item for item in options if isinstance(item, type) and dataclasses.is_dataclass(item)), None)
 
 
 def _former_names(fields: dict[str, dataclasses.Field[object]]) -> dict[str, str]:
-    """Return today's name of each former one."""
+    """Return the current name of each former name."""
     return {old: name for name, field in fields.items() for old in field.metadata.get(FORMERLY, ())}
 
 
@@ -115,7 +115,7 @@ def decode(cls: type[T], data: object, *, where: str) -> T:
     """Return a `cls` from plain values; `where` names the file or table for the error messages.
 
     Raises:
-        RecipeError: an unknown or missing key, or a value of another type, with its place.
+        RecipeError: an unknown or missing key, or a value of the wrong type, with its place.
     """
     return typing.cast("T", _decode(cls, data, where))
 
@@ -219,7 +219,7 @@ def _decode_union(options: tuple[object, ...], data: object, where: str) -> obje
 
 
 def _decode_literal(options: tuple[object, ...], data: object, where: str) -> object:
-    # True == 1 in Python, so the type counts as well.
+    # True == 1 in Python, so the type must match too.
     if any(data == option and type(data) is type(option) for option in options):
         return data
     names = [str(option) for option in options]

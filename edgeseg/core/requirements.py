@@ -1,4 +1,4 @@
-"""Which libraries are there, found out without importing them, and the extra that brings the missing ones."""
+"""Which libraries are installed, checked without importing them, and the extra that installs the missing ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def missing_modules(modules: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the top-level `modules` that are not installed."""
+    """Return the top-level `modules` that are not installed.
+
+    >>> missing_modules(["json", "no_such_module"])
+    ('no_such_module',)
+    """
     return tuple(module for module in modules if importlib.util.find_spec(module) is None)
 
 
@@ -26,7 +30,7 @@ def require_modules(modules: Iterable[str], *, what: str, extra: str) -> None:
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Return the installed versions of `distributions`, those that are not installed left out."""
+    """Return the versions of the installed `distributions`; missing ones are skipped."""
     found = {}
     for name in distributions:
         try:

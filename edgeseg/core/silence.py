@@ -1,4 +1,4 @@
-"""Vendor tools that talk: their words go to our log at DEBUG, never between a user's lines, never to stdout."""
+"""Output of vendor tools, redirected to our log at DEBUG level instead of stdout and the user's terminal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def native_output(log: logging.Logger) -> Iterator[None]:
-    """Send what compiled code writes to file descriptors 1 and 2 to `log`; Python's own streams go on as before.
+    """Redirect what compiled code writes to file descriptors 1 and 2 to `log`; Python's own streams are unaffected.
 
-    The descriptors are the whole process's: of several threads inside at once the first one redirects them and the last
-    one puts them back, and what was written meanwhile goes to that one's log.
+    The descriptors belong to the whole process: if several threads are inside at once, the first one redirects them,
+    the last one restores them, and the output goes to the last one's log.
     """
     _aside.enter()
     try:
@@ -31,7 +31,7 @@ def native_output(log: logging.Logger) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hushed(*names: str) -> Iterator[None]:
-    """Let the loggers called `names` say errors only."""
+    """Limit the loggers `names` to errors."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -43,7 +43,7 @@ def hushed(*names: str) -> Iterator[None]:
 
 
 class _Aside:
-    """Descriptors 1 and 2 sent to a file for as long as anybody is inside."""
+    """Redirects descriptors 1 and 2 to a file while any thread is inside."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,13 +62,13 @@ class _Aside:
             self._inside += 1
 
     def leave(self) -> list[str]:
-        """Return what was written, once the last one leaves."""
+        """Return the captured lines when the last thread leaves."""
         with self._lock:
             self._inside -= 1
             if self._inside:
                 return []
             assert self._sink is not None
-            # The file is closed with the rest, last; another handle on it is read after the descriptors are back.
+            # The file is closed last; its content is read through a second handle, once the descriptors are restored.
             with os.fdopen(os.dup(self._sink.fileno()), "rb") as written:
                 self._opened.close()
                 written.seek(0)
@@ -86,10 +86,10 @@ def _redirected(descriptor: int, sink: IO[bytes]) -> Iterator[None]:
         stream.flush()
     try:
         saved = os.dup(descriptor)
-    except OSError:  # closed, as under some service managers: nothing can be written there
+    except OSError:  # closed, as under some service managers: nothing to redirect
         yield
         return
-    # Progress lines of our own threads must still reach the terminal: Python's stream gets the saved descriptor.
+    # Our own progress lines must still reach the terminal, so Python's stream writes to the saved descriptor.
     own = os.fdopen(os.dup(saved), "w", buffering=1, encoding="utf-8") if _descriptor(stream) == descriptor else None
     os.dup2(sink.fileno(), descriptor)
     if own is not None:

@@ -13,7 +13,7 @@ Role = Literal["image", "logits", "labels"]
 
 LARGEST_BYTE = 255
 BYTE_TOLERANCE = 1e-3
-"""How far from a whole number a mean may lie, in pixel values, and still be a byte."""
+"""Tolerance, in pixel values, within which a mean counts as a whole byte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,8 @@ class TensorSpec:
 class Preprocess:
     """How an image becomes the input tensor; normalised = (pixel * scale - mean) / std, per channel in `color_order`.
 
-    `in_graph` is true where the artifact takes uint8 pixels and normalises by itself; the host then only resizes and
-    puts the channels in order.
+    With `in_graph` the artifact takes uint8 pixels and normalises them itself; the host only resizes and reorders the
+    channels.
     """
 
     color_order: Literal["rgb", "bgr"] = "rgb"
@@ -61,9 +61,9 @@ class Preprocess:
 
     @property
     def byte_ends(self) -> tuple[float, float] | None:
-        """(low, high) of normalised images where int8 between them has the steps of the bytes themselves, else None.
+        """The (low, high) of normalised images if int8 between them has exactly the steps of the bytes, else None.
 
-        For that all channels share one mean and deviation, and the mean is a byte, so that zero is one.
+        That requires one mean and deviation for all channels, and a mean that is a whole byte, so that zero is a step.
         """
         if len({*self.mean}) > 1 or len({*self.std}) > 1:
             return None
@@ -78,7 +78,7 @@ class Preprocess:
 class LayerChannels:
     """The channels of one convolution, linear layer or norm that structured pruning made narrower.
 
-    `groups` is that of a convolution (a depthwise one has as many as channels) or of a group norm, and 1 elsewhere.
+    `groups` is the group count of a convolution (depthwise: the channel count) or of a group norm, otherwise 1.
     """
 
     name: str
@@ -96,22 +96,22 @@ class LayerChannels:
 
 
 Argument = bool | int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
-"""A keyword argument of a net's factory, as JSON and TOML can hold it."""
+"""A keyword argument of a net's factory, in types that JSON and TOML can store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetOutput:
-    """How what a foreign net returns becomes logits (N, classes, h, w): the `[output]` table of a spec.toml.
+    """How the output of a user's net becomes logits (N, classes, h, w): the `[output]` table of a spec.toml.
 
-    A tensor is taken as it is; of a tuple or list the first member; of a dict or an object `out`, then `logits`. `key`
-    names another one: a dict's key, an attribute, or a position ("1").
+    A tensor is used directly; of a tuple or list the first item; of a dict or object `out`, else `logits`. `key`
+    selects another one: a dict key, an attribute, or a position ("1").
 
-    With `cut`, what stands at the very end is left out: argmax, softmax or sigmoid, then one bilinear upsampling by a
-    whole factor (align_corners=False). edgeseg resizes logits itself, in the same way, to the size of any image.
+    With `cut`, final ops are removed: argmax, softmax or sigmoid, then one bilinear upsampling by a whole factor
+    (align_corners=False). edgeseg itself resizes logits in the same way, to the size of any image.
 
-    A net with one output channel separates two classes: the second class where the channel's sigmoid is above 0.5.
-    `one_channel` says whether the channel is that logit, z, or already the probability, p. edgeseg goes on with two
-    channels, (0, z) or (1 - p, p): softmax over (0, z) is the sigmoid of z.
+    A net with one output channel separates two classes: the second one where the channel's sigmoid is above 0.5.
+    `one_channel` says whether the channel holds the logit z or the probability p. edgeseg continues with two channels,
+    (0, z) or (1 - p, p): the softmax over (0, z) is the sigmoid of z.
     """
 
     key: str = ""
@@ -121,14 +121,14 @@ class NetOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A trained model without its code: what it recognises, what it takes, where its weights come from.
+    """A trained model without its code: its classes, its input and output, and where its weights come from.
 
     `architecture` is a registered name or `package.module:factory`, which is called with `arguments`.
     `inputs` and `outputs` describe the network itself (normalised float pixels to logits at `output_stride`); an
-    artifact's own tensors are in its manifest. `notice` is what the licence asks to be shown with every use.
-    `channels` holds the layers that are narrower than the architecture's own: empty, unless the net was pruned.
-    `bypassed` names the modules replaced by an identity: gates that were constant and are folded into weights.
-    `output` is None where the net returns logits, as every registered architecture does.
+    artifact's own tensors are in its manifest. `notice` is text that the licence requires to be shown with every use.
+    `channels` lists the layers that pruning made narrower than the architecture's own.
+    `bypassed` names modules replaced by an identity: constant gates that were folded into weights.
+    `output` is None if the net returns logits, as every registered architecture does.
     """
 
     name: str

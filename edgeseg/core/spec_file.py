@@ -1,4 +1,4 @@
-"""`spec.toml`: what a user says about a net or a model file that edgeseg did not make."""
+"""`spec.toml`: a user's description of a net or model file that edgeseg did not make."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEC_FILE = "spec.toml"
 class SpecFile:
     """The keys of a spec.toml. `classes` are names or their number, `size` is (height, width) of the input in pixels.
 
-    `palette` has a colour (R, G, B) for each class; without it Pascal VOC's colour map is used. `arguments` are keyword
+    `palette` has one colour (R, G, B) per class; the default is Pascal VOC's colour map. `arguments` are keyword
     arguments of the net's factory.
     """
 
@@ -54,7 +54,7 @@ class SpecFile:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes; numbered where only their count is known."""
+        """The class names; "class 0", "class 1", ... if only their number is given."""
         if isinstance(self.classes, int):
             return tuple(f"class {index}" for index in range(self.classes))
         return self.classes
@@ -85,10 +85,10 @@ class SpecFile:
 
 
 def read_spec_file(path: Path) -> SpecFile:
-    """Return what a spec.toml says.
+    """Return the content of a spec.toml.
 
     Raises:
         InputError: no such file.
-        RecipeError: not TOML, or not the schema; the message names file and key.
+        RecipeError: not TOML, or not the schema; the message names the file and the key.
     """
     return read_toml(SpecFile, path)

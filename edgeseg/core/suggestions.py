@@ -1,4 +1,4 @@
-"""Unknown names, with the nearest known one in the error."""
+"""Errors for unknown names, with the nearest known name."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LISTED = 20
-"""Known names beyond this many are only counted: an error stays readable where a net has hundreds of layers."""
+"""Further known names are only counted, to keep errors readable for nets with hundreds of layers."""
 
 LONGEST = 200
-"""Longer texts are no misspelt names, and comparing them takes minutes."""
+"""Longer texts are not misspelt names, and comparing them takes minutes."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ' Did you mean "x"?' for the nearest known name, or an empty string."""
+    """Return ' Did you mean "x"?' for the nearest known name, or an empty string.
+
+    >>> suggestion("tflit", ["tflite", "onnx"])
+    ' Did you mean "tflite"?'
+    """
     if len(name) > LONGEST:
         return ""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -26,7 +30,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """Return (not raise) the error for a `name` that is not among `known`; `kind` says what it should have been."""
+    """Return (not raise) the error for a `name` that is not in `known`; `kind` is what it should name."""
     names = sorted(known)
     more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
     listed = ", ".join(names[:LISTED]) + more if names else "none"

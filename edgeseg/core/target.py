@@ -1,4 +1,4 @@
-"""A device as data: `Target` holds its `Backend`s in order of preference (`targets/*.toml`)."""
+"""A device as data: a `Target` lists its `Backend`s in order of preference (`targets/*.toml`)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SCHEMA = 1
 class Backend:
     """A target's choice of format, engine and delegate, with the precisions that it runs well, best first.
 
-    `delegate` and `options` are ones that the engine declares; empty, the engine's defaults. Kernels compute channels
-    in blocks of `channel_multiple`: pruning to other counts saves nothing there.
+    `delegate` and `options` are ones that the engine declares; if empty, the engine's defaults apply. Kernels process
+    channels in blocks of `channel_multiple`: pruning to other counts saves nothing.
     """
 
     format: str
@@ -32,7 +32,7 @@ class Backend:
     reason: str = ""
 
     REMOVED: ClassVar[dict[str, str]] = {
-        "unsupported_ops": "delete it. Nothing used it; each artifact's manifest lists where its ops run, and why."
+        "unsupported_ops": "delete it. It was never used; each artifact's manifest lists where its ops run, and why."
     }
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One device. `cameras` are the kinds of source that it can have, `verified` says what was run on it."""
+    """One device. `cameras` lists the kinds of source it supports, `verified` says what was run on it."""
 
     schema: int
     name: str
@@ -57,7 +57,7 @@ class Target:
 
     @property
     def channel_multiple(self) -> int:
-        """Channel counts that suit every backend are multiples of this."""
+        """The smallest channel multiple that suits every backend."""
         return math.lcm(*(backend.channel_multiple for backend in self.backends))
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether the names in a target file exist: formats, engines, delegates, options, precisions, cameras."""
+"""Checks that the names in a target file exist: formats, engines, delegates, options, precisions, cameras."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from edgeseg.core.target import Backend, Target
 
 ARCHITECTURES = ("aarch64", "arm64", "armv6l", "armv7l", "i686", "ppc64le", "riscv64", "wasm32", "x86_64")
-"""What `uname -m` answers on devices that edgeseg targets; "arm64" is Apple's, "wasm32" a browser's."""
+"""Output of `uname -m` on devices that edgeseg targets; "arm64" is Apple's, "wasm32" a browser's."""
 
 
 def check_target(target: Target) -> None:
-    """Check every name in a target against what is registered here.
+    """Check that every name in a target is registered on this machine.
 
     Raises:
-        UnknownName: a name that is not registered, with the nearest one.
-        UnsupportedError: an engine that does not run the backend's format.
-        MissingDependency: an engine that is registered but cannot be imported.
+        UnknownName: a name is not registered; names the nearest one.
+        UnsupportedError: an engine does not run the backend's format.
+        MissingDependency: an engine is registered but cannot be imported.
     """
     if target.arch not in ARCHITECTURES:
         raise unknown("arch", target.arch, ARCHITECTURES)
@@ -54,7 +54,7 @@ def _check_backend(backend: Backend) -> None:
 
 
 def _precisions(format_name: str) -> tuple[str, ...]:
-    """Return what the format's converter can make; nothing where its plug-in cannot be imported here."""
+    """Return the schemes that the format's converter supports; none if its plug-in cannot be imported."""
     if format_name not in registry.names("converters"):
         return ()
     found = next((plugin.value for plugin in registry.load_all("converters") if plugin.name == format_name), None)

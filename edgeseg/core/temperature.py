@@ -1,4 +1,4 @@
-"""Temperature scaling: by what a net's logits are divided, so that its probabilities mean what they say."""
+"""Temperature scaling: the number that a net's logits are divided by to calibrate its probabilities."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TEMPERATURE_FILE = "temperature.json"
 class Temperature:
     """A temperature of one net's logits (Guo et al., On Calibration of Modern Neural Networks, ICML 2017).
 
-    `fitted` is of all `images`, and `value`, which is to be used, the same, or 1 where it did not lower the NLL of
-    held-out images. The figures are of held-out halves: each half of the images was scored with the temperature of
-    the other (`halves`), and with none before. NLL is in nats, ECE over 15 bins; both of labelled cells of the output.
+    `fitted` is fitted to all `images`. `value`, the temperature to use, equals it, or is 1 if `fitted` did not lower
+    the NLL of held-out images. The scores are cross-validated: each half of the images was scored with the temperature
+    of the other half (`halves`), and without one. NLL is in nats, ECE over 15 bins; both over labelled output cells.
     """
 
     value: float
@@ -42,10 +42,10 @@ class Temperature:
 
 
 def read_temperature(folder: Path, *, weights_sha256: str) -> Temperature | None:
-    """Return the temperature that the checkpoint in `folder` carries, None where it carries none.
+    """Return the temperature stored with the checkpoint in `folder`, None if there is none.
 
     Raises:
-        CheckpointError: a file that does not follow its schema, or belongs to other weights.
+        CheckpointError: the file does not follow its schema, or belongs to other weights.
     """
     path = folder / TEMPERATURE_FILE
     if not path.is_file():

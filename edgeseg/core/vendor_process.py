@@ -1,8 +1,8 @@
-"""A vendor's tool in a process, and mostly a Python environment, of its own: JSON in, JSON out, within limits.
+"""A vendor's tool in its own process (usually its own Python environment too): JSON in, JSON out, within limits.
 
-The tool reads one JSON object from its stdin and prints its answer, one JSON object, as the last line of its stdout;
-what it says before that is its log. It may crash, hang or eat the memory: each is one clear error here, with its last
-words and the log's path, and no child is left.
+The tool reads one JSON object from stdin and prints one JSON object as the last line of its stdout; all output before
+it is its log. If the tool crashes, hangs or runs out of memory, one clear error gives its last output and the path of
+the log, and no child process is left behind.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def run_tool(
     memory_limit_mb: int | None = None,
     install: str = "",
 ) -> dict[str, object]:
-    """Return a tool's answer to a request.
+    """Return a tool's response to a request.
 
-    `command` starts the tool, `name` is what errors call it, and `install` how to get it. Its output is kept in
+    `command` starts the tool, `name` is its name in errors, and `install` says how to get it. Its output is stored in
     `log_folder`. `memory_limit_mb` bounds the address space of its process (Linux and macOS).
 
     Raises:
         MissingDependency: the interpreter or program does not exist or cannot be started.
-        ConversionError: the tool crashed, hung, ran out of memory or answered with something else than JSON.
+        ConversionError: the tool crashed, hung, ran out of memory or printed something other than JSON.
     """
     log_folder.mkdir(parents=True, exist_ok=True)
     log = log_folder / LOG_FILE
@@ -85,9 +85,9 @@ def _start(
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=errors,
-            # A group of its own: whatever the tool starts ends with it.
+            # A process group of its own: its children end with it.
             start_new_session=True,
-            preexec_fn=_limit(memory_limit_mb),
+            preexec_fn=_limit(memory_limit_mb),  # noqa: PLW1509 - the child calls setrlimit alone, which takes no lock
         )
     except OSError as error:
         advice = f" {install}" if install else ""
@@ -95,10 +95,10 @@ def _start(
 
 
 def _feed(child: subprocess.Popen[bytes], request: Mapping[str, object], *, time_limit_s: float) -> str:
-    """Give the tool its request and wait for its end; return what went wrong in that, or an empty text."""
+    """Send the request and wait for the tool to exit; return what went wrong, or an empty string."""
     data = (json.dumps(encode(dict(request)), ensure_ascii=False) + "\n").encode()
     try:
-        # communicate also survives a tool that ends without reading.
+        # communicate also copes with a tool that exits without reading.
         child.communicate(data, timeout=time_limit_s)
     except subprocess.TimeoutExpired:
         return f"did not end within {time_limit_s:g} s and was stopped"
@@ -155,7 +155,7 @@ def _last_words(stream: IO[bytes]) -> str:
 
 
 def _last_line(stream: IO[bytes]) -> str:
-    """Return the last line of a stream, however long."""
+    """Return the last line of a stream, at any length."""
     stream.seek(0)
     lines = [line for line in stream.read().splitlines() if line.strip()]
     return lines[-1].decode(errors="replace") if lines else ""

@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: the vendor libraries' usage reports are kept from loading."""
+"""Disables the telemetry of vendor libraries: nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 
 
 def forbid_telemetry() -> None:
-    """Keep OpenVINO and NNCF from reporting usage; call it before either is imported.
+    """Keep OpenVINO and NNCF from reporting usage; call this before importing either.
 
-    Both import `openvino_telemetry` inside try/except and carry a silent stand-in for when it is missing. Importing
-    `openvino` alone would already send an event, without asking.
+    Both import `openvino_telemetry` inside try/except and have a silent substitute for when it is missing. Without
+    this, merely importing `openvino` sends an event.
     """
     modules: dict[str, object] = sys.modules  # type: ignore[assignment]
     modules["openvino_telemetry"] = None

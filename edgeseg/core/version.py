@@ -1,4 +1,4 @@
-"""The version, where every room may read it."""
+"""The version of edgeseg, readable from every package."""
 
 from __future__ import annotations
 
