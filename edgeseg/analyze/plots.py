@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from edgeseg.analyze.quant_debug import QuantDebug, Sensitivity
+    from edgeseg.analyze.layer_results import QuantDebug, Sensitivity
 
 
 def plot_sensitivity(found: Sensitivity, path: Path) -> None:

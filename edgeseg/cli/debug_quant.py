@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from edgeseg.analyze.quant_debug import QuantDebug
+    from edgeseg.analyze.layer_results import QuantDebug
 
 HELP = "show where int8 diverges from float, layer by layer, and which layers to keep in float"
 

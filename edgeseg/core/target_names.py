@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
-from edgeseg.core.backend import check_backend
+from edgeseg.core.backend_check import check_backend
 from edgeseg.core.protocols import Converter, Engine
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import UnsupportedError

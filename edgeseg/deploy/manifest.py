@@ -6,10 +6,10 @@ import dataclasses
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from edgeseg import __version__
 from edgeseg.core.artifact import MANIFEST, Golden, Lineage, Manifest, Parity, list_files
 from edgeseg.core.files import write_json
 from edgeseg.core.manifest_schema import SCHEMA
+from edgeseg.core.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ def draft(
         schema=SCHEMA,
         name=f"{spec.name}-{item.format}-{item.precision}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        edgeseg_version=__version__,
+        edgeseg_version=VERSION,
         format=item.format,
         backend=item.backend,
         entry=conversion.entry,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from edgeseg.runtime.cameras import open_camera
 from edgeseg.runtime.loop.loop import LoopResult, run
-from edgeseg.runtime.loop.stage_timing import StageTimes
 from edgeseg.runtime.loop.watchdog import Stall
 from edgeseg.runtime.session.isolated import Limits
 from edgeseg.runtime.session.opening import load
@@ -15,6 +14,7 @@ from edgeseg.runtime.session.session import Session
 from edgeseg.runtime.session.verify import Verification, verify
 from edgeseg.runtime.sinks.areas import AreaLines
 from edgeseg.runtime.sinks.base import Sink, SinkContext, SinkKind, View
+from edgeseg.runtime.sinks.hud import StageTimes
 from edgeseg.runtime.sinks.labels import LabelFolder
 from edgeseg.runtime.sinks.video import VideoSink
 from edgeseg.runtime.sinks.window import WindowFault, WindowSink, window_fault

@@ -15,7 +15,7 @@ from edgeseg.runtime import run as loop
 from edgeseg.runtime.cameras.address import redacted
 from edgeseg.runtime.frames.drift_monitor import Observation
 from edgeseg.runtime.frames.options import Opened, Reading, open_reading
-from edgeseg.runtime.loop.process_settings import signals_as_interrupt
+from edgeseg.runtime.process_settings import signals_as_interrupt
 from edgeseg.runtime.sinks.opening import check_sinks, open_sinks, wanted
 
 if TYPE_CHECKING:

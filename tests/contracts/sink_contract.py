@@ -13,7 +13,7 @@ from contracts import tiny_artifact as tiny
 from edgeseg.core import registry
 from edgeseg.errors import EdgesegError
 from edgeseg.runtime import SinkContext, SinkKind, View
-from edgeseg.runtime.loop.hud import Hud
+from edgeseg.runtime.sinks.hud import Hud
 from edgeseg.runtime.sinks.opening import open_sinks, wanted
 
 if TYPE_CHECKING:

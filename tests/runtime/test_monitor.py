@@ -20,7 +20,7 @@ from edgeseg.runtime.frames.drift_monitor import Monitor, drift_of
 from edgeseg.runtime.frames.frame_processor import Reader
 from edgeseg.runtime.frames.options import Reading as Asked
 from edgeseg.runtime.frames.options import open_reading
-from edgeseg.runtime.loop.hud import Hud
+from edgeseg.runtime.sinks.hud import Hud
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

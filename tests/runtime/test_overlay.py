@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeseg.runtime.loop.hud import Hud
-from edgeseg.runtime.loop.stage_timing import StageTimes
+from edgeseg.runtime.sinks.hud import Hud, StageTimes
 from edgeseg.runtime.sinks.overlay import OPACITY, Overlay
 
 CLASSES = ("road", "sky", "car")

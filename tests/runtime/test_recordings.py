@@ -18,7 +18,7 @@ from contracts.mjpeg_server import image_of, number_in
 from edgeseg.errors import InputError, MissingDependency, UnknownName
 from edgeseg.runtime import LabelFolder, VideoSink, View, open_camera
 from edgeseg.runtime.cameras import media
-from edgeseg.runtime.loop.hud import Hud
+from edgeseg.runtime.sinks.hud import Hud
 from edgeseg.verbs.run import Outputs, run_loop
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import InputError
 from edgeseg.runtime import AreaLines, LabelFolder, VideoSink, load, open_camera, run
-from edgeseg.runtime.loop.hud import Hud
 from edgeseg.runtime.sinks.base import View
+from edgeseg.runtime.sinks.hud import Hud
 from edgeseg.runtime.web import WebAddress, WebSink
 
 if TYPE_CHECKING:

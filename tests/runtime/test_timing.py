@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeseg.runtime.loop.stage_timing import KEPT, Newest, StageTimes, limiting_stage
+from edgeseg.runtime.loop.stage_timing import KEPT, Newest, limiting_stage
+from edgeseg.runtime.sinks.hud import StageTimes
 
 
 def times(**p50_ms: float) -> dict[str, StageTimes]:

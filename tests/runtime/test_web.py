@@ -19,9 +19,8 @@ from contracts import tiny_artifact as tiny
 from contracts.devtools import chromium, open_page
 
 from edgeseg.errors import InputError
-from edgeseg.runtime.loop.hud import Hud
-from edgeseg.runtime.loop.stage_timing import StageTimes
 from edgeseg.runtime.sinks.base import View
+from edgeseg.runtime.sinks.hud import Hud, StageTimes
 from edgeseg.runtime.web import WebAddress, WebSink, web_address
 from edgeseg.runtime.web.paletted import paletted_png
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from edgeseg.runtime.cameras.media import Decoded, MediaReader
+    from edgeseg.runtime.cameras.decoded import Decoded, MediaReader
 
 
 class EveryFrame:

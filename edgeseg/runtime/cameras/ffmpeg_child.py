@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from edgeseg.errors import CameraError
 
 if TYPE_CHECKING:
-    from edgeseg.runtime.cameras.media import MediaReader
+    from edgeseg.runtime.cameras.decoded import MediaReader
 
 HEADER = struct.Struct("<4sIIddd")
 """Mark, height, width, time of arrival (`time.monotonic` seconds, the same in all processes), time in the video or NaN,
@@ -36,7 +36,8 @@ FAILED = b"FAIL"
 
 def main(arguments: list[str]) -> int:
     """Write images to the descriptor given, until the stream ends."""
-    from edgeseg.runtime.cameras.media import Opening, open_media
+    from edgeseg.runtime.cameras.decoded import Opening
+    from edgeseg.runtime.cameras.media import open_media
 
     asked = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -13,8 +13,9 @@ import numpy as np
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras import ffmpeg_child
 from edgeseg.runtime.cameras.child import Child, start
+from edgeseg.runtime.cameras.decoded import Decoded, MediaReader, Opening
 from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Image
-from edgeseg.runtime.cameras.media import Decoded, MediaReader, Opening, open_media
+from edgeseg.runtime.cameras.media import open_media
 from edgeseg.runtime.cameras.opencv_reader import COMPLAINT, black_words
 
 LARGEST_SIDE = 1 << 16

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from edgeseg.errors import CameraError, DatasetError, InputError
 from edgeseg.runtime.cameras.capture import DEFAULT_FPS
+from edgeseg.runtime.cameras.decoded import INSTALL, Decoded, Opening
 from edgeseg.runtime.cameras.every_frame import EveryFrame, Recording
-from edgeseg.runtime.cameras.media import INSTALL, Decoded, Opening, has_pyav, open_media
+from edgeseg.runtime.cameras.media import has_pyav, open_media
 from edgeseg.runtime.cameras.source import WILD, Request, SourceStatus
-from edgeseg.runtime.loop.process_settings import usable_cores
+from edgeseg.runtime.process_settings import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

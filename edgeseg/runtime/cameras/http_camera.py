@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from edgeseg.errors import CameraError
+from edgeseg.runtime.cameras.decoded import Opening
 from edgeseg.runtime.cameras.every_frame import Recording
 from edgeseg.runtime.cameras.feed import OPEN_S, Feed, Image
 from edgeseg.runtime.cameras.ffmpeg_feed import FfmpegFeed, FfmpegReader, MediaFeed
 from edgeseg.runtime.cameras.http_feed import HttpFeed, OtherContent
 from edgeseg.runtime.cameras.live import LiveCamera
-from edgeseg.runtime.cameras.media import Opening, open_media
+from edgeseg.runtime.cameras.media import open_media
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.protocols import Camera, CameraCounts, Frame
     from edgeseg.runtime.cameras.address import Address
-    from edgeseg.runtime.cameras.media import MediaReader
+    from edgeseg.runtime.cameras.decoded import MediaReader
     from edgeseg.runtime.cameras.source import Request
 
 END_OF_LIST = "#EXT-X-ENDLIST"

@@ -3,62 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.feed import LARGEST_PIXELS
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-INSTALL = 'pip install "edgeseg[video]"'
-OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-"""The variable in which people give FFmpeg options to OpenCV; PyAV gets them too."""
-# UDP loses packets on Wi-Fi, and images tear; `nobuffer` keeps FFmpeg from queueing frames before ours.
-LIVE_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
-FAILURES_IN_A_ROW = 50
-"""A reader that fails this often without an image in between has reached the end of what can be read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
-    """An image (H, W, 3) BGR uint8 and its time in the video, None where the container does not say.
-
-    `concealed` tells that the decoder filled in damaged parts.
-    """
-
-    image: NDArray[np.uint8]
-    media_s: float | None = None
-    concealed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """What to open and how: `shown` is the address without its password; the limits are for networks."""
-
-    uri: str
-    shown: str
-    threads: int = 1
-    live: bool = False
-    open_s: float | None = None
-    stall_s: float | None = None
-
-
-class MediaReader(Protocol):
-    """One opened video."""
-
-    fps: float | None
-
-    def read(self) -> Decoded | None:
-        """Return the next image, None for a corrupt one; raises `EOFError` at the end, `CameraError` when lost."""
-
-    def missing(self) -> int:
-        """Return, after the end, how many frames the container announced that were not there."""
-
-    def close(self) -> None:
-        """Release the decoder."""
+    from edgeseg.runtime.cameras.decoded import MediaReader, Opening
 
 
 def has_pyav() -> bool:
@@ -79,11 +27,3 @@ def open_media(opening: Opening) -> MediaReader:
     from edgeseg.runtime.cameras.opencv_reader import OpenCvReader
 
     return OpenCvReader(opening)
-
-
-def refuse_giant(height: int, width: int, *, shown: str) -> None:
-    """Raise `CameraError` for an image whose header asks for more pixels than any camera has."""
-    if height * width > LARGEST_PIXELS:
-        raise CameraError(
-            f"{shown}: its images are {height}x{width}; at most {LARGEST_PIXELS >> 20} megapixels are decoded."
-        )

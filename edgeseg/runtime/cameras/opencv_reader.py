@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras.capture import open_capture, rate_of
-from edgeseg.runtime.cameras.media import (
+from edgeseg.runtime.cameras.decoded import (
     FAILURES_IN_A_ROW,
     INSTALL,
     LIVE_OPTIONS,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.media import FAILURES_IN_A_ROW, LIVE_OPTIONS, OPTIONS, Decoded, Opening, refuse_giant
+from edgeseg.runtime.cameras.decoded import FAILURES_IN_A_ROW, LIVE_OPTIONS, OPTIONS, Decoded, Opening, refuse_giant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

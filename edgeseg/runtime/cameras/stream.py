@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from edgeseg.errors import InputError
 from edgeseg.runtime.cameras.address import Address, address_of, with_login
+from edgeseg.runtime.cameras.decoded import INSTALL
 from edgeseg.runtime.cameras.feed import STALL_S
 from edgeseg.runtime.cameras.http_camera import HttpCamera, Stream
-from edgeseg.runtime.cameras.media import INSTALL, has_pyav
+from edgeseg.runtime.cameras.media import has_pyav
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 
 if TYPE_CHECKING:

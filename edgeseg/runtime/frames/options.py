@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import MANIFEST
 from edgeseg.errors import InputError
-from edgeseg.runtime import Session, load
 from edgeseg.runtime.frames.adaptive_resolution import Ladder
 from edgeseg.runtime.frames.drift_monitor import Monitor
 from edgeseg.runtime.frames.frame_processor import Reader, Readers, region_of
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 from edgeseg.runtime.frames.uncertainty import doubt_kind
+from edgeseg.runtime.session.opening import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edgeseg.core.input_statistics import InputStatistics
+    from edgeseg.runtime.session.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,11 +21,11 @@ from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.runtime.frames.frame_processor import Reader, Readers
 from edgeseg.runtime.loop.async_inference import InferenceLine
 from edgeseg.runtime.loop.bounded_queue import Handover, QueueState
-from edgeseg.runtime.loop.hud import Hud
-from edgeseg.runtime.loop.process_settings import cores_left_to_engine, ending_signals, make_way, quick_thread_switches
-from edgeseg.runtime.loop.stage_timing import Clock, StageTimes, limiting_stage
+from edgeseg.runtime.loop.stage_timing import Clock, limiting_stage
 from edgeseg.runtime.loop.watchdog import STUCK_S, Stall, Watchdog
+from edgeseg.runtime.process_settings import cores_left_to_engine, ending_signals, make_way, quick_thread_switches
 from edgeseg.runtime.sinks.base import LabelCallback, Sink, View
+from edgeseg.runtime.sinks.hud import Hud, StageTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

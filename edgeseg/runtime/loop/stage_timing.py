@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from array import array
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from edgeseg.runtime.sinks.hud import StageTimes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,15 +56,6 @@ class Newest:
         places = np.arange(count - min(newest, count, KEPT), count) % KEPT
         p50, p90, p99 = (float(value) for value in np.percentile(np.frombuffer(self._values)[places], (50, 90, 99)))
         return StageTimes(p50_ms=p50, p90_ms=p90, p99_ms=p99)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageTimes:
-    """Percentiles of one stage in milliseconds."""
-
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
 
 
 class Stage:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.runtime.loop.loop import run
-from edgeseg.runtime.loop.process_settings import usable_cores
+from edgeseg.runtime.process_settings import usable_cores
 from edgeseg.runtime.session.engine_choice import MOST_THREADS
 from edgeseg.runtime.session.opening import load
 

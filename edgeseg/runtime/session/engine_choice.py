@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
 from edgeseg.core.backend import MOST_THREADS as LIMIT
-from edgeseg.core.backend import ResolvedBackend, check_backend
+from edgeseg.core.backend import ResolvedBackend
+from edgeseg.core.backend_check import check_backend
 from edgeseg.core.protocols import Engine
 from edgeseg.errors import InputError, MissingDependency, UnsupportedError
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeseg.core.protocols import Engine, EngineSession, OverlappingSession
 from edgeseg.errors import ArtifactError, EdgesegError, InputError
-from edgeseg.runtime.loop.process_settings import share_one_heap
+from edgeseg.runtime.process_settings import share_one_heap
 from edgeseg.runtime.session.engine_choice import choose_backend, choose_engine
 
 if TYPE_CHECKING:

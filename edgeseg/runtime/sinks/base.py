@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from edgeseg.runtime.loop.hud import Hud
+from edgeseg.runtime.sinks.hud import Hud
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeseg.core.silence import native_output
 from edgeseg.errors import InputError
 from edgeseg.runtime.cameras.capture import quiet_ffmpeg
-from edgeseg.runtime.cameras.media import INSTALL
+from edgeseg.runtime.cameras.decoded import INSTALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgeseg.runtime.loop.hud import Hud
+    from edgeseg.runtime.sinks.hud import Hud
 
 OPACITY = 0.55
 BASE_HEIGHT = 360

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CameraError, InputError
-from edgeseg.runtime.cameras.media import Opening, has_pyav, open_media
+from edgeseg.runtime.cameras.decoded import Opening
+from edgeseg.runtime.cameras.media import has_pyav, open_media
 from edgeseg.runtime.sinks.opencv_writer import CODECS, OpenCvWriter
 from edgeseg.runtime.sinks.places import make_parent, refuse_existing, refuse_full_disk
 

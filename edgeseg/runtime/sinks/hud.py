@@ -1,10 +1,17 @@
-"""The figures that stand along the top of the image."""
+"""The figures along the top of the image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edgeseg.runtime.loop.stage_timing import StageTimes
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTimes:
+    """Percentiles of one stage in milliseconds."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
