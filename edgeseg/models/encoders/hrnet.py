@@ -36,7 +36,7 @@ class Exchange(nn.Module):
         own = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         found = []
         for paths in self.fuse:
-            first, *others = (path(x) for path, x in zip(paths, own, strict=True))
+            first, *others = (path(x) for path, x in zip(paths.children(), own, strict=True))
             total = first
             for part in others:
                 total = total + part
@@ -72,7 +72,7 @@ class HRNetSmall(nn.Module):
         for stage, grow in zip(self.stages, (None, self.third, self.fourth), strict=True):
             if grow is not None:
                 features = [*features, grow(features[-1])]
-            for module in stage:
+            for module in stage.children():
                 features = module(features)
         return features
 
