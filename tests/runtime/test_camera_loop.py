@@ -215,7 +215,7 @@ def test_a_video_that_cannot_be_written_is_refused_before_the_first_frame(sessio
     (tmp_path / "file").write_text("x")
     for path, kind in (
         (tmp_path / "file" / "out.mp4", InputError),
-        (tmp_path, UnknownName),
+        (tmp_path, InputError),
         (tmp_path / "out.gif", UnknownName),
         (Path("/proc/none/out.mp4"), InputError),
     ):
@@ -223,17 +223,18 @@ def test_a_video_that_cannot_be_written_is_refused_before_the_first_frame(sessio
             run(session, Fake(count=1), sinks=(VideoSink(path, fps=30),))
 
 
-def test_a_full_disk_is_told(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeseg.runtime.sinks import base
+def test_a_full_disk_is_one_clear_line(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeseg.runtime.sinks import places
 
-    monkeypatch.setattr(base.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(places.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(InputError, match="disk is full"):
         run(session, Fake(count=1), sinks=(VideoSink(tmp_path / "o.mp4", fps=30),))
 
 
 def test_label_maps_go_to_a_folder(session: Session, tmp_path: Path) -> None:
     run(session, Fake(count=3), sinks=(LabelFolder(tmp_path / "labels"),), overlay=False)
-    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    names = sorted(path.name for path in (tmp_path / "labels").glob("*.png"))
+    assert names == ["000000.png", "000001.png", "000002.png"]
     labels = cv2.imread(str(tmp_path / "labels" / "000001.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(labels, session.segment(tiny.image(seed=1)))
 

@@ -169,7 +169,7 @@ def test_the_loop_follows_a_change_of_size(server: MjpegServer, tmp_path: Path) 
     artifact = tiny.make_artifact(tmp_path / "artifact").folder
     with load(artifact, threads=1) as session, open_camera(server.uri("/resize?after=5")) as camera:
         result = run(session, camera, sinks=(LabelFolder(tmp_path / "labels"),), frames=12)
-    sizes = {cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape for path in (tmp_path / "labels").iterdir()}
+    sizes = {cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape for path in (tmp_path / "labels").glob("*.png")}
     assert result.frames == 12
     assert sizes == {(240, 320), (120, 160)}
 
