@@ -15,7 +15,7 @@ HELP = "measure latency percentiles of each stage; several artifacts are timed i
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, positive
+    from edgeseg.cli.options import add_engine, add_untrusted, positive
 
     parser.add_argument(
         "artifacts", metavar="ARTIFACT", nargs="+", type=Path, help="folders that edgeseg convert wrote"
@@ -42,13 +42,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write the measurements: a folder for one JSON file each, or one .json file (default: print only)",
     )
     add_engine(parser)
+    add_untrusted(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write the JSON files where asked to, and print the table."""
     from edgeseg.cli import render
+    from edgeseg.cli.options import check_origin
     from edgeseg.verbs.bench import bench
 
+    check_origin(options.artifacts, options=options)
     with render.progress(quiet=options.json) as advance:
         measurements = bench(
             options.artifacts,

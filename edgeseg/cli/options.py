@@ -7,9 +7,13 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseg.core.backend import MOST_THREADS
 from edgeseg.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class UsageError(InputError):
@@ -114,6 +118,27 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=threads, help=f"engine threads (default: {min(4, os.cpu_count() or 1)} here)"
     )
+
+
+def add_untrusted(parser: argparse.ArgumentParser) -> None:
+    """Add --untrusted, for verbs that run an artifact."""
+    parser.add_argument(
+        "--untrusted", action="store_true", help="first verify the artifact in a process of its own, within limits"
+    )
+
+
+def check_origin(artifacts: Iterable[Path], *, options: argparse.Namespace) -> None:
+    """Verify artifacts of unknown origin where --untrusted asks for it.
+
+    Raises:
+        ArtifactError, GateError: an artifact that is damaged, or whose model crashes, hangs or swallows memory.
+    """
+    if not options.untrusted:
+        return
+    from edgeseg.runtime import verify
+
+    for artifact in artifacts:
+        verify(artifact, engine=options.engine)
 
 
 def _whole(text: str, *, low: int) -> int:

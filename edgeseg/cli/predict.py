@@ -18,7 +18,7 @@ SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, fraction, positive
+    from edgeseg.cli.options import add_engine, add_untrusted, fraction, positive
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
     parser.add_argument(
@@ -51,14 +51,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="of --data: train, val or test (default: val)")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N images")
     add_engine(parser)
+    add_untrusted(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Predict, and print what was written."""
     from edgeseg.cli import render
+    from edgeseg.cli.options import check_origin
     from edgeseg.verbs.predict import predict
 
     tiling = _tiling(options)
+    check_origin((options.artifact,), options=options)
     with render.progress(quiet=options.json) as advance:
         found = predict(
             options.artifact,

@@ -21,7 +21,7 @@ HELP = "run the camera loop: a camera, a file, a stream or the synthetic street,
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import positive
+    from edgeseg.cli.options import add_untrusted, positive
     from edgeseg.cli.reading import add_reading
 
     parser.add_argument(
@@ -73,19 +73,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="engine threads (default: best of a short trial)",
     )
+    add_untrusted(parser)
     add_reading(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the loop, and print how it went."""
     from edgeseg.cli import render
-    from edgeseg.cli.options import size_of
+    from edgeseg.cli.options import check_origin, size_of
     from edgeseg.cli.reading import reading_of
+    from edgeseg.runtime.cameras.address import login_in_sight
     from edgeseg.runtime.frames.options import artifacts_in
     from edgeseg.verbs.run import run_loop
 
     artifact, *others = artifacts_in(options.artifact)
-
+    check_origin((artifact, *others), options=options)
+    if warning := login_in_sight(options.source):
+        render.say(warning)
     with render.progress(quiet=options.json) as advance:
         outcome = run_loop(
             artifact,

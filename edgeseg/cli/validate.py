@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ HELP = "measure mIoU, per-class IoU, pixel accuracy, Dice and boundary F1 on a d
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, add_weights, positive
+    from edgeseg.cli.options import add_engine, add_untrusted, add_weights, positive
 
     parser.add_argument(
         "subject", metavar="ARTIFACT|MODEL", help="artifact folder, model name, checkpoint, or package.module:factory"
@@ -30,14 +31,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="train, val or test (default: val)")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N images (default: all)")
     add_engine(parser)
+    add_untrusted(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Validate, and print the scores."""
     from edgeseg.cli import render
+    from edgeseg.cli.options import check_origin
+    from edgeseg.core.artifact import MANIFEST
     from edgeseg.core.metric_value import metric_title
     from edgeseg.verbs.validate import validate
 
+    subject = Path(options.subject)
+    check_origin([subject] if (subject / MANIFEST).exists() else [], options=options)
     with render.progress(quiet=options.json) as advance:
         found = validate(
             options.subject,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from contracts.mjpeg_server import image_of, number_in
 
+from edgeseg.cli.main import main
 from edgeseg.errors import CameraError, EdgesegError, InputError
 from edgeseg.runtime import open_camera
 from edgeseg.runtime.cameras import http_feed
@@ -91,6 +92,26 @@ def test_a_login_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatc
     (tmp_path / "login").write_text("nothing")
     with pytest.raises(InputError, match="USER:PASSWORD"):
         with_login(plain, file=str(tmp_path / "login"))
+
+
+@pytest.mark.parametrize(
+    ("source", "warned"),
+    [
+        ("rtsp://me:hush1@127.0.0.1:1/cam", True),
+        ("rtsp://me:hu/sh@1@127.0.0.1:1/cam", True),
+        ("http://127.0.0.1:1/video?password=hush1", True),
+        ("rtsp://me@127.0.0.1:1/cam", False),
+        ("rtsp://127.0.0.1:1/cam#login=FILE", False),
+        ("clip@home:1.mp4", False),
+    ],
+)
+def test_a_password_on_the_command_line_is_warned_of(
+    source: str, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["run", str(tmp_path / "none"), "--source", source, "--headless"])
+    said = capsys.readouterr().err
+    assert ("EDGESEG_CAMERA_LOGIN=USER:PASSWORD" in said) is warned
+    assert "hush1" not in said
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -83,6 +83,19 @@ def with_login(address: Address, *, file: str | None) -> Address:
     return replace(address, login=Login(user=user, password=password))
 
 
+def login_in_sight(text: str) -> str | None:
+    """Return a warning where an address given on a command line holds a password, None where it does not."""
+    if ADDRESS.match(text) is None:
+        return None
+    login = address_of(text).login
+    if (login is None or not login.password) and SECRET.search(text) is None:
+        return None
+    return (
+        "The password in --source is visible to everybody on this machine (ps, /proc). "
+        f"Give it in {LOGIN}=USER:PASSWORD, or in a file: --source 'ADDRESS#login=FILE'."
+    )
+
+
 def redacted(text: str) -> str:
     """Return `text` with every address in it without user and password, and values of secret parameters hidden."""
     return SECRET.sub(rf"\g<1>{HIDDEN}", ADDRESS.sub(lambda match: _redacted(match[0]), text))
