@@ -1,6 +1,6 @@
-"""Calibration sets: which images a model's int8 ranges are observed on, chosen, checked and fingerprinted.
+"""Calibration sets: selects, checks and fingerprints the images on which a model's int8 ranges are observed.
 
-Needs no torch: what the float model sees in an image comes in as a callable.
+It needs no torch: the float model is passed in as a callable.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""The choice of images: half at random, half for the classes that the model sees least."""
+"""Selection of calibration images: half at random, half to cover rare classes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.calibration.doctor import Screening, check_classes, check_count, check_sizes
 from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
     from edgeseg.core.spec import ModelSpec, TensorSpec
 
-See = Callable[[np.ndarray], np.ndarray]
-"""From an input tensor to the pixels of each class, (classes,) integers, that the float model sees in it."""
+See = Callable[[NDArray[Any]], NDArray[Any]]
+"""Maps an input tensor to the float model's pixel count of each class, (classes,) integers."""
 
 CANDIDATES_PER_IMAGE = 3
 SELECTION = "random-half-rare-class-half"
@@ -31,9 +32,9 @@ SELECTION = "random-half-rare-class-half"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The chosen input tensors in order, what they are, and what is to be said about them."""
+    """The selected input tensors in order, their description, and notes for the user."""
 
-    tensors: tuple[np.ndarray, ...]
+    tensors: tuple[NDArray[Any], ...]
     calibration: CalibrationSet
     findings: tuple[str, ...]
 
@@ -42,7 +43,7 @@ class Selection:
 class _Candidate:
     index: int
     size: tuple[int, int]
-    class_pixels: np.ndarray
+    class_pixels: NDArray[np.int64]
 
 
 def select(
@@ -56,15 +57,15 @@ def select(
     skip_broken: bool = False,
     on_progress: Progress | None = None,
 ) -> Selection:
-    """Return `count` images of the source (fewer where it has fewer) as input tensors of `tensor`.
+    """Return `count` images of the source (fewer if it has fewer) as input tensors for `tensor`.
 
-    Up to three candidates an image are drawn by `seed`; constant images and near-duplicates are passed over. The
-    first half is taken as drawn; each further image is the candidate that adds most to the sum over classes of
+    Up to three candidates per image are drawn by `seed`; constant images and near-duplicates are skipped. The first
+    half is taken as drawn; each further image is the candidate that adds most to the sum over classes of
     log(1 + pixels), a greedy cover of rare classes.
 
     Raises:
-        InputError: a count below 1, or no image is usable.
-        DatasetError: images that cannot be read, every one by file name, unless `skip_broken` leaves them out.
+        InputError: a count below 1, or no usable image.
+        DatasetError: images cannot be read (the message names every file) and `skip_broken` is off.
     """
     if count < 1:
         raise InputError(f"Calibration on {count} images is not possible; give 1 or more (64 is usual).")
@@ -151,7 +152,7 @@ def _cover(candidates: list[_Candidate], *, count: int) -> list[_Candidate]:
     return chosen
 
 
-def _load(source: Source, index: int, *, spec: ModelSpec, tensor: TensorSpec, meter: StatisticsMeter) -> np.ndarray:
+def _load(source: Source, index: int, *, spec: ModelSpec, tensor: TensorSpec, meter: StatisticsMeter) -> NDArray[Any]:
     image = source.load_image(index)
     meter.update(image)
     return prepare(image, preprocess=spec.preprocess, tensor=tensor)

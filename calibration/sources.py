@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    from numpy.typing import NDArray
 
     from edgeseg.data import Dataset
 
@@ -24,19 +25,34 @@ class Source(Protocol):
     """Images in a fixed order."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The source's name, for messages and records."""
+        ...
+
     @property
-    def split(self) -> str: ...
+    def split(self) -> str:
+        """The split, "unknown" if no name says it."""
+        ...
+
     @property
-    def licence(self) -> str: ...
+    def licence(self) -> str:
+        """The licence as an SPDX identifier, or "unknown"."""
+        ...
+
     def __len__(self) -> int: ...
-    def item_id(self, index: int, /) -> str: ...
-    def load_image(self, index: int, /) -> np.ndarray: ...
+
+    def item_id(self, index: int, /) -> str:
+        """Return an image's name."""
+        ...
+
+    def load_image(self, index: int, /) -> NDArray[np.uint8]:
+        """Return an image, (H, W, 3) uint8 BGR; raises `DatasetError` if it cannot be read."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderSource:
-    """The images of one folder; `split` is "unknown" where no name says it."""
+    """The images of one folder; `split` is "unknown" if no name says it."""
 
     name: str
     split: str
@@ -50,14 +66,14 @@ class FolderSource:
         """Return an image's file name."""
         return self.images.item_id(index)
 
-    def load_image(self, index: int) -> np.ndarray:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         """Return an image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
         return self.images.load_image(index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSource:
-    """The images of a data set's train split, whatever its layout."""
+    """The images of a data set's train split, in any layout."""
 
     name: str
     split: str
@@ -65,7 +81,7 @@ class DatasetSource:
 
     @property
     def licence(self) -> str:
-        """Return the data set's licence."""
+        """The data set's licence."""
         return self.dataset.licence
 
     def __len__(self) -> int:
@@ -75,7 +91,7 @@ class DatasetSource:
         """Return an image's name."""
         return self.dataset.item_id(index)
 
-    def load_image(self, index: int) -> np.ndarray:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         """Return an image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
         return self.dataset.load(index).image
 
@@ -89,17 +105,17 @@ class PartOfSource:
 
     @property
     def name(self) -> str:
-        """Return the other source's name."""
+        """The other source's name."""
         return self.whole.name
 
     @property
     def split(self) -> str:
-        """Return the other source's split."""
+        """The other source's split."""
         return self.whole.split
 
     @property
     def licence(self) -> str:
-        """Return the other source's licence."""
+        """The other source's licence."""
         return self.whole.licence
 
     def __len__(self) -> int:
@@ -109,16 +125,15 @@ class PartOfSource:
         """Return an image's name."""
         return self.whole.item_id(self.indices[index])
 
-    def load_image(self, index: int) -> np.ndarray:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         """Return an image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
         return self.whole.load_image(self.indices[index])
 
 
 def leave_out(source: Source, *, count: int, needed: int) -> Source:
-    """Return a source without up to `count` of its images, evenly spaced, a fifth of them at most.
+    """Return a source without up to `count` of its images (at most a fifth of them), evenly spaced.
 
-    Where it has `needed` images and `count` more, nothing is left out: some remain unused anyway. Rendered streets are
-    never short of images.
+    If it has at least `needed` + `count` images nothing is left out, since some remain unused anyway.
     """
     total = len(source)
     spared = min(count, total // 5)
@@ -132,8 +147,8 @@ def open_source(text: str, *, force: bool = False) -> Source:
     """Return the images that `text` names: a folder, or a data set as `open_dataset` takes it (its train split).
 
     Raises:
-        InputError: images of a val or test split, without `force`; or no such source.
-        DatasetError: a folder without images, or a data set that cannot be opened.
+        InputError: the images belong to a val or test split and `force` is off, or there is no such source.
+        DatasetError: the folder has no images, or the data set cannot be opened.
     """
     if not is_folder(text):
         return DatasetSource(name=text, split="train", dataset=open_dataset(text, split="train"))
@@ -153,7 +168,7 @@ def _data_set_name(root: Path) -> str:
 
 
 def _licence(root: Path) -> str:
-    """Return the licence beside the images, or of the data set that they lie in (DIR/images/SPLIT)."""
+    """Return the licence beside the images, or of the data set that contains them (DIR/images/SPLIT)."""
     resolved = root.resolve()
     found = (read_licence(folder) for folder in (resolved, *resolved.parents[:2]))
     return next((licence for licence in found if licence != UNKNOWN), UNKNOWN)

@@ -1,7 +1,7 @@
-"""Temperature scaling: one number that makes a net's probabilities mean what they say, without changing a label.
+"""Temperature scaling: calibrates a net's probabilities with one number, without changing any label.
 
-Guo et al., On Calibration of Modern Neural Networks (ICML 2017): logits are divided by the T of least negative
-log-likelihood. Logits are (N, C) float32 and labels (N,) class indices everywhere here.
+Guo et al., On Calibration of Modern Neural Networks (ICML 2017): logits are divided by the temperature T with the
+lowest negative log-likelihood. In this module logits are (N, C) float32 and labels (N,) class indices.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = 0.05, 20.0
 PRECISION = 1e-3
-"""Of log T, at which the search ends: a tenth of a percent."""
+"""Precision of log T at which the search ends: a tenth of a percent."""
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.intp]) -> float:
-    """Return the temperature of least negative log-likelihood, between 0.05 and 20; raises `InputError` for no label.
+    """Return the temperature with the lowest negative log-likelihood, between 0.05 and 20.
 
-    The likelihood is concave in 1 / T, so that golden-section search over log T finds its one maximum.
+    The log-likelihood is concave in 1 / T, so golden-section search over log T finds its single maximum.
+
+    Raises:
+        InputError: there are no labels.
     """
     if not len(labels):
-        raise InputError("No labelled cell is left to fit a temperature on.")
+        raise InputError("There is no labelled cell to fit a temperature to.")
     shrink = (math.sqrt(5) - 1) / 2
     low, high = math.log(LOWEST), math.log(HIGHEST)
     left, right = high - shrink * (high - low), low + shrink * (high - low)

@@ -1,4 +1,4 @@
-"""One TOML file a device: data, no code. Third parties add theirs through the entry-point group `edgeseg.targets`."""
+"""Devices as data, one TOML file each. Third parties add theirs through the entry-point group `edgeseg.targets`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ GROUP = "edgeseg.targets"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenTarget:
-    """A target file or a package of targets that cannot be read, and why; it does not affect the others."""
+    """A target file or package of targets that cannot be read, with the reason; the others are not affected."""
 
     name: str
     reason: str
 
 
 def load_targets() -> tuple[Target, ...]:
-    """Return every target that can be read, ours and third parties', sorted by name."""
+    """Return all readable targets, ours and third parties', sorted by name."""
     return _load()[0]
 
 
 def broken_targets() -> tuple[BrokenTarget, ...]:
-    """Return what is registered as a target but cannot be read, with reasons."""
+    """Return the registered targets that cannot be read, with reasons."""
     return _load()[1]
 
 
@@ -40,9 +40,9 @@ def find_target(text: str) -> Target:
     """Return the target called `text`, or the one in the file `text` if it ends in .toml.
 
     Raises:
-        UnknownName: no such target, with the nearest one.
+        UnknownName: no such target; names the nearest one.
         InputError: no such file.
-        RecipeError: a file that does not follow the schema, or names a format, engine, delegate, option, precision or
+        RecipeError: the file does not follow the schema, or names a format, engine, delegate, option, precision or
             camera that is not registered.
     """
     if text.endswith(".toml"):
@@ -72,7 +72,7 @@ def _files(point: EntryPoint, broken: list[BrokenTarget]) -> list[Path]:
     try:
         package = import_module(point.value)
         folders = [Path(folder) for folder in package.__path__]
-    except Exception as error:  # a third party's import may fail in any way; the others must go on
+    except Exception as error:  # noqa: BLE001 - a third party's import may fail in any way; the others must still load
         broken.append(BrokenTarget(name=point.name, reason=f"{type(error).__name__}: {error}"))
         return []
     return sorted(path for folder in folders for path in folder.glob("*.toml"))
@@ -91,9 +91,9 @@ def _take(path: Path, targets: dict[str, Target], broken: list[BrokenTarget]) ->
     try:
         target = _read(path)
         if target.name != path.stem:
-            raise InputError(f'{path.name}: its name is "{target.name}"; it must be that of the file, "{path.stem}".')
+            raise InputError(f'{path.name}: name = "{target.name}" must equal the file\'s name, "{path.stem}".')
         if target.name in targets:
-            raise InputError(f"{path}: another file describes this device already.")
+            raise InputError(f"{path}: another file already describes this device.")
     except EdgesegError as error:
         broken.append(BrokenTarget(name=path.stem, reason=str(error)))
         return

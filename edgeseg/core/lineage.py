@@ -77,10 +77,9 @@ def _flatten(prefix: str, value: object, flat: dict[str, Setting]) -> None:
 
 
 def without_folder(value: Setting) -> Setting:
-    """Return the last part of a path, and any other value unchanged.
+    """Return the last part of an absolute path, and any other value unchanged.
 
-    >>> from pathlib import Path
-    >>> without_folder(Path("data/camvid")), without_folder(0.5)
+    >>> without_folder("/data/camvid"), without_folder(0.5)
     ('camvid', 0.5)
     """
     if isinstance(value, str) and "\n" not in value and PurePath(value).is_absolute():

@@ -1,13 +1,14 @@
 """Paired augmentation: the same geometry for an image and its label map, colour for the image alone.
 
-It stands on OpenCV's resize, warp, LUT and filters, which the package has already, on devices too. All chance comes
-from one numpy Generator that the caller derives from (seed, epoch, index): a sample then depends on nothing but these,
-so a run that resumes in the middle of an epoch, or with another number of workers, sees the same images.
+It uses OpenCV's resize, LUT and filters; OpenCV is a dependency anyway. All randomness comes from one numpy Generator
+that the caller derives from (seed, epoch, index). A sample depends on nothing else, so a run that resumes in the middle
+of an epoch, or with another number of workers, sees the same images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,12 +16,15 @@ import numpy as np
 from edgeseg.data.dataset import Sample
 from edgeseg.errors import InputError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crop:
-    """A window of `size` on an image resized to `grown`, from row `top` and column `left`, then flipped or not.
+    """A window of `size` at row `top` and column `left` of an image resized to `grown`, optionally flipped.
 
-    All are pixels, (height, width). A negative `top` or `left` is padding before the image.
+    All values are pixels, sizes (height, width). A negative `top` or `left` means padding before the image.
     """
 
     grown: tuple[int, int]
@@ -29,10 +33,10 @@ class Crop:
     size: tuple[int, int]
     flipped: bool
 
-    def fractions(self, cells: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the cell centres of a grid over the window lie on the image, (rows,) and (columns,).
+    def fractions(self, cells: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the positions on the image of the cell centres of a grid over the window, (rows,) and (columns,).
 
-        The image reaches from 0 to 1 along either side, whatever its size; what lies outside is padding.
+        The image spans 0 to 1 along each side; positions outside are padding.
         """
         y, x = ((np.arange(count) + 0.5) / count * side for count, side in zip(cells, self.size, strict=True))
         x = self.size[1] - x if self.flipped else x
@@ -41,34 +45,34 @@ class Crop:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augment:
-    """What may happen to a sample; zeros and scales of 1 leave crop and padding only. The recipe's `[augment]`."""
+    """The recipe's `[augment]`: random changes of a sample. Zeros and scales of 1 leave only crop and padding."""
 
     scale_min: float = 0.5
-    """Smallest zoom, against the size at which the whole image fits the crop's height and width best."""
+    """Smallest scale, relative to the size at which the whole image best fits the crop."""
     scale_max: float = 2.0
-    """Largest zoom; drawn uniformly in the logarithm."""
+    """Largest scale; the scale is drawn log-uniformly."""
     aspect: float = 0.0
-    """Width is stretched by up to this share against the height (0.1 = +-10 %)."""
+    """Largest change of the aspect ratio, as a share (0.1 = +-10 %)."""
     flip: float = 0.5
-    """Chance of a horizontal flip, 0..1."""
+    """Probability of a horizontal flip, 0..1."""
     brightness: float = 0.25
     """Brightness is multiplied by 1 +- this."""
     contrast: float = 0.25
-    """Distance from the image's mean grey is multiplied by 1 +- this."""
+    """Contrast (the distance from the image's mean grey) is multiplied by 1 +- this."""
     saturation: float = 0.3
-    """Distance from grey of the same luma is multiplied by 1 +- this."""
+    """Saturation (the distance from grey of the same luma) is multiplied by 1 +- this."""
     hue_degrees: float = 6.0
-    """Hue turns by up to this many degrees."""
+    """Largest rotation of the hue, degrees."""
     gamma: float = 0.2
     """Gamma is drawn between 1 / (1 + this) and 1 + this."""
     blur_chance: float = 0.1
-    """Chance of a Gaussian blur, 0..1."""
+    """Probability of a Gaussian blur, 0..1."""
     blur_px: float = 1.2
     """Largest standard deviation of that blur, pixels."""
     noise: float = 4.0
     """Largest standard deviation of added noise, grey levels of 255."""
     ignore_index: int | None = None
-    """Label of padded pixels; the data's own ignored index, which it must equal, by default."""
+    """Label of padded pixels; it must equal the data's ignored index, which is the default."""
     pad_bgr: tuple[int, int, int] = (114, 114, 114)
     """Colour of padded pixels, 0..255."""
 
@@ -92,14 +96,14 @@ class Augment:
             raise InputError(f"augment: pad_bgr is {self.pad_bgr}; give three values from 0 to 255.")
 
     def apply(self, sample: Sample, *, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
-        """Return a new sample of `size` (height, width): scaled, cropped or padded, flipped, coloured."""
+        """Return a new sample of `size` (height, width): scaled, cropped or padded, flipped, with changed colours."""
         crop = self.crop(sample.labels.shape, rng=rng, size=size)
         image, labels = self._cut(sample, crop)
         image = self._colour(image, rng=rng)
         return Sample(id=sample.id, image=image, labels=labels)
 
     def crop(self, source_size: tuple[int, ...], *, rng: np.random.Generator, size: tuple[int, int]) -> Crop:
-        """Return where `apply` with the same `rng` takes its sample of `size` from an image of (height, width)."""
+        """Return the crop that `apply` uses with the same `rng`, for an image of `source_size` (height, width)."""
         high, width = source_size
         fit = min(size[0] / high, size[1] / width)
         zoom = fit * float(np.exp(rng.uniform(np.log(self.scale_min), np.log(self.scale_max))))
@@ -109,12 +113,12 @@ class Augment:
         left = _offset(rng, length=grown[1], wanted=size[1])
         return Crop(grown=grown, top=top, left=left, size=size, flipped=rng.random() < self.flip)
 
-    def _cut(self, sample: Sample, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
-        """Return image and labels as `crop` says, padded where they do not reach."""
+    def _cut(self, sample: Sample, crop: Crop) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the cropped image and labels, padded outside the image."""
         area = crop.grown[0] < sample.labels.shape[0] and crop.grown[1] < sample.labels.shape[1]
         grown = crop.grown[::-1]
         image = cv2.resize(sample.image, grown, interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR)
-        # INTER_NEAREST_EXACT samples pixel centres as the image's filters do; plain NEAREST is half a pixel off.
+        # INTER_NEAREST_EXACT samples pixel centres like the image's filters; plain NEAREST is half a pixel off.
         labels = cv2.resize(sample.labels, grown, interpolation=cv2.INTER_NEAREST_EXACT)
         top, bottom, cut_y = _window(crop.top, length=crop.grown[0], wanted=crop.size[0])
         left, right, cut_x = _window(crop.left, length=crop.grown[1], wanted=crop.size[1])
@@ -124,8 +128,8 @@ class Augment:
         labels = cv2.copyMakeBorder(labels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=padding)
         return (cv2.flip(image, 1), cv2.flip(labels, 1)) if crop.flipped else (image, labels)
 
-    def _colour(self, image: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
-        """Return the image in another light: one colour matrix, one tone curve, then blur and noise."""
+    def _colour(self, image: NDArray[np.uint8], *, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Return the image with changed colours: one colour matrix, one tone curve, then blur and noise."""
         bright, contrast, saturation = (
             1.0 + float(rng.uniform(-v, v)) for v in (self.brightness, self.contrast, self.saturation)
         )
@@ -150,21 +154,21 @@ class Augment:
 
 
 def _offset(rng: np.random.Generator, *, length: int, wanted: int) -> int:
-    """Return where a window of `wanted` pixels starts on `length` pixels; below 0 where it reaches beyond them."""
+    """Return a random start of a window of `wanted` pixels on `length` pixels; negative if the window is larger."""
     if length >= wanted:
         return int(rng.integers(0, length - wanted + 1))
     return -int(rng.integers(0, wanted - length + 1))
 
 
 def _window(start: int, *, length: int, wanted: int) -> tuple[int, int, slice]:
-    """Return padding before, padding after and the slice to keep, so that `length` becomes `wanted`."""
+    """Return padding before, padding after and the slice to keep, which turn `length` pixels into `wanted`."""
     before = max(0, -start)
     kept = slice(max(0, start), min(length, start + wanted))
     return before, wanted - before - (kept.stop - kept.start), kept
 
 
-def _hue_saturation(turn: float, saturation: float) -> np.ndarray:
-    """Return a colour matrix on BGR, (3, 3): a turn and a scaling in the plane of constant luma (YIQ, NTSC 1953)."""
+def _hue_saturation(turn: float, saturation: float) -> NDArray[np.float64]:
+    """Return a BGR colour matrix, (3, 3): rotation and scaling in the plane of constant luma (YIQ, NTSC 1953)."""
     to_yiq = np.array([[0.114, 0.587, 0.299], [-0.3213, -0.2744, 0.5957], [0.3111, -0.5227, 0.2116]])
     cos, sin = saturation * np.cos(turn), saturation * np.sin(turn)
     plane = np.array([[1.0, 0.0, 0.0], [0.0, cos, -sin], [0.0, sin, cos]])

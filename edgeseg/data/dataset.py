@@ -1,4 +1,4 @@
-"""What a data set is: named images with label maps."""
+"""The data set protocol: named images with label maps."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One image, (H, W, 3) uint8 BGR, and its class indices, (H, W) uint8; 255 is nobody's class."""
+    """One image, (H, W, 3) uint8 BGR, and its class indices, (H, W) uint8, with the data set's ignored index."""
 
     id: str
-    image: np.ndarray
-    labels: np.ndarray
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
 
 
 @runtime_checkable
@@ -22,15 +23,29 @@ class Dataset(Protocol):
     """Images with labels, in a fixed order; `load` reads one at a time."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the class indices."""
+        ...
+
     @property
-    def ignore_index(self) -> int: ...
+    def ignore_index(self) -> int:
+        """The label of pixels that do not count, 0 to 255."""
+        ...
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The data set's name, for messages and records."""
+        ...
+
     @property
-    def split(self) -> str: ...
+    def split(self) -> str:
+        """The split, such as "train"."""
+        ...
+
     @property
-    def licence(self) -> str: ...
+    def licence(self) -> str:
+        """The licence as an SPDX identifier, or "unknown"."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -39,5 +54,5 @@ class Dataset(Protocol):
         ...
 
     def load(self, index: int, /) -> Sample:
-        """Return a sample; raises `DatasetError` where it cannot be used."""
+        """Return a sample; raises `DatasetError` if it cannot be used."""
         ...

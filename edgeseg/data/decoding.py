@@ -1,4 +1,4 @@
-"""How image files become pixels: how large they may be, and which values of a 16-bit image are black and white."""
+"""Rules for decoding image files: the largest size, and the black and white values of 16-bit images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from edgeseg.errors import InputError
 
 MAX_PIXELS = 200_000_000
-"""Default limit, height times width: a 16-thousand-pixel square is above it, 600 MB of pixels are below."""
+"""Default limit of height times width: 600 MB of decoded pixels."""
 
 MAX_PIXELS_VARIABLE, RANGE_VARIABLE = "EDGESEG_MAX_PIXELS", "EDGESEG_IMAGE_RANGE"
 PERCENTILES = (0.5, 99.5)
@@ -19,10 +19,10 @@ Range = tuple[float, float] | Literal["percentile"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoding:
-    """Rules for decoding; None takes the environment's, else the default.
+    """Rules for decoding; None means the environment variable's value, else the default.
 
-    `range` is needed for images of more than 8 bits: (low, high) become 0 and 255, "percentile" takes each image's own
-    0.5 % and 99.5 % quantiles. Without one, such images are refused, for any guess would change what a net sees.
+    `range` is needed for images of more than 8 bits: (low, high) become 0 and 255, "percentile" uses each image's own
+    0.5 % and 99.5 % quantiles. Without it such images are refused, since a guess would change the net's input.
     """
 
     max_pixels: int | None = None
@@ -35,14 +35,14 @@ class Decoding:
             raise ValueError(f"range = {list(self.range)}: give [low, high] with low < high.")
 
     def over(self, other: Decoding) -> Decoding:
-        """Return these rules, with those of `other` where these have none."""
+        """Return these rules, filled in from `other` where a value is None."""
         return Decoding(
             max_pixels=other.max_pixels if self.max_pixels is None else self.max_pixels,
             range=other.range if self.range is None else self.range,
         )
 
     def resolved(self) -> Decoding:
-        """Return these rules with the environment's and the defaults filled in.
+        """Return these rules, filled in from the environment and the defaults.
 
         Raises:
             InputError: EDGESEG_MAX_PIXELS is not a whole number, or EDGESEG_IMAGE_RANGE not LOW:HIGH or percentile.

@@ -1,15 +1,15 @@
-r"""`dataset.toml`: what a data set's files mean where its layout alone does not say so.
+r"""`dataset.toml`: the description of a data set whose layout alone is not enough.
 
-It lies in the data set's folder, or anywhere with `root` leading there; every verb takes either as the data set.
+It is in the data set's folder, or anywhere else with `root` naming that folder; every command accepts either.
 
     schema = 1
     reader = "pairs"                                # see `edgeseg.datasets` entry points; "folder" by default
     root = "/data/fundus"                           # the file's own folder by default
     [data]
-    images = "photos/*.tif"                         # what the reader needs
+    images = "photos/*.tif"                         # patterns, for the reader "pairs"
     labels = "masks/*_mask.png"
     range = [0, 4095]                               # of images of more than 8 bits
-    ignore = [255, "#000000"]                       # ids or colours that count nowhere
+    ignore = [255, "#000000"]                       # ids or colours that are ignored
     [classes]                                       # in the order of the class indices
     background = 0
     vessel = [1, 2]
@@ -35,12 +35,12 @@ Value = int | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataTable:
-    """`[data]`: where the files are, how they are decoded, and which labels count nowhere."""
+    """`[data]`: where the files are, how they are decoded, and which labels are ignored."""
 
     images: str = ""
-    """Pattern of the image files below the root; `{split}` stands for the split."""
+    """Pattern of the image files below the root; `{split}` is replaced by the split."""
     labels: str = ""
-    """Pattern of the label files; what its first `*` matches names the pair, as in `images`."""
+    """Pattern of the label files; the text that its first `*` matches must equal that of `images`."""
     range: Range | None = None
     max_pixels: int | None = None
     ignore: tuple[Value, ...] = ()
@@ -55,22 +55,22 @@ class DataTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitsTable:
-    """`[splits]`: of a layout that has none. A list file, a share of the groups, or the groups themselves."""
+    """`[splits]` of a layout without splits: a list file, a share of the groups, or the groups themselves."""
 
     group: str = ""
-    """Regular expression; its first group names the drive or patient of an image, which is never split."""
+    """Regular expression; its first group is the drive or patient of an image. Groups are never split."""
     val: str | float | tuple[str, ...] = ()
     test: str | float | tuple[str, ...] = ()
 
     @property
     def given(self) -> bool:
-        """Whether there is anything to split by."""
+        """Whether any rule is given."""
         return bool(self.val or self.test)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """The content of a dataset.toml; `source` is the file, None where there is none."""
+    """The content of a dataset.toml; `source` is the file, None if there is none."""
 
     schema: int = SCHEMA
     reader: str = "folder"
@@ -85,10 +85,10 @@ class Description:
         self.mapping()
 
     def mapping(self, source: str = f"{FILE} [classes]") -> LabelMapping | None:
-        """Return what `[classes]` and `ignore` say of label values; None where there is no `[classes]`.
+        """Return the mapping of label values by `[classes]` and `ignore`; None without `[classes]`.
 
         Raises:
-            ValueError: no id or colour, one that is given twice, ids beside colours, or more than 255 classes.
+            ValueError: an invalid id or colour, a duplicate, ids mixed with colours, or more than 255 classes.
         """
         if not self.classes:
             return None
@@ -113,18 +113,18 @@ def parse_colour(text: str) -> Colour:
     """Return (R, G, B) of "#rrggbb"; raises `ValueError` for anything else."""
     digits = text.removeprefix("#")
     if len(digits) != 6 or not text.startswith("#") or any(c not in "0123456789abcdefABCDEF" for c in digits):
-        raise ValueError(f'"{text}" is no colour; write "#rrggbb", for example "#804080".')
+        raise ValueError(f'"{text}" is not a colour; write "#rrggbb", for example "#804080".')
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
 
 
 def read_description(path: Path | str, *, above: int = 0) -> Description:
-    """Return the dataset.toml at `path`, in that folder, or up to `above` folders higher; the defaults where none is.
+    """Return the dataset.toml at `path`, in that folder, or up to `above` folders higher; defaults if there is none.
 
-    `root` comes back as the folder that it means.
+    `root` is returned as a resolved folder.
 
     Raises:
-        RecipeError: a key or value that the schema does not have, with its place.
-        DatasetError: `root` is no folder.
+        RecipeError: the file does not follow the schema; names the key.
+        DatasetError: `root` is not a folder.
     """
     path = Path(path)
     places = (path.resolve(), *path.resolve().parents[:above])
@@ -135,5 +135,5 @@ def read_description(path: Path | str, *, above: int = 0) -> Description:
     description = read_toml(Description, found)
     root = found.parent / description.root
     if not root.is_dir():
-        raise DatasetError(f'{found}: root = "{description.root}" is no folder. Give the data set\'s folder.')
+        raise DatasetError(f'{found}: root = "{description.root}" is not a folder. Give the data set\'s folder.')
     return replace(description, root=str(root))

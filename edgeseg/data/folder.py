@@ -18,6 +18,7 @@ from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 LAYOUT = "images/{train,val,test}/X.jpg, labels/{train,val,test}/X.png and classes.txt"
 
@@ -26,8 +27,8 @@ LAYOUT = "images/{train,val,test}/X.jpg, labels/{train,val,test}/X.png and class
 class FolderDataset:
     """Pairs of an image file and a label file.
 
-    In a plain folder these are `images/SPLIT/X.jpg` with `labels/SPLIT/X.png`, and `classes.txt` names one class a
-    line; readers of other layouts give their own pairs, and a `mapping` of what stands in their label files.
+    In a plain folder these are `images/SPLIT/X.jpg` and `labels/SPLIT/X.png`, and `classes.txt` has one class name per
+    line; readers of other layouts pass their own pairs and a `mapping` of the values in their label files.
     """
 
     root: Path
@@ -42,7 +43,7 @@ class FolderDataset:
 
     @classmethod
     def open(cls, root: Path | str, *, split: str = "train", description: Description | None = None) -> FolderDataset:
-        """Return the data set in a folder; reads names only. Raises `DatasetError` with every problem of the names."""
+        """Return the data set in a folder; reads file names only. Raises `DatasetError` with every problem found."""
         root = Path(root)
         known = description or read_description(root)
         folder = _split_folder(root, split)
@@ -64,17 +65,17 @@ class FolderDataset:
 
     @property
     def name(self) -> str:
-        """Return the folder's own name."""
+        """The folder's name."""
         return self.root.resolve().name
 
     @property
     def ignore_index(self) -> int:
-        """Return the label of pixels that count nowhere."""
+        """The label of pixels that do not count."""
         return self.mapping.ignore_index
 
     @property
     def rules(self) -> str:
-        """Return what decides, beside the files, what `load` gives: two sets with other rules are not the same data."""
+        """The rules besides the files that decide the result of `load`: with other rules it is not the same data."""
         ids, colours = sorted(self.mapping.ids.items()), sorted(self.mapping.colours.items())
         return f"{ids} {colours} {self.decoding.range}"
 
@@ -82,15 +83,15 @@ class FolderDataset:
         return len(self.images)
 
     def item_id(self, index: int) -> str:
-        """Return an image's name: its stem, or what the reader calls it."""
+        """Return an image's name: its stem, or the reader's name for it."""
         return self.ids[index] if self.ids else self.images[index].stem
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """Return the files that a sample is made of."""
+        """Return the files of a sample."""
         return self.images[index], self.labels[index]
 
     def load(self, index: int) -> Sample:
-        """Return one pair; raises `DatasetError` that names the file at fault."""
+        """Return one pair; raises a `DatasetError` that names the faulty file."""
         path = self.images[index]
         image, header = read_with_header(path, decoding=self.decoding)
         labels = read_labels(
@@ -99,7 +100,7 @@ class FolderDataset:
         return Sample(id=self.item_id(index), image=image, labels=labels)
 
     def check(self, limit: int | None = None) -> tuple[str, ...]:
-        """Return every problem found by reading all pairs, or the first `limit` pairs, one line each by file name."""
+        """Return every problem found by reading all pairs (or the first `limit`), one line each with the file name."""
         problems = []
         for index in range(len(self) if limit is None else min(limit, len(self))):
             try:
@@ -136,7 +137,7 @@ class ImageFolder:
 
     @property
     def split(self) -> str | None:
-        """Return the split that the folder's name tells, if it tells one."""
+        """The split that the folder's name contains, if any."""
         return split_of(self.root.resolve())
 
     def __len__(self) -> int:
@@ -146,13 +147,13 @@ class ImageFolder:
         """Return an image's file name."""
         return self.images[index].name
 
-    def load_image(self, index: int) -> np.ndarray:
-        """Return one image, (H, W, 3) uint8 BGR; raises `DatasetError` where it cannot be read."""
+    def load_image(self, index: int) -> NDArray[np.uint8]:
+        """Return one image, (H, W, 3) uint8 BGR; raises `DatasetError` if it cannot be read."""
         return read_image(self.images[index], decoding=self.decoding)
 
 
 def _label_files(folder: Path, *, images: dict[str, Path], folder_of_images: Path) -> dict[str, Path]:
-    """Return the label file of each image by stem; raises `DatasetError` with every one that has no partner."""
+    """Return the label file of each image by stem; raises `DatasetError` with every file that has no partner."""
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder, but {folder_of_images} has images. A data set is {LAYOUT}.")
     labels = images_in(folder)
@@ -177,11 +178,11 @@ def _no_folder(path: Path) -> str:
     if path.exists():
         return f"{path}: a file, not a folder. Give the folder that holds the images."
     near = suggestion(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()]) if path.parent.is_dir() else ""
-    return f"{path}: no such folder.{near or ' Say where the data set lies, for example with --data DIR.'}"
+    return f"{path}: no such folder.{near or ' Give the data set, for example with --data DIR.'}"
 
 
 def _split_folder(root: Path, split: str) -> Path:
-    """Return `root/images/split` (`root/images` for no split), or raise what is missing on the way."""
+    """Return `root/images/split` (`root/images` without a split), or raise an error that names what is missing."""
     if not root.is_dir():
         raise DatasetError(_no_folder(root))
     images = root / "images"
@@ -201,9 +202,9 @@ def _split_folder(root: Path, split: str) -> Path:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Return the class names of classes.txt, one a line; raises `DatasetError` where they cannot be used."""
+    """Return the class names of classes.txt, one per line; raises `DatasetError` if they cannot be used."""
     if not path.is_file():
-        raise DatasetError(f"{path}: no such file. Write one class name a line, in the order of the class indices.")
+        raise DatasetError(f"{path}: no such file. Write one class name per line, in the order of the class indices.")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
@@ -211,7 +212,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise DatasetError(f"{path}: empty. Write one class name a line, in the order of the class indices.")
+        raise DatasetError(f"{path}: empty. Write one class name per line, in the order of the class indices.")
     problems = []
     for number, line in enumerate(lines, start=1):
         if not line:

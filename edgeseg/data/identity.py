@@ -1,6 +1,6 @@
-"""What a data set is, by content: the hash of its images and labels, whatever its folder is called.
+"""The identity of a data set: the hash of its images and labels, independent of its folder's name.
 
-A run resumes, a stage is kept and two measurements are compared only where these hashes agree.
+A run is resumed, a stage is reused and two measurements are compared only if these hashes are equal.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ DIGITS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataIdentity:
-    """A data set by content: `items` has a hash of each sample's image and labels by its name.
+    """A data set's identity: `items` maps each sample's name to a hash of its image and labels.
 
-    `sha256` is over the items in their order, the classes, the ignored index and the rules of decoding and mapping;
-    `name` and `split` are for messages and take no part in it.
+    `sha256` covers the items in order, the classes, the ignored index and the rules of decoding and mapping; `name` and
+    `split` are for messages and not part of it.
     """
 
     name: str
@@ -40,7 +40,7 @@ class DataIdentity:
     sha256: str
 
     def difference(self, now: DataIdentity) -> str:
-        """Return what is other in `now`, in words for a message; empty where both are the same data."""
+        """Return how `now` differs, as text for a message; empty if both are the same data."""
         if self.sha256 == now.sha256:
             return ""
         parts = []
@@ -49,7 +49,7 @@ class DataIdentity:
         if self.ignore_index != now.ignore_index:
             parts.append(f"the ignored index was {self.ignore_index} and is {now.ignore_index}")
         if self.rules != now.rules:
-            parts.append("label values or the range of image values are mapped by other rules")
+            parts.append("label values or the range of image values are mapped differently")
         gone = [name for name in self.items if name not in now.items]
         new = [name for name in now.items if name not in self.items]
         changed = [name for name, digest in self.items.items() if now.items.get(name, digest) != digest]
@@ -58,15 +58,15 @@ class DataIdentity:
                 total = len(self.items) if names is not new else len(now.items)
                 parts.append(f"{len(names)} of {total} samples are {what}, first {names[0]}")
         if not parts:
-            parts.append("the samples come in another order")
+            parts.append("the samples are in another order")
         return "; ".join(parts)
 
 
 def identity(dataset: Dataset, *, on_progress: Progress | None = None) -> DataIdentity:
-    """Return what a data set is by content.
+    """Return the identity of a data set.
 
-    Samples made of files are hashed as files; others as they are loaded, but for a data set that offers `fingerprint`,
-    a text that follows from its content.
+    Samples stored in files are hashed as files, others as loaded, unless the data set has a `fingerprint`, a text
+    determined by its content.
 
     Raises:
         DatasetError: a sample's file cannot be read.
@@ -121,5 +121,5 @@ def _hash(path: Path) -> str:
 def _classes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     if sorted(before) == sorted(now):
         first = next(i for i, (a, b) in enumerate(zip(before, now, strict=True)) if a != b)
-        return f"the classes come in another order (class {first} was {before[first]} and is {now[first]})"
+        return f"the classes are in another order (class {first} was {before[first]} and is {now[first]})"
     return f"the classes were {', '.join(before)} and are {', '.join(now)}"

@@ -1,4 +1,4 @@
-"""The images that a user names by file, folder or pattern, and what each result is to be called."""
+"""The images that a user names by file, folder or pattern, and the names of their results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.core.suggestions import suggestion
 from edgeseg.data.paths import IMAGE_SUFFIXES
@@ -24,24 +25,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """An image not read yet: where it comes from, the relative path (without suffix) of its results, and how to read
-    it; `labels` come with it from a data set only.
+    """An image that is read later.
+
+    `source` is its place for messages, `name` the relative path of its results, without suffix. `read` returns the
+    image, (H, W, 3) uint8 BGR, and its labels, (H, W) uint8, or None if it is not from a data set.
     """
 
     source: str
     name: str
-    read: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+    read: Callable[[], tuple[NDArray[np.uint8], NDArray[np.uint8] | None]]
     modified_s: float = 0.0
 
 
 def find_images(texts: Sequence[str]) -> tuple[Item, ...]:
-    """Return the images in order, each once; a folder gives those directly in it, ** in a pattern any folder below.
+    """Return the images in order, without duplicates.
+
+    A folder means the images directly in it; `**` in a pattern means folders of any depth.
 
     Raises:
-        InputError: no such path, no image in it, or a file of another kind.
+        InputError: no such path, no image in it, or a file of another type.
     """
     paths = list(dict.fromkeys(path for text in texts for path in _paths(text)))
-    # Not resolve(): a link is called what the user calls it.
+    # Not resolve(): a link keeps the name that the user gave.
     places = [Path(normpath(path.absolute())) for path in paths]
     common = Path(commonpath([place.parent for place in places]))
     names = [place.relative_to(common) for place in places]
@@ -49,7 +54,7 @@ def find_images(texts: Sequence[str]) -> tuple[Item, ...]:
     return tuple(
         Item(
             source=str(path),
-            # a.jpg and a.png in one folder would write one file: they keep their suffix.
+            # a.jpg and a.png in one folder would write the same file, so they keep their suffix.
             name=str(name if stems[name.with_suffix("")] > 1 else name.with_suffix("")),
             read=partial(_read, path),
             modified_s=path.stat().st_mtime,
@@ -71,11 +76,11 @@ def images_of(dataset: Dataset, *, limit: int | None = None) -> tuple[Item, ...]
     )
 
 
-def _read(path: Path) -> tuple[np.ndarray, None]:
+def _read(path: Path) -> tuple[NDArray[np.uint8], None]:
     return read_image(path), None
 
 
-def _load(dataset: Dataset, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _load(dataset: Dataset, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     sample: Sample = dataset.load(index)
     return sample.image, sample.labels
 
@@ -92,7 +97,7 @@ def _paths(text: str) -> list[Path]:
     if glob.has_magic(text):
         found = [Path(item) for item in glob.iglob(text, recursive=True) if _is_image(Path(item))]  # noqa: PTH207 (pathlib wants absolute patterns split)
         if not found:
-            raise InputError(f"{text}: no image matches. Check the pattern; ** stands for folders of any depth.")
+            raise InputError(f"{text}: no image matches. Check the pattern; ** means folders of any depth.")
         return sorted(found)
     near = suggestion(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
     raise InputError(f"{text}: no such image or folder.{near}")
@@ -105,4 +110,4 @@ def _is_image(path: Path) -> bool:
 def _below(folder: Path) -> str:
     holders = (item.parent for item in folder.rglob("*") if _is_image(item))
     first = next(holders, None)
-    return f" Those of {first} could be meant, or a pattern: '{folder}/**/*'." if first is not None else ""
+    return f" Did you mean {first}, or the pattern '{folder}/**/*'?" if first is not None else ""

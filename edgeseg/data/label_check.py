@@ -1,4 +1,4 @@
-"""Whether a split's labels can train or score a net: the pixels of each class, and what is wrong with them."""
+"""Checks whether a split's labels can train or score a net, by the pixels of each class."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from edgeseg.core.progress import Progress
 
-OR_SKIP = "Correct or remove them, or leave them out with --skip-broken."
+OR_SKIP = "Fix or remove them, or skip them with --skip-broken."
 MAP = "If other values mean classes, map them in dataset.toml: [classes] background = 0, person = 255."
 
 
 @dataclass(slots=True, kw_only=True)
 class LabelCounts:
-    """Adds up the pixels of each class, (C,) int64, and those that are ignored."""
+    """Counts the pixels of each class, (C,) int64, and the ignored ones."""
 
     classes: tuple[str, ...]
     ignore_index: int
@@ -44,15 +44,15 @@ class LabelCounts:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Return the classes without a pixel."""
+        """Return the classes that have no pixel."""
         return tuple(name for name, count in zip(self.classes, self.pixels, strict=True) if not count)
 
     def check(self, what: str) -> tuple[str, ...]:
-        """Return what to tell the user about the labels of `what`, a data set and its split.
+        """Return warnings about the labels of `what`, a data set and its split.
 
         Raises:
-            DatasetError: every pixel is ignored, or only one of several classes occurs: there is nothing to learn or
-                to score, and any net would score 100 %.
+            DatasetError: every pixel is ignored, or only one of several classes occurs: there is nothing to learn, and
+                any net would score 100 %.
         """
         total = int(self.pixels.sum())
         if not total:
@@ -76,7 +76,7 @@ class LabelCounts:
 
 
 class Counted:
-    """A data set that counts the labels of what is loaded, in `counts`."""
+    """A data set that counts the labels of loaded samples in `counts`."""
 
     def __init__(self, whole: Dataset) -> None:
         self._whole = whole
@@ -89,19 +89,19 @@ class Counted:
         return len(self._whole)
 
     def load(self, index: int) -> Sample:
-        """Return a sample, counted."""
+        """Return a sample and count its labels."""
         sample = self._whole.load(index)
         self.counts.add(sample.labels)
         return sample
 
     def findings(self) -> tuple[str, ...]:
-        """Return what to tell the user about the labels that were loaded; raises `DatasetError` as `check` does."""
+        """Return warnings about the loaded labels; raises `DatasetError` as `LabelCounts.check` does."""
         return self.counts.check(f"{self._whole.name} {self._whole.split}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A data set that was read once: what can be used of it, its samples if they were kept, and what was found."""
+    """A data set that was read once: its usable part, its samples if kept in memory, and what was found."""
 
     data: Dataset
     samples: tuple[Sample, ...] | None
@@ -110,10 +110,10 @@ class Checked:
 
 
 def read_all(data: Dataset, *, keep: bool, skip_broken: bool = False, on_progress: Progress | None = None) -> Checked:
-    """Return a data set whose every sample was read; with `skip_broken`, without those that cannot be used.
+    """Return a data set after reading every sample; with `skip_broken`, without those that cannot be used.
 
     Raises:
-        DatasetError: samples that cannot be used, every one by file name; or none is left.
+        DatasetError: samples cannot be used (the message names every file), or none is left.
     """
     counts = LabelCounts(classes=data.classes, ignore_index=data.ignore_index)
     samples: list[Sample] = []

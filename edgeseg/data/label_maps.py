@@ -1,4 +1,4 @@
-"""Label maps from files: what stands in them, and which class each id or colour means."""
+"""Label maps from files: the stored values, and the class of each id or colour."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ SHOWN = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelMapping:
-    """Which class an id or a colour (R, G, B) of a label file means, as an index or `ignore_index`.
+    """Maps the ids or colours (R, G, B) of label files to class indices or `ignore_index`.
 
-    `source` names the file that says so. Without colours, label files hold ids: grey levels, or a palette's numbers.
+    `source` names the file that defines the mapping. Without colours, label files hold ids: grey levels or palette
+    indices.
     """
 
     classes: tuple[str, ...]
@@ -41,7 +42,7 @@ class LabelMapping:
 
     @classmethod
     def indices(cls, classes: tuple[str, ...], *, ignore_index: int = 255) -> LabelMapping:
-        """Return the mapping of label files that hold class indices."""
+        """Return the mapping for label files that hold class indices."""
         ids = {ignore_index: ignore_index, **{index: index for index in range(len(classes))}}
         return cls(classes=classes, ids=ids, ignore_index=ignore_index)
 
@@ -54,7 +55,7 @@ class LabelMapping:
         """Return class indices, (H, W) uint8, from ids (H, W) or colours (H, W, 3) BGR.
 
         Raises:
-            DatasetError: the file has another number of channels, or values that no class has, with their pixels.
+            DatasetError: the file has another number of channels, or unknown values (listed with their pixel counts).
         """
         if self.colours:
             keys: NDArray[Any] = _packed(_three_channels(values, path=path))
@@ -73,15 +74,15 @@ class LabelMapping:
         )
         more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
         if self.colours:
-            return f"{path}: colour {shown}{more}, which {self.source} does not give to a class. Add it there."
+            return f"{path}: colour {shown}{more}, which {self.source} does not assign to a class. Add it there."
         if self.plain:
             last = len(self.classes) - 1
             return (
                 f"{path}: class index {shown}{more}, but {self.source} has {len(self.classes)} classes (0 to {last}; "
-                f"{self.ignore_index} = ignore). Correct the label map, add the class, or map the values in "
+                f"{self.ignore_index} = ignore). Fix the label map, add the class, or map the values in "
                 "dataset.toml."
             )
-        return f"{path}: id {shown}{more}, which {self.source} does not give to a class. Add it there."
+        return f"{path}: id {shown}{more}, which {self.source} does not assign to a class. Add it there."
 
 
 def read_labels(
@@ -92,10 +93,10 @@ def read_labels(
     image: Header | None = None,
     image_path: Path | None = None,
 ) -> NDArray[np.uint8]:
-    """Return a label map's class indices, (H, W) uint8; `image` is the header of the image that it must fit, upright.
+    """Return a label map's class indices, (H, W) uint8; `image` is the header of its image, whose upright size it has.
 
     Raises:
-        DatasetError: a file that cannot be read, does not fit its image, or holds values that no class has.
+        DatasetError: the file cannot be read, does not fit its image, or holds values that no class has.
     """
     values = read_values(path, decoding=decoding)
     if image is not None and values.shape[:2] != image.upright:
@@ -104,10 +105,10 @@ def read_labels(
 
 
 def read_values(path: Path, *, decoding: Decoding | None = None) -> NDArray[Any]:
-    """Return what a label file stores: ids (H, W), or colours (H, W, 3) BGR.
+    """Return the values in a label file: ids (H, W), or colours (H, W, 3) BGR.
 
-    A palette PNG gives the numbers of its colours, a PNG of 1, 2 or 4 bits its own values (OpenCV would spread them to
-    255), and a PNG of grey and alpha its grey.
+    A palette PNG gives palette indices, a PNG of 1, 2 or 4 bits its stored values (OpenCV would scale them to 255), and
+    a PNG of grey and alpha its grey channel.
     """
     content = read_content(path)
     header = check_header(path, content, decoding=(decoding or Decoding()).resolved())
@@ -125,7 +126,7 @@ def read_values(path: Path, *, decoding: Decoding | None = None) -> NDArray[Any]
 
 
 def _without_palette(content: bytes) -> bytes:
-    """Return a palette PNG as a grey one: the pixels are the numbers of its colours then."""
+    """Return a palette PNG as a greyscale PNG whose pixels are the palette indices."""
     kept = [content[:8]]
     at = 8
     while at + 12 <= len(content):
@@ -186,7 +187,7 @@ def _packed(colours: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _looked_up(keys: NDArray[Any], table: dict[int, int]) -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
-    """Return the class index of each pixel (H, W), and the values that the table lacks with their pixels."""
+    """Return the class index of each pixel (H, W), and the unknown values with their pixel counts."""
     if keys.dtype == np.uint8:
         keys = np.ascontiguousarray(keys)
         present = np.flatnonzero(cv2.calcHist([keys], [0], None, [256], [0, 256]))

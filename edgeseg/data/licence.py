@@ -1,4 +1,4 @@
-"""The licence of a data set, by SPDX identifier, from its LICENSE file: recognised whole or not at all."""
+"""The licence of a data set, as an SPDX identifier, from its LICENSE file; never a guess."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IDENTIFIERS = (
         "1.0", "2.0", "2.5", "3.0", "4.0",
     )),
 )  # fmt: skip
-"""What a line that is nothing but a licence's name, or an SPDX tag, may say."""
+"""Licence names, as they appear on a line of their own or in an SPDX tag."""
 
 WHOLE_TEXTS = {
     "c40f2e9c481f3e6b50c360a91fc136bcb39e0a16a90e4f7307c5804ce9dac002": "Apache-2.0",
@@ -32,7 +32,7 @@ WHOLE_TEXTS = {
     "96bdc7f63190fb4bd1ae584b890300ed7517d858b34c945642a3b9b2f1612a5f": "CC0-1.0",
     "def99b23ba8930a02c111ffb99c0c4f55f9fd9bb38ad3ffe9df58fde3aac4247": "CC-BY-SA-4.0",
 }
-"""SHA-256 of a licence's normalised text, to its identifier. GPL is absent: its text does not say only or or-later."""
+"""SHA-256 of normalised licence texts. GPL is absent: its text does not say whether "only" or "or-later" applies."""
 
 _TAG = re.compile(r"SPDX-License-Identifier:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 _DEED = re.compile(r"creativecommons\.org/(licenses/(by(?:-nc|-sa|-nd)*)/(\d\.\d)|publicdomain/zero/1\.0)")
@@ -48,8 +48,8 @@ _STATEMENT = re.compile(
 def read_licence(root: Path) -> str:
     """Return the SPDX identifier of the licence in a folder, "unknown", or "unknown: see FILE".
 
-    It is known by an SPDX tag, by a line that holds its name and nothing else, by the address of a Creative Commons
-    deed, or by its whole text. A text that says anything against it, or names two licences, is not guessed at.
+    It is recognised by an SPDX tag, a line with just its name, the URL of a Creative Commons deed, or its full text.
+    Texts that contradict it or name two licences count as unknown.
     """
     path = next((root / name for name in FILES if (root / name).is_file()), None)
     if path is None:
@@ -59,7 +59,7 @@ def read_licence(root: Path) -> str:
 
 
 def identify(text: str) -> str | None:
-    """Return the SPDX identifier that a licence file's text stands for; None where it is not certain."""
+    """Return the SPDX identifier of a licence file's text; None if it is not certain."""
     whole = WHOLE_TEXTS.get(sha256_of_bytes(normalised(text).encode()))
     if whole is not None:
         return whole
@@ -73,7 +73,7 @@ def identify(text: str) -> str | None:
 
 
 def normalised(text: str) -> str:
-    """Return a licence's words in lower case: without titles, copyright lines, line breaks and punctuation."""
+    """Return a licence's text in lower case, without titles, copyright lines, line breaks and punctuation."""
     lines = [line.strip() for line in text.splitlines()]
     kept = " ".join(line for line in lines if not _TITLE.match(line))
     return re.sub(r"[^a-z0-9]+", " ", kept.lower()).strip()

@@ -1,4 +1,4 @@
-"""A data set from the text that a user gives, by the reader that it names."""
+"""Opens data sets by the text that a user gives."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _NAMED = re.compile(r"([a-z][a-z0-9-]*):(.*)", re.DOTALL)
 
 @runtime_checkable
 class Reader(Protocol):
-    """Opens data sets of one layout. An object with these two, under the entry-point group `edgeseg.datasets`.
+    """Opens data sets of one layout; registered in the entry-point group `edgeseg.datasets`.
 
-    `place` is what follows the reader's name and a colon, most often a folder; `description` is the data set's
-    dataset.toml, or its defaults with `root` at the place. Reading a layout reads names only.
+    `place` is the text after the reader's name and a colon, usually a folder; `description` is the data set's
+    dataset.toml, or the defaults with `root` set to the place. Opening reads file names only.
     """
 
     summary: str
 
     def open(self, place: str, /, *, split: str, description: Description) -> Dataset:
-        """Return the data set; raises `DatasetError`, `InputError` or `UnknownName` where it cannot be opened."""
+        """Return the data set; raises `DatasetError`, `InputError` or `UnknownName` if it cannot be opened."""
         ...
 
 
@@ -41,8 +41,7 @@ def readers() -> tuple[str, ...]:
 def open_dataset(text: str, *, split: str, decoding: Decoding | None = None) -> Dataset:
     """Return the data set that `text` names: a folder, a dataset.toml, or `READER:PLACE` (`streets:500`, `voc:DIR`).
 
-    A folder that is itself called like a reader is reached as `./streets`. `decoding` goes before the data set's own
-    rules.
+    A folder with the name of a reader is opened as `./streets`. `decoding` takes precedence over the data set's rules.
 
     Raises:
         DatasetError, InputError, UnknownName, RecipeError: it cannot be opened; the message says why.
@@ -60,7 +59,7 @@ def open_dataset(text: str, *, split: str, decoding: Decoding | None = None) -> 
 
 
 def is_folder(text: str) -> bool:
-    """Return whether `text` means a plain folder, rather than a reader's place or a described data set."""
+    """Return whether `text` names a plain folder, not a reader's place or a data set with a dataset.toml."""
     name, _, description = _described(text)
     return name == "folder" and not description.splits.given and not text.endswith(".toml")
 

@@ -1,7 +1,7 @@
-"""Pairs of images and label maps by two patterns, wherever they lie below one folder: Cityscapes, KITTI, own exports.
+"""Pairs of images and label maps by two patterns below one folder: Cityscapes, KITTI, your own exports.
 
-A pattern has `*` for a file name's part and `**` for folders of any depth. An image and a label map belong together
-where their wildcards match the same text: `a_leftImg8bit.png` goes with `a_gtFine_labelIds.png`.
+In a pattern `*` matches a part of a file name and `**` folders of any depth. An image and a label map form a pair if
+their wildcards match the same text: `a_leftImg8bit.png` and `a_gtFine_labelIds.png`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ SPLIT = "{split}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairsReader:
-    """Opens pairs by the patterns `[data] images` and `labels`, or by its own where a layout is known."""
+    """Opens pairs by the patterns `[data] images` and `labels`, or by the built-in patterns of a known layout."""
 
     summary: str
     images: str = ""
     labels: str = ""
     classes: tuple[tuple[str, int], ...] = ()
-    """Names and ids of a known layout; every other id counts nowhere."""
+    """Names and ids of a known layout; all other ids are ignored."""
     first_id: int = 0
-    """The id of the first class of classes.txt; with 1, 0 counts nowhere (mmsegmentation's reduce_zero_label)."""
+    """The id of the first class of classes.txt; with 1, id 0 is ignored (mmsegmentation's reduce_zero_label)."""
     split_names: tuple[tuple[str, str], ...] = ()
-    """What the layout calls train, val and test, where it does otherwise."""
+    """The layout's own names of train, val and test, if they differ."""
 
     def open(self, place: str, /, *, split: str, description: Description) -> FolderDataset:
-        """Return the pairs below `place`; raises `DatasetError` with every image or label map that has no partner."""
+        """Return the pairs below `place`; raises `DatasetError` with every file that has no partner."""
         root = Path(place or description.root)
         if not root.is_dir():
             raise DatasetError(f"{root}: no such folder. Give the folder that holds the images and label maps.")
@@ -81,7 +81,7 @@ class PairsReader:
 
 
 def _found(root: Path, pattern: str) -> dict[str, Path]:
-    """Return the files that a pattern matches, by what its wildcards match, in that order."""
+    """Return the files that a pattern matches, keyed and sorted by the text that its wildcards match."""
     wild = re.compile(
         "".join(
             r"(?:(.*)/)?" if piece == "**/" else r"([^/]*)" if piece == "*" else re.escape(piece)
@@ -96,14 +96,14 @@ def _found(root: Path, pattern: str) -> dict[str, Path]:
             continue
         key = "/".join(part for part in match.groups() if part)
         if key in found:
-            problems.append(f"{path}: goes by the same name as {found[key]} ({key}). Narrow the pattern {pattern}.")
+            problems.append(f"{path}: has the same name as {found[key]} ({key}). Narrow the pattern {pattern}.")
         found[key] = path
     refuse(problems)
     return found
 
 
 def _check(root: Path, *, patterns: list[str], split: str, images: dict[str, Path], labels: dict[str, Path]) -> None:
-    """Raise `DatasetError` where nothing was found, partners are missing, or a file is of another kind."""
+    """Raise `DatasetError` if nothing was found, partners are missing, or a file is of another type."""
     for pattern, found in zip(patterns, (images, labels), strict=True):
         if not found:
             raise DatasetError(f"{root}: no file matches {pattern.replace(SPLIT, split)}. Check the pattern.")
@@ -136,7 +136,7 @@ CITYSCAPES = PairsReader(
     summary="Cityscapes: leftImg8bit/SPLIT/CITY and gtFine/SPLIT/CITY, its 19 training classes",
     images="leftImg8bit/{split}/**/*_leftImg8bit.png",
     labels="gtFine/{split}/**/*_gtFine_labelIds.png",
-    # Cordts et al., CVPR 2016: the classes that count in the benchmark, by the ids of the published label maps.
+    # Cordts et al., CVPR 2016: the benchmark's evaluation classes, by the ids of the published label maps.
     classes=(
         ("road", 7), ("sidewalk", 8), ("building", 11), ("wall", 12), ("fence", 13), ("pole", 17),
         ("traffic light", 19), ("traffic sign", 20), ("vegetation", 21), ("terrain", 22), ("sky", 23), ("person", 24),
@@ -145,7 +145,7 @@ CITYSCAPES = PairsReader(
 )  # fmt: skip
 
 ADE20K = PairsReader(
-    summary="ADE20K (SceneParse150): images/training, annotations/training, a classes.txt of 150; id 0 counts nowhere",
+    summary="ADE20K (SceneParse150): images/training, annotations/training, a classes.txt of 150; id 0 is ignored",
     images="images/{split}/*.jpg",
     labels="annotations/{split}/*.png",
     first_id=1,

@@ -1,4 +1,4 @@
-"""File names of a data set: which are images, and to which split a path belongs."""
+"""File names of a data set: which files are images, and which split a path belongs to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPLIT_WORDS = {
 
 
 def split_of(path: Path | str) -> str | None:
-    """Return "train", "val" or "test" where one of the path's last two names says so, else None.
+    """Return "train", "val" or "test" if one of the path's last two names contains it, else None.
 
     Only the last two names count: `camvid/images/val` and `val/images` do, `/home/test/streets/images` does not.
     """
@@ -32,9 +32,10 @@ def split_of(path: Path | str) -> str | None:
 
 
 def images_in(folder: Path) -> dict[str, Path]:
-    """Return the images of a folder by stem, in order of name; hidden files are passed over.
+    """Return the images of a folder by stem, sorted by name; hidden files are skipped.
 
-    Raises `DatasetError` for a file of another type, and for two images of one stem.
+    Raises:
+        DatasetError: a file of another type, or two images with the same stem.
     """
     found: dict[str, Path] = {}
     problems: list[str] = []
@@ -58,7 +59,7 @@ def images_in(folder: Path) -> dict[str, Path]:
 
 
 def refuse(problems: list[str]) -> None:
-    """Raise one `DatasetError` that lists the problems, if there are any: the first fifty and the last in its text."""
+    """Raise one `DatasetError` that lists the problems, if there are any; its text has the first fifty and the last."""
     if not problems:
         return
     shown = problems

@@ -1,8 +1,8 @@
 """The one reader of image files: training, calibration, prediction, validation and cameras see the same pixels.
 
-Images come out upright (EXIF orientation applied), (H, W, 3) uint8 BGR. Grey has three equal channels, a palette its
-colours, CMYK OpenCV's conversion; alpha is dropped, colours as stored; of several pages or frames the first counts.
-Bytes behind a JPEG's end (a motion photo's video) do not. What would decode to something else is refused.
+Images are returned upright (EXIF orientation applied), (H, W, 3) uint8 BGR. Grey images get three equal channels,
+palettes are expanded, CMYK is converted by OpenCV, alpha is dropped, and of several pages or frames the first is used.
+Bytes after the end of a JPEG (a motion photo's video) are ignored. Files that decode to anything else are refused.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def read_image(path: Path, *, decoding: Decoding | None = None) -> NDArray[np.ui
     """Return an image, (H, W, 3) uint8 BGR, as a viewer shows it.
 
     Raises:
-        DatasetError: a file that is missing, damaged, of another kind, larger than the limit on pixels, or of more
-            than 8 bits without a range; the message names the file and what to do.
+        DatasetError: the file is missing, damaged, of another type, above the pixel limit, or has more than 8 bits
+            and no range is given; the message names the file and says what to do.
     """
     return read_with_header(path, decoding=decoding)[0]
 
 
 def read_with_header(path: Path, *, decoding: Decoding | None = None) -> tuple[NDArray[np.uint8], Header]:
-    """Return an image as `read_image` does, and its header, which says how it was stored."""
+    """Return an image as `read_image` does, and its header."""
     rules = (decoding or Decoding()).resolved()
     content = read_content(path)
     header = check_header(path, content, decoding=rules)
@@ -52,7 +52,7 @@ def read_with_header(path: Path, *, decoding: Decoding | None = None) -> tuple[N
 
 
 def read_content(path: Path) -> bytes:
-    """Return a file's bytes; raises `DatasetError` where it cannot be read or is empty."""
+    """Return a file's bytes; raises `DatasetError` if it cannot be read or is empty."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -63,7 +63,7 @@ def read_content(path: Path) -> bytes:
 
 
 def check_header(path: Path, content: bytes, *, decoding: Decoding) -> Header:
-    """Return an image's header; raises `DatasetError` where it cannot be decoded or is above the limit on pixels."""
+    """Return an image's header; raises `DatasetError` if it cannot be decoded or is above the pixel limit."""
     try:
         header = read_header(content)
     except ValueError as error:
@@ -79,8 +79,8 @@ def check_header(path: Path, content: bytes, *, decoding: Decoding) -> Header:
 
 
 def decode_pixels(path: Path, content: bytes, header: Header, *, flags: int) -> NDArray[Any]:
-    """Return the stored pixels, before the orientation; raises `DatasetError` where OpenCV cannot decode them."""
-    if header.orientation_at is not None:  # OpenCV turns TIFFs whatever the flags say.
+    """Return the stored pixels, before the orientation; raises `DatasetError` if OpenCV cannot decode them."""
+    if header.orientation_at is not None:  # OpenCV rotates TIFFs regardless of the flags
         at, order = header.orientation_at
         content = content[:at] + struct.pack(order + "H", 1) + content[at + 2 :]
     try:
@@ -96,7 +96,7 @@ def decode_pixels(path: Path, content: bytes, header: Header, *, flags: int) -> 
 
 
 def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Return the image turned and mirrored as EXIF's orientation (1 to 8) says."""
+    """Return the image rotated and mirrored by an EXIF orientation (1 to 8)."""
     if orientation == 1:
         return image
     if orientation >= 5:

@@ -1,6 +1,6 @@
-"""Splits of a data set that comes without: by a list file, a share, or whole groups such as drives or patients.
+"""Splits of a data set that has none: by a list file, a share, or whole groups such as drives or patients.
 
-Neighbouring frames of a drive are all but the same image; split at random, val would score what train has seen.
+Neighbouring frames of a drive are nearly identical; with a random split, val would score images seen in training.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def part(whole: Dataset, *, split: str, rules: SplitsTable, root: Path) -> Subset:
-    """Return the samples of one split; what neither val nor test takes is train.
+    """Return the samples of one split; those in neither val nor test are train.
 
     Raises:
-        UnknownName, InputError: another split, or a pattern that is none.
-        DatasetError: a group or a listed name that no sample has, or a split without samples.
+        UnknownName, InputError: an unknown split, or an invalid pattern.
+        DatasetError: a group or listed name does not exist, or the split has no samples.
     """
     if split not in SPLITS:
         raise unknown(f"split of {whole.name}", split, SPLITS)
@@ -45,7 +45,7 @@ def folds(data: Dataset, *, pattern: str, fold: str) -> tuple[Subset, Subset]:
     """Return a data set without the group `fold`, and that group alone: leave-one-group-out validation.
 
     Raises:
-        InputError, UnknownName: a pattern that is none, or a group that no sample has.
+        InputError, UnknownName: an invalid pattern, or a group that does not exist.
     """
     names = [data.item_id(index) for index in range(len(data))]
     groups = groups_of(names, pattern=pattern)
@@ -62,10 +62,10 @@ def folds(data: Dataset, *, pattern: str, fold: str) -> tuple[Subset, Subset]:
 
 
 def groups_of(names: list[str], *, pattern: str) -> dict[str, str]:
-    """Return each sample's group: what the pattern's first group (or all of it) matches, the name itself without one.
+    """Return each sample's group: the match of the pattern's first group (or of the whole pattern), else its name.
 
     Raises:
-        InputError: the pattern is no regular expression, or does not match a name.
+        InputError: the pattern is not a regular expression, or does not match a name.
     """
     if not pattern:
         return {name: name for name in names}
@@ -96,7 +96,7 @@ def _chosen(
         return {name for name in names if groups[name] in rule}
     if not 0 < rule < 1:
         raise InputError(f"[splits] {salt} = {rule:g}: give a share above 0 and below 1.")
-    # By hash, not by a draw: a group stays in its split when others come or go.
+    # By hash, not at random: a group stays in its split when others are added or removed.
     order = sorted(set(groups.values()), key=lambda group: sha256_of_bytes(f"{salt}/{group}".encode()))
     count = max(1, round(rule * len(order)))
     return {name for name in names if groups[name] in order[:count]}

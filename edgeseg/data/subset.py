@@ -1,4 +1,4 @@
-"""A part of a data set, by the numbers of its samples."""
+"""A part of a data set, by sample indices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subset:
-    """The samples `indices` of `whole`, in that order, under the name of a split."""
+    """The samples `indices` of `whole`, in that order, as the split `split`."""
 
     whole: Dataset
     indices: tuple[int, ...]
@@ -21,27 +21,27 @@ class Subset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Return the class names."""
+        """The class names."""
         return self.whole.classes
 
     @property
     def ignore_index(self) -> int:
-        """Return the label of pixels that count nowhere."""
+        """The label of pixels that do not count."""
         return self.whole.ignore_index
 
     @property
     def name(self) -> str:
-        """Return the whole data set's name."""
+        """The whole data set's name."""
         return self.whole.name
 
     @property
     def licence(self) -> str:
-        """Return the whole data set's licence."""
+        """The whole data set's licence."""
         return self.whole.licence
 
     @property
     def rules(self) -> str:
-        """Return what decides, beside the files, what `load` gives."""
+        """The rules besides the files that decide the result of `load`."""
         return str(getattr(self.whole, "rules", ""))
 
     def __len__(self) -> int:
@@ -52,10 +52,10 @@ class Subset:
         return self.whole.item_id(self.indices[index])
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """Return the files that a sample is made of; none where the whole data set has none."""
+        """Return the files of a sample; none if the data set is not stored in files."""
         files = getattr(self.whole, "files", None)
         return () if files is None else tuple(files(self.indices[index]))
 
     def load(self, index: int) -> Sample:
-        """Return a sample; raises `DatasetError` where it cannot be used."""
+        """Return a sample; raises `DatasetError` if it cannot be used."""
         return self.whole.load(self.indices[index])

@@ -24,12 +24,12 @@ CLASSES = (
 
 
 class VocReader:
-    """Opens a folder such as VOCdevkit/VOC2012; splits are the lists train, val, trainval and the like."""
+    """Opens a folder such as VOCdevkit/VOC2012; splits are its lists, such as train, val and trainval."""
 
     summary = "Pascal VOC: JPEGImages, SegmentationClass and ImageSets/Segmentation/SPLIT.txt"
 
     def open(self, place: str, /, *, split: str, description: Description) -> FolderDataset:
-        """Return the listed pairs; raises `DatasetError` with every listed name that has no image or label map."""
+        """Return the listed pairs; raises `DatasetError` with every listed name without image or label map."""
         root = Path(place or description.root)
         lists = root / "ImageSets" / "Segmentation"
         if not (lists / f"{split}.txt").is_file():

@@ -1,6 +1,6 @@
-"""What segmentation is judged by, one file a metric; any package can add one under the entry point `edgeseg.metrics`.
+"""Segmentation metrics, one file each; any package can add one under the entry point `edgeseg.metrics`.
 
-numpy and the standard library only; OpenCV where a metric needs it.
+They need numpy and the standard library only; OpenCV is imported where a metric needs it.
 """
 
 from __future__ import annotations

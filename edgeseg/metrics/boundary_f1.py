@@ -1,4 +1,4 @@
-"""Boundary F1: how close the predicted borders of a class lie to the true ones.
+"""Boundary F1: how close the predicted boundaries of a class are to the true ones.
 
 Csurka, Larlus, Perronnin: What is a good evaluation measure for semantic segmentation? BMVC 2013.
 """
@@ -22,7 +22,7 @@ TOLERANCE = 0.0075
 
 
 class BoundaryF1:
-    """`boundary_f1`: of each class, averaged over the images in which it has a boundary, true or predicted."""
+    """`boundary_f1`: per class, averaged over the images in which the class has a true or predicted boundary."""
 
     need: Need = "labels"
 
@@ -34,7 +34,7 @@ class BoundaryF1:
         self._images = np.zeros(len(classes), np.int64)
 
     def update(self, prediction: Prediction, truth: NDArray[np.uint8], /) -> None:
-        """Add an image. Pixels without a label neither have nor make a boundary."""
+        """Add an image. Unlabelled pixels form no boundary."""
         predicted, labels = prediction.labels, truth
         theta = self.tolerance * math.hypot(*labels.shape)
         valid = labels != self.ignore_index
@@ -46,7 +46,7 @@ class BoundaryF1:
                 self._images[index] += 1
 
     def per_class(self) -> tuple[float | None, ...]:
-        """Return the score of each class; None for one that never had a boundary."""
+        """Return the score of each class, 0 to 1; None for a class that never had a boundary."""
         pairs = zip(self._sums, self._images, strict=True)
         return tuple(float(total / count) if count else None for total, count in pairs)
 
@@ -68,13 +68,13 @@ def _edges(labels: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.bo
 
 
 def _f1(guessed: NDArray[np.bool_], true: NDArray[np.bool_], theta: float) -> float:
-    """Return the F1 of precision (guessed pixels near a true one) and recall (true pixels near a guessed one)."""
+    """Return the F1 of precision (predicted pixels near a true one) and recall (true pixels near a predicted one)."""
     precision, recall = _share_near(guessed, true, theta), _share_near(true, guessed, theta)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _share_near(edge: NDArray[np.bool_], other: NDArray[np.bool_], theta: float) -> float:
-    """Return the share of `edge` pixels that are nearer than `theta` pixels to one of `other`."""
+    """Return the share of `edge` pixels that are within `theta` pixels of an `other` pixel."""
     import cv2
 
     if not edge.any() or not other.any():

@@ -1,4 +1,4 @@
-"""The confusion matrix: pixel counts by true and predicted class, and the scores that follow from it."""
+"""The confusion matrix: pixel counts by true and predicted class, and the scores derived from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class ConfusionMatrix:
-    """Counts of (true class, predicted class), added up image by image; memory does not grow with the data set."""
+    """Counts of (true class, predicted class), added up image by image; memory does not grow with the data set.
+
+    >>> matrix = ConfusionMatrix(2)
+    >>> _ = matrix.update(np.array([[0, 1]], np.uint8), np.array([[0, 0]], np.uint8))
+    >>> matrix.per_class_iou(), matrix.pixel_accuracy()
+    ((0.5, 0.0), 0.5)
+    """
 
     def __init__(self, classes: int, *, ignore_index: int = 255) -> None:
         self.classes = classes
@@ -22,11 +28,11 @@ class ConfusionMatrix:
         self.counts = np.zeros((classes, classes), np.int64)
 
     def update(self, predicted: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Add one image, both (H, W) class ids, and return its own counts, (classes, classes) int64.
+        """Add one image, both (H, W) uint8 class ids, and return its own counts, (classes, classes) int64.
 
         Raises:
-            InputError: the two differ in size, or a class is predicted that the model does not have.
-            DatasetError: a label that is neither a class nor `ignore_index`.
+            InputError: the two differ in size, or the prediction holds a class that the model does not have.
+            DatasetError: a label is neither a class nor `ignore_index`.
         """
         if predicted.shape != labels.shape:
             raise InputError(
@@ -44,7 +50,7 @@ class ConfusionMatrix:
         return counts
 
     def per_class_iou(self) -> tuple[float | None, ...]:
-        """Return intersection over union of each class; None for one that neither occurs nor is predicted."""
+        """Return intersection over union of each class; None for a class that neither occurs nor is predicted."""
         return _shares(self._hits(), self._truths() + self._guesses() - self._hits())
 
     def per_class_dice(self) -> tuple[float | None, ...]:
@@ -52,20 +58,20 @@ class ConfusionMatrix:
         return _shares(2 * self._hits(), self._truths() + self._guesses())
 
     def miou(self) -> float:
-        """Return the mean of the IoUs that are not None; 0.0 where there is none."""
+        """Return the mean of the IoUs that are not None; 0.0 if there are none."""
         return _mean(self.per_class_iou())
 
     def mean_dice(self) -> float:
-        """Return the mean of the Dice coefficients that are not None; 0.0 where there is none."""
+        """Return the mean of the Dice coefficients that are not None; 0.0 if there are none."""
         return _mean(self.per_class_dice())
 
     def pixel_accuracy(self) -> float:
-        """Return the share of labelled pixels that were given their own class; 0.0 where no pixel is labelled."""
+        """Return the share of labelled pixels with the correct class; 0.0 if no pixel is labelled."""
         return float(self._hits().sum() / max(1, self.pixels))
 
     @property
     def pixels(self) -> int:
-        """How many labelled pixels were counted."""
+        """The number of labelled pixels counted."""
         return int(self.counts.sum())
 
     def _hits(self) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MeanDice:
-    """`mean_dice`, from the counts of all images together."""
+    """`mean_dice`, from the pixel counts of all images."""
 
     need: Need = "labels"
 
@@ -28,5 +28,5 @@ class MeanDice:
         self._counts.update(prediction.labels, truth)
 
     def compute(self) -> dict[str, MetricValue]:
-        """Return `mean_dice`, with each class's own value."""
+        """Return `mean_dice`, with the value of each class."""
         return {"mean_dice": mean_over_classes(dict(zip(self._classes, self._counts.per_class_dice(), strict=True)))}

@@ -1,8 +1,8 @@
-"""Flicker: the share of pixels whose label changes from one frame to the next although the image there did not.
+"""Flicker: the share of pixels whose label changes between two frames although the image does not.
 
-A pixel counts as unchanged where its grey level differs by at most a threshold. For a moving camera each frame is
-first compared along dense optical flow (DIS: Kroeger et al., ECCV 2016; OpenCV's), which is slow and meant for files.
-Temporal consistency of video segmentation is measured along flow in the same way by Lai et al., ECCV 2018.
+A pixel counts as unchanged if its grey level differs by at most a threshold. For a moving camera, frames are compared
+along dense optical flow (DIS: Kroeger et al., ECCV 2016; OpenCV's implementation), which is slow and meant for files.
+Lai et al., ECCV 2018, measure the temporal consistency of video along flow in the same way.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from edgeseg.metrics.metric import Need, Prediction
 
 GREY_STEP = 3
-"""Grey levels by which noise and video coding move a pixel that shows the same."""
+"""Threshold in grey levels (of 255) for changes from noise and video coding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flicker:
-    """`share` of the unchanged pixels whose label changed, over all pairs of frames, and how much was unchanged."""
+    """The `share` of unchanged pixels whose label changed, over all pairs of frames, and how many were unchanged."""
 
     share: float
     still_share: float
@@ -35,27 +35,27 @@ class Flicker:
 
 
 class FlickerMeter:
-    """Adds up flicker over frames in order; several label maps of one frame are measured on the same pixels."""
+    """Accumulates flicker over frames in order; several label maps of a frame are measured on the same pixels."""
 
     def __init__(self, *, motion: bool = False, grey_step: int = GREY_STEP, maps: int = 1) -> None:
         self._motion = motion
         self._grey_step = grey_step
         self._changed = [0] * maps
         self._still = self._pixels = self._pairs = 0
-        self._before: tuple[np.ndarray, tuple[np.ndarray, ...]] | None = None
+        self._before: tuple[NDArray[np.uint8], tuple[NDArray[np.uint8], ...]] | None = None
 
-    def update(self, image: np.ndarray, *labels: np.ndarray) -> None:
-        """Take a frame (H, W, 3) BGR uint8 and its label maps (H, W); it starts again where the size changes."""
+    def update(self, image: NDArray[np.uint8], *labels: NDArray[np.uint8]) -> None:
+        """Add a frame (H, W, 3) BGR uint8 with its label maps (H, W); a new size starts a new sequence."""
         import cv2
 
-        # Sensor noise and blocks of video coding are no change of the scene.
+        # Sensor noise and blocking artefacts of video coding are not changes of the scene.
         grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (3, 3), 0)
         if self._before is not None and self._before[0].shape == grey.shape:
             self._compare(grey, labels, *self._before)
         self._before = grey, labels
 
     def results(self) -> tuple[Flicker, ...]:
-        """Return the figures, one for each label map; shares are 0 before there is an unchanged pixel."""
+        """Return the flicker of each label map; shares are 0 before the first unchanged pixel."""
         still_share = self._still / self._pixels if self._pixels else 0.0
         return tuple(
             Flicker(share=changed / max(1, self._still), still_share=still_share, pairs=self._pairs)
@@ -64,16 +64,16 @@ class FlickerMeter:
 
     def _compare(
         self,
-        grey: np.ndarray,
-        labels: tuple[np.ndarray, ...],
-        grey_before: np.ndarray,
-        labels_before: tuple[np.ndarray, ...],
+        grey: NDArray[np.uint8],
+        labels: tuple[NDArray[np.uint8], ...],
+        grey_before: NDArray[np.uint8],
+        labels_before: tuple[NDArray[np.uint8], ...],
     ) -> None:
         import cv2
 
         if self._motion:
             paths = _paths(grey, grey_before)
-            # 255 outside cannot be distinguished from white: a mask of its own marks what came from beyond the border.
+            # A fill value of 255 could not be told from white, so a separate mask marks pixels from outside the frame.
             seen = cv2.remap(np.full_like(grey, 255), *paths, cv2.INTER_NEAREST)
             grey_before = cv2.remap(grey_before, *paths, cv2.INTER_LINEAR)
             labels_before = tuple(cv2.remap(one, *paths, cv2.INTER_NEAREST) for one in labels_before)
@@ -88,7 +88,7 @@ class FlickerMeter:
 
 
 class FlickerMetric:
-    """`flicker`, of the frames of a video in order; the truth is not read."""
+    """`flicker` of the frames of a video, in order; it needs no ground truth."""
 
     need: Need = "frames"
 
@@ -96,26 +96,29 @@ class FlickerMetric:
         self._meter = FlickerMeter()
 
     def update(self, prediction: Prediction, _truth: NDArray[np.uint8], /) -> None:
-        """Add a frame; a prediction without its image counts for nothing."""
+        """Add a frame; a prediction without an image is ignored."""
         if prediction.image is not None:
             self._meter.update(prediction.image, prediction.labels)
 
     def compute(self) -> dict[str, MetricValue]:
-        """Return `flicker`; its value is None before there are two frames."""
+        """Return `flicker`; its value is None before the second frame."""
         found = self._meter.results()[0]
         return {"flicker": MetricValue(value=found.share if found.pairs else None, better="lower")}
 
 
-def flicker(frames: Iterable[tuple[np.ndarray, np.ndarray]], *, motion: bool = False) -> Flicker:
-    """Return the flicker of (image, labels) pairs in order; with `motion`, along optical flow."""
+def flicker(frames: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]], *, motion: bool = False) -> Flicker:
+    """Return the flicker of (image, labels) pairs in order; with `motion`, along optical flow.
+
+    Images are (H, W, 3) BGR uint8, labels (H, W) uint8.
+    """
     meter = FlickerMeter(motion=motion)
     for image, labels in frames:
         meter.update(image, labels)
     return meter.results()[0]
 
 
-def _paths(grey: np.ndarray, grey_before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (x, y), float32 (H, W): where each pixel was in the frame before."""
+def _paths(grey: NDArray[np.uint8], grey_before: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return (x, y), float32 (H, W): the position of each pixel in the previous frame."""
     import cv2
 
     height, width = grey.shape

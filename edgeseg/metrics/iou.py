@@ -1,4 +1,4 @@
-"""The Jaccard index: pixels that are of a class in both maps over those in either, averaged over classes."""
+"""Mean IoU (the Jaccard index): pixels of a class in both maps over those in either, averaged over classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MeanIou:
-    """`miou`, from the counts of all images together."""
+    """`miou`, from the pixel counts of all images."""
 
     need: Need = "labels"
 
@@ -28,5 +28,5 @@ class MeanIou:
         self._counts.update(prediction.labels, truth)
 
     def compute(self) -> dict[str, MetricValue]:
-        """Return `miou`, with each class's own value."""
+        """Return `miou`, with the value of each class."""
         return {"miou": mean_over_classes(dict(zip(self._classes, self._counts.per_class_iou(), strict=True)))}

@@ -1,4 +1,4 @@
-"""What a metric is: `update` with each image, then `compute`; found by the entry point group `edgeseg.metrics`."""
+"""The metric protocol: `update` with each image, then `compute`. Entry-point group: `edgeseg.metrics`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from edgeseg.core.metric_value import MetricValue
 
 Need = Literal["labels", "logits", "frames"]
-"""What a metric reads: label maps; logits of labelled cells too; or the images as frames of a video, in order."""
+"""What a metric reads: label maps; also the logits of labelled cells; or images as the frames of a video, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What a net made of one image.
+    """A net's prediction for one image.
 
-    `labels` is its label map, (H, W) uint8, and `image` the image, (H, W, 3) uint8 BGR. `logits`, (N, C) float32, are
-    those of the N labelled cells of the net's output, at its own resolution, and `cell_labels`, (N,), their true
-    classes; both are None where the net gives labels only.
+    `labels` is the predicted label map, (H, W) uint8, and `image` the image, (H, W, 3) uint8 BGR. `logits`, (N, C)
+    float32, are those of the N labelled cells of the net's output at its own resolution, and `cell_labels`, (N,), their
+    true classes; both are None if the net outputs labels only.
     """
 
     labels: NDArray[np.uint8]
@@ -32,7 +32,7 @@ class Prediction:
 
 @runtime_checkable
 class Metric(Protocol):
-    """Adds up over images; memory does not grow with the data set."""
+    """Accumulates over images; memory does not grow with the data set."""
 
     need: Need
 
@@ -40,10 +40,12 @@ class Metric(Protocol):
         """Add an image with its label map, (H, W) uint8, at the size of `prediction.labels`."""
 
     def compute(self) -> dict[str, MetricValue]:
-        """Return the values by name; a value of None where nothing could be counted."""
+        """Return the values by name; a value is None if nothing was counted."""
 
 
 class MetricMaker(Protocol):
-    """What an entry point of `edgeseg.metrics` names: usually the metric's class."""
+    """The object behind an entry point of `edgeseg.metrics`: usually the metric's class."""
 
-    def __call__(self, classes: tuple[str, ...], /, *, ignore_index: int) -> Metric: ...
+    def __call__(self, classes: tuple[str, ...], /, *, ignore_index: int) -> Metric:
+        """Return a new metric for these classes."""
+        ...

@@ -1,4 +1,4 @@
-"""Every installed metric at once, on the same images."""
+"""All installed metrics at once, on the same images."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ GROUP = "metrics"
 
 
 class MetricSet:
-    """One of each installed metric that reads no more than `needs`.
+    """One instance of each installed metric whose `need` is in `needs`.
 
-    A metric that does not import, or fails on an image, is left out from there on; `faults` says which and why.
+    A metric that cannot be imported or fails on an image is left out from then on; `faults` says which and why.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class MetricSet:
                 continue
             try:
                 metric = plugin.value(classes, ignore_index=ignore_index)
-            except Exception as error:  # a third party's code may fail in any way
+            except Exception as error:  # noqa: BLE001 - a third party's code may fail in any way
                 self._leave_out(plugin.name, f"{type(error).__name__}: {error}")
                 continue
             if not isinstance(metric, Metric):
@@ -45,7 +45,7 @@ class MetricSet:
                 self._metrics[plugin.name] = metric
 
     def update(self, prediction: Prediction, truth: NDArray[np.uint8]) -> None:
-        """Add an image to every metric; raises what a metric of ours raises about the data."""
+        """Add an image to every metric; `EdgesegError`s about the data are passed on."""
         for name, metric in list(self._metrics.items()):
             if metric.need == "logits" and prediction.logits is None:
                 continue
@@ -53,17 +53,17 @@ class MetricSet:
                 metric.update(prediction, truth)
             except EdgesegError:
                 raise
-            except Exception as error:  # a third party's code may fail in any way
+            except Exception as error:  # noqa: BLE001 - a third party's code may fail in any way
                 del self._metrics[name]
                 self._leave_out(name, f"{type(error).__name__}: {error}")
 
     def compute(self) -> dict[str, MetricValue]:
-        """Return every metric's values by name; those without a value are left out."""
+        """Return the values of all metrics by name; those without a value are left out."""
         values: dict[str, MetricValue] = {}
         for name, metric in list(self._metrics.items()):
             try:
                 values |= metric.compute()
-            except Exception as error:  # a third party's code may fail in any way
+            except Exception as error:  # noqa: BLE001 - a third party's code may fail in any way
                 self._leave_out(name, f"{type(error).__name__}: {error}")
         return {name: value for name, value in values.items() if value.value is not None}
 

@@ -1,4 +1,4 @@
-"""The share of labelled pixels that were given their own class."""
+"""Pixel accuracy: the share of labelled pixels with the correct class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PixelAccuracy:
-    """`pixel_accuracy`, from the counts of all images together."""
+    """`pixel_accuracy`, from the pixel counts of all images."""
 
     need: Need = "labels"
 

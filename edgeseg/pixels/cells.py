@@ -1,4 +1,4 @@
-"""The true labels at the cells of a net's output, which is coarser than the image."""
+"""Ground-truth labels at the cells of a net's output, which is coarser than the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def labels_of_cells(
     preprocess: Preprocess,
     ignore: int,
 ) -> NDArray[np.uint8]:
-    """Return the labels at the cells' centres, (h * w,), from a label map (H, W); `ignore` in a letterbox's bars."""
+    """Return the labels at the cell centres, (h * w,), from a label map (H, W); `ignore` in letterbox padding."""
     size = (labels.shape[0], labels.shape[1])
     where = place(size, input_size=input_size, preprocess=preprocess)
     rows = _pixels(cells[0], input_pixels=input_size[0], start=where.top, extent=where.height, pixels=size[0])

@@ -1,9 +1,9 @@
-"""Logits at the head's own resolution to the label map at the image's size, exactly and without full-size logits.
+"""Low-resolution logits to a label map at the image's size, exactly and without full-size logits.
 
-Bilinear upsampling gives convex combinations of four neighbouring cells. Where the four share their best class, that
-class wins at every pixel between them, so only the gaps between cells of unlike classes need interpolated logits, and
-most of those only the difference of two classes. The result is that of `argmax(upsample(logits))`; ties and rounding
-in the last bit aside.
+Bilinear upsampling gives convex combinations of four neighbouring cells. Where the four have the same best class, that
+class wins at every pixel between them, so only the gaps between cells of different classes need interpolated logits,
+and most of those only the difference of two classes. The result equals `argmax(upsample(logits))` except for ties and
+rounding in the last bit.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseg.pixels.geometry import Axis, axis, place
 
@@ -24,17 +25,17 @@ _memory = threading.local()
 
 
 def decode(
-    output: np.ndarray,
+    output: NDArray[Any],
     *,
     tensor: TensorSpec,
     preprocess: Preprocess,
     input_size: tuple[int, int],
     size: tuple[int, int],
-) -> np.ndarray:
-    """Return class ids, (H, W) uint8 at the image's `size`, from an engine's output as it gave it.
+) -> NDArray[np.uint8]:
+    """Return class ids, (H, W) uint8 at the image's `size`, from an engine's raw output.
 
-    `output` is (1, C, h, w) or (1, h, w, C) logits, float or quantized (per-tensor quantization keeps their order), or
-    (1, h, w) labels, as `tensor` says. `input_size` is the input's (height, width); letterboxing is undone.
+    `output` holds logits (1, C, h, w) or (1, h, w, C), float or quantized (per-tensor quantization keeps their order),
+    or labels (1, h, w), as described by `tensor`. `input_size` is the input's (height, width); letterboxing is undone.
     """
     where = place(size, input_size=input_size, preprocess=preprocess)
     height, width = tensor.size
@@ -46,8 +47,8 @@ def decode(
     return _upsampled_argmax(cells_of(output, tensor=tensor), grid=(height, width), rows=rows, columns=columns)
 
 
-def cells_of(output: np.ndarray, *, tensor: TensorSpec) -> np.ndarray:
-    """Return the logits as (h * w, C), each cell's classes side by side, without a copy where they lie so already."""
+def cells_of(output: NDArray[Any], *, tensor: TensorSpec) -> NDArray[Any]:
+    """Return the logits of an output (1, C, h, w) or (1, h, w, C) as (h * w, C); NHWC outputs are not copied."""
     if tensor.layout == "NCHW":
         return np.ascontiguousarray(output[0].reshape(output.shape[1], -1).T)
     return output[0].reshape(-1, output.shape[3])
@@ -55,20 +56,22 @@ def cells_of(output: np.ndarray, *, tensor: TensorSpec) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class _Gaps:
-    """The n gaps that need interpolation: logits at their corners (4, n, C), upper left, upper right, lower left, lower
-    right, the classes (4, n) that win there, and the pixels' weights `across` (l, n) and `down` (k, n).
+    """The n gaps that need interpolation.
+
+    `corners` (4, n, C) holds the logits at the upper left, upper right, lower left and lower right, `winners` (4, n)
+    the best classes there, and `across` (l, n) and `down` (k, n) the pixels' interpolation weights.
     """
 
-    corners: np.ndarray
-    winners: np.ndarray
-    across: np.ndarray
-    down: np.ndarray
+    corners: NDArray[Any]
+    winners: NDArray[np.uint8]
+    across: NDArray[np.float32]
+    down: NDArray[np.float32]
 
 
-def _upsampled_argmax(cells: np.ndarray, *, grid: tuple[int, int], rows: Axis, columns: Axis) -> np.ndarray:
+def _upsampled_argmax(cells: NDArray[Any], *, grid: tuple[int, int], rows: Axis, columns: Axis) -> NDArray[np.uint8]:
     """Return (H, W) uint8 from logits (h * w, C) of cells on a `grid` (h, w)."""
     coarse = cells.argmax(axis=1).astype(np.uint8).reshape(grid)
-    # Columns first: the wide copy is then one of whole rows.
+    # Columns first: the second copy then moves whole rows.
     wide = coarse.take(columns.nearest, axis=1)
     canvas = _scratch("canvas", (len(rows.nearest), len(columns.nearest)), np.uint8)
     wide.take(rows.nearest, axis=0, out=canvas, mode="clip")  # "clip" writes to `out` itself, the default to a copy
@@ -89,7 +92,7 @@ def _upsampled_argmax(cells: np.ndarray, *, grid: tuple[int, int], rows: Axis, c
     return canvas[: rows.pixels, : columns.pixels].copy()
 
 
-def _mixed(around: np.ndarray) -> np.ndarray:
+def _mixed(around: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return (h + 1, w + 1) bool: whether the classes at the four corners of a gap differ."""
     first = around[:-1, :-1]
     mixed = first != around[:-1, 1:]
@@ -98,7 +101,7 @@ def _mixed(around: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def _best(gaps: _Gaps) -> np.ndarray:
+def _best(gaps: _Gaps) -> NDArray[np.uint8]:
     """Return (k * l, n) uint8: the best class at each pixel of the gaps."""
     low, high = gaps.winners.min(axis=0), gaps.winners.max(axis=0)
     first, second = _of_class(gaps.corners, low), _of_class(gaps.corners, high)
@@ -124,37 +127,41 @@ def _best(gaps: _Gaps) -> np.ndarray:
 
 
 def _others(
-    corners: np.ndarray, first: np.ndarray, second: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> np.ndarray:
+    corners: NDArray[Any],
+    first: NDArray[Any],
+    second: NDArray[Any],
+    low: NDArray[np.uint8],
+    high: NDArray[np.uint8],
+) -> NDArray[np.bool_]:
     """Return (n, C) bool: which classes besides `low` and `high`, with logits `first` and `second`, may win in a gap.
 
-    One cannot where some mixture t * first + (1 - t) * second, 0 <= t <= 1, is above it at all four corners: the
-    mixture then is so everywhere between them, and the better one of the two is not below the mixture.
+    A class cannot win if some mixture t * first + (1 - t) * second, 0 <= t <= 1, is above it at all four corners: the
+    mixture is then above it everywhere in between, and the better of the two is never below the mixture.
     """
     lead = first - second
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (corners - second[:, :, None]) / lead[:, :, None]
-    # Where both are equal, a class below gives -inf, one above inf, and one that is equal too gives no number.
+    # Where both are equal, a class below them gives -inf, one above inf, and an equal one NaN.
     ahead = (lead >= 0)[:, :, None]
     least = np.where(ahead, share, -np.inf).max(axis=0)
     most = np.where(ahead, np.inf, share).min(axis=0)
-    # "Not below" rather than "above or equal": where there is no number, nothing is ruled out.
+    # "Not below" rather than "above or equal", so that NaN rules nothing out.
     may = ~(np.maximum(least, 0) < np.minimum(most, 1))
     every = np.arange(len(may))
     may[every, low] = may[every, high] = False
     return may
 
 
-def _best_of_many(gaps: _Gaps, rivals: np.ndarray) -> np.ndarray:
-    """Return (k * l, n) uint8 as `_best` does, of the classes that are True in `rivals` (n, C)."""
+def _best_of_many(gaps: _Gaps, rivals: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return (k * l, n) uint8 as `_best` does, among the classes that are True in `rivals` (n, C)."""
     upper, lower = gaps.corners.max(axis=0), gaps.corners.min(axis=0)
     # A class whose best corner is below another's worst corner cannot win anywhere in the gap.
     left = rivals & (upper >= lower.max(axis=1)[:, None])
     every = np.arange(len(left))
     best = labels = np.empty(0)
     for turn in range(int(left.sum(axis=1).max())):
-        # In the order of the classes, so that the first one wins a tie. A gap that has none left is offered class 0,
-        # which then has lost already or cannot win.
+        # In class order, so that the first one wins a tie. A gap with no class left gets class 0, which has already
+        # lost or cannot win.
         chosen = left.argmax(axis=1)
         left[every, chosen] = False
         values = _interpolated(_of_class(gaps.corners, chosen), gaps)
@@ -167,14 +174,14 @@ def _best_of_many(gaps: _Gaps, rivals: np.ndarray) -> np.ndarray:
     return labels.reshape(-1, len(every))
 
 
-def _of_class(corners: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return (4, n): at each gap's corners the logits of its chosen class."""
+def _of_class(corners: NDArray[Any], chosen: NDArray[Any]) -> NDArray[Any]:
+    """Return (4, n): the logits of each gap's chosen class at its corners."""
     count, classes = corners.shape[1:]
     return corners.reshape(4, -1).take(np.arange(count) * classes + chosen, axis=1)
 
 
-def _interpolated(values: np.ndarray, gaps: _Gaps, *, out: np.ndarray | None = None) -> np.ndarray:
-    """Return (k, l, n) float32 between values (4, n) at the corners; the gaps lie side by side, as vectors."""
+def _interpolated(values: NDArray[Any], gaps: _Gaps, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Return values (k, l, n) interpolated between the corners (4, n), for all gaps at once."""
     upper = values[0] + (values[1] - values[0]) * gaps.across
     lower = values[2] + (values[3] - values[2]) * gaps.across
     lower -= upper
@@ -183,11 +190,11 @@ def _interpolated(values: np.ndarray, gaps: _Gaps, *, out: np.ndarray | None = N
     return between
 
 
-def _paste(canvas: np.ndarray, best: np.ndarray, *, starts: np.ndarray, count: int) -> None:
+def _paste(canvas: NDArray[np.uint8], best: NDArray[np.uint8], *, starts: NDArray[np.intp], count: int) -> None:
     """Paste each gap's labels, `best` (k * l, n), into the canvas as a window of k = `count` rows of l bytes.
 
-    A gap that has fewer pixels reaches into the gaps beyond, with weight 1: into one of a single class with just that
-    class, into others before their own windows are pasted, for they come later in the order of rows.
+    The window of a gap with fewer pixels extends into the next gaps, with weight 1: a neighbouring gap of one class
+    gets exactly that class, and other neighbours are pasted later, since windows are pasted in row order.
     """
     long = len(best) // count
     strip = f"V{long}"
@@ -196,8 +203,8 @@ def _paste(canvas: np.ndarray, best: np.ndarray, *, starts: np.ndarray, count: i
     windows[places] = np.ascontiguousarray(best.T).view(strip)
 
 
-def _scratch(name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """Return memory that this thread uses again: fresh pages from the system cost as much as the work in them."""
+def _scratch(name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """Return memory that this thread reuses: fresh pages from the system cost as much as the work itself."""
     count = math.prod(shape)
     flat = getattr(_memory, name, None)
     if flat is None or flat.size < count:

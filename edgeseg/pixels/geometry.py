@@ -1,4 +1,4 @@
-"""Where an image lies inside the input, and which low-resolution cells each of its pixels lies between."""
+"""The position of an image in the input, and the low-resolution cells around each of its pixels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from edgeseg.core.spec import Preprocess
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """The part of the input that an image covers, in input pixels; all of it when the image is stretched."""
+    """The part of the input that an image covers, in input pixels; the whole input if the image is stretched."""
 
     top: int
     left: int
@@ -23,7 +24,12 @@ class Placement:
 
 
 def place(size: tuple[int, int], *, input_size: tuple[int, int], preprocess: Preprocess) -> Placement:
-    """Return where an image of `size` (height, width) lies in an input of `input_size`."""
+    """Return the position of an image of `size` (height, width) in an input of `input_size`.
+
+    >>> from edgeseg.core.spec import Preprocess
+    >>> place((100, 200), input_size=(64, 64), preprocess=Preprocess(resize="letterbox"))
+    Placement(top=16, left=0, height=32, width=64)
+    """
     input_height, input_width = input_size
     if preprocess.resize == "stretch":
         return Placement(top=0, left=0, height=input_height, width=input_width)
@@ -35,29 +41,29 @@ def place(size: tuple[int, int], *, input_size: tuple[int, int], preprocess: Pre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """Along one axis: which of `cells` cells holds each of n pixels, and which pixels lie between two cell centres.
+    """One axis: the cell, of `cells`, that contains each of n pixels, and the pixels between two cell centres.
 
-    `nearest` (n + k,) is the cell that holds a pixel; the last one's stands for k pixels beyond it, too. Gap g of the
-    cells + 1 gaps lies between the centres of cells `around[g]` and `around[g + 1]`, which are one and the same at the
-    border. Its pixels start at `starts[g]`; `weights` (k, cells + 1) float32 in [0, 1] leads from the one cell to the
-    other for k pixels from there on. A gap has fewer than k pixels of its own where those that follow have weight 1; it
-    is False in `has_pixels` without any.
+    `nearest` (n + k,) is the cell that contains a pixel; the last value is repeated for k pixels beyond the end. Gap g
+    of the cells + 1 gaps lies between the centres of cells `around[g]` and `around[g + 1]`, which are equal at the
+    border. Its pixels start at `starts[g]`; `weights` (k, cells + 1) float32 in [0, 1] interpolates from the first cell
+    to the second for the next k pixels. If a gap has fewer than k pixels, the remaining weights are 1; `has_pixels` is
+    False for gaps without pixels.
     """
 
     pixels: int
-    nearest: np.ndarray
-    around: np.ndarray
-    starts: np.ndarray
-    weights: np.ndarray
-    has_pixels: np.ndarray
+    nearest: NDArray[np.intp]
+    around: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    weights: NDArray[np.float32]
+    has_pixels: NDArray[np.bool_]
 
 
 @lru_cache(maxsize=64)
 def axis(pixels: int, cells: int, start: int, extent: int, input_pixels: int) -> Axis:
     """Return the axis of `pixels` that cover `extent` of `input_pixels` from `start`, on a grid of `cells`.
 
-    Pixel and cell centres lie at half-integers (align_corners=False), and coordinates are clamped at the border: the
-    rule of `torch.nn.functional.interpolate` and of OpenCV's INTER_LINEAR.
+    Pixel and cell centres are at half-integers (align_corners=False), and coordinates are clamped at the border, as in
+    `torch.nn.functional.interpolate` and OpenCV's INTER_LINEAR.
     """
     cell = (start + (np.arange(pixels) + 0.5) * (extent / pixels)) * (cells / input_pixels)
     gaps = np.arange(-1, cells)

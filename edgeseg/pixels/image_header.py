@@ -1,8 +1,8 @@
-"""What an image file's header says, read without decoding a pixel: kind, size, bits, EXIF orientation, where it ends.
+"""Image headers, read without decoding pixels: kind, size, bit depth, EXIF orientation and the end of the image data.
 
-Whoever decodes knows the size of the result beforehand, so a small file cannot claim gigabytes, and turns the image
-upright by one rule: OpenCV's versions disagree about which formats they turn. JPEG (ITU-T T.81, annex B), PNG (W3C),
-BMP, TIFF 6.0 with BigTIFF, WebP (RFC 9649), PNM (Netpbm); the orientation is tag 0x0112 of EXIF 2.32.
+The size is thus known before decoding, so a small file cannot claim gigabytes of memory, and the orientation is applied
+by one rule, where OpenCV's versions differ. Formats: JPEG (ITU-T T.81, annex B), PNG (W3C), BMP, TIFF 6.0 with BigTIFF,
+WebP (RFC 9649), PNM (Netpbm); the orientation is tag 0x0112 of EXIF 2.32.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _OTHER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What stands in a header: `height` and `width` as stored, before `orientation` (1 to 8) turns the image upright.
+    """The content of a header: `height` and `width` as stored, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `end` is where the image's own bytes end; `orientation_at` is where a TIFF's orientation value lies, with its byte
-    order ("<" or ">"). `palette` says that the stored values are numbers of colours.
+    `end` is the offset at which the image's own bytes end; `orientation_at` is the offset of a TIFF's orientation
+    value, with its byte order ("<" or ">"). `palette` is true if the stored values are palette indices.
     """
 
     kind: Kind
@@ -49,12 +49,12 @@ class Header:
 
     @property
     def pixels(self) -> int:
-        """Return height times width."""
+        """Height times width."""
         return self.height * self.width
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Return (height, width) as a viewer shows the image."""
+        """(height, width) of the image as a viewer shows it."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
@@ -62,7 +62,7 @@ def read_header(content: bytes) -> Header:
     """Return the header of an image file's bytes.
 
     Raises:
-        ValueError: of another kind, cut short or damaged; the text says which, as the end of "FILE: ...".
+        ValueError: another file type, truncated or damaged; the text completes "FILE: ...".
     """
     try:
         if content[:2] == b"\xff\xd8":
@@ -96,7 +96,7 @@ def _jpeg(content: bytes) -> Header:
     size, orientation = None, 1
     at = 2
     while at < len(content):
-        while content[at] != 0xFF:  # a stray byte between segments, which decoders pass over too
+        while content[at] != 0xFF:  # a stray byte between segments, which decoders skip too
             at += 1
         while content[at] == 0xFF:
             at += 1
@@ -123,7 +123,7 @@ def _jpeg(content: bytes) -> Header:
 
 
 def _jpeg_end(content: bytes, at: int) -> int:
-    """Return the end of the first image: a phone's motion photo has a video behind it, others have a preview."""
+    """Return the end of the first image: a phone's motion photo has a video after it, other files a preview."""
     while found := _MARKER.search(content, at):
         marker = content[found.start() + 1]
         if marker == 0xD9:
@@ -220,7 +220,7 @@ def _tiff(content: bytes) -> Header:
 
 
 def _exif_orientation(content: bytes) -> int:
-    """Return the orientation in an EXIF block, which is a small TIFF; 1 where there is none or it is damaged."""
+    """Return the orientation in an EXIF block, which is a small TIFF; 1 if there is none or it is damaged."""
     try:
         value = _tags(content).get(ORIENTATION, (1, 0))[0]
     except (struct.error, IndexError, ValueError):
@@ -233,7 +233,7 @@ def _order(content: bytes) -> str:
 
 
 def _tags(content: bytes) -> dict[int, tuple[int, int]]:
-    """Return the first value of each whole-number tag of a TIFF's first page, and where it lies."""
+    """Return the first value of each integer tag of a TIFF's first page, with its offset."""
     order = _order(content)
     big = struct.unpack_from(order + "H", content, 2)[0] == 43
     offset, count_type, entry, inline = ("Q", "Q", 20, 8) if big else ("I", "H", 12, 4)

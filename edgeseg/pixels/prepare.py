@@ -1,8 +1,8 @@
-"""An image to the exact input tensor."""
+"""From an image to the exact input tensor."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -11,20 +11,22 @@ from edgeseg.errors import InputError
 from edgeseg.pixels.geometry import place
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgeseg.core.spec import Preprocess, TensorSpec
 
 PAD = 114
 """Grey level around a letterboxed image, near the mean of natural images."""
 
 
-def prepare(image: np.ndarray, *, preprocess: Preprocess, tensor: TensorSpec) -> np.ndarray:
+def prepare(image: NDArray[np.uint8], *, preprocess: Preprocess, tensor: TensorSpec) -> NDArray[Any]:
     """Return the input tensor, batch 1, in the layout and dtype of `tensor`, from an image (H, W, 3) BGR uint8.
 
-    With `preprocess.in_graph` the tensor holds pixel values (0 to 255), as they are in uint8 and float tensors;
-    otherwise normalised values. Both are quantized where the tensor is, but for uint8 pixels: those are bytes already.
+    With `preprocess.in_graph` the tensor holds pixel values (0 to 255), otherwise normalised values. Both are quantized
+    if the tensor is, except uint8 pixels, which are already bytes.
 
     Raises:
-        InputError: the image is not (H, W, 3) uint8, or the tensor is int8 without a scale, which pixels do not fit.
+        InputError: the image is not (H, W, 3) uint8, or the tensor is int8 without a scale and cannot hold pixels.
     """
     pixels = fit(image, preprocess=preprocess, size=tensor.size)
     if not preprocess.in_graph:
@@ -41,8 +43,12 @@ def prepare(image: np.ndarray, *, preprocess: Preprocess, tensor: TensorSpec) ->
     return np.ascontiguousarray(pixels[None], dtype=tensor.dtype)
 
 
-def fit(image: np.ndarray, *, preprocess: Preprocess, size: tuple[int, int]) -> np.ndarray:
-    """Return the image at `size` (height, width), resized by the model's rule and in its colour order, uint8."""
+def fit(image: NDArray[np.uint8], *, preprocess: Preprocess, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) BGR uint8 at `size` (height, width), in the model's resize rule and colour order.
+
+    Raises:
+        InputError: the image is not (H, W, 3) uint8.
+    """
     check_image(image)
     where = place(image.shape[:2], input_size=size, preprocess=preprocess)
     if image.shape[:2] != (where.height, where.width):
@@ -57,7 +63,7 @@ def fit(image: np.ndarray, *, preprocess: Preprocess, size: tuple[int, int]) -> 
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if preprocess.color_order == "rgb" else image
 
 
-def check_image(image: np.ndarray) -> None:
+def check_image(image: NDArray[Any]) -> None:
     """Raise `InputError` unless `image` is an image (H, W, 3) uint8 with at least one pixel."""
     if not isinstance(image, np.ndarray):
         raise InputError(f"An image must be a numpy array (H, W, 3) uint8; got {type(image).__name__}.")
@@ -68,7 +74,7 @@ def check_image(image: np.ndarray) -> None:
         )
 
 
-def _interpolation(image: np.ndarray, preprocess: Preprocess, height: int) -> int:
-    # INTER_AREA only makes sense when shrinking; enlarging, OpenCV would fall back to nearest-like boxes.
+def _interpolation(image: NDArray[np.uint8], preprocess: Preprocess, height: int) -> int:
+    # INTER_AREA only makes sense for shrinking; for enlarging, OpenCV falls back to nearest-like boxes.
     shrinks = height < image.shape[0]
     return cv2.INTER_AREA if preprocess.interpolation == "area" and shrinks else cv2.INTER_LINEAR

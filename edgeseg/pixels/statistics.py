@@ -1,24 +1,29 @@
-"""Adds up what images look like."""
+"""Accumulates the statistics of images."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.input_statistics import InputStatistics
 from edgeseg.errors import InputError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 BINS = 32
 
 
 class StatisticsMeter:
-    """Adds up the statistics of images (H, W, 3) BGR uint8, each with the same weight whatever its size."""
+    """Accumulates the statistics of images (H, W, 3) BGR uint8; each image has the same weight, at any size."""
 
     def __init__(self) -> None:
         self._levels = np.zeros((3, 256))
         self._images = 0
 
-    def update(self, image: np.ndarray) -> None:
-        """Take an image."""
+    def update(self, image: NDArray[np.uint8]) -> None:
+        """Add an image (H, W, 3) BGR uint8."""
         import cv2
 
         counts = [cv2.calcHist([image], [channel], None, [256], [0, 256]).reshape(-1) for channel in range(3)]
@@ -26,9 +31,9 @@ class StatisticsMeter:
         self._images += 1
 
     def result(self) -> InputStatistics:
-        """Return the statistics, to six digits; raises `InputError` before the first image."""
+        """Return the statistics, rounded to six digits; raises `InputError` before the first image."""
         if not self._images:
-            raise InputError("No image was seen, so there are no statistics of images.")
+            raise InputError("No image was added, so there are no statistics.")
         shares, levels = self._levels / self._images, np.arange(256) / 255
         mean = shares @ levels
         std = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 0))

@@ -135,7 +135,7 @@ def test_colours_map_to_classes(tmp_path: Path) -> None:
     [
         ("[classes]\na = 0\nb = 0\n", "b = 0: another class has this value already"),
         ('[classes]\na = 0\nb = "#112233"\n', "mix ids and colours"),
-        ('[classes]\na = "red"\n', '"red" is no colour'),
+        ('[classes]\na = "red"\n', '"red" is not a colour'),
         ("range = [9, 3]\n", r"range = \[9.0, 3.0\]: give \[low, high\]"),
         ("maxpixels = 3\n", "max_pixels"),
         ("[classes]\n" + "".join(f"c{i} = {i}\n" for i in range(257)), "257 classes; 255 are possible"),

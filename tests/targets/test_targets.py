@@ -83,6 +83,6 @@ def test_third_parties_add_devices_and_broken_ones_are_listed(tmp_path: Path, mo
     assert find_target("my-board").memory_mb == 512
     assert find_target("iphone").title != "My board"
     assert {broken.name for broken in broken_targets()} == {"gone", "iphone", "other"}
-    with pytest.raises(RecipeError, match="must be that of the file"):
+    with pytest.raises(RecipeError, match="must equal the file"):
         find_target("other")
     sys.modules.pop("their_boards", None)
