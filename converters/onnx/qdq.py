@@ -66,6 +66,7 @@ def fit_for_onnxruntime(model: onnx.ModelProto) -> None:
     _take_bytes(editor)
     _drop_repeated_pairs(editor)
     _quantize_biases(editor)
+    _separate_zero_points(editor)
     drop_unused(model.graph)
 
 
@@ -162,6 +163,23 @@ def _quantize_biases(editor: Editor) -> None:
         added.append(helper.make_node("DequantizeLinear", inputs, [result], name=f"{node.name}.bias_pair", axis=0))
         node.input[2] = result
     _prepend(editor.graph, added)
+
+
+def _separate_zero_points(editor: Editor) -> None:
+    """Give every weight a zero point of its own.
+
+    On x86 CPUs without VNNI, ONNX Runtime's uint8 by int8 kernels overflow unless it makes weights uint8 when the
+    session opens (`session.x64quantprecision`), and it fails to where weights share a zero point.
+    """
+    from onnx import numpy_helper
+
+    for node in editor.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in editor.values and len(node.input) > 2:
+            zero_point = editor.values[node.input[2]]
+            if zero_point.dtype == np.int8:
+                name = f"{node.name}.weight_zero_point"
+                editor.graph.initializer.append(numpy_helper.from_array(zero_point, name))
+                node.input[2] = name
 
 
 def _pool_by_average(editor: Editor) -> None:

@@ -100,16 +100,14 @@ def artifact_sqnr(artifact: Artifact, checkpoint: Checkpoint, images: Sequence[n
 def _tapped(path: Path) -> tuple[dict[str, Tap], InferenceSession]:
     """Return what can be read, by the tensor's name in the float graph, and the session that gives it."""
     import onnx
-    import onnxruntime
+
+    from edgeseg.runtime.engines.onnxruntime import inference_session
 
     model = onnx.load(path)
     taps = _taps(model)
     for tap in taps.values():
         model.graph.output.append(onnx.ValueInfoProto(name=tap.output))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = inference_session(model.SerializeToString(), threads=1)
     return taps, session
 
 

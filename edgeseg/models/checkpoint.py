@@ -110,7 +110,7 @@ def read_training(path: Path) -> dict[str, object]:
     return data
 
 
-def load_checkpoint(path: Path, *, size: tuple[int, int] | None = None) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, size: tuple[int, int] | None = None) -> Checkpoint:
     """Return the checkpoint at `path`, its folder or its weights file, checked against its spec.
 
     `size` (height, width) builds the net for another input size; the returned spec then says that size.
@@ -121,6 +121,7 @@ def load_checkpoint(path: Path, *, size: tuple[int, int] | None = None) -> Check
         UnknownName: the spec names an architecture that is not registered.
         UnsupportedError: the spec names a factory that is not trusted, see `edgeseg.models.factory`.
     """
+    path = Path(path)
     folder, spec = _folder(path), read_spec(path)
     weights = folder / WEIGHTS_FILE if path.is_dir() else path
     state = _read_weights(weights, expected_sha256=spec.weights_sha256)
