@@ -75,6 +75,7 @@ def test_secrets_elsewhere_are_hidden(text: str) -> None:
         "http://me:h@hush1@127.0.0.1:1/x",
         "rtps://me:hush1@camera/x",
         "http://127.0.0.1:1/x?password=hush1",
+        "rtsp://me:p@hush1/word@127.0.0.1:1/cam",
     ],
 )
 def test_no_error_shows_a_password(uri: str) -> None:

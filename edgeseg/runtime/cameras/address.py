@@ -35,7 +35,9 @@ class Address:
     @property
     def shown(self) -> str:
         """The address as it may be printed."""
-        return redacted(self.uri)
+        scheme, _, rest = self.uri.partition("://")
+        # A password with a raw @ and a raw / is cut at the wrong place: hide everything up to the last @.
+        return redacted(self.uri if self.login is None else f"{scheme}://{rest.rpartition('@')[2]}")
 
     def full(self) -> str:
         """Return the address with user and password in it, each percent-encoded (RFC 3986, 3.2.1)."""

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 INSTALL = 'pip install "edgeseg[video]"'
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 """The variable in which people give FFmpeg options to OpenCV; PyAV gets them too."""
-# UDP loses packets on Wi-Fi, and images tear; `nobuffer` keeps FFmpeg from queueing frames before ours.
-LIVE_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+# UDP loses packets on Wi-Fi, and images tear, so it is left to cameras that do not grant TCP; `nobuffer` keeps FFmpeg
+# from queueing frames before ours.
+LIVE_OPTIONS = "rtsp_flags;prefer_tcp|fflags;nobuffer|flags;low_delay"
 FAILURES_IN_A_ROW = 50
 """A reader that fails this often without an image in between has reached the end of what can be read."""
 

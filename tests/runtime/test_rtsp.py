@@ -1,0 +1,51 @@
+"""RTSP cameras: over TCP, over UDP, and with a password; never an endless wait."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pytest
+from contracts.mjpeg_server import number_in
+from contracts.rtsp_plain import RtspServer
+
+from edgeseg.errors import CameraError
+from edgeseg.runtime import open_camera
+
+if TYPE_CHECKING:
+    from edgeseg.runtime import Camera
+
+
+def numbers_of(camera: Camera, count: int) -> list[int | None]:
+    """Return the numbers that the camera's next `count` images show."""
+    return [number_in(frame.image) for frame in islice(camera.frames(), count)]
+
+
+@pytest.mark.parametrize(
+    ("transports", "used"), [(("tcp", "udp"), "tcp"), (("tcp",), "tcp"), (("udp",), "udp")], ids=["both", "tcp", "udp"]
+)
+def test_a_camera_is_read_over_the_transport_it_grants(transports: tuple[str, ...], used: str) -> None:
+    with RtspServer(transports=transports) as server, open_camera(server.uri()) as camera:
+        numbers = numbers_of(camera, 8)
+    assert server.used[-1] == used
+    assert None not in numbers
+    assert len(set(numbers)) == 8
+
+
+def test_a_password_with_reserved_characters_opens_the_camera() -> None:
+    with RtspServer(login=True) as server, open_camera(server.uri(user="admin:p%40ss%2Fword@")) as camera:
+        assert numbers_of(camera, 1) != [None]
+
+
+@pytest.mark.parametrize("user", ["", "admin:hush1@"], ids=["none", "wrong"])
+def test_a_wrong_password_is_one_line_without_it(user: str) -> None:
+    begin_s = time.monotonic()
+    with (
+        RtspServer(login=True) as server,
+        pytest.raises(CameraError, match="password") as caught,
+        open_camera(server.uri(user=user)) as camera,
+    ):
+        numbers_of(camera, 1)
+    assert "hush1" not in str(caught.value)
+    assert time.monotonic() - begin_s < 15
