@@ -38,8 +38,8 @@ def ours(uri: str, end_s: float) -> Iterator[np.ndarray]:
             if time.monotonic() > end_s:
                 break
         counts = camera.counts
-    told = counts.delivered + counts.skipped + counts.corrupt + counts.waiting
-    print(f"edgeseg: {counts}; {counts.captured - told} frames unaccounted for")
+    accounted = counts.delivered + counts.skipped + counts.corrupt + counts.waiting
+    print(f"edgeseg: {counts}; {counts.captured - accounted} frames unaccounted for")
 
 
 def plain(uri: str, end_s: float) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ Usage: python benchmarks/soak.py ARTIFACT [--source URI] [--minutes 30] [--threa
 A file is read again from its start when it ends, in one process. Every two seconds resident memory, threads and open
 files are sampled; a line is fitted through them after the first tenth (caches fill). A shared or warm machine is not
 equally fast in every minute, so every five seconds the loop is let run empty and the engine alone is timed for half a
-second: the loop's rate is judged against the engine's of the same minute, and the engine's own is told beside it.
+second: the loop's rate is judged against the engine's of the same minute, and the engine's own is reported beside it.
 Exit status 3 where something grows, or the last minute's rate is below 0.95 of the first's. Linux only: it reads /proc.
 """
 

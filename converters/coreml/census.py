@@ -1,4 +1,4 @@
-"""Where the ops of a package compute: between int8 pairs or in float, and why in float."""
+"""Which ops of a package compute in int8 and which in float, and why."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FUSED = ("relu", "relu6", "clip")
 def census(spec: Any, *, int8: bool) -> tuple[OpPlacement, ...]:
     """Return the computing ops of a package's specification: constants, casts and int8 pairs left out.
 
-    An op is in int8 where it lies between int8 pairs, with an activation that belongs to it; the others have a reason
-    where `int8` was asked for. The unit is left to Core ML: it decides on the device.
+    An op is in int8 if it lies between int8 pairs, together with its activation; with `int8`, the others have a reason.
+    Core ML chooses the compute unit on the device.
     """
     graph = _Graph(spec)
     computing = [op for op in graph.operations if op.type not in PLUMBING and not op.type.startswith("constexpr")]
@@ -37,7 +37,7 @@ def _placement(op: Any, *, reason: str, int8: bool) -> OpPlacement:
 
 
 class _Graph:
-    """Who reads what, by the names of results."""
+    """Producers and readers of each result, by name."""
 
     def __init__(self, spec: Any) -> None:
         self.operations = list(_operations(spec))
@@ -63,7 +63,7 @@ class _Graph:
         return self._result_reason(op)
 
     def _source(self, name: str) -> str:
-        """Return the type of the op that made a result, casts between passed over."""
+        """Return the type of the op that made a result, ignoring casts."""
         maker = self._makers.get(name)
         if maker is None:
             return "the image"

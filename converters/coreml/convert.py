@@ -37,7 +37,7 @@ class CoreMLConverter:
     normalisation: tuple[Normalisation, ...] = ("graph",)
 
     def check(self) -> None:
-        """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
+        """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(MODULES, what="Converting to Core ML", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
@@ -46,7 +46,7 @@ class CoreMLConverter:
         int8 is W8A8: weights stored as int8 per channel, quantize/dequantize pairs around the ops, fp16 between pairs.
 
         Raises:
-            ConversionError: coremltools failed, in its own words, or left an int8 net in float.
+            ConversionError: coremltools failed, with its message, or left an int8 net in float.
             UnsupportedError: the graph's input is not an 8-bit image.
         """
         from edgeseg.converters.coreml.census import census
@@ -58,7 +58,7 @@ class CoreMLConverter:
         lowered = lower(exported)
         ops = census(write_package(lowered, exported=exported, path=folder / ENTRY), int8=int8)
         if int8 and not any(item.is_quantized for item in ops):
-            raise ConversionError("coremltools left every op in float, although the exported program holds int8 pairs.")
+            raise ConversionError("coremltools left every op in float, although the exported program has int8 pairs.")
         return Conversion(
             entry=ENTRY,
             input=lowered.input,

@@ -1,4 +1,4 @@
-"""The deployment graph as Core ML wants it: a float image with channels first in, channels first out."""
+"""The deployment graph in Core ML's form: a float image in, channels first in and out."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowered:
-    """The rewritten program, and the tensors of the package: a uint8 image (1, 3, H, W), logits (1, C, h, w)
-    or labels (1, h, w) int32.
+    """The rewritten program, and the tensors of the package.
+
+    `input` is a uint8 image (1, 3, H, W), `output` logits (1, C, h, w) or labels (1, h, w) int32.
     """
 
     program: ExportedProgram
@@ -30,17 +31,17 @@ class Lowered:
 
 
 def lower(exported: ExportedModel) -> Lowered:
-    """Return the program from a float32 image (1, 3, H, W) of values 0 to 255; `exported` is left as it is.
+    """Return the program from a float32 image (1, 3, H, W) of values 0 to 255; `exported` is not changed.
 
-    Core ML has no 8-bit tensors as inputs; an image is what its apps hand over, and it arrives as float, channels
-    first. coremltools itself then moves the permutation through the normalisation and cancels it.
+    Core ML has no 8-bit input tensors; its apps pass an image, which arrives as float, channels first. coremltools
+    itself then moves the permutation through the normalisation and cancels it.
 
     Raises:
         UnsupportedError: the input is not an 8-bit image.
     """
     if exported.input.dtype != "uint8" or exported.input.layout not in ("NHWC", "NCHW"):
         raise UnsupportedError(
-            f"Core ML takes an 8-bit image here; the graph wants {exported.input.dtype} {exported.input.layout}. "
+            f"Core ML takes an 8-bit image here; the graph needs {exported.input.dtype} {exported.input.layout}. "
             "Set preprocess.in_graph = true in the spec."
         )
     program = _decomposed(exported.folded_program())
@@ -68,7 +69,7 @@ def _decomposed(program: object) -> ExportedProgram:
     if not isinstance(program, ExportedProgram):
         raise UnsupportedError(f"Core ML converts a torch.export program, not a {type(program).__name__}.")
     with warnings.catch_warnings():
-        # torch copies its own deprecated tree specs here; a user can do nothing about it.
+        # torch copies its own deprecated tree specs here; users cannot fix it.
         warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
         return program.run_decompositions({})
 
@@ -95,7 +96,7 @@ def _feed_image(image: Node, *, graph: Graph, layout: str) -> None:
         source.meta["val"] = image.meta["val"].permute(TO_LAST)
         for user in users:
             user.replace_input_with(image, source)
-    # A cast of what is float already: taken out, because coremltools knows no uint8 tensors to cast from.
+    # A cast of a tensor that is float already is removed, because coremltools cannot cast from uint8.
     for node in list(graph.nodes):
         if node.target is aten._to_copy.default and _comes_from(node.args[0], source):
             node.replace_all_uses_with(node.args[0])

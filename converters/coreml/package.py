@@ -1,4 +1,4 @@
-"""The package: coremltools' conversion, kept quiet, with the model's own description written into it."""
+"""The package: coremltools' conversion, silenced, with the model's description written into it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_package(lowered: Lowered, *, exported: ExportedModel, path: Path) -> A
             model = _convert(lowered, exported=exported)
             _describe(model, spec=exported.spec, precision=exported.scheme.name)
             model.save(str(path))
-        except Exception as error:  # coremltools raises Python's own errors of every kind
+        except Exception as error:
             raise ConversionError(f"Core ML conversion failed: {type(error).__name__}: {error}") from error
         return model.get_spec()
 
@@ -41,7 +41,7 @@ def quiet() -> Iterator[None]:
     said = io.StringIO()
     # "Torch has not been tested with coremltools": the parity proof of every artifact is that test.
     with hushed("coremltools", "torchao", "torch.utils._pytree"), warnings.catch_warnings():
-        # Deprecated calls inside torch, torchao and coremltools; a user can do nothing about them.
+        # Deprecated calls inside torch, torchao and coremltools; users cannot fix them.
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", category=category)
         # coremltools leaves its temporary folder to the garbage collector, which is early enough.

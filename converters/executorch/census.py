@@ -1,4 +1,4 @@
-"""Where the ops of a file run: on XNNPACK, in int8 or in float, or on portable kernels, and why not better."""
+"""Where the ops of a file run: on XNNPACK in int8 or float, or on portable kernels, and why."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NOT_FUSED = "XNNPACK's partitioner did not fuse it with its quantize/dequantize 
 IN_FLOAT_ONLY = "ExecuTorch hands it to XNNPACK in float only"
 NOT_PLANNED = "float by plan: it normalises the image, or is part of a hard-swish or a gate"
 REASONS = {
-    "_to_dim_order_copy": "turns the image's bytes into numbers; XNNPACK takes it from there",
-    "StaticTranspose": "moves numbers that are not quantized yet, or not any more",
+    "_to_dim_order_copy": "converts the image's bytes to float; XNNPACK computes the rest",
+    "StaticTranspose": "transposes values that are not quantized yet, or no longer",
     "StaticResizeBilinear2D": IN_FLOAT_ONLY,
     "AvgPooling2d": IN_FLOAT_ONLY,
 }
@@ -28,7 +28,7 @@ REASONS = {
 def census(stored: Stored, *, int8: bool) -> tuple[OpPlacement, ...]:
     """Return the computing ops of a file that was read with `read_stored`, by what runs them.
 
-    What is left to portable kernels has a reason always, what XNNPACK computes in float where `int8` was asked for.
+    Ops on portable kernels always have a reason, and with `int8` those that XNNPACK computes in float.
     """
     portable = [
         OpPlacement(op=name, node=f"kernel call {index}", unit="portable", reason=REASONS.get(name, PORTABLE))

@@ -37,17 +37,17 @@ class ExecutorchConverter:
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
 
     def check(self) -> None:
-        """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
+        """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(MODULES, what="Converting to ExecuTorch", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.pte` into `folder`.
 
-        int8 takes the program with weights stored as int8: ExecuTorch has no kernel that would quantize weights on a
+        int8 takes the program with weights stored as int8: ExecuTorch has no kernel that quantizes weights on a
         device. The image goes in as uint8 and the logits come out as float32 in both precisions.
 
         Raises:
-            ConversionError: ExecuTorch failed, in its own words, or left an int8 net in float.
+            ConversionError: ExecuTorch failed, with its message, or left an int8 net in float.
         """
         from edgeseg.converters.executorch.census import census
         from edgeseg.converters.executorch.lowering import lower
@@ -59,7 +59,7 @@ class ExecutorchConverter:
         (folder / ENTRY).write_bytes(data)
         ops = census(read_stored(data), int8=int8)
         if int8 and not any(item.is_quantized for item in ops):
-            raise ConversionError("ExecuTorch left every op in float, although the exported program holds int8 pairs.")
+            raise ConversionError("ExecuTorch left every op in float, although the exported program has int8 pairs.")
         return Conversion(
             entry=ENTRY,
             input=exported.input,

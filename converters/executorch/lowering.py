@@ -1,4 +1,4 @@
-"""The exported program to the bytes of a .pte file, by ExecuTorch, without its chatter."""
+"""The exported program to the bytes of a .pte file, through ExecuTorch, silenced."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TALKATIVE = ("torchao", "torch.utils._pytree", "executorch")
 
 
 def lower(program: object) -> bytes:
-    """Return the .pte file of a program, with all that XNNPACK takes in its hands and the rest on portable kernels.
+    """Return the .pte file of a program: what XNNPACK supports is delegated, the rest runs on portable kernels.
 
     Raises:
-        ConversionError: ExecuTorch failed, in its own words.
+        ConversionError: ExecuTorch failed, with its message.
     """
     with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -34,22 +34,22 @@ def lower(program: object) -> bytes:
         try:
             edge = to_edge_transform_and_lower(cast("ExportedProgram", program), partitioner=[XnnpackPartitioner()])
             return bytes(edge.to_executorch().buffer)
-        except Exception as error:  # torch, ExecuTorch and its backend each raise their own kinds
+        except Exception as error:
             words = " ".join(str(error).split())
             raise ConversionError(f"ExecuTorch failed: {type(error).__name__}: {words[:500]}") from error
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep ExecuTorch's words, warnings and log handler to ourselves."""
+    """Silence ExecuTorch's output and warnings, and remove its log handler."""
     before = list(logging.root.handlers)
     try:
         with warnings.catch_warnings(), native_output(log), hushed(*TALKATIVE):
-            # torch's and importlib's deprecations inside ExecuTorch: nothing that a user could mend.
+            # torch's and importlib's deprecations inside ExecuTorch: nothing that a user could fix.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
             yield
     finally:
-        # Importing the partitioner calls logging.basicConfig, which is for the program to do and not for a library.
+        # Importing the partitioner calls logging.basicConfig, which only an application should do.
         for handler in [item for item in logging.root.handlers if item not in before]:
             logging.root.removeHandler(handler)

@@ -1,4 +1,4 @@
-"""What a .pte file holds: the kernels that ExecuTorch calls itself, and the graphs that it hands to XNNPACK."""
+"""The content of a .pte file: the kernels that ExecuTorch calls itself, and the graphs delegated to XNNPACK."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Stored:
 
 
 def read_stored(data: bytes) -> Stored:
-    """Return what the bytes of a .pte file hold.
+    """Return the content of a .pte file's bytes.
 
     Raises:
-        ConversionError: a part for another backend, or a layout that is not known here.
+        ConversionError: a part for another backend, or an unknown layout.
     """
     with quiet():
         from executorch.exir._serialize._program import deserialize_pte_binary
@@ -50,7 +50,7 @@ def _payload(delegate: Any, program: Any) -> bytes:
     The header's fields are named in ExecuTorch's backends/xnnpack/serialization/xnnpack_graph_serialize.py.
     """
     if delegate.id != "XnnpackBackend":
-        raise ConversionError(f'The file holds a part for "{delegate.id}"; only XNNPACK\'s can be read here.')
+        raise ConversionError(f'The file has a part for "{delegate.id}"; only XNNPACK\'s can be read here.')
     blob = bytes(program.backend_delegate_data[delegate.processed.index].data)
     if blob[4:8] != b"XH00":
         raise ConversionError(f"XNNPACK's part begins with {blob[4:8]!r}; ExecuTorch 1.5 writes b'XH00'.")

@@ -56,7 +56,7 @@ KINDS: dict[int, tuple[str, tuple[int, ...], int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One op: its kind, and the tensors that it reads and writes; -1 where it is of a kind that is not listed here."""
+    """One op: its kind, and the tensors that it reads and writes; -1 for a kind that is not listed here."""
 
     kind: str
     reads: tuple[int, ...]
@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTensor:
-    """A tensor's type and quantization; scales are one a tensor, or one a channel, and empty for float tensors."""
+    """A tensor's type and quantization; one scale per tensor or per channel, none for float tensors."""
 
     dtype: str
     scales: tuple[float, ...] = ()
@@ -87,7 +87,7 @@ Constants = Callable[[str], bytes]
 def read_graph(data: bytes, *, constants: Constants) -> XnnpackGraph:
     """Return the graph in a flatbuffer of XNNPACK's; raises `ConversionError` for another version of its layout."""
     if data[4:8] != IDENTIFIER:
-        raise ConversionError(f"XNNPACK's graph has the version {data[4:8]!r}; {IDENTIFIER!r} can be read here.")
+        raise ConversionError(f"XNNPACK's graph has the version {data[4:8]!r}; edgeseg reads {IDENTIFIER!r}.")
     root = _Fields(Table(bytearray(data), encode.Get(packer.uoffset, data, 0)))
     named = [item.text(2) for item in root.tables(8)]
     tensors = dict(_tensor(value, lambda index: constants(named[index])) for value in root.tables(2))
@@ -119,7 +119,7 @@ def _tensor(value: _Fields, constant: Callable[[int], bytes]) -> tuple[int, Stor
 
 
 class _Fields:
-    """A flatbuffer table whose fields are asked for by slot."""
+    """A flatbuffer table whose fields are read by slot."""
 
     def __init__(self, table: Table) -> None:
         self._table = table

@@ -1,4 +1,4 @@
-"""The exported graph without what the exporter left in it: traces, doc strings, names of its own."""
+"""The exported graph without the exporter's leftovers: stack traces, doc strings, internal names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 def clean(model: onnx.ModelProto, *, input_name: str, output_name: str) -> None:
     """Name the input and the output, and drop everything that does not change the result, in place.
 
-    The exporter stores a Python stack trace with every node, paths of the machine included, and stale types of inner
-    values; files made on two machines would differ and later passes would contradict the types.
+    The exporter stores a Python stack trace with every node, including local paths, and stale types of inner values:
+    files made on two machines would differ, and later passes would contradict the types.
     """
     graph = model.graph
     rename(graph, {graph.input[0].name: input_name, graph.output[0].name: output_name})
@@ -37,7 +37,7 @@ def rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes whose results nobody reads, then initializers that no node reads, in place."""
+    """Remove nodes whose results are unused, then unused initializers, in place."""
     needed = {output.name for output in graph.output}
     for node in reversed(list(graph.node)):
         if needed.isdisjoint(node.output):

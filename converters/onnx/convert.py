@@ -1,4 +1,4 @@
-"""The converter: the exported ONNX file, cleaned and fitted to ONNX Runtime in the wanted precision."""
+"""The converter: the exported ONNX file, cleaned and adapted to ONNX Runtime in the requested precision."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OnnxConverter:
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
 
     def check(self) -> None:
-        """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
+        """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(MODULES, what="Converting to ONNX", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:

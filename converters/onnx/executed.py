@@ -1,4 +1,4 @@
-"""What ONNX Runtime runs: its own optimized graph, op by op."""
+"""What ONNX Runtime executes: its own optimized graph, op by op."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ OTHER = "ONNX Runtime did not fuse it with its quantize/dequantize pairs"
 
 
 def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
-    """Return the nodes that ONNX Runtime makes of the file on this machine's CPU.
+    """Return the nodes that ONNX Runtime executes for the file on this machine's CPU.
 
-    Where `int8` was asked for, those that compute in float have a reason. Quantize and dequantize steps are the
-    borders: they are listed without type and reason.
+    With `int8`, those that compute in float have a reason. Quantize and dequantize steps are borders, listed without
+    type and reason.
 
     Raises:
-        ConversionError: ONNX Runtime does not load the file, with its own words.
+        ConversionError: ONNX Runtime does not load the file; with its message.
     """
     import onnx
 
@@ -68,12 +68,12 @@ def _optimize(path: Path, destination: Path) -> None:
     options.log_severity_level = 3  # it warns that an optimized file is for this machine only, which is the purpose
     try:
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base class
+    except Exception as error:
         raise ConversionError(f"{path.name}: ONNX Runtime does not load it: {error}") from error
 
 
 def _integer_nodes(graph: onnx.GraphProto) -> set[str]:
-    """Return the names of the nodes that compute on 8-bit integers: QLinear..., and whatever moves such tensors."""
+    """Return the names of the nodes that compute on 8-bit integers: QLinear..., and ops that move such tensors."""
     constants = {tensor.name for tensor in graph.initializer}
     integer_values: set[str] = set()
     names: set[str] = set()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx
 
 SMALLEST = 64
-"""Tensors with fewer elements stay float32: nothing is saved, and a BatchNorm-folded bias needs its digits."""
+"""Tensors with fewer elements stay float32: little is saved, and a bias with folded batch norm needs the precision."""
 
 
 def halve_weights(model: onnx.ModelProto) -> None:

@@ -16,9 +16,9 @@ from edgeseg.converters.onnx.clean import drop_unused
 
 SHIFT = 128
 NORMALISING = ("Transpose", "Add", "Mul", "Cast")
-"""What an image's byte passes before it is quantized, from behind."""
+"""The ops between an image's byte and its quantization, last one first."""
 BYTE_TOLERANCE = 0.01
-"""Of a step: what float32 makes of a whole number on this way."""
+"""Tolerance, in steps, for float32 rounding of a whole number on this path."""
 CONVOLUTIONS = ("Conv", "Gemm")
 
 
@@ -40,7 +40,7 @@ class Editor:
         return self
 
     def constant(self, value: np.ndarray, *, name: str) -> str:
-        """Return the name of an initializer that holds `value`, a new one called `name` unless there is one."""
+        """Return the name of an initializer that holds `value`, a new one called `name` unless it exists."""
         from onnx import numpy_helper
 
         key = (value.dtype.str, value.shape, value.tobytes())
@@ -57,8 +57,9 @@ class Editor:
 
 
 def fit_for_onnxruntime(model: onnx.ModelProto) -> None:
-    """Rewrite the quantized graph in place so that ONNX Runtime runs it with integer kernels; no real value moves
-    but the biases, which are rounded to the step of their convolution's sums.
+    """Rewrite the quantized graph in place so that ONNX Runtime runs it with integer kernels.
+
+    No real value changes but the biases, which are rounded to the step of their convolution's sums.
     """
     editor = Editor(graph=model.graph).index()
     _pool_by_average(editor)
@@ -71,8 +72,9 @@ def fit_for_onnxruntime(model: onnx.ModelProto) -> None:
 
 
 def _shift_to_uint8(editor: Editor) -> None:
-    """Make every activation uint8. Weights (constants behind a DequantizeLinear) stay int8; a zero point that both
-    share is thereby split in two.
+    """Make every activation uint8.
+
+    Weights (constants behind a DequantizeLinear) stay int8; a zero point that both share is split in two.
     """
     for node in editor.graph.node:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[0] in editor.values:
@@ -84,8 +86,9 @@ def _shift_to_uint8(editor: Editor) -> None:
 
 
 def _take_bytes(editor: Editor) -> None:
-    """Let the first layers read the image's bytes, where normalising and quantizing gives every byte its own step
-    again (`Preprocess.byte_ends`): nothing is then computed at the image's full size.
+    """Let the first layers read the image's bytes, if normalising and quantizing maps every byte to its own step.
+
+    See `Preprocess.byte_ends`. Nothing is then computed at the image's full size.
     """
     for quantize in [node for node in editor.graph.node if node.op_type == "QuantizeLinear"]:
         chain = _from_image(editor, quantize)
@@ -99,7 +102,7 @@ def _take_bytes(editor: Editor) -> None:
 
 
 def _from_image(editor: Editor, quantize: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Return the nodes that normalise the image, from behind; none where something else is quantized."""
+    """Return the nodes that normalise the image, last one first; none if something else is quantized."""
     found: list[onnx.NodeProto] = []
     for op_type in NORMALISING:
         before = editor.source((found or [quantize])[-1].input[0], op_type)
@@ -110,7 +113,7 @@ def _from_image(editor: Editor, quantize: onnx.NodeProto) -> list[onnx.NodeProto
 
 
 def _keeps_bytes(editor: Editor, quantize: onnx.NodeProto, *, multiply: onnx.NodeProto, add: onnx.NodeProto) -> bool:
-    """Return whether black and white, and so all between, come out as the steps of their own numbers."""
+    """Return whether black and white, and so all values between, map to the steps of their own numbers."""
     factor, offset = (editor.values[node.input[1]].astype(np.float64) for node in (multiply, add))
     scale, zero_point = float(editor.values[quantize.input[1]]), float(editor.values[quantize.input[2]])
     ends = [(byte * factor + offset) / scale + zero_point - byte for byte in (0, 255)]
@@ -118,7 +121,7 @@ def _keeps_bytes(editor: Editor, quantize: onnx.NodeProto, *, multiply: onnx.Nod
 
 
 def _drop_repeated_pairs(editor: Editor) -> None:
-    """Remove a QuantizeLinear that only repeats the pair before it: where two layers share a tensor's scale."""
+    """Remove a QuantizeLinear that only repeats the pair before it, as when two layers share a tensor's scale."""
     replaced: dict[str, str] = {}
     for node in list(editor.graph.node):
         for index, value in enumerate(node.input):
@@ -191,7 +194,7 @@ def _pool_by_average(editor: Editor) -> None:
             continue
         axes = sorted(int(axis) % 4 for axis in editor.values[node.input[1]].reshape(-1))
         keeps = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
-        # The graph is (N, C, H, W) inside: only images and answers have their channels last.
+        # The graph is (N, C, H, W) inside: only the image and the output have their channels last.
         if axes == [2, 3] and keeps:
             pool = helper.make_node("GlobalAveragePool", [node.input[0]], list(node.output), name=node.name)
             editor.graph.node[index].CopyFrom(pool)

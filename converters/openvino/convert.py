@@ -38,7 +38,7 @@ class OpenvinoConverter:
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
 
     def check(self) -> None:
-        """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
+        """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(MODULES, what="Converting to OpenVINO", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
@@ -48,7 +48,7 @@ class OpenvinoConverter:
         that file directly gives wrong results (OpenVINO 2026.4).
 
         Raises:
-            ConversionError: OpenVINO rejects the graph, in its own words.
+            ConversionError: OpenVINO rejects the graph; with its message.
         """
         forbid_telemetry()
         from edgeseg.converters.openvino.executed import executed_graph
@@ -85,6 +85,6 @@ def _name(model: openvino.Model, *, input_name: str, output_name: str) -> None:
     model.inputs[0].get_tensor().set_names({input_name})
     model.outputs[0].get_tensor().set_names({output_name})
     model.set_friendly_name("edgeseg")
-    # The front end notes the file's path and the arguments; neither belongs to the model.
+    # The front end stores the file's path and the arguments, which do not belong in the model.
     for key in [key for key in model.get_rt_info() if key != "Runtime_version"]:
         del model.rt_info[key]

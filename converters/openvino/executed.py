@@ -1,4 +1,4 @@
-"""What OpenVINO really runs: the CPU plug-in's own graph with the precision of every node."""
+"""What OpenVINO executes: the CPU plug-in's own graph with the precision of every node."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ OTHER = "the CPU plug-in chose float for it"
 def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
     """Return the nodes that compute once the CPU plug-in has compiled the IR on this machine.
 
-    What is not quantized computes in float32; where `int8` was asked for, such nodes have a reason.
+    Nodes that are not quantized compute in float32; with `int8` they have a reason.
 
     Raises:
-        ConversionError: it does not compile, in OpenVINO's own words.
+        ConversionError: it does not compile; with OpenVINO's message.
     """
     try:
         compiled = openvino_core().compile_model(
@@ -49,7 +49,7 @@ def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
             op=kind,
             node=name,
             unit="cpu",
-            # Of a float net only the image's bytes are integers, and nothing is quantized.
+            # In a float net only the image's bytes are integers, and nothing is quantized.
             dtype=DTYPES.get(precision, precision) if int8 or precision not in INTEGER else "",
             reason=REASONS.get(kind, OTHER) if int8 and precision not in INTEGER else "",
         )

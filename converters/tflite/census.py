@@ -1,4 +1,4 @@
-"""Where the ops of a file run: in int8 or in float, and why in float."""
+"""Which ops of a file run in int8 and which in float, and why."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_PLANNED = "float by plan: it normalises the image or works on a few numbers,
 
 
 def census(model: Model, *, int8: bool) -> tuple[OpPlacement, ...]:
-    """Return the computing ops of a file; those in float have a reason where `int8` was asked for."""
+    """Return the computing ops of a file; with `int8`, those in float have a reason."""
     computing = [operator for operator in model.operators if model.op_name(operator) not in PLUMBING]
     return tuple(_placement(model, operator, int8=int8) for operator in computing)
 

@@ -1,4 +1,4 @@
-"""The converter: the exported program through litert-torch, then fitted to LiteRT in the wanted precision."""
+"""The converter: the exported program through litert-torch, then adapted to LiteRT in the requested precision."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class TFLiteConverter:
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
 
     def check(self) -> None:
-        """Return if the libraries are there; raises `MissingDependency` with the extra that brings them."""
+        """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(MODULES, what="Converting to TFLite", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.tflite` into `folder`.
 
         fp16 stores weights as float16 behind DEQUANTIZE ops that LiteRT runs once, when the model opens. int8 gives
-        the logits as int8 with their scale: nothing is lost by it, and a quarter of the bytes leaves the engine.
+        the logits as int8 with their scale: nothing is lost, and the engine copies a quarter of the bytes.
 
         Raises:
-            ConversionError: litert-torch failed, in its own words.
+            ConversionError: litert-torch failed, with its message.
         """
         from edgeseg.converters.tflite.census import census
         from edgeseg.converters.tflite.flatbuffer import read_model, write_model
@@ -59,13 +59,13 @@ class TFLiteConverter:
         model = read_model(lower(exported.program(), shape=exported.input.shape, int8=int8))
         _fit(model, exported)
         (folder / ENTRY).write_bytes(write_model(model))
-        image, answer = model.io()
+        image, output = model.io()
         ops = census(model, int8=int8)
         return Conversion(
             entry=ENTRY,
             input=_with_scale(exported.input, image),
-            output=_with_scale(exported.output, answer),
-            scheme=_scheme(exported.scheme, ops, io_dtype=answer.dtype),
+            output=_with_scale(exported.output, output),
+            scheme=_scheme(exported.scheme, ops, io_dtype=output.dtype),
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
@@ -81,7 +81,7 @@ def _fit(model: Model, exported: ExportedModel) -> None:
         halve_weights(model)
     if exported.scheme.needs_ranges:
         keep_in_float(model)
-    model.name_io(image=exported.input.name, answer=exported.output.name)
+    model.name_io(image=exported.input.name, output=exported.output.name)
 
 
 def _with_scale(tensor: TensorSpec, stored: StoredTensor) -> TensorSpec:

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeseg.core.spec import DType
 
 IDENTIFIER = b"TFL3"
-# The schema asks for it (force_align: 16), the generated Python code forgets it, and Arm reads int32 biases in place.
+# The schema requires it (force_align: 16), the generated Python code omits it, and Arm reads int32 biases in place.
 ALIGNMENT = 16
 
 DTYPES: dict[int, DType] = {
@@ -28,7 +28,7 @@ OP_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTensor:
-    """What the file says of a tensor; scale and zero point where it is quantized per tensor."""
+    """A tensor as described in the file; scale and zero point if it is quantized per tensor."""
 
     name: str
     dtype: DType
@@ -44,10 +44,12 @@ class Model:
 
     @property
     def graph(self) -> Any:
+        """The only subgraph."""
         return self.tree.subgraphs[0]
 
     @property
     def operators(self) -> list[Any]:
+        """The subgraph's operators in order of execution."""
         return list(self.graph.operators)
 
     def op_name(self, operator: Any) -> str:
@@ -56,6 +58,7 @@ class Model:
         return OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     def tensor(self, index: int) -> Any:
+        """Return the schema's object of a tensor."""
         return self.graph.tensors[index]
 
     def data(self, index: int) -> np.ndarray | None:
@@ -64,7 +67,7 @@ class Model:
         return None if data is None or len(data) == 0 else data
 
     def add_tensor(self, like: Any, *, name: str, dtype: int, data: np.ndarray | None = None) -> int:
-        """Return the index of a new tensor of another's shape, not quantized; `data` makes it a constant."""
+        """Return the index of a new tensor of `like`'s shape, not quantized; with `data` it is a constant."""
         tensor = schema.TensorT()
         tensor.name, tensor.type = name, dtype
         tensor.shape, tensor.shapeSignature, tensor.hasRank = like.shape, like.shapeSignature, like.hasRank
@@ -89,7 +92,7 @@ class Model:
         return self.stored(self.graph.inputs[0]), self.stored(self.graph.outputs[0])
 
     def stored(self, index: int) -> StoredTensor:
-        """Return what the file says of a tensor."""
+        """Return a tensor's description."""
         tensor = self.tensor(index)
         scales = tensor.quantization.scale if tensor.quantization is not None else None
         single = scales is not None and len(scales) == 1
@@ -100,12 +103,12 @@ class Model:
             zero_point=int(tensor.quantization.zeroPoint[0]) if single else None,
         )
 
-    def name_io(self, *, image: str, answer: str) -> None:
+    def name_io(self, *, image: str, output: str) -> None:
         """Name input and output, in the graph and in its signature."""
         self.tensor(self.graph.inputs[0]).name = image
-        self.tensor(self.graph.outputs[0]).name = answer
+        self.tensor(self.graph.outputs[0]).name = output
         for signature in self.tree.signatureDefs or []:
-            signature.inputs[0].name, signature.outputs[0].name = image, answer
+            signature.inputs[0].name, signature.outputs[0].name = image, output
 
     def _code(self, builtin: int) -> int:
         for index, code in enumerate(self.tree.operatorCodes):
@@ -130,7 +133,7 @@ class _AlignedBuffer(schema.BufferT):
 
 
 def read_model(content: bytes) -> Model:
-    """Return a flatbuffer's objects; buffers that lie outside it, at an offset in the file, are brought inside."""
+    """Return a flatbuffer's objects; buffers stored outside it, at an offset in the file, are copied inside."""
     tree = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
     for buffer in tree.buffers:
         if buffer.offset > 1:

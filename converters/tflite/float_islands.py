@@ -1,4 +1,4 @@
-"""Ops that int8 does not suit in LiteRT, taken out of it again."""
+"""Ops with poor int8 kernels in LiteRT, moved back to float."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 UNFIT_FOR_INT8 = {
     "HARD_SWISH": "LiteRT's int8 kernel for it is several times slower than its float one",
-    "LOGISTIC": "LiteRT's int8 kernel knows one output scale, 1/256, and not the calibrated one",
+    "LOGISTIC": "LiteRT's int8 kernel has a fixed output scale, 1/256, instead of the calibrated one",
 }
 
 

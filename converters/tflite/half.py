@@ -14,10 +14,10 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def halve_weights(model: Model) -> None:
-    """Store every convolution's float32 weights as float16 behind a DEQUANTIZE, in place; biases keep their digits.
+    """Store every convolution's float32 weights as float16 behind a DEQUANTIZE, in place; biases stay float32.
 
     LiteRT widens such constants once, so that float32 kernels run at their usual speed; delegates that compute in half
-    precision take them as they are.
+    precision use them directly.
     """
     operators: list[Any] = []
     for operator in model.operators:

@@ -1,4 +1,4 @@
-"""The exported program to a TFLite flatbuffer, by litert-torch, without its chatter."""
+"""The exported program to a TFLite flatbuffer, through litert-torch, silenced."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lower(program: object, *, shape: tuple[int, ...], int8: bool, dtype: str = "
     """Return the flatbuffer of a program that takes a tensor of `shape` and `dtype`, channels last throughout.
 
     Raises:
-        ConversionError: litert-torch failed, in its own words.
+        ConversionError: litert-torch failed, with its message.
     """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         import litert_torch
@@ -37,7 +37,7 @@ def lower(program: object, *, shape: tuple[int, ...], int8: bool, dtype: str = "
         from litert_torch._config import config as settings
         from litert_torch.quantize.quant_config import QuantConfig
 
-        # All that the converter asks of a PT2E quantizer is whether activations are dynamic: the graph has the pairs.
+        # The converter only asks a PT2E quantizer whether activations are dynamic: the graph has the pairs.
         static = SimpleNamespace(global_config=SimpleNamespace(is_dynamic=False))
         settings.show_progress = False  # it prints to stdout
         config = QuantConfig(pt2e_quantizer=static) if int8 else None
@@ -48,7 +48,7 @@ def lower(program: object, *, shape: tuple[int, ...], int8: bool, dtype: str = "
                 part.training = False  # an exported graph has no other mode, but its flag says so
             example = (torch.zeros(shape, dtype=getattr(torch, dtype)),)
             litert_torch.convert(module, example, quant_config=config).export(str(path))
-        except Exception as error:  # torch, MLIR and the converter each raise their own kinds
+        except Exception as error:
             raise ConversionError(f"litert-torch failed: {type(error).__name__}: {error}") from error
         return path.read_bytes()
 
@@ -63,7 +63,7 @@ def _quiet() -> Iterator[None]:
             contextlib.redirect_stdout(said),
             hushed(*TALKATIVE),
         ):
-            # torch's and jax's deprecations inside litert-torch: nothing that a user could mend.
+            # torch's and jax's deprecations inside litert-torch: nothing that a user could fix.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
             yield

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.analyze.single_layer_models import LayerFiles
-from edgeseg.bench.layer_timing import CLOCKS, time_layer
+from edgeseg.bench.layer_timing import LAYER_TIMERS, time_layer
 from edgeseg.core import registry
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
@@ -120,8 +120,8 @@ def _start(cache: Path | None, *, engine: str, threads: int) -> LatencyTable:
 
 
 def _format(engine: str) -> str:
-    if engine not in CLOCKS:
-        raise unknown("engine for layer times", engine, CLOCKS)
+    if engine not in LAYER_TIMERS:
+        raise unknown("engine for layer times", engine, LAYER_TIMERS)
     found = registry.load("engines", engine)
     assert isinstance(found, Engine)
     return found.formats[0]

@@ -37,7 +37,7 @@ class LayerNoise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantDebug:
-    """Signal to noise at every point; `parted` is the first below `below_db`.
+    """Signal to noise at every point; `diverges_at` is the first one below `below_db`.
 
     With a bound, `float_layers` are the layers to keep in float, `lost` what is lost with them and `lost_all_int8`
     without any: the share of labels that change, or of mIoU with labelled images.
@@ -48,7 +48,7 @@ class QuantDebug:
     data: str
     images: int
     below_db: float
-    parted: str | None
+    diverges_at: str | None
     layers: tuple[LayerNoise, ...]
     bound: float | None = None
     float_layers: tuple[str, ...] = ()

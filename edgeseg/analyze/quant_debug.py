@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeseg.models import Checkpoint
 
 Found = TypeVar("Found", "Sensitivity", "QuantDebug")
-PARTED_DB = 20.0
+DIVERGED_DB = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ def debug_quant(
     data: str | None = None,
     split: str = "train",
     count: int = 16,
-    below_db: float = PARTED_DB,
+    below_db: float = DIVERGED_DB,
     bound: float | None = None,
     out: Path | None = None,
     on_progress: Progress | None = None,
@@ -123,7 +123,7 @@ def debug_quant(
     """
     from edgeseg.analyze.artifact_sqnr import artifact_sqnr, float_checkpoint
     from edgeseg.compress.quantize.mixed_precision import check_bound
-    from edgeseg.compress.quantize.sensitivity import first_parting, layer_sqnr
+    from edgeseg.compress.quantize.sensitivity import first_divergence, layer_sqnr
 
     if bound is not None:
         check_bound(bound)
@@ -137,14 +137,14 @@ def debug_quant(
     else:
         layers = artifact_sqnr(artifact, opened, seen.images)
     tell("compare", len(seen.images), len(seen.images))
-    parted = first_parting(layers, below_db=below_db)
+    first = first_divergence(layers, below_db=below_db)
     found = QuantDebug(
         model=opened.spec.name,
         engine="fake quantization" if artifact is None else "onnxruntime",
         data=seen.name,
         images=len(seen.images),
         below_db=below_db,
-        parted=parted.name if parted is not None else None,
+        diverges_at=first.name if first is not None else None,
         layers=tuple(_noise(item) for item in layers),
     )
     if bound is not None:

@@ -1,4 +1,4 @@
-"""Segmentation quality of anything that segments, on a labelled data set."""
+"""Segmentation quality of any segmenter on a labelled data set."""
 
 from __future__ import annotations
 
@@ -24,23 +24,31 @@ _log = logging.getLogger(__name__)
 
 
 class Segmenter(Protocol):
-    """Image (H, W, 3) BGR uint8 in, class ids (H, W) uint8 out: a runtime session, or a net that was wrapped.
+    """Image (H, W, 3) BGR uint8 in, class ids (H, W) uint8 out: a runtime session, or a wrapped net.
 
-    It says what its classes are by `spec`, or by `artifact.manifest.spec` as a session does.
+    Its classes are in `spec`, or in `artifact.manifest.spec` as in a session.
     """
 
-    def segment(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]: ...
+    def segment(self, image: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        """Return class ids (H, W) uint8 of an image (H, W, 3) BGR uint8."""
 
 
 @runtime_checkable
 class StepwiseSegmenter(Protocol):
-    """A segmenter whose output can be seen before it is decoded, as a runtime session's: it has logits to judge."""
+    """A segmenter whose output is accessible before decoding, such as a runtime session: its logits can be scored."""
 
     @property
-    def output(self) -> TensorSpec: ...
-    def preprocess(self, image: NDArray[np.uint8]) -> np.ndarray: ...
-    def infer(self, tensor: np.ndarray) -> np.ndarray: ...
-    def decode(self, output: np.ndarray, *, size: tuple[int, int]) -> NDArray[np.uint8]: ...
+    def output(self) -> TensorSpec:
+        """What `infer` returns."""
+
+    def preprocess(self, image: NDArray[np.uint8]) -> np.ndarray:
+        """Return the input tensor of an image (H, W, 3) BGR uint8."""
+
+    def infer(self, tensor: np.ndarray) -> np.ndarray:
+        """Return the output for an input tensor."""
+
+    def decode(self, output: np.ndarray, *, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return class ids (H, W) uint8 at `size` (height, width) from an output."""
 
 
 def validate(
@@ -106,11 +114,11 @@ def _temperature(session: object) -> float:
 
 
 def spec_of(session: object) -> ModelSpec:
-    """Return the model spec of a session or of anything that carries a `spec`; raises `InputError` where neither is."""
+    """Return the model spec of a session or of an object with a `spec`; raises `InputError` for anything else."""
     manifest = getattr(getattr(session, "artifact", None), "manifest", None)
     spec = getattr(manifest, "spec", None) or getattr(session, "spec", None)
     if not isinstance(spec, ModelSpec):
-        raise InputError(f"{type(session).__name__} does not say its classes: give a session, or an object with .spec.")
+        raise InputError(f"{type(session).__name__} has no classes: give a session, or an object with .spec.")
     return spec
 
 

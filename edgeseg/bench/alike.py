@@ -1,4 +1,4 @@
-"""What measurements must have in common to stand side by side, and what to know before judging them."""
+"""What measurements must have in common to be comparable, and warnings about them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ BUSY_LOAD_PER_CORE = 1.5
 
 
 def data_key(accuracy: Accuracy) -> str:
-    """Return what two records scored on the same images have in common: the hash, or in old records the name."""
+    """Return the key of a record's images: their hash, or in old records their name."""
     return accuracy.data_sha256 or _data_name(accuracy)
 
 
 def check_alike(measurements: Sequence[Measurement], *, mixed: tuple[str, ...] = ()) -> None:
-    """Return if all were measured on the same data, at the same sizes, and in comparable states.
+    """Check that all were measured on the same data, at the same sizes, and in comparable states.
 
     Raises:
         InputError: a field in which they differ and that is not in `mixed`.
-        UnknownName: a name in `mixed` that is no such field.
+        UnknownName: a name in `mixed` that is not a field.
     """
     for name in mixed:
         if name not in FIELDS:
@@ -40,12 +40,12 @@ def check_alike(measurements: Sequence[Measurement], *, mixed: tuple[str, ...] =
         if len(kinds) > 1:
             listed = "; ".join(f"{text} ({who})" for text, who in kinds.items())
             raise InputError(
-                f"These measurements differ in {title}: {listed}. Compare them apart, or add --mixed {name}."
+                f"These measurements differ in {title}: {listed}. Compare them separately, or add --mixed {name}."
             )
 
 
 def find_warnings(measurements: Sequence[Measurement]) -> tuple[str, ...]:
-    """Return what makes these measurements unlike each other, or doubtful, one sentence each."""
+    """Return warnings, one sentence each: what differs between these measurements or makes them unreliable."""
     found = []
     threads = list(dict.fromkeys(str(item.threads) for item in measurements if item.latency))
     if len(threads) > 1:
@@ -53,14 +53,14 @@ def find_warnings(measurements: Sequence[Measurement]) -> tuple[str, ...]:
     for name, (title, tell) in FIELDS.items():
         kinds = list(dict.fromkeys(text for item in measurements if (text := tell(item, measurements)) is not None))
         if len(kinds) > 1 and name not in ("emulated", "throttled"):
-            found.append(f"They differ in {title}: {'; '.join(kinds)}. Do not compare across it.")
+            found.append(f"They differ in {title}: {'; '.join(kinds)}. Do not compare rows that differ in it.")
     if any(item.device.emulated for item in measurements):
         found.append("Measured on an emulated device: its times mean nothing and are left out.")
     if any(item.device.throttled for item in measurements):
         found.append("The device was throttled during a run: cool it or improve its power supply, and measure again.")
     unhashed = [item for item in measurements if item.accuracy and not item.accuracy.data_sha256]
     if unhashed and len(unhashed) < len(measurements):
-        found.append(f"{len(unhashed)} records are of schema 1 and know their data by its name only.")
+        found.append(f"{len(unhashed)} records are of schema 1 and identify their data only by name.")
     loads = [m.device.load_average or 0.0 for m in measurements if m.latency]
     if any(m.latency and (m.device.load_average or 0) > BUSY_LOAD_PER_CORE * m.device.cores for m in measurements):
         found.append(
@@ -99,4 +99,4 @@ FIELDS: dict[str, tuple[str, Callable[[Measurement, Sequence[Measurement]], str 
         lambda item, _: None if not item.latency else "throttled" if item.device.throttled else "not throttled",
     ),
 }
-"""Fields by the name that `--mixed` takes: what they are, and their value in a record, None where it has none."""
+"""Fields by the name that `--mixed` takes: their titles, and their value in a record, None if it has none."""

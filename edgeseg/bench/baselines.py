@@ -1,4 +1,4 @@
-"""Which measurement each one is held against."""
+"""The baseline of each measurement."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baselines:
-    """The index of each measurement's baseline, None for none; `fixed` is that of the one baseline of all.
+    """The index of each measurement's baseline or None; `fixed` is the index of a common baseline.
 
-    `words` say what the baseline is where it is not one for all.
+    `words` describe the baseline if it is not a common one.
     """
 
     indices: tuple[int | None, ...]
@@ -96,7 +96,7 @@ def _run(item: Measurement) -> str:
 
 
 def _only(measurements: Sequence[Measurement], fits: list[int], text: str) -> int:
-    """Return the one run that is meant: of several of the same artifact under the same conditions the latest."""
+    """Return the run that `text` names: of several of the same artifact under the same conditions, the latest."""
     kinds = {(measurements[index].artifact_sha256, _conditions(measurements[index])) for index in fits}
     if len(kinds) == 1:
         found = _latest(measurements, fits)

@@ -1,4 +1,4 @@
-"""Measurements side by side: each against its baseline, and which ones nothing on their device beats."""
+"""Measurements side by side: each against its baseline, and the Pareto front of each device."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measurement as a table shows it; what was not measured, or means nothing, is None.
+    """One measurement as a table row; values not measured, or without meaning, are None.
 
-    `label` is short and unlike every other row's; `baseline` is the label of the row that it is held against, "" for
-    none. `speed_up` is the baseline's p50 over its own, of a whole frame, and `infer_speed_up` of the engine's part of
-    it. `miou_change` is its mIoU less the baseline's, a fraction, negative where it is worse, and `int8_change` the
-    same against the fp32 artifact of its own net: what quantization alone costs. Times of an emulated device are left
-    out. `on_front` says that no other row of its device is both as fast and as accurate.
+    `label` is short and unique; `baseline` is the label of the row that it is compared with, "" for none. `speed_up` is
+    the baseline's p50 over its own, of a whole frame, and `infer_speed_up` of the engine's part of it. `miou_change` is
+    its mIoU minus the baseline's, a fraction, negative if it is worse, and `int8_change` the same against the fp32
+    artifact of its own net: what quantization alone costs. Times of an emulated device are left out. `on_front` says
+    that no other row of its device is both as fast and as accurate.
     """
 
     measurement: Measurement
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestOnDevice:
-    """The labels of the rows that are best on one device; "" where nothing was timed or scored there."""
+    """The labels of the best rows on one device; "" if nothing was timed or scored there."""
 
     device: str
     fastest: str
@@ -53,7 +53,7 @@ class BestOnDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Rows in the order given, what each is held against, the best of each device, and what to know before judging.
+    """Rows in the order given, the baseline, the best of each device, and warnings.
 
     `requested` and `mixed` are the arguments of `compare`.
     """
@@ -75,17 +75,17 @@ def compare(
 ) -> Comparison:
     """Return measurements side by side.
 
-    Without `baseline`, each is held against the fp32 artifact of the same model, device, engine, threads and input
-    size. With an artifact's name, the rows of each device are held against that artifact there; with DEVICE/ARTIFACT,
-    all rows against that one; with a model's name, each against that model's fp32 artifact on the same device and
-    engine: what compression gained. -ENGINE-Nt behind an artifact's name says which of its runs is meant.
+    Without `baseline`, each is compared with the fp32 artifact of the same model, device, engine, threads and input
+    size. With an artifact's name, the rows of each device are compared with that artifact there; with DEVICE/ARTIFACT,
+    all rows with that one; with a model's name, each with that model's fp32 artifact on the same device and engine:
+    the gain of compression. -ENGINE-Nt behind an artifact's name selects one of its runs.
 
-    Records of different data, sizes or states are not put side by side, but for the fields in `mixed` (`data`,
-    `input_size`, `image_size`, `emulated`, `throttled`).
+    Records of different data, sizes or states are refused, except for the fields in `mixed` (`data`, `input_size`,
+    `image_size`, `emulated`, `throttled`).
 
     Raises:
         InputError: no measurement, records that differ in one of those fields, or a baseline that fits several.
-        UnknownName: a baseline or a field that there is not.
+        UnknownName: no such baseline or field.
     """
     if not measurements:
         raise InputError("No measurement was given. Give JSON files that edgeseg bench --out wrote.")
@@ -114,7 +114,7 @@ def compare(
 
 
 def timed_ms(measurement: Measurement, percentile: str = "p50_ms") -> float | None:
-    """Return a percentile of the total latency; None where it was not taken, or only on an emulated device."""
+    """Return a percentile of the total latency; None if it was not measured, or on an emulated device."""
     total = measurement.stage("total")
     if total is None or measurement.device.emulated:
         return None
@@ -123,7 +123,7 @@ def timed_ms(measurement: Measurement, percentile: str = "p50_ms") -> float | No
 
 
 def short_labels(measurements: Sequence[Measurement]) -> tuple[str, ...]:
-    """Return a short name of each: format and precision, and of the rest only what is needed to distinguish them."""
+    """Return a short name for each: format and precision, and only the details needed to distinguish them."""
     details: tuple[Callable[[Measurement], str], ...] = (
         lambda item: item.model,
         lambda item: f"on {item.device.name}",
@@ -148,8 +148,8 @@ def _without_baseline(rows: Sequence[Row], *, given: bool) -> tuple[str, ...]:
     if not lacking or given:
         return ()
     return (
-        f"No speed-up for {', '.join(lacking)}: there is no fp32 artifact of the same net, device, engine, threads and "
-        "input size among these. Add one, or name a baseline.",
+        f"No speed-up for {', '.join(lacking)}: no fp32 artifact of the same net, device, engine, threads and "
+        "input size was given. Add one, or name a baseline.",
     )
 
 
@@ -206,7 +206,7 @@ def _best(rows: Sequence[Row]) -> tuple[BestOnDevice, ...]:
 
 
 def _front(measurements: Sequence[Measurement]) -> set[int]:
-    """Return the indices of the measurements that none on the same device beats in p50 and mIoU at once."""
+    """Return the indices of the measurements that no other on the same device beats in both p50 and mIoU."""
     points = {
         index: (item.device.name, p50_ms, miou)
         for index, item in enumerate(measurements)

@@ -21,7 +21,7 @@ _ARM_PARTS = {
     "0xd46": "Cortex-A510", "0xd47": "Cortex-A710", "0xd49": "Neoverse-N2", "0xd4d": "Cortex-A715",
 }  # fmt: skip
 _EMULATED = "EDGESEG_EMULATED"
-"""Environment variable by which whoever starts an emulator says that times mean nothing there."""
+"""Environment variable that marks an emulator, where times mean nothing."""
 
 
 def describe_device(*, name: str | None = None, root: Path = Path("/")) -> DeviceState:
@@ -45,7 +45,7 @@ def describe_device(*, name: str | None = None, root: Path = Path("/")) -> Devic
 
 
 class DeviceWatch:
-    """Reads the machine when made, and again on `finish`."""
+    """Reads the machine's state on construction, and again on `finish`."""
 
     def __init__(self, *, name: str | None = None, root: Path = Path("/")) -> None:
         self._root = root
@@ -55,7 +55,7 @@ class DeviceWatch:
         self._start_s = time.perf_counter()
 
     def finish(self) -> DeviceState:
-        """Return the state before, with temperature, frequency, throttling and mean power of what lay between."""
+        """Return the state before, with temperature, frequency, throttling and mean power of the time since."""
         root = self._root
         now = telemetry.read_throttled(root)
         seen = [value for value in (self._before.throttled, now, self._slowed()) if value is not None]

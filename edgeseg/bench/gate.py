@@ -40,7 +40,7 @@ FIGURES: dict[str, Callable[[Row], float | None]] = {
     "size_mb": lambda row: row.size_mb,
     "memory_mb": lambda row: row.measurement.peak_memory_mb,
 }
-"""What a rule may be about beside the metrics in the records: the first three in percent or points."""
+"""What a rule may test besides the metrics in the records: the first three in percent or points."""
 
 _NEEDS_TIME = ("p50_ms", "p90_ms", "p99_ms", "fps", "speed_up", "memory_mb")
 
@@ -59,7 +59,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """What one rule says of one row: `value` as the rule counts (percent, points, ms), and the fault, "" for none."""
+    """The result of one rule for one row: `value` in the rule's unit (percent, points, ms), and the fault or ""."""
 
     label: str
     rule: str
@@ -73,7 +73,7 @@ def parse_gate(text: str, measurements: Sequence[Measurement]) -> tuple[Rule, ..
 
     Raises:
         UnknownName: a metric that none of them has, with the nearest one.
-        InputError: text that is not a rule, or a fraction where percent are meant.
+        InputError: text that is not a rule, or a fraction instead of percent.
     """
     fractions = {
         name
@@ -103,7 +103,7 @@ def parse_gate(text: str, measurements: Sequence[Measurement]) -> tuple[Rule, ..
 def gate_results(
     gate: str, measurements: Sequence[Measurement], *, baseline: str | None = None, mixed: Iterable[str] = ()
 ) -> tuple[GateResult, ...]:
-    """Return what each rule of `gate` says of each measurement. What was not measured does not pass.
+    """Return the result of each rule of `gate` for each measurement. A value that was not measured does not pass.
 
     Rules about time are not applied to an engine that is only a reference. Raises as `parse_gate` and `compare` do.
     """
@@ -119,7 +119,7 @@ def gate_results(
 def check_gate(
     gate: str, measurements: Sequence[Measurement], *, baseline: str | None = None, mixed: Iterable[str] = ()
 ) -> None:
-    """Return if every measurement passes every rule of `gate`. Raises as `gate_results` does.
+    """Check that every measurement passes every rule of `gate`. Raises as `gate_results` does.
 
     Raises:
         GateError: with one line for each rule that a measurement breaks.
@@ -128,7 +128,7 @@ def check_gate(
 
 
 def raise_failed(gate: str, results: Sequence[GateResult]) -> None:
-    """Return if all passed; raise `GateError` with a line for each result that did not."""
+    """Raise `GateError` with a line for each failed result, if there are any."""
     faults = [result.fault for result in results if not result.passed]
     if faults:
         raise GateError(f'Gate "{gate}" failed:\n' + "\n".join(f"  {fault}" for fault in faults))

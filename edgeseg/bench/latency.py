@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeseg.runtime import Session
 
 ACCURACY_ONLY = ("mil-reference",)
-"""Engines that evaluate a format for its numbers; their time says nothing of any device."""
+"""Engines that only check a format's numbers; their time says nothing about any device."""
 
 _BLOCKS = 10
 _UNCOUNTED = 2
@@ -42,10 +42,10 @@ def bench(
     memory: bool = True,
     on_progress: Progress | None = None,
 ) -> Measurement:
-    """Return percentiles, mean and least time of each stage over `runs` runs after `warmup` that do not count.
+    """Return percentiles, mean and minimum time of each stage over `runs` runs after `warmup` uncounted ones.
 
     `images` are (H, W, 3) BGR uint8, used in turn (default: eight rendered streets); with `seconds`, the runs end
-    after that time, but not before five. fps is 1000 / p50 of the total: one image after the other, nothing
+    after that time, but not before five runs. fps is 1000 / p50 of the total: one image after the other, nothing
     overlapped. An engine that is only a reference gives no latency.
 
     Raises:
@@ -68,10 +68,10 @@ def bench_interleaved(
     memory: bool = True,
     on_progress: Progress | None = None,
 ) -> tuple[Measurement, ...]:
-    """Return one measurement a session, taken in turn, A B C A B C, in ten blocks each.
+    """Return one measurement per session, taken in turn, A B C A B C, in ten blocks each.
 
-    What else the machine does then falls on all alike, so the ratios of the medians hold where the times do not.
-    The first two runs of a block do not count: the threads of the engine before may still be spinning for work.
+    Other load on the machine then affects all alike, so the ratios of the medians hold even if the times do not.
+    The first two runs of a block do not count: the previous engine's threads may still be busy-waiting.
     Arguments and errors are those of `bench`; `runs` and `seconds` are for each session.
     """
     _check(runs=runs, warmup=warmup, seconds=seconds)
@@ -79,10 +79,10 @@ def bench_interleaved(
     shown = _images(images) if timed else ()
     peaks = [_peak_mb(session) if memory and session in timed else None for session in sessions]
     watch = DeviceWatch(name=device_name)
-    clocks = _run_blocks(timed, shown, runs=runs, warmup=warmup, seconds=seconds, on_progress=on_progress)
+    timers = _run_blocks(timed, shown, runs=runs, warmup=warmup, seconds=seconds, on_progress=on_progress)
     device = watch.finish()
     return tuple(
-        _measurement(session, clocks.get(id(session)), peak, warmup=warmup, device=device, images=shown)
+        _measurement(session, timers.get(id(session)), peak, warmup=warmup, device=device, images=shown)
         for session, peak in zip(sessions, peaks, strict=True)
     )
 
@@ -93,8 +93,8 @@ def ratio(measurement: Measurement, baseline: Measurement, *, stage: str = "tota
     return theirs.p50_ms / ours.p50_ms if ours and theirs and ours.p50_ms else None
 
 
-class _Clock:
-    """The times of one session, a row of nanoseconds a run: preprocess, infer, decode."""
+class _SessionTimer:
+    """Times one session: per run a row of nanoseconds (preprocess, infer, decode)."""
 
     def __init__(self, session: Session, images: Sequence[np.ndarray], *, runs: int, seconds: float) -> None:
         self._session = session
@@ -141,40 +141,40 @@ class _Clock:
 def _run_blocks(
     sessions: Sequence[Session], images: Sequence[np.ndarray], *, runs: int, warmup: int, seconds: float | None,
     on_progress: Progress | None,
-) -> dict[int, _Clock]:  # fmt: skip
+) -> dict[int, _SessionTimer]:  # fmt: skip
     limit_s = math.inf if seconds is None else seconds
-    clocks = {id(session): _Clock(session, images, runs=runs, seconds=limit_s) for session in sessions}
-    for clock in clocks.values():
-        clock.warm(warmup)
+    timers = {id(session): _SessionTimer(session, images, runs=runs, seconds=limit_s) for session in sessions}
+    for timer in timers.values():
+        timer.warm(warmup)
     collecting = gc.isenabled()
-    gc.disable()  # a collection would fall on one run by chance
+    gc.disable()  # a collection would hit a random run
     try:
-        while any(not clock.is_done for clock in clocks.values()):
-            for clock in clocks.values():
-                if clock.is_done:
+        while any(not timer.is_done for timer in timers.values()):
+            for timer in timers.values():
+                if timer.is_done:
                     continue
-                clock.warm(_UNCOUNTED)
-                clock.block(math.ceil(runs / _BLOCKS))
+                timer.warm(_UNCOUNTED)
+                timer.block(math.ceil(runs / _BLOCKS))
                 if on_progress is not None:
-                    on_progress("time", sum(len(other.rows_ns) for other in clocks.values()), runs * len(clocks))
+                    on_progress("time", sum(len(other.rows_ns) for other in timers.values()), runs * len(timers))
             gc.collect()
     finally:
         if collecting:
             gc.enable()
-    return clocks
+    return timers
 
 
 def _measurement(
-    session: Session, clock: _Clock | None, peak_mb: float | None, *, warmup: int, device: DeviceState,
+    session: Session, timer: _SessionTimer | None, peak_mb: float | None, *, warmup: int, device: DeviceState,
     images: Sequence[np.ndarray],
 ) -> Measurement:  # fmt: skip
     return build_measurement(
         session,
-        samples=clock.samples() if clock else None,
-        warmup=warmup if clock else 0,
+        samples=timer.samples() if timer else None,
+        warmup=warmup if timer else 0,
         peak_memory_mb=peak_mb,
         device=device,
-        image_size=(images[0].shape[0], images[0].shape[1]) if clock else None,
+        image_size=(images[0].shape[0], images[0].shape[1]) if timer else None,
     )
 
 

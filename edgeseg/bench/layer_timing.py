@@ -1,4 +1,4 @@
-"""The time of one layer on an engine, from a file that holds this layer alone."""
+"""The time of one layer on an engine, from a file with only this layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeseg.core.suggestions import unknown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Steps that bring a tensor into the engine's own layout and back: inside a net they happen once, not around each layer.
+# Steps that convert to the engine's own layout and back: in a net they happen once, not around each layer.
 LAYOUT_OPS = frozenset(
     {"ReorderInput", "ReorderOutput", "Transpose", "Reorder", "Parameter", "Result", "Input", "Output"}
 )
@@ -33,9 +33,9 @@ def time_layer(file: Path, *, engine: str, threads: int, image: np.ndarray, runs
         UnknownName: an engine for which layers cannot be timed.
         MissingDependency: the engine is not installed.
     """
-    if engine not in CLOCKS:
-        raise unknown("engine for layer times", engine, CLOCKS)
-    return CLOCKS[engine](file, threads, image, runs + 3)
+    if engine not in LAYER_TIMERS:
+        raise unknown("engine for layer times", engine, LAYER_TIMERS)
+    return LAYER_TIMERS[engine](file, threads, image, runs + 3)
 
 
 def _onnxruntime(file: Path, threads: int, image: np.ndarray, runs: int) -> float:
@@ -91,7 +91,7 @@ def _litert(file: Path, threads: int, image: np.ndarray, runs: int) -> float:
     return float(np.median(times[3:]))
 
 
-CLOCKS: dict[str, Callable[[Path, int, np.ndarray, int], float]] = {
+LAYER_TIMERS: dict[str, Callable[[Path, int, np.ndarray, int], float]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "litert": _litert,

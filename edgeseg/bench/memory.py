@@ -1,4 +1,4 @@
-"""Peak memory of running one artifact, measured in a process that does nothing else.
+"""Peak memory of running one artifact, measured in a fresh process.
 
 `python -m edgeseg.bench.memory FOLDER ENGINE THREADS` prints the megabytes.
 """
@@ -18,7 +18,7 @@ _TIMEOUT_S = 180.0
 def measure_peak_memory_mb(folder: Path, *, engine: str, threads: int) -> float | None:
     """Return the largest resident memory in MB (10^6 bytes) of a fresh process that segments three images.
 
-    None where the process failed or the system does not say.
+    None if the process failed or the system does not report it.
     """
     command = [sys.executable, "-m", "edgeseg.bench.memory", str(folder), engine, str(threads)]
     try:

@@ -1,4 +1,4 @@
-"""Measurements of older schemas, brought to today's before they are read."""
+"""Measurements of older schemas, converted to the current one before they are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MEANS = (("miou", "per_class_iou"), ("mean_dice", "per_class_dice"), ("pixel_ac
 
 
 def migrated(record: dict[str, object]) -> dict[str, object]:
-    """Return a record as schema 2 writes it; of a newer schema, or none, it raises `RecipeError`."""
+    """Return a record in schema 2; raises `RecipeError` for a newer schema or none."""
     schema = record.get("schema")
     if schema == SCHEMA:
         return record
@@ -32,7 +32,7 @@ def migrated(record: dict[str, object]) -> dict[str, object]:
 
 
 def _stage(item: object) -> object:
-    """Return a stage without the p99 of too few runs, which schema 1 wrote down all the same."""
+    """Return a stage without a p99 from too few runs, which schema 1 still contained."""
     if not isinstance(item, dict):
         return item
     runs = item.get("runs")

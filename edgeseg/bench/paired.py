@@ -1,4 +1,4 @@
-"""What a conversion changes in accuracy, with its interval: two segmenters on the same images."""
+"""The change in accuracy through a conversion, with its interval: two segmenters on the same images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyChange:
-    """mIoU of an artifact against its baseline; all fractions. `change` is negative where the artifact is worse;
-    `low` and `high` bound it with `confidence`.
+    """mIoU of an artifact against its baseline; all values are fractions.
 
-    `label_agreement` is the share of all pixels, ignored ones too, to which both gave the same class.
+    `change` is negative if the artifact is worse; `low` and `high` bound it with `confidence`. `label_agreement` is the
+    share of all pixels, including ignored ones, that got the same class from both.
     """
 
     images: int

@@ -1,4 +1,4 @@
-"""Measurements on disk: one JSON file a run, named by what makes it that run and no other."""
+"""Measurements on disk: one JSON file per run, with a unique name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_measurement(
     accuracy: Accuracy | None = None,
     label_agreement: float | None = None,
 ) -> Measurement:
-    """Return the measurement of a session from what was measured. fps is 1000 / p50 of the stage `total`, or 0."""
+    """Return the measurement of a session from its parts. fps is 1000 / p50 of the stage `total`, or 0."""
     from edgeseg.bench.memory import HOW
 
     latency = () if samples is None else latency_of(samples)
@@ -75,10 +75,10 @@ def build_measurement(
 def write_measurement(measurement: Measurement, path: Path | str) -> Path:
     """Return the file that a measurement was written to: `path`, or in a folder, one named by `file_name`.
 
-    Nothing is overwritten: where the folder has a file of that name, a number is added to it.
+    Nothing is overwritten: if the folder has a file of that name, a number is added.
 
     Raises:
-        InputError: `path` is a file that exists, or the place cannot be written.
+        InputError: `path` is an existing file, or cannot be written.
     """
     path = Path(path)
     try:
@@ -107,7 +107,7 @@ def file_name(measurement: Measurement) -> str:
         f"{measurement.threads}t",
         re.sub(r"[^0-9T]", "", measurement.created.partition("+")[0]),
     )
-    # 255 bytes is the most that file systems take for a name.
+    # 255 bytes is the maximum for a name on most file systems.
     return "-".join(_slug(part)[:60] for part in parts) + ".json"
 
 
@@ -116,8 +116,8 @@ def read_measurement(path: Path | str) -> Measurement:
 
     Raises:
         InputError: no such file.
-        RecipeError: not JSON, not a measurement, or numbers that are impossible or contradict each other; the message
-            names file and key.
+        RecipeError: not JSON, not a measurement, or impossible or contradictory numbers; the message names file
+            and key.
     """
     path = Path(path)
     return _measurement(read_json_value(path), path)
@@ -126,8 +126,8 @@ def read_measurement(path: Path | str) -> Measurement:
 def read_measurements(paths: Sequence[Path | str]) -> tuple[Measurement, ...]:
     """Return the measurements in files, and in every JSON file of folders and the folders in them, in order.
 
-    In a folder, JSON files of other kinds are passed over: they are no objects, or have no `artifact_sha256`. A hidden
-    file or folder is not looked at. Errors are those of `read_measurement`.
+    In a folder, other JSON files (not objects, or without `artifact_sha256`) and hidden files and folders are skipped.
+    Errors are those of `read_measurement`.
     """
     found: list[Measurement] = []
     for path in map(Path, paths):
@@ -168,7 +168,7 @@ def _measurement(data: object, path: Path) -> Measurement:
 
 
 def _free(path: Path) -> Path:
-    """Return `path`, or where there is such a file already, the same with the first number that is free."""
+    """Return `path`, or if it exists, the same with the first free number."""
     number, free = 1, path
     while free.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""The raw times of a run as text in its record, and the percentiles that follow from them."""
+"""The raw times of a run as text in its record, and the percentiles computed from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeseg.core.measurement import Measurement
 
 STAGES = ("preprocess", "infer", "decode", "total")
-"""What is timed; the last one is the sum of those before it."""
+"""Timed stages; the last one is the sum of the others."""
 TICK_MS = 1e-4
 _TOLERANCE_MS = 2e-4
 """Percentiles are written to a ten-thousandth of a millisecond."""
@@ -40,10 +40,10 @@ def unpack_samples(samples: RawSamples) -> NDArray[np.float64]:
     size = samples.runs * len(samples.stages) * 4
     try:
         inflate = zlib.decompressobj()
-        # Never more than was announced: a few kB can inflate to gigabytes.
+        # Never more than announced: a few kB can inflate to gigabytes.
         content = inflate.decompress(base64.b64decode(samples.data, validate=True), size + 1)
     except (binascii.Error, ValueError, zlib.error):
-        raise RecipeError("samples.data: damaged: not zlib data in base64.") from None
+        raise RecipeError("samples.data is damaged: not zlib data in base64.") from None
     if len(content) != size:
         raise RecipeError(
             f"samples.data: does not hold {samples.runs} runs of {len(samples.stages)} stages; measure again."
@@ -74,10 +74,10 @@ def summarise(stage: str, times_ms: NDArray[np.float64]) -> StageLatency:
 
 
 def check_samples(measurement: Measurement) -> None:
-    """Return if the percentiles follow from the raw samples, or there are none.
+    """Check that the percentiles follow from the raw samples, if there are any.
 
     Raises:
-        RecipeError: a figure that the samples do not give, by its name.
+        RecipeError: a figure that does not follow from the samples, by name.
     """
     if measurement.samples is None:
         return

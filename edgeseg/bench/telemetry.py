@@ -1,4 +1,4 @@
-"""What a machine reports of its own state in /proc and /sys. Every reader gives None for what is not there.
+"""A machine's state from /proc and /sys. Every reader returns None for missing values.
 
 `root` stands for "/", so that a test, or a copy of another machine's files, can be read instead.
 """
@@ -53,7 +53,7 @@ def read_frequency_mhz(root: Path = Path("/")) -> float | None:
 
 
 def read_load_average(root: Path = Path("/")) -> float | None:
-    """Return how many processes wanted a CPU, averaged over the last minute."""
+    """Return the number of runnable processes, averaged over the last minute."""
     text = read_text(root / "proc/loadavg")
     try:
         return float(text.split()[0]) if text else None
@@ -78,7 +78,7 @@ def read_throttled(root: Path = Path("/")) -> bool | None:
 
 
 def parse_throttled(text: str) -> bool | None:
-    """Return whether one of bits 0 to 3 is set in `throttled=0x...`; None where the text is something else."""
+    """Return whether one of bits 0 to 3 is set in `throttled=0x...`; None for any other text."""
     _, mark, value = text.strip().partition("throttled=")
     try:
         return bool(int(value, 16) & 0xF) if mark else None
@@ -98,7 +98,7 @@ def read_overcurrent_events(root: Path = Path("/")) -> int | None:
 
 
 def read_board_power_w(root: Path = Path("/")) -> float | None:
-    """Return what a Jetson draws at this moment in watts, from the INA3221 channel `VDD_IN`; None where absent."""
+    """Return a Jetson's current power in watts, from the INA3221 channel `VDD_IN`; None where absent."""
     for sensor in _hwmon(root, "ina3221"):
         for label in sorted(sensor.glob("in*_label")):
             if read_text(label) != "VDD_IN":

@@ -26,18 +26,18 @@ def run(options: argparse.Namespace) -> int:
         render.result_json(listing)
         return 0
     rows = [
-        (device.path, device.name, device.fault or _formats(device.formats), device.mend) for device in listing.devices
+        (device.path, device.name, device.fault or _formats(device.formats), device.fix) for device in listing.devices
     ]
     if rows:
-        render.table("Cameras", ("source", "name", "formats and sizes", "to mend it"), rows)
+        render.table("Cameras", ("source", "name", "formats and sizes", "how to fix it"), rows)
     else:
         render.result("Cameras: none on this machine (no /dev/video*).\n")
     statuses = [(kind.name, kind.status) for kind in listing.kinds]
     kinds = [
-        (name, "\n".join(status.uris), "yes" if status.works else "no", status.detail, status.mend)
+        (name, "\n".join(status.uris), "yes" if status.works else "no", status.detail, status.fix)
         for name, status in statuses
     ]
-    render.table("Sources", ("kind", "written as", "works", "detail", "to mend it"), kinds)
+    render.table("Sources", ("kind", "written as", "works", "detail", "how to fix it"), kinds)
     return 0
 
 

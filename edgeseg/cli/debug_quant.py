@@ -71,10 +71,10 @@ def _print(found: QuantDebug) -> None:
     title = f"{found.model}: int8 ({found.engine}) against float on {found.images} images of {found.data}"
     rows = [(item.layer, _db(item.sqnr_db), _db(item.own_db)) for item in found.layers]
     render.table(title, ("layer", "SQNR dB", "own dB"), rows, numbers=("SQNR dB", "own dB"))
-    if found.parted is None:
+    if found.diverges_at is None:
         render.result(f"Nowhere below {found.below_db:g} dB.")
     else:
-        render.result(f"They diverge first at {found.parted}, below {found.below_db:g} dB.")
+        render.result(f"They diverge first at {found.diverges_at}, below {found.below_db:g} dB.")
 
 
 def _print_bound(found: QuantDebug, options: argparse.Namespace) -> None:

@@ -34,7 +34,7 @@ def reading_of(options: argparse.Namespace, *, others: Sequence[Path]) -> Readin
     return Reading(
         smooth=options.smooth,
         region=options.roi,
-        doubt=options.uncertainty,
+        uncertainty=options.uncertainty,
         monitor=options.monitor,
         monitor_every=options.monitor_every,
         others=tuple(others),

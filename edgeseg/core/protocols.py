@@ -80,7 +80,7 @@ class EngineStatus:
     available: bool
     version: str = ""
     reason: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 @runtime_checkable

@@ -74,8 +74,8 @@ def make_reference(checkpoint: Checkpoint, *, spec: ModelSpec, images: Sequence[
     taken = (golden_image(spec), *fitted)
     tensor = image_spec(spec)
     tensors = (prepare(image, preprocess=spec.preprocess, tensor=tensor) for image in taken)
-    answers = tuple(_answer(net, item) for item in tensors)
-    return Reference(spec=spec, images=taken, logits=answers, tensor=answer_spec(spec, output="logits"))
+    logits = tuple(_logits(net, item) for item in tensors)
+    return Reference(spec=spec, images=taken, logits=logits, tensor=answer_spec(spec, output="logits"))
 
 
 def least_agreement(scheme: QuantizationScheme) -> float:
@@ -139,7 +139,7 @@ def engine_here(conversion: Conversion, *, preferred: str) -> tuple[Engine | Non
             status = found.status()
             if status.available:
                 return found, "; ".join(reasons)
-            reasons.append(f"{name}: {status.reason} {status.mend}".strip())
+            reasons.append(f"{name}: {status.reason} {status.fix}".strip())
     return None, "; ".join(reasons)
 
 
@@ -268,12 +268,12 @@ def _to_bgr(image: np.ndarray, spec: ModelSpec) -> np.ndarray:
     return np.ascontiguousarray(swapped)
 
 
-def _answer(net: nn.Module, tensor: np.ndarray) -> np.ndarray:
+def _logits(net: nn.Module, tensor: np.ndarray) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        answer: np.ndarray = net(torch.from_numpy(tensor)).numpy()
-    return np.ascontiguousarray(answer)
+        found: np.ndarray = net(torch.from_numpy(tensor)).numpy()
+    return np.ascontiguousarray(found)
 
 
 def open_session(artifact: Artifact, *, engine: str | None = None) -> Session:

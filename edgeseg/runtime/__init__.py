@@ -1,6 +1,6 @@
-"""The device side: an artifact on an engine, from an image or a camera to labels.
+"""The device side: runs an artifact on an engine, from an image or a camera to labels.
 
-Needs numpy, OpenCV and one engine's own library, and imports the last two only where they are used.
+Needs numpy, OpenCV and one engine's library, and imports the last two only where they are used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is set for the whole process: heaps, for good; thread switches, OpenCV's cores and signals while a loop runs."""
+"""Process-wide settings: heaps, for good; thread switching, OpenCV's cores and signals while a loop runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SWITCH_S = 0.0001
 M_ARENA_MAX = -8
-"""mallopt(3)'s number for the most heaps."""
+"""mallopt(3)'s parameter number for the maximum number of heaps."""
 
 
 def usable_cores() -> int:
@@ -39,7 +39,7 @@ def cores_left_to_engine(threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quick_thread_switches() -> Iterator[None]:
-    """Let the engine's thread have the interpreter lock soon after it asks: by default it may wait for 5 ms."""
+    """Let the engine's thread get the interpreter lock quickly: by default it may wait for 5 ms."""
     before_s = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
@@ -49,10 +49,10 @@ def quick_thread_switches() -> Iterator[None]:
 
 
 def share_one_heap() -> None:
-    """Let threads that begin from now on take their memory from a heap that is there (glibc; for good).
+    """Let threads that start from now on share the existing heap (glibc; for good).
 
-    By default each thread has its own. A frame is taken in one thread and given back in another, the room that it
-    leaves lies scattered over all heaps, and a process that runs for days grows. See mallopt(3), M_ARENA_MAX.
+    By default each thread has its own. A frame is allocated in one thread and freed in another, which fragments all
+    heaps, and a process that runs for days grows. See mallopt(3), M_ARENA_MAX.
     """
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library
@@ -60,7 +60,7 @@ def share_one_heap() -> None:
 
 
 def make_way() -> None:
-    """Let the calling thread, when it wakes, wait for a core rather than take the engine's (Linux: SCHED_BATCH).
+    """Let the calling thread wait for a free core when it wakes, instead of preempting the engine (SCHED_BATCH, Linux).
 
     See sched(7). Elsewhere, and where a sandbox forbids it, nothing is changed.
     """
@@ -82,7 +82,7 @@ def _endings() -> tuple[signal.Signals, ...]:
 def signals_as_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that what is open gets closed.
 
-    Python allows this in the main thread only; elsewhere, and where somebody else handles a signal, nothing is changed.
+    Python allows this in the main thread only; elsewhere, and for signals with another handler, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -99,7 +99,7 @@ def signals_as_interrupt() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Call `interrupt` on the first Ctrl-C, SIGTERM or SIGHUP instead of raising amid a write; the next acts as before.
+    """Call `interrupt` on the first Ctrl-C, SIGTERM or SIGHUP instead of raising in a write; the next acts as before.
 
     Python allows this in the main thread only; elsewhere nothing is changed.
     """
@@ -113,7 +113,7 @@ def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
         signal.signal(number, before[signal.Signals(number)])
 
     for number, handler in before.items():
-        # A handler of somebody else's, an ignored signal: theirs to decide.
+        # Handlers set by the caller and ignored signals are left alone.
         if handler in (signal.default_int_handler, signal.SIG_DFL, _raise):
             signal.signal(number, end)
     try:

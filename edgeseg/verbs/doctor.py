@@ -88,7 +88,7 @@ def _engine(plugin: registry.Plugin) -> Finding:
     status = engine.status()
     formats = ", ".join(engine.formats)
     if not status.available:
-        return Finding(area="run", name=engine.name, works=False, detail=status.reason, fix=status.mend)
+        return Finding(area="run", name=engine.name, works=False, detail=status.reason, fix=status.fix)
     return Finding(area="run", name=engine.name, works=True, detail=f"{status.version}, runs {formats}")
 
 
@@ -114,7 +114,7 @@ def _window() -> list[Finding]:
     fault = window_fault()
     if fault is None:
         return [Finding(area="show", name="window", works=True, detail="edgeseg run opens one")]
-    return [Finding(area="show", name="window", works=False, detail=fault.reason, fix=fault.mend)]
+    return [Finding(area="show", name="window", works=False, detail=fault.reason, fix=fault.fix)]
 
 
 def _library(area: Area, name: str, *, module: str, fix: str) -> Finding:

@@ -30,7 +30,7 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uncertainty:
-    """Which doubt was shown, and the temperature it was calibrated by; None where the artifact carries none."""
+    """Which kind of uncertainty was shown, and its calibration temperature; None if the artifact has none."""
 
     kind: str
     temperature: float | None
@@ -149,7 +149,7 @@ def run_loop(
                 fault = error
             if not camera.live:
                 fault = fault or _damage(ends[-1], source=redacted(source))
-            return _outcome(session, opened, loop=ends[-1], fault=fault, doubt=reading.doubt)
+            return _outcome(session, opened, loop=ends[-1], fault=fault, kind=reading.uncertainty)
 
 
 def _context(session: Session, camera: Camera, *, force: bool, notify: Notify) -> SinkContext:
@@ -187,7 +187,7 @@ def _damage(ended: LoopResult, *, source: str) -> CameraError | None:
 
 
 def _outcome(
-    session: Session, opened: Opened, *, loop: LoopResult, fault: EdgesegError | None, doubt: str | None
+    session: Session, opened: Opened, *, loop: LoopResult, fault: EdgesegError | None, kind: str | None
 ) -> RunOutcome:
     manifest = session.artifact.manifest
     temperature = None if manifest.temperature is None else manifest.temperature.value
@@ -197,7 +197,7 @@ def _outcome(
         loop=loop,
         notice=manifest.notice,
         fault=fault,
-        uncertainty=None if doubt is None else Uncertainty(kind=doubt, temperature=temperature),
+        uncertainty=None if kind is None else Uncertainty(kind=kind, temperature=temperature),
         observation=opened.monitor.observation() if opened.monitor else None,
         size_steps=opened.ladder.steps if opened.ladder else 0,
     )

@@ -102,14 +102,14 @@ def test_the_manifest_carries_it_and_old_manifests_stay_intact(tmp_path: Path) -
 def test_doubt_says_whether_it_is_calibrated_and_follows_the_temperature(tmp_path: Path) -> None:
     image = tiny.image()
     with load(tiny.make_artifact(tmp_path / "artifact").folder, threads=1) as session:
-        plain, scaled = Reader(session, doubt="margin"), Reader(session, doubt="margin", temperature=4.0)
+        plain, scaled = Reader(session, uncertainty="margin"), Reader(session, uncertainty="margin", temperature=4.0)
         output = session.infer(plain.prepare(image))
         sure, unsure = plain.read(output, size=tiny.SIZE), scaled.read(output, size=tiny.SIZE)
     assert "not calibrated" in plain.title
     assert "T 4.00" in scaled.title
-    assert sure.doubt is not None
-    assert unsure.doubt is not None
-    assert unsure.doubt.mean() > sure.doubt.mean()
+    assert sure.uncertainty is not None
+    assert unsure.uncertainty is not None
+    assert unsure.uncertainty.mean() > sure.uncertainty.mean()
     np.testing.assert_array_equal(sure.labels, unsure.labels)
 
 

@@ -27,7 +27,7 @@ class EngineContract:
     def _installed(self) -> None:
         status = self.found().status()
         if not status.available:
-            pytest.skip(f"{status.reason} {status.mend}")
+            pytest.skip(f"{status.reason} {status.fix}")
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

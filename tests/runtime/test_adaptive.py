@@ -45,7 +45,7 @@ def test_it_steps_down_under_load_says_so_and_stays_at_the_smallest(sessions: li
     ladder = ladder_of(sessions, words, fps=20.0)
     feed(ladder, 70.0, 12)
     assert ladder.size == (64, 96)
-    assert words == ["frames take 140 % of the time they may: input size 128x192 to 64x96."]
+    assert words == ["frames take 140 % of the time allowed: input size 128x192 to 64x96."]
     feed(ladder, 70.0, 100)
     assert ladder.size == (32, 48)
     assert len(words) == 3  # two steps, and once that there is no smaller one

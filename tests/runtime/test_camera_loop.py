@@ -245,7 +245,7 @@ def test_without_a_screen_a_window_says_what_to_do(session: Session, monkeypatch
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:     NONE\n")
     fault = window_fault()
     assert fault is not None
-    assert "opencv-python" in fault.mend
+    assert "opencv-python" in fault.fix
     with pytest.raises(MissingDependency, match="pip install opencv-python"):
         run(session, Fake(count=1), sinks=(WindowSink(),))
 

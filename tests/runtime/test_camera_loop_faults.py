@@ -143,7 +143,7 @@ def test_the_watchdog_names_the_stage_that_is_stuck_and_that_it_goes_on(artifact
 
         def hang(done: int, _labels: object) -> None:
             if done == 2:
-                wait_for(lambda: any('The stage "sink" (LabelCallback) has been at frame 2' in text for text in told))
+                wait_for(lambda: any('The stage "sink" (LabelCallback) is stuck at frame 2' in text for text in told))
 
         result = run(session, camera, frames=5, stuck_s=0.5, on_labels=hang, on_notice=told.append)
     assert result.frames == 5
@@ -234,7 +234,7 @@ def test_a_lost_source_is_told_and_waiting_for_it_is_no_stall(artifact: Path) ->
             return not any("is back" in line for line in told)  # a stall elsewhere may be told behind it
 
         result = run(session, camera, stuck_s=0.5, on_labels=pull_the_plug, on_notice=told.append)
-    assert any("Connecting again" in line for line in told)
+    assert any("Reconnecting" in line for line in told)
     assert any("is back" in line for line in told)
     assert not any(stall.stage == "capture" for stall in result.stalls)
     assert result.reconnects == 1

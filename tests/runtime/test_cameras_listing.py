@@ -53,7 +53,7 @@ def test_a_board_without_its_library_is_told_what_to_install(
         open_camera("csi://0")
     status = csi.CAMERA.status()
     assert not status.works
-    assert words in status.mend
+    assert words in status.fix
 
 
 def test_a_jetson_is_asked_for_the_wished_size_and_rate() -> None:
@@ -65,14 +65,14 @@ def test_a_jetson_is_asked_for_the_wished_size_and_rate() -> None:
 def test_a_node_that_is_no_camera_is_listed_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "video0").write_bytes(b"")
     (found,) = v4l2_devices.devices(sysfs=tmp_path, dev=tmp_path)
-    assert "is no V4L2 device" in found.fault
+    assert "is not a V4L2 device" in found.fault
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may open everything")
 def test_a_device_without_the_right_to_open_it_names_the_group(tmp_path: Path) -> None:
     (tmp_path / "video0").touch(mode=0)
     (found,) = v4l2_devices.devices(sysfs=tmp_path, dev=tmp_path)
-    assert "usermod -aG video" in found.mend
+    assert "usermod -aG video" in found.fix
 
 
 def test_formats_and_sizes_are_read_from_the_kernels_structures(

@@ -77,7 +77,7 @@ def test_a_library_that_breaks_on_import_is_a_reason_and_not_a_traceback(monkeyp
         raise RuntimeError("compiled against another numpy\nand more")
 
     monkeypatch.setattr(library.importlib, "import_module", broken)
-    status = library.library_status("x", title="X", distribution="x", mend="pip install x")
+    status = library.library_status("x", title="X", distribution="x", fix="pip install x")
     assert not status.available
     assert "compiled against another numpy" in status.reason
     assert "\n" not in status.reason
@@ -90,7 +90,7 @@ def test_another_engine_takes_over_when_the_artifacts_own_is_not_installed(
     from edgeseg.runtime.engines.litert import LiteRT
 
     tiny.make_artifact(tmp_path / "a")
-    monkeypatch.setattr(LiteRT, "status", lambda self: EngineStatus(available=False, reason="gone", mend="pip"))
+    monkeypatch.setattr(LiteRT, "status", lambda self: EngineStatus(available=False, reason="gone", fix="pip"))
     # The two libraries share one class, so LiteRT's stands in where tflite-runtime is not installed.
     monkeypatch.setitem(sys.modules, "tflite_runtime", types.ModuleType("tflite_runtime"))
     monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", library)

@@ -225,7 +225,7 @@ def test_core_ml_itself_says_where_it_runs_and_what_runs_here() -> None:
     status = coreml.ENGINE.status()
     assert not status.available
     assert "macOS" in status.reason
-    assert "mil-reference" in status.mend
+    assert "mil-reference" in status.fix
 
 
 def test_evaluating_needs_neither_torch_nor_coremltools_imported(tmp_path: Path) -> None:

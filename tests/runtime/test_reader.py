@@ -1,4 +1,4 @@
-"""Smoothing, regions and doubt: what stands between the engine's output and the labels."""
+"""Smoothing, regions and uncertainty: what stands between the engine's output and the labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeseg.pixels import softmax
 from edgeseg.runtime import Session, load
 from edgeseg.runtime.frames.frame_processor import Reader, Region, region_of
 from edgeseg.runtime.frames.temporal_smoothing import Exponential, Vote, smoother_of
-from edgeseg.runtime.frames.uncertainty import doubt_kind, doubt_of, spread
+from edgeseg.runtime.frames.uncertainty import spread, uncertainty_kind, uncertainty_of
 from edgeseg.runtime.sinks.overlay import Overlay
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_a_misspelt_smoothing_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match='"vote"'):
         smoother_of("vots:3")
     with pytest.raises(UnknownName, match='"margin"'):
-        doubt_kind("margins")
+        uncertainty_kind("margins")
     assert smoother_of(None) is None
 
 
@@ -134,11 +134,11 @@ def test_labels_are_decoded_at_the_displays_size(session: Session) -> None:
 def test_doubt_is_highest_between_classes_and_falls_with_certainty() -> None:
     cells = np.array([[10, 0, 0], [1, 1, 0], [0, 0, 0]], np.float32)
     for kind in ("margin", "entropy"):
-        sure, torn, lost = doubt_of(cells, scale=1.0, temperature=1.0, kind=kind)
+        sure, torn, lost = uncertainty_of(cells, scale=1.0, temperature=1.0, kind=kind)
         assert sure < 0.01 < torn <= lost + 1e-6
         assert lost == pytest.approx(1.0)
-    warm = doubt_of(cells[:1], scale=1.0, temperature=4.0, kind="margin")
-    assert warm > doubt_of(cells[:1], scale=1.0, temperature=1.0, kind="margin")
+    warm = uncertainty_of(cells[:1], scale=1.0, temperature=4.0, kind="margin")
+    assert warm > uncertainty_of(cells[:1], scale=1.0, temperature=1.0, kind="margin")
     np.testing.assert_allclose(softmax(cells.astype(np.float32), axis=-1).sum(axis=-1), 1, rtol=1e-6)
 
 
@@ -151,9 +151,9 @@ def test_doubt_is_spread_over_the_image_and_drawn(session: Session) -> None:
     assert grey[:, :80].max() == 0
     assert grey[:, 112:].min() == 255
     image = np.full((128, 192, 3), 50, np.uint8)
-    drawn = Overlay(spec.classes, palette=spec.palette).draw(image, np.zeros((128, 192), np.uint8), doubt=grey)
+    drawn = Overlay(spec.classes, palette=spec.palette).draw(image, np.zeros((128, 192), np.uint8), uncertainty=grey)
     assert drawn[40, 150].min() == 255 > drawn[40, 20].max()
-    reading = Reader(session, doubt="entropy")
+    reading = Reader(session, uncertainty="entropy")
     found = reading.read(session.infer(session.preprocess(tiny.image())), size=tiny.SIZE)
-    assert found.doubt is not None
-    assert found.doubt.shape == found.labels.shape
+    assert found.uncertainty is not None
+    assert found.uncertainty.shape == found.labels.shape

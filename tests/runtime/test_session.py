@@ -125,7 +125,7 @@ def test_inferences_that_overlap_give_the_outputs_of_one_after_the_other(tmp_pat
         assert session.requests == 2
         for first, second in itertools.pairwise(tensors):
             finish_first, finish_second = session.start(first), session.start(second)
-            with pytest.raises(InputError, match="2 inferences are under way"):
+            with pytest.raises(InputError, match="2 inferences are running"):
                 session.start(first)
             with pytest.raises(InputError, match="takes"):
                 session.start(first[:, 1:])

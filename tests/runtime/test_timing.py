@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeseg.runtime.loop.stage_timing import KEPT, Newest, limiting_stage
+from edgeseg.runtime.loop.stage_timing import KEPT, RecentTimes, limiting_stage
 from edgeseg.runtime.sinks.hud import StageTimes
 
 
@@ -32,7 +32,7 @@ def test_the_longest_stage_of_the_busiest_thread_sets_the_rate(
 
 
 def test_percentiles_are_those_of_the_newest_times_and_the_oldest_make_room() -> None:
-    times_ms = Newest()
+    times_ms = RecentTimes()
     assert (len(times_ms), times_ms.last()) == (0, 0.0)
     assert times_ms.percentiles() == StageTimes(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
     for count in range(1, KEPT + 6):

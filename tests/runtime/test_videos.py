@@ -66,7 +66,7 @@ def test_interlaced_video_is_read_by_pyav_and_refused_by_an_opencv_that_makes_it
     tmp_path: Path, reader: str
 ) -> None:
     path = write_video(tmp_path / "interlaced.mp4", codec_options={"flags": "+ildct+ilme", "x264-params": "tff=1"})
-    if reader == "opencv" and opencv_reader.doubtful():
+    if reader == "opencv" and opencv_reader.turns_interlaced_black():
         with pytest.raises(CameraError, match=r"interlaced.*edgeseg\[video\]"):
             read(path)
     else:

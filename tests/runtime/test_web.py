@@ -176,7 +176,7 @@ def test_a_viewer_that_does_not_read_holds_up_neither_the_loop_nor_others(spec: 
 
 def test_without_frames_the_page_is_told_why(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeseg.runtime.web.server.WAIT_S", 0.05)
-    with serve(spec, trouble=lambda: "camera 0: unplugged. Connecting again.") as sink:
+    with serve(spec, trouble=lambda: "camera 0: unplugged. Reconnecting.") as sink:
         status, body, _ = get(sink, "/frame?after=0")
     assert status == 202
     assert "unplugged" in json.loads(body)["trouble"]
@@ -228,4 +228,4 @@ def test_the_page_works_in_a_browser(spec: ModelSpec, tmp_path: Path) -> None:
             saved = "new Promise((done) => canvas.toBlob((blob) => done(blob.size > 100 && blob.type)))"
             assert page.value(saved) == "image/png"
             sink.__exit__(None, None, None)
-            page.until("document.getElementById('status').textContent === 'Not reachable'")
+            page.until("document.getElementById('status').textContent === 'Disconnected'")

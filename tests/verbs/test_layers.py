@@ -77,13 +77,13 @@ def test_float_and_int8_part_at_the_spoilt_layer(whole: Path, spoilt: Path) -> N
     assert healthy.float_layers == ()
     assert healthy.lost == healthy.lost_all_int8
     broken = debug_quant(str(spoilt), count=1)
-    assert broken.parted is not None
-    assert at(broken.parted)
-    assert healthy.parted != broken.parted
+    assert broken.diverges_at is not None
+    assert at(broken.diverges_at)
+    assert healthy.diverges_at != broken.diverges_at
     own = {item.layer: item.own_db for item in broken.layers}
     fine = {item.layer: item.own_db for item in healthy.layers}
     assert own.keys() == fine.keys()
-    assert {name for name in own if own[name] != fine[name]} == {broken.parted}
+    assert {name for name in own if own[name] != fine[name]} == {broken.diverges_at}
 
 
 def test_the_fewest_layers_in_float_are_the_spoilt_one(

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, for whoever decides."""
+"""The report: one self-contained HTML file."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 _FONT_PX = 13.0
 _LEAST_SPAN = 0.02
-"""The accuracy axis shows two points of mIoU at least, so that noise does not look like a difference."""
+"""The accuracy axis spans at least two points of mIoU, so that noise does not look like a difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """Values to drawing units; `ticks` are the values to write."""
+    """Maps values to drawing units; `ticks` are the labelled values."""
 
     low: float
     high: float
@@ -40,8 +40,8 @@ class Axis:
 def pareto_plot(rows: Sequence[Row], *, width: int, height: int, colours: dict[str, int]) -> str:
     """Return accuracy over latency of the rows that have both, the front joined, as an SVG of width x height units.
 
-    Colour stands for the format (`colours` numbers them), shape for the precision. Every point carries its name, or
-    where the names do not fit a number, with the list of names below.
+    Colour stands for the format (`colours` numbers them), shape for the precision. Every point is labelled with its
+    name, or if the names do not fit, with a number and a list of names below.
     """
     shown = [(row.p50_ms, row.miou, row) for row in rows if row.p50_ms is not None and row.miou is not None]
     frame = Box(46, 14, width - 8, height - 44)
@@ -65,7 +65,7 @@ def pareto_plot(rows: Sequence[Row], *, width: int, height: int, colours: dict[s
 def _labels(
     names: Sequence[str], points: Sequence[tuple[float, float]], *, frame: Box, obstacles: Sequence[Box]
 ) -> tuple[list[str], tuple[Box, ...]]:
-    """Return the text of each point and its box: the names, or numbers where names would lie over each other."""
+    """Return the text of each point and its box: the names, or numbers if names would overlap."""
     for texts in (list(names), [str(index + 1) for index in range(len(names))]):
         boxes = place_labels(points, texts, frame=frame, font_px=_FONT_PX, radius=6.5, obstacles=obstacles)
         if is_clear(boxes, frame=frame):
@@ -74,7 +74,7 @@ def _labels(
 
 
 def latency_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
-    """Return an axis around the values, or a logarithmic one where the values span more than a factor of ten."""
+    """Return an axis around the values, logarithmic if they span more than a factor of ten."""
     low, high = min(values), max(values)
     if high / low > 10:
         low, high = low / 1.4, high * 1.4
@@ -88,7 +88,7 @@ def latency_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
 
 
 def accuracy_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
-    """Return an axis of fractions around the values, two points of mIoU at least."""
+    """Return an axis of fractions around the values, at least two points of mIoU long."""
     middle, span = (min(values) + max(values)) / 2, max(max(values) - min(values), _LEAST_SPAN) * 1.35
     step = _nice_step(span / 5)
     low, high = step * math.floor((middle - span / 2) / step), step * math.ceil((middle + span / 2) / step)

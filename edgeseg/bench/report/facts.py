@@ -1,4 +1,4 @@
-"""The parts of the page that say where the figures come from: device, engines, lineage, licences, commands."""
+"""The parts of the page about the figures' origin: device, engines, lineage, licences, commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def measured_on(comparison: Comparison) -> str:
-    """Return the machines and their state as lists of facts, one card a device."""
+    """Return the machines and their state as lists of facts, one card per device."""
     devices: dict[tuple[str, str, str], list[Measurement]] = {}
     for row in comparison.rows:
         state = row.measurement.device
@@ -40,7 +40,7 @@ def engine_table(rows: Sequence[Row]) -> str:
 
 
 def lineage_cards(rows: Sequence[Row]) -> str:
-    """Return where each model's weights come from, under which licence, and the notice that the licence asks for."""
+    """Return where each model's weights come from, under which licence, and the notice that the licence requires."""
     cards = {}
     for row in rows:
         item = row.measurement

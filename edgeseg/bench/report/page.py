@@ -38,7 +38,7 @@ def write_report(
     title: str | None = None,
     images: Sequence[Image] = (),
 ) -> Path:
-    """Return the HTML file that the report was written to; it holds style, charts and images itself.
+    """Return the HTML file that the report was written to; style, charts and images are embedded.
 
     Raises:
         InputError: the place cannot be written, or an image is not a PNG.
@@ -111,7 +111,7 @@ def _table_note(comparison: Comparison) -> str:
     if any(row.on_front for row in comparison.rows):
         note += " ★: on the Pareto front of its device."
     if any(not row.measurement.latency for row in comparison.rows):
-        note += f" {words.NONE}: not measured; a reference engine only checks numbers, its time says nothing."
+        note += f" {words.NONE}: not measured; a reference engine only checks numbers and is not timed."
     return note
 
 

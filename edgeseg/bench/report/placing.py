@@ -1,4 +1,4 @@
-"""Labels beside points, none over another, over a point or outside the frame."""
+"""Places labels beside points without overlaps, inside the frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Box:
     bottom: float
 
     def meets(self, other: Box, gap: float = 0.0) -> bool:
-        """Return whether the two share area, or come nearer than `gap`."""
+        """Return whether the two overlap or are closer than `gap`."""
         apart = self.right + gap <= other.left or other.right + gap <= self.left
         return not (apart or self.bottom + gap <= other.top or other.bottom + gap <= self.top)
 
@@ -50,10 +50,10 @@ def place_labels(
     radius: float,
     obstacles: Sequence[Box] = (),
 ) -> tuple[Box, ...]:
-    """Return a box for the label of each point, as near to it as the others allow.
+    """Return a box for the label of each point, as close to it as possible without overlaps.
 
     `obstacles` are kept free too. Greedy, the most crowded points first; each tries sixteen directions at growing
-    distances. A label for which no place is left takes the one that covers least.
+    distances. A label without a free place takes the one that covers least.
     """
     marks = [Box(x - radius, y - radius, x + radius, y + radius) for x, y in points]
     crowded = sorted(range(len(points)), key=lambda i: sum(math.dist(points[i], other) for other in points))

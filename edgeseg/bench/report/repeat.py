@@ -1,4 +1,4 @@
-"""The commands that give a report's figures again, as a shell takes them."""
+"""Shell commands that reproduce a report's figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def repeat(comparison: Comparison) -> str:
 def repeat_commands(comparison: Comparison) -> tuple[str, ...]:
     """Return lines for a shell: convert each artifact, measure on each device, compare.
 
-    A model that does not come with edgeseg has to be there as a checkpoint folder of its name, which a comment says.
+    A model that is not bundled must exist as a checkpoint folder of its name; a comment says so.
     """
     items = [row.measurement for row in comparison.rows]
     lines = list(dict.fromkeys(_convert(item) for item in items))

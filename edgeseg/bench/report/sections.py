@@ -30,7 +30,7 @@ def section(title: str, body: str, *, note: str = "", identity: str = "") -> str
 
 
 def headline(comparison: Comparison) -> str:
-    """Return the figures to remember: fastest and most accurate of each device, smallest, and what changed mIoU."""
+    """Return the headline figures: fastest and most accurate of each device, smallest, and the changes in mIoU."""
     tiles = []
     several = len(comparison.best) > 1
     for best in comparison.best:
@@ -51,7 +51,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def _change_tiles(comparison: Comparison) -> list[str]:
-    """Return what int8 alone costs, and where the baseline is another net, what changing the net did, apart."""
+    """Return the cost of int8 alone and, if the baseline is another net, separately that of changing the net."""
     tiles = []
     quantized = [row for row in comparison.rows if row.int8_change is not None]
     if quantized:
@@ -76,7 +76,7 @@ def _change_tiles(comparison: Comparison) -> list[str]:
 
 
 def warning_list(comparison: Comparison) -> str:
-    """Return what a reader must know before judging."""
+    """Return the warnings to read first."""
     items = "".join(f"<li>{escape(text)}</li>" for text in comparison.warnings)
     return f'<aside class="warnings"><strong>Before you judge</strong><ul>{items}</ul></aside>' if items else ""
 
@@ -88,11 +88,11 @@ HEADS = (
 TEXTS = frozenset({"artifact", "device", "net", "engine"})
 """Columns set flush left."""
 STATED_ONCE = frozenset({"device", "net", "input", "threads"})
-"""Columns left out where all rows say the same: the line above the table, or "How it was measured", says it."""
+"""Columns left out if all rows are equal: the line above the table, or "How it was measured", states the value."""
 
 
 def result_table(comparison: Comparison, colours: dict[str, int]) -> str:
-    """Return one line an artifact, those on the front marked."""
+    """Return one row per artifact, those on the Pareto front marked."""
     columns = list(zip(*map(_cells, comparison.rows), strict=True))
     kept = [
         index
@@ -124,7 +124,7 @@ def _stated_once(columns: Sequence[Sequence[str]]) -> str:
 
 
 def front_plot(rows: Sequence[Row], colours: dict[str, int]) -> str:
-    """Return the Pareto plot with its key, once for wide and once for narrow screens; nothing for fewer than two."""
+    """Return the Pareto plot with its legend, for wide and narrow screens; nothing for fewer than two points."""
     shown = [row for row in rows if row.p50_ms is not None and row.miou is not None]
     if len(shown) < 2:
         return ""
@@ -214,7 +214,7 @@ def _same(values: Sequence[str]) -> bool:
 
 
 def _p99(row: Row) -> str:
-    """Return the 99th percentile, or "too few" where there were not enough runs for one."""
+    """Return the 99th percentile, or "too few" for too few runs."""
     if row.p99_ms is None and row.p50_ms is not None:
         return "too few runs"
     return words.milliseconds(row.p99_ms)

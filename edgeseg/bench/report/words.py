@@ -13,7 +13,7 @@ NONE = "\N{EN DASH}"
 
 
 def milliseconds(value: float | None) -> str:
-    """Return three significant digits, which is what a clock's noise allows: 0.42, 3.71, 18.4, 152."""
+    """Return three significant digits, as timing noise allows no more: 0.42, 3.71, 18.4, 152."""
     if value is None:
         return NONE
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
@@ -48,11 +48,11 @@ def size(pixels: tuple[int, int] | None) -> str:
 
 
 def listed(values: Iterable[str]) -> str:
-    """Return the different values in order, as a, b and c."""
+    """Return the distinct values in order, as "a, b and c"."""
     kinds = list(dict.fromkeys(values))
     return kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} and {kinds[-1]}" if kinds else ""
 
 
 def family(row: Row) -> str:
-    """Return what a chart gives a colour to: the format, and where there are several devices the device with it."""
+    """Return what a chart colours by: the format, plus the device if there are several."""
     return row.measurement.format

@@ -85,7 +85,7 @@ def layer_sensitivity(
 
 
 def layer_sqnr(checkpoint: Checkpoint, ranges: Ranges, images: Sequence[np.ndarray]) -> tuple[LayerSqnr, ...]:
-    """Return the signal to noise ratio at each point of the int8 net, in graph order; see `first_parting`.
+    """Return the signal to noise ratio at each point of the int8 net, in graph order; see `first_divergence`.
 
     Layers that the ranges leave in float are float here too. Raises as `layer_sensitivity` does.
     """
@@ -105,7 +105,7 @@ def layer_sqnr(checkpoint: Checkpoint, ranges: Ranges, images: Sequence[np.ndarr
     )
 
 
-def first_parting(layers: Sequence[LayerSqnr], *, below_db: float = 20.0) -> LayerSqnr | None:
+def first_divergence(layers: Sequence[LayerSqnr], *, below_db: float = 20.0) -> LayerSqnr | None:
     """Return the first point at which int8 and float part: its ratio is below `below_db`; None if there is none."""
     return next((layer for layer in layers if layer.sqnr_db < below_db), None)
 

@@ -1,4 +1,4 @@
-"""One file a kind of source; `open_camera` finds the right one by the source's spelling."""
+"""One file a kind of source; `open_camera` finds the right one from the source's text."""
 
 from __future__ import annotations
 

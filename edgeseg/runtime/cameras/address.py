@@ -1,4 +1,4 @@
-"""Addresses of network cameras: where the password ends, how it is kept from sight, and where else it may come from."""
+"""Addresses of network cameras: parsing the password, hiding it, and reading it from elsewhere."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """An address without the user and password, and these apart."""
+    """An address without the login, and the login."""
 
     uri: str
     login: Login | None = None
 
     @property
     def shown(self) -> str:
-        """The address as it may be printed."""
+        """The address without its password, for printing."""
         scheme, _, rest = self.uri.partition("://")
-        # A password with a raw @ and a raw / is cut at the wrong place: hide everything up to the last @.
+        # A password with a raw @ and a raw / is split at the wrong place: hide everything up to the last @.
         return redacted(self.uri if self.login is None else f"{scheme}://{rest.rpartition('@')[2]}")
 
     def full(self) -> str:
@@ -81,7 +81,7 @@ def with_login(address: Address, *, file: str | None) -> Address:
             raise InputError(f"{file}: the camera's login cannot be read: {error}.") from None
     user, colon, password = text.partition(":")
     if not user or not colon:
-        raise InputError(f"{origin}: holds no USER:PASSWORD.")
+        raise InputError(f"{origin}: does not contain USER:PASSWORD.")
     return replace(address, login=Login(user=user, password=password))
 
 
@@ -106,14 +106,14 @@ def redacted(text: str) -> str:
 def _redacted(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
     before, at, after = rest.rpartition("@")
-    # Rather hide a path with an @ in it than show the half of a password that holds a slash.
+    # Better to hide a path that contains an @ than to show half of a password that contains a slash.
     if at and (":" in before or "/" not in before):
         return f"{scheme}://{after}"
     return uri
 
 
 def _end_of_login(rest: str) -> int | None:
-    """Return where the @ behind user and password stands, None where there are none."""
+    """Return the position of the @ behind the login, None without a login."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" in authority:
         return authority.rindex("@")

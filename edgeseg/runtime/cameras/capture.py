@@ -24,14 +24,14 @@ FASTEST_FPS = 1000.0
 
 
 def quiet_ffmpeg() -> None:
-    """Let FFMPEG inside OpenCV print nothing; it asks once, at its first use. A level that a person set stays."""
+    """Silence FFmpeg inside OpenCV; it reads the level once, at its first use. A level set by the user stays."""
     if "OPENCV_FFMPEG_LOGLEVEL" not in os.environ:
-        # Without the second one the level is not even read.
+        # Without the second one the level is not read at all.
         os.environ.update(OPENCV_FFMPEG_LOGLEVEL="-8", OPENCV_FFMPEG_DEBUG="1")
 
 
 def open_capture(source: str | int, *, backend: int, parameters: dict[int, int]) -> cv2.VideoCapture | None:
-    """Return an opened capture, or None where the source does not open; neither OpenCV nor FFMPEG prints a word."""
+    """Return an opened capture, or None if the source does not open; neither OpenCV nor FFmpeg prints anything."""
     quiet_ffmpeg()
     import cv2
 
@@ -71,7 +71,7 @@ def resized(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
 class CaptureFeed:
     """A capture that `connect` opens, read in this process.
 
-    A read that waits inside OpenCV cannot be ended: the driver's own time limit does it.
+    A read inside OpenCV cannot be interrupted: only the driver's own time limit ends it.
     """
 
     def __init__(self, connect: Callable[[], cv2.VideoCapture], *, name: str) -> None:
@@ -91,11 +91,11 @@ class CaptureFeed:
 
         try:
             if self._capture is None or not self._capture.grab():
-                raise CameraError(f"{self._name}: stopped giving frames. Is the source still there?")
+                raise CameraError(f"{self._name}: stopped sending frames. Is the source still there?")
             captured_s = time.monotonic()
             good, image = self._capture.retrieve()
         except cv2.error as error:
-            raise CameraError(f"{self._name}: stopped giving frames: {error.err or error}.") from None
+            raise CameraError(f"{self._name}: stopped sending frames: {error.err or error}.") from None
         return Image(image=image, captured_s=captured_s) if good and image is not None else None
 
     def interrupt(self) -> None:

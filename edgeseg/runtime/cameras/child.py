@@ -1,4 +1,4 @@
-"""A program that writes images into a pipe: it can be ended at any moment, whatever it is doing."""
+"""A process that writes images into a pipe and can be ended at any moment."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ STEP_S = 0.2
 
 
 class Child:
-    """One running program and the reading end of its images. POSIX: its pipes are waited for with `select`.
+    """One running process and the reading end of its pipe. POSIX only: it waits with `select`.
 
-    `command` gets the number of the descriptor to write images to. The last part of what it says on its other outputs
-    is kept, for an error's text.
+    `command` gets the number of the descriptor to write images to. The end of its other output is kept for error
+    messages.
     """
 
-    def __init__(self, command: Callable[[int], Sequence[str]], *, said_first: bytes = b"") -> None:
+    def __init__(self, command: Callable[[int], Sequence[str]], *, stdin_text: bytes = b"") -> None:
         reading, writing = os.pipe()
         _widen(reading)
         try:
-            # Its own session: Ctrl-C in the terminal is for us, and we end it.
+            # Its own session: Ctrl-C in the terminal reaches only us, and we end the child.
             self._process = subprocess.Popen(
                 list(command(writing)),
                 stdin=subprocess.PIPE,
@@ -48,10 +48,10 @@ class Child:
         self._images = reading
         self._words = b""
         self._talks = True
-        if said_first:
+        if stdin_text:
             assert self._process.stdin is not None
             with contextlib.suppress(OSError):
-                self._process.stdin.write(said_first)
+                self._process.stdin.write(stdin_text)
                 self._process.stdin.flush()
 
     def read(self, size_bytes: int, *, deadline_s: float) -> bytearray:
@@ -67,13 +67,13 @@ class Child:
         return data
 
     def kill(self) -> None:
-        """End the program; from any thread. A `read` that waits gets `EOFError`."""
+        """End the process; from any thread. A waiting `read` gets `EOFError`."""
         self._process.kill()
 
     def close(self) -> None:
         """End the program and close its pipes."""
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: nobody can end it
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: nothing can end it
             self._process.wait(timeout=END_S)
         with contextlib.suppress(OSError):
             os.close(self._images)
@@ -82,15 +82,15 @@ class Child:
                 assert stream is not None
                 stream.close()
 
-    def heard(self) -> str:
-        """Return the last of what the program has said so far."""
+    def output_so_far(self) -> str:
+        """Return the end of the process's output so far."""
         return self._words.decode(errors="replace")
 
-    def words(self) -> str:
-        """Return the last of what the program said, and of what it still says when it ends within a moment."""
+    def final_output(self) -> str:
+        """Return the end of the process's output, waiting a moment for it to end."""
         end_s = time.monotonic() + END_S
         while self._talks and time.monotonic() < end_s:
-            self._hear(STEP_S)
+            self._read_output(STEP_S)
         return self._words.decode(errors="replace")
 
     def _wait(self, deadline_s: float) -> None:
@@ -103,11 +103,11 @@ class Child:
             watched = [self._images, said] if self._talks else [self._images]
             ready = select.select(watched, [], [], left_s)[0]
             if said in ready:
-                self._hear(0)
+                self._read_output(0)
             if self._images in ready:
                 return
 
-    def _hear(self, wait_s: float) -> None:
+    def _read_output(self, wait_s: float) -> None:
         stream = self._process.stdout
         assert stream is not None
         if select.select([stream], [], [], wait_s)[0]:
@@ -117,16 +117,16 @@ class Child:
 
 
 def _widen(pipe: int) -> None:
-    # A pipe of one megabyte takes fewer turns between the two programs; only Linux lets it be asked for.
+    # A pipe of one megabyte means fewer switches between the processes; only Linux can resize pipes.
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import fcntl
 
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
 
 
-def start(command: Callable[[int], Sequence[str]], *, name: str, said_first: bytes = b"") -> Child:
+def start(command: Callable[[int], Sequence[str]], *, name: str, stdin_text: bytes = b"") -> Child:
     """Return the running program; raises `CameraError` where it cannot be started."""
     try:
-        return Child(command, said_first=said_first)
+        return Child(command, stdin_text=stdin_text)
     except OSError as error:
         raise CameraError(f"{name}: its reader cannot be started: {error.strerror or error}.") from None

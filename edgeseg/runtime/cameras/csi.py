@@ -1,6 +1,6 @@
 """Cameras on a board's ribbon cable: `csi://0`, through Argus on a Jetson and Picamera2 on a Raspberry Pi.
 
-Neither board was here when this was written: see docs/verified.md.
+Not run on either board yet: see docs/verified.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CsiSource:
     schemes = ("csi",)
 
     def camera(self, request: Request) -> Camera:
-        """Return a live camera on a sensor; raises where this is no board of a known kind, or lacks its library."""
+        """Return a live camera on a sensor; raises if this is not a known board, or its library is missing."""
         request, _ = request.options()
         number = request.rest.strip("/") or "0"
         if not number.isdecimal():
@@ -53,15 +53,15 @@ class CsiSource:
         )
 
     def status(self) -> SourceStatus:
-        """Return whether this is a board with a ribbon cable, and whether its library is here."""
+        """Return whether this is a board with a ribbon cable, and whether its library is installed."""
         uris = ("csi://0",)
         missing = _missing()
         if missing is None:
             return SourceStatus(uris=uris, works=True, detail="Argus" if board() == "jetson" else "Picamera2")
         if board() == "other":
             return SourceStatus(uris=uris, works=False, detail="this is neither a Jetson nor a Raspberry Pi")
-        mend = ARGUS if board() == "jetson" else PICAMERA
-        return SourceStatus(uris=uris, works=False, detail=str(missing), mend=mend)
+        fix = ARGUS if board() == "jetson" else PICAMERA
+        return SourceStatus(uris=uris, works=False, detail=str(missing), fix=fix)
 
 
 def board() -> Board:
@@ -76,7 +76,7 @@ def board() -> Board:
 
 
 def argus_pipeline(number: int, request: Request) -> str:
-    """Return the pipeline of a Jetson's sensor: nvvidconv copies out of the NVMM memory that only it can read."""
+    """Return the pipeline of a Jetson's sensor: nvvidconv copies out of NVMM memory."""
     height, width = request.size or SIZE
     rate = f"{round(request.fps or FPS)}/1"
     return (
@@ -102,7 +102,7 @@ class PicameraFeed:
         try:
             self._camera = Picamera2(self._number)
             height, width = self._size
-            # picamera2's "RGB888" is BGR in memory. One queued image would be an old one.
+            # picamera2's "RGB888" is BGR in memory. A queued image would be an old one.
             settings = self._camera.create_video_configuration(
                 main={"size": (width, height), "format": "RGB888"}, controls={"FrameRate": self.fps}, queue=False
             )
@@ -110,7 +110,7 @@ class PicameraFeed:
             self._camera.start()
         except (RuntimeError, IndexError, OSError) as error:
             raise CameraError(
-                f"{self._name}: does not open: {error}. Is the ribbon cable seated? rpicam-hello --list-cameras tells."
+                f"{self._name}: does not open: {error}. Check the ribbon cable, and rpicam-hello --list-cameras."
             ) from None
 
     def read(self) -> Image:
@@ -118,11 +118,11 @@ class PicameraFeed:
         try:
             image = self._camera.capture_array("main")
         except (RuntimeError, OSError) as error:
-            raise CameraError(f"{self._name}: stopped giving frames: {error}.") from None
+            raise CameraError(f"{self._name}: stopped sending frames: {error}.") from None
         return Image(image=image[:, :, :3], captured_s=time.monotonic())
 
     def interrupt(self) -> None:
-        """Do nothing: a sensor gives the next image within its frame time."""
+        """Do nothing: a sensor delivers the next image within its frame time."""
 
     def close(self) -> None:
         """Stop the sensor."""
@@ -136,12 +136,12 @@ class PicameraFeed:
 def _missing() -> EdgesegError | None:
     kind = board()
     if kind == "jetson" and not has_element("nvarguscamerasrc"):
-        return MissingDependency(f"csi: GStreamer's nvarguscamerasrc is not here: {ARGUS}.")
+        return MissingDependency(f"csi: GStreamer's nvarguscamerasrc is not installed: {ARGUS}.")
     if kind == "pi" and importlib.util.find_spec("picamera2") is None:
         return MissingDependency(f"csi: picamera2 is not installed: {PICAMERA}.")
     if kind == "other":
         return UnsupportedError(
-            "csi: this is neither a Jetson nor a Raspberry Pi. A camera with a driver of its own is v4l2:/dev/video0."
+            "csi: this is neither a Jetson nor a Raspberry Pi. For a camera with a V4L2 driver use v4l2:/dev/video0."
         )
     return None
 

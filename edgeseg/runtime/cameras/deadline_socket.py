@@ -1,4 +1,4 @@
-"""A connection whose every wait ends at one moment, whatever the other side drips, and that can be cut from outside."""
+"""A connection with one deadline for all its waits, however slowly the peer sends, that another thread can end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DeadlineSocket:
         self.deadline_s = deadline_s
 
     def arm(self) -> None:
-        """Give the next operation what is left of the time."""
+        """Limit the next operation to the time that is left."""
         left_s = self.deadline_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
@@ -44,7 +44,7 @@ class DeadlineSocket:
         return decrypted or bool(select.select([self.line], [], [], 0)[0])
 
     def close(self) -> None:
-        """Do nothing: http.client closes its side as soon as it has read the head of an answer without a length."""
+        """Do nothing: http.client closes its side after the headers of a response without a length."""
 
     def shut(self) -> None:
         """Close the connection."""
@@ -67,7 +67,7 @@ def connected(host: str, port: int, *, deadline_s: float, stopped: Callable[[], 
     """Return a connected socket, over TLS if `secure`; looks at `stopped` twenty times a second.
 
     Raises:
-        OSError: nobody answers, no answer before `deadline_s`, or a certificate that is not trusted.
+        OSError: connection refused, no response before `deadline_s`, or an untrusted certificate.
     """
     fault: OSError = OSError("no such host")
     for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -115,7 +115,7 @@ def _wait(line: socket.socket, *, writes: bool, deadline_s: float, stopped: Call
 
 
 def hang_up(line: socket.socket) -> None:
-    """Wake a thread that waits for the connection, which closing it would not do."""
+    """Wake a thread that waits on the connection; closing it would not."""
     try:
         line.shutdown(socket.SHUT_RDWR)
     except OSError:  # not connected yet, or no longer

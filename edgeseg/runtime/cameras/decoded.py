@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 INSTALL = 'pip install "edgeseg[video]"'
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-"""The variable in which people give FFmpeg options to OpenCV; PyAV gets them too."""
-# UDP loses packets on Wi-Fi, and images tear, so it is left to cameras that do not grant TCP; `nobuffer` keeps FFmpeg
+"""The environment variable with FFmpeg options for OpenCV; PyAV gets them too."""
+# UDP loses packets on Wi-Fi and images tear, so it is used only where a camera refuses TCP; `nobuffer` keeps FFmpeg
 # from queueing frames before ours.
 LIVE_OPTIONS = "rtsp_flags;prefer_tcp|fflags;nobuffer|flags;low_delay"
 FAILURES_IN_A_ROW = 50
-"""A reader that fails this often without an image in between has reached the end of what can be read."""
+"""A reader that fails this often in a row has reached the end of the readable part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
     """An image (H, W, 3) BGR uint8 and its time in the video, None where the container does not say.
 
-    `concealed` tells that the decoder filled in damaged parts.
+    `concealed` means that the decoder filled in damaged parts.
     """
 
     image: NDArray[np.uint8]
@@ -55,14 +55,14 @@ class MediaReader(Protocol):
         """Return the next image, None for a corrupt one; raises `EOFError` at the end, `CameraError` when lost."""
 
     def missing(self) -> int:
-        """Return, after the end, how many frames the container announced that were not there."""
+        """Return, after the end, how many frames that the container announced were missing."""
 
     def close(self) -> None:
         """Release the decoder."""
 
 
 def refuse_giant(height: int, width: int, *, shown: str) -> None:
-    """Raise `CameraError` for an image whose header asks for more pixels than any camera has."""
+    """Raise `CameraError` for an image whose header claims more pixels than any camera has."""
     if height * width > LARGEST_PIXELS:
         raise CameraError(
             f"{shown}: its images are {height}x{width}; at most {LARGEST_PIXELS >> 20} megapixels are decoded."

@@ -1,4 +1,4 @@
-"""Cameras that leave no frame out: files, folders, rendered streets."""
+"""Cameras that deliver every frame: files, folders, rendered streets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EveryFrame:
-    """What cameras that leave no frame out share: they count what they give, and stop between two frames."""
+    """Base of cameras that deliver every frame: counts frames, and stops between two of them."""
 
     live = False
     skipped = 0
@@ -45,9 +45,9 @@ class EveryFrame:
     def _numbered(
         self, images: Iterator[Decoded | None], size: tuple[int, int] | None, *, rate: float | None = None
     ) -> Iterator[Frame]:
-        """Yield the images as frames, at `rate` instead of their own times where it is given.
+        """Yield the images as frames, at `rate` instead of their own times if given.
 
-        A corrupt one (None) is counted, and its number stays free.
+        A corrupt one (None) is counted, and its number is skipped.
         """
         for decoded in images:
             if self._stopped:
@@ -91,7 +91,7 @@ class Recording(EveryFrame):
         return self
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames from where the video stands; raises `CameraError` where it holds none."""
+        """Yield the frames from the current position; raises `CameraError` if there are none."""
         return self._numbered(self._images(), self._size, rate=self._wished_fps)
 
     def _images(self) -> Iterator[Decoded | None]:
@@ -106,7 +106,7 @@ class Recording(EveryFrame):
             return
         self._missing = self._reader.missing()
         if not self._given:
-            raise CameraError(f"{self._name}: opens as a video, but no frame in it can be decoded.")
+            raise CameraError(f"{self._name}: opens as a video, but none of its frames can be decoded.")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -8,20 +8,20 @@ from typing import Protocol
 import numpy as np
 
 STALL_S = 5.0
-"""A live source that gives nothing for this long is taken for lost."""
+"""A live source that sends nothing for this long counts as lost."""
 OPEN_S = 8.0
-"""A source has this long to open."""
+"""Time limit for opening a source."""
 LARGEST_PIXELS = 100 << 20
 """Images of more pixels are refused before they are decoded: a header can ask for gigabytes."""
 GIVE_UP_S = 30.0
-"""A lost source is tried again for this long."""
+"""A lost source is retried for this long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """An image (H, W, 3) BGR uint8, when it arrived (`time.monotonic` seconds), and the labels where they are known.
 
-    `passed` older images that arrived together with it were left undecoded.
+    `passed` older images that arrived with it were not decoded.
     """
 
     image: np.ndarray
@@ -31,7 +31,7 @@ class Image:
 
 
 class Feed(Protocol):
-    """One connection. Made without any input or output; `open` and `read` come back within their time limits.
+    """One connection. Making one does no I/O; `open` and `read` return within their time limits.
 
     `open`, `read` and `close` are called by one thread at a time, `interrupt` from any.
     """
@@ -45,16 +45,18 @@ class Feed(Protocol):
         """Return the next image, or None for one that is damaged; raises `CameraError` where the source is lost."""
 
     def interrupt(self) -> None:
-        """Make an `open` or `read` that waits come back soon, with an error."""
+        """Make a waiting `open` or `read` return soon, with an error."""
 
     def close(self) -> None:
-        """Let go of everything; may be called again, and before `open`."""
+        """Release everything; may be called twice, and before `open`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconnect:
-    """How a lost source is tried again: pauses that double from `first_s` to `longest_s`, until no good frame has come
-    for `give_up_s` seconds; 0 gives up at once, infinity never.
+    """How a lost source is retried.
+
+    Pauses double from `first_s` to `longest_s`, until no good frame has come for `give_up_s` seconds; 0 gives up at
+    once, infinity never.
     """
 
     give_up_s: float = GIVE_UP_S

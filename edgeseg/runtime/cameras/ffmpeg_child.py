@@ -1,8 +1,8 @@
 """The program that decodes a stream and writes images: header, then BGR bytes.
 
-It is a program of its own because a read inside FFmpeg can wait for longer than anybody wants to, and nothing but the
-end of its process ends it. The address comes in through stdin, where no list of processes shows its password; when
-stdin closes, whoever started it has gone, and it goes too.
+It is a separate process because a read inside FFmpeg can block for very long, and only killing the process ends it.
+The address comes through stdin, so that no process list shows its password; when stdin closes, the parent has ended,
+and this process ends too.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CONCEALED = b"PART"
 OPENED = b"OPEN"
 DAMAGED = b"BAD."
 ENDED = b"END."
-"""The height's place holds the number of frames that were announced and did not come."""
+"""The height field holds the number of announced frames that did not come."""
 FAILED = b"FAIL"
-"""The height's place holds the length of the reason, in UTF-8, that follows."""
+"""The height field holds the length of the reason that follows, in UTF-8."""
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""A stream that FFmpeg decodes, in a program of its own that can be ended at any moment."""
+"""A stream that FFmpeg decodes in its own process, which can be ended at any moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgeseg.runtime.cameras.opencv_reader import COMPLAINT, black_words
 
 LARGEST_SIDE = 1 << 16
 START_S = 5.0
-"""What the program itself may take to start on a slow board."""
+"""Time for the process to start on a slow board."""
 
 
 class FfmpegReader:
@@ -40,14 +40,14 @@ class FfmpegReader:
     def open(self) -> FfmpegReader:
         """Start the program and return this reader; raises `CameraError` where the stream does not open."""
         asked = json.dumps(dataclasses.asdict(self._opening)).encode() + b"\n"
-        self._child = start(_command, name=self._shown, said_first=asked)
+        self._child = start(_command, name=self._shown, stdin_text=asked)
         if self._stopped:
             self._child.kill()
         assert self._opening.open_s is not None
         try:
             self.fps = self._header(time.monotonic() + self._opening.open_s + START_S)[3] or None
         except EOFError:
-            raise CameraError(f"{self._shown}: its reader ended: {self._child.words().strip()[-300:]}") from None
+            raise CameraError(f"{self._shown}: its reader ended: {self._child.final_output().strip()[-300:]}") from None
         except CameraError as error:
             raise CameraError(f"{error} Is the address right, and is it sending now?") from None
         return self
@@ -76,7 +76,7 @@ class FfmpegReader:
         return self._arrived_s
 
     def missing(self) -> int:
-        """Return how many frames the container announced that were not there."""
+        """Return how many frames that the container announced were missing."""
         return self._missing
 
     def interrupt(self) -> None:
@@ -97,7 +97,7 @@ class FfmpegReader:
         if mark == ffmpeg_child.FAILED:
             raise CameraError(self._bytes(height, deadline_s).decode(errors="replace"))
         assert self._child is not None
-        if COMPLAINT in self._child.heard():
+        if COMPLAINT in self._child.output_so_far():
             raise CameraError(f"{self._shown}: {black_words()}")
         return mark, (height, width), media_s, fps
 
@@ -128,7 +128,7 @@ class FfmpegFeed:
         try:
             decoded = self._reader.read()
         except EOFError:
-            raise CameraError(f"{self._shown}: stopped giving frames. Is the source still there?") from None
+            raise CameraError(f"{self._shown}: stopped sending frames. Is the source still there?") from None
         return None if decoded is None else Image(image=decoded.image, captured_s=self._reader.arrived_s)
 
     def interrupt(self) -> None:
@@ -141,7 +141,7 @@ class FfmpegFeed:
 
 
 class MediaFeed:
-    """The same in this process, for systems whose pipes cannot be waited for; FFmpeg's own time limits end a read."""
+    """The same in this process, for systems that cannot wait on pipes; FFmpeg's own time limits end a read."""
 
     def __init__(self, opening: Opening) -> None:
         self.fps: float | None = None
@@ -160,7 +160,7 @@ class MediaFeed:
         try:
             decoded = self._reader.read()
         except EOFError:
-            raise CameraError(f"{self._opening.shown}: stopped giving frames. Is the source still there?") from None
+            raise CameraError(f"{self._opening.shown}: stopped sending frames. Is the source still there?") from None
         return None if decoded is None else Image(image=decoded.image, captured_s=time.monotonic())
 
     def interrupt(self) -> None:
@@ -174,7 +174,7 @@ class MediaFeed:
 
 
 def _command(descriptor: int) -> list[str]:
-    # The program must find the same packages as this one, wherever they lie. Its outputs are read: FFmpeg may complain.
+    # The child must find the same packages as this process. Its outputs are read: FFmpeg may complain there.
     program = (
         f"import os, sys; sys.path[:] = {sys.path!r}; "
         "os.environ.update(OPENCV_FFMPEG_LOGLEVEL='16', OPENCV_FFMPEG_DEBUG='1'); "

@@ -1,4 +1,4 @@
-"""Video files, folders and patterns of images: every frame, in order, as fast as it is asked for."""
+"""Video files, folders and patterns of images: every frame, in order, as fast as the loop takes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FileSource:
     schemes = ("file",)
 
     def camera(self, request: Request) -> Camera:
-        """Return a camera on files or a folder; raises `InputError` where they are not there or hold no image."""
+        """Return a camera on files or a folder; raises `InputError` if there are no such files or no images."""
         text = request.rest.removeprefix("//") if request.uri.startswith("file:") else request.rest
         path, fps = Path(text), request.fps or DEFAULT_FPS
         if not path.exists() and WILD.search(text):
@@ -41,7 +41,7 @@ class FileSource:
             raise InputError(f"{path}: no such file or folder.")
         if path.suffix.lower() in IMAGES:
             return Images((path,), size=request.size, fps=fps)
-        # FFmpeg would take all cores for a stream that one can decode, and the engine would wait for its own.
+        # FFmpeg would use all cores for a stream that one can decode, and slow down the engine.
         opening = Opening(uri=str(path), shown=str(path), threads=max(1, usable_cores() // 2))
         return Recording(lambda: open_media(opening), name=str(path), size=request.size, fps=request.fps)
 
@@ -54,7 +54,7 @@ class FileSource:
             return SourceStatus(uris=uris, works=True, detail="videos (PyAV) and images")
         if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
             return SourceStatus(uris=uris, works=True, detail="videos (OpenCV) and images")
-        return SourceStatus(uris=uris, works=True, detail="images only: this OpenCV has no FFmpeg", mend=INSTALL)
+        return SourceStatus(uris=uris, works=True, detail="images only: this OpenCV has no FFmpeg", fix=INSTALL)
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:
@@ -66,7 +66,7 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 def _inside(folder: Path) -> tuple[Path, ...]:
     found = sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGES), key=natural)
     if not found:
-        raise InputError(f"{folder}: holds no image ({', '.join(IMAGES)}).")
+        raise InputError(f"{folder}: contains no image ({', '.join(IMAGES)}).")
     return tuple(found)
 
 
@@ -74,7 +74,7 @@ def _matching(pattern: str) -> tuple[Path, ...]:
     paths = (Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - a Path cannot start from "/"
     found = sorted((path for path in paths if path.suffix.lower() in IMAGES), key=natural)
     if not found:
-        raise InputError(f"{pattern}: no image has such a name ({', '.join(IMAGES)}).")
+        raise InputError(f"{pattern}: no image matches ({', '.join(IMAGES)}).")
     return tuple(found)
 
 

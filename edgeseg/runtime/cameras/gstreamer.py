@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LAUNCH = "gst-launch-1.0"
 INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
-# Whoever is late gets the newest image: the queue drops older ones.
+# A slow reader gets the newest image: the queue drops older ones.
 TAIL = "queue leaky=downstream max-size-buffers=1 ! videoconvert ! video/x-raw,format=I420 ! y4menc ! fdsink sync=false"
 APPSINK = re.compile(r"!\s*appsink\b[^!]*$")
 PACKAGES = {
@@ -42,19 +42,19 @@ class GstSource:
     schemes = ("gst",)
 
     def camera(self, request: Request) -> Camera:
-        """Return a live camera on a pipeline; an `appsink` at its end, as OpenCV wants it, is taken away."""
+        """Return a live camera on a pipeline; an `appsink` at its end, as OpenCV needs it, is removed."""
         pipeline = APPSINK.sub("", request.rest.strip()).strip().rstrip("!").strip()
         if not pipeline:
             raise InputError('gst: names no pipeline. Write for example --source "gst:videotestsrc is-live=true".')
         return pipeline_camera(pipeline, name=f"gst:{pipeline}", request=request)
 
     def status(self) -> SourceStatus:
-        """Return whether gst-launch-1.0 is here."""
+        """Return whether gst-launch-1.0 is installed."""
         uris = ("gst:PIPELINE",)
         if sys.platform == "win32":
             return SourceStatus(uris=uris, works=False, detail="not on Windows")
         if shutil.which(LAUNCH) is None:
-            return SourceStatus(uris=uris, works=False, detail=f"{LAUNCH} is not installed", mend=INSTALL)
+            return SourceStatus(uris=uris, works=False, detail=f"{LAUNCH} is not installed", fix=INSTALL)
         return SourceStatus(uris=uris, works=True, detail=f"through {LAUNCH}")
 
 
@@ -89,7 +89,8 @@ class GstFeed:
         """Start the pipeline and wait for its first image's size.
 
         Raises:
-            MissingDependency: no gst-launch-1.0, or an element that is not installed. CameraError: anything else.
+            MissingDependency: gst-launch-1.0 or an element is not installed.
+            CameraError: anything else.
         """
         _require_launch()
         self._child = start(self._command, name=self._name)
@@ -110,7 +111,7 @@ class GstFeed:
         except TimeoutError:
             raise CameraError(f"{self._name}: no image for {STALL_S:g} s.") from None
         except EOFError:
-            words = _fault_of(self._child.words()) if self._child else ""
+            words = _fault_of(self._child.final_output()) if self._child else ""
             raise CameraError(f"{self._name}: the pipeline ended{': ' if words else '.'}{words}") from None
         except BadVideo as error:
             raise CameraError(f"{self._name}: the pipeline gave no video: {error}.") from None
@@ -137,18 +138,18 @@ class GstFeed:
         return self._child.read(size, deadline_s=self._deadline_s)
 
     def _refused(self, error: Exception, child: Child) -> CameraError | MissingDependency:
-        words = child.words()
+        words = child.final_output()
         element = re.search(r'no element "([^"]+)"', words)
         if element:
-            mend = PACKAGES.get(element[1], OTHER_PACKAGES)
-            return MissingDependency(f'{self._name}: GStreamer here has no "{element[1]}": {mend}.')
+            fix = PACKAGES.get(element[1], OTHER_PACKAGES)
+            return MissingDependency(f'{self._name}: GStreamer here has no "{element[1]}": {fix}.')
         if isinstance(error, TimeoutError):
             return CameraError(f"{self._name}: the pipeline gave no image within {OPEN_S:g} s. {_fault_of(words)}")
         return CameraError(f"{self._name}: the pipeline does not run: {_fault_of(words) or error or 'it ended'}")
 
 
 def has_element(name: str) -> bool:
-    """Return whether GStreamer here has an element; False where its tools are missing."""
+    """Return whether GStreamer here has an element; False if its tools are missing."""
     import subprocess
 
     inspect = shutil.which("gst-inspect-1.0")
@@ -163,13 +164,13 @@ def has_element(name: str) -> bool:
 
 def _require_launch() -> None:
     if sys.platform == "win32":
-        raise UnsupportedError("gst: pipelines are not run on Windows. Use another kind of source.")
+        raise UnsupportedError("gst: pipelines do not run on Windows. Use another kind of source.")
     if shutil.which(LAUNCH) is None:
         raise MissingDependency(f"gst: {LAUNCH} is not installed: {INSTALL}.")
 
 
 def _fault_of(words: str) -> str:
-    """Return the line of gst-launch's words that tells what went wrong."""
+    """Return the line of gst-launch's output that says what went wrong."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     telling = [line for line in lines if "ERROR" in line or "erroneous" in line or "WARNING" in line]
     return re.sub(r"^(ERROR|WARNING): ", "", telling[0]) if telling else ""

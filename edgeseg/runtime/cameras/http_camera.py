@@ -1,4 +1,4 @@
-"""A camera at an http(s) address: what is there shows only when it is asked."""
+"""A camera at an http(s) address: its kind is known only from the response."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VARIANT = re.compile(r"^#EXT-X-STREAM-INF.*\r?\n\s*([^#\s].*?)\s*$", re.MULTILIN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """A network source: where it is, what was asked for, and after how many silent seconds it counts as lost."""
+    """A network source: its address, the request, and the seconds of silence after which it counts as lost."""
 
     address: Address
     request: Request
@@ -56,7 +56,7 @@ class Stream:
         )
 
     def feed(self, address: Address) -> Feed:
-        """Return a feed through FFmpeg: in a program of its own where the system lets its pipes be waited for."""
+        """Return a feed through FFmpeg: in its own process where the system can wait on pipes."""
         opening = self._opening(address, live=True)
         return FfmpegFeed(opening) if os.name == "posix" else MediaFeed(opening)
 
@@ -69,7 +69,7 @@ class Stream:
 
 
 class HttpCamera:
-    """MJPEG, another live stream, or a file or playlist with an end, as the server answers when this is entered."""
+    """MJPEG, another live stream, or a file or playlist with an end, depending on the server's response on entry."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -89,7 +89,7 @@ class HttpCamera:
 
     @property
     def trouble(self) -> str:
-        """Why no frame comes just now, or an empty text."""
+        """Why no frame is coming now, or an empty text."""
         return self._camera.trouble
 
     def __enter__(self) -> HttpCamera:
@@ -136,7 +136,7 @@ class HttpCamera:
             inner.open()
         except OtherContent as list_of_parts:
             return END_OF_LIST in list_of_parts.text
-        except CameraError:  # FFmpeg will say what is wrong
+        except CameraError:  # FFmpeg will report what is wrong
             return False
         finally:
             inner.close()
@@ -144,7 +144,7 @@ class HttpCamera:
 
 
 class HttpOrFfmpeg:
-    """MJPEG by our own reader; another kind of video at the same address through FFmpeg."""
+    """MJPEG through our own reader; any other video at the same address through FFmpeg."""
 
     fps: float | None = None
 

@@ -30,9 +30,9 @@ MOVED = (301, 302, 303, 307, 308)
 
 
 class OtherContent(CameraError):
-    """The address answers, but not with a row of JPEG images: with `kind`, of `length` bytes where it says so.
+    """The address responds, but not with a series of JPEG images: with `kind`, of `length` bytes if known.
 
-    `address` is where it was found in the end, `text` the beginning of a playlist.
+    `address` is the final one after redirects, `text` the beginning of a playlist.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class HttpFeed:
         self._lost: CameraError | None = None
 
     def open(self) -> None:
-        """Connect and read the answer's head; raises `OtherContent` for one that is no MJPEG, else `CameraError`."""
+        """Connect and read the headers; raises `OtherContent` for anything but MJPEG, `CameraError` on failure."""
         address, deadline_s = self._address, time.monotonic() + OPEN_S
         try:
             for _ in range(REDIRECTS):
@@ -74,7 +74,7 @@ class HttpFeed:
                 self.close()
                 address = address.moved(urljoin(address.uri, place))
                 if urlsplit(address.uri).scheme not in PORTS:
-                    raise self._no_stream(f"it redirects to {address.shown}, which is no HTTP address")
+                    raise self._no_stream(f"it redirects to {address.shown}, which is not an HTTP address")
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._no_stream(_reason(error)) from None
         raise self._no_stream("it redirects without end")
@@ -90,12 +90,12 @@ class HttpFeed:
         bodies: list[bytes] = []
         while not bodies:
             bodies = self._parts.feed(self._receive(deadline_s))
-        # What has piled up behind a slow decoder is not worth decoding any more.
+        # Images queued behind a slow decoder are not worth decoding any more.
         arrived_s = time.monotonic()
         try:
             while self._more() and time.monotonic() < arrived_s + STEP_S:
                 bodies += self._parts.feed(self._receive(deadline_s))
-        except CameraError as error:  # first what did arrive
+        except CameraError as error:  # deliver first what did arrive
             self._lost = error
         return self._newest(bodies, arrived_s)
 
@@ -140,14 +140,14 @@ class HttpFeed:
             if address.login is not None:
                 raise self._no_stream("the user name or password is wrong")
             raise self._no_stream(
-                "it asks for a user and a password; write them as http://USER:PASSWORD@HOST/PATH, or #login=FILE"
+                "it requires a user and a password; write them as http://USER:PASSWORD@HOST/PATH, or #login=FILE"
             )
         if response.status != 200:
-            raise self._no_stream(f"it answers {response.status} {response.reason}")
+            raise self._no_stream(f"it responds {response.status} {response.reason}")
         if not kind.lower().startswith("multipart/"):
             text = self._playlist(response) if is_playlist(kind, address.uri) else ""
             raise OtherContent(
-                f"{self._shown}: sends {kind or 'something'} and no MJPEG.",
+                f"{self._shown}: sends {kind or 'something else'}, not MJPEG.",
                 address=address,
                 kind=kind.lower(),
                 length=response.length,
@@ -170,7 +170,7 @@ class HttpFeed:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CameraError(f"{self._shown}: the connection broke: {_reason(error)}.") from None
         if not data:
-            raise CameraError(f"{self._shown}: stopped giving frames: the server hung up.")
+            raise CameraError(f"{self._shown}: stopped sending frames: the server closed the connection.")
         return data
 
     def _newest(self, bodies: list[bytes], arrived_s: float) -> Image | None:
@@ -200,7 +200,7 @@ class HttpFeed:
 
 
 def is_playlist(kind: str, uri: str) -> bool:
-    """Return whether an answer is an HLS playlist (RFC 8216), by its type or its address."""
+    """Return whether a response is an HLS playlist (RFC 8216), by its type or its address."""
     return "mpegurl" in kind.lower() or urlsplit(uri).path.lower().endswith((".m3u8", ".m3u"))
 
 
@@ -213,9 +213,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS fails ({error.reason or error})"
     if isinstance(error, ConnectionRefusedError):
-        return "nobody answers there"
+        return "connection refused"
     if isinstance(error, TimeoutError):
-        return f"no answer within {OPEN_S:g} s"
+        return f"no response within {OPEN_S:g} s"
     if isinstance(error, socket.gaierror):
         return "no such host"
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What there is to look through on this machine."""
+"""The cameras of this machine, and the kinds of source that work on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SourceKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraListing:
-    """The cameras that can be asked for by path, and every kind of source."""
+    """The cameras by path, and every kind of source."""
 
     devices: tuple[Device, ...]
     kinds: tuple[SourceKind, ...]
@@ -35,5 +35,5 @@ def list_cameras() -> CameraListing:
 def _kind(plugin: registry.Plugin) -> SourceKind:
     if isinstance(plugin.value, Source):
         return SourceKind(name=plugin.name, status=plugin.value.status())
-    status = SourceStatus(uris=(), works=False, detail=plugin.fault or "is no source of cameras")
+    status = SourceStatus(uris=(), works=False, detail=plugin.fault or "is not a kind of camera")
     return SourceKind(name=plugin.name, status=status)

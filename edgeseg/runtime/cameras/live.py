@@ -1,4 +1,4 @@
-"""A live camera: the newest frame of a feed that comes back when it is lost."""
+"""A live camera: the newest frame of a feed that reconnects when lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LiveCamera:
-    """The frames of the feeds that `make` gives, at `size` (height, width) where that is asked."""
+    """The frames of the feeds that `make` gives, at `size` (height, width) if given."""
 
     live = True
 
@@ -44,17 +44,17 @@ class LiveCamera:
 
     @property
     def skipped(self) -> int:
-        """Frames that came while the one before them was still waiting, and replaced it."""
+        """Frames that were replaced by a newer one before anyone took them."""
         return self.counts.skipped
 
     @property
     def counts(self) -> CameraCounts:
-        """What became of the frames until now."""
+        """What became of the frames so far."""
         return self._newest.counts if self._newest else CameraCounts()
 
     @property
     def trouble(self) -> str:
-        """Why no frame comes just now, or an empty text."""
+        """Why no frame is coming now, or an empty text."""
         return self._newest.trouble if self._newest else ""
 
     def __enter__(self) -> LiveCamera:
@@ -68,7 +68,7 @@ class LiveCamera:
         return self
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the newest frame each time; raises `CameraError` where the source is lost for good."""
+        """Yield the newest frame each time; raises `CameraError` if the source is lost for good."""
         if self._newest is None:
             raise CameraError(f"{self._name}: is not open. Use it in a with block.")
         for frame in self._newest.frames():

@@ -25,7 +25,7 @@ class Parts:
         self._held = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the bodies that `data` completes; what lies between parts is passed over."""
+        """Return the bodies that `data` completes; anything between parts is skipped."""
         self._held += data
         bodies = []
         while (body := self._next()) is not None:
@@ -58,7 +58,7 @@ class Parts:
                 return said if self._follows(said) else self._before_boundary(start, upto=said) or said
             # A length that is too large would swallow whole images.
             return self._before_boundary(start, upto=len(self._held))
-        # Without a length the end of an image shows at once only by its last marker.
+        # Without a length only the last marker shows at once that an image is complete.
         whole = bytes(self._held[start:]).rstrip(b"\r\n")
         if whole.endswith(END) and damage(whole) == "":
             return start + len(whole)
@@ -78,13 +78,13 @@ class Parts:
 
 
 def damage(jpeg: bytes) -> str:
-    """Return what is wrong with the build of a JPEG, or an empty text (ISO/IEC 10918-1, annex B).
+    """Return what is wrong with the structure of a JPEG, or an empty text (ISO/IEC 10918-1, annex B).
 
-    Decoders fill what is missing with grey and say nothing to their caller, so the markers are looked at here, and the
-    size in the frame header before memory is taken for it. Wrong bits inside the coded pixels cannot be seen this way.
+    Decoders silently fill missing parts with grey, so the markers are checked here, and the size in the frame header
+    before memory is allocated for it. Wrong bits inside the coded pixels cannot be detected this way.
     """
     if not jpeg.startswith(START):
-        return "is no JPEG"
+        return "is not a JPEG"
     position, restarts = 2, False
     while position + 4 <= len(jpeg):
         marker = jpeg[position + 1]
@@ -115,6 +115,6 @@ def _scan_end(jpeg: bytes, position: int, *, restarts: bool) -> tuple[int, str]:
         if jpeg[stray.start() + 1] not in RESTARTS:
             return stray.start(), ""
         if not restarts:
-            return stray.start(), "holds a restart marker where there can be none"
+            return stray.start(), "contains a restart marker where none is allowed"
         position = stray.end()
     return len(jpeg), "is cut off"

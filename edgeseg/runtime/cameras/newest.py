@@ -1,4 +1,4 @@
-"""The newest frame of a live source: a thread grabs every frame and keeps the last, so that none is shown late."""
+"""The newest frame of a live source: a thread reads every frame and keeps the last one, so that none is shown late."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 JOIN_S = 2.0
-# Waits end by themselves now and then: on Windows a thread that waits for ever does not see Ctrl-C.
+# Waits time out now and then: on Windows a thread that waits forever does not see Ctrl-C.
 WAKE_S = 0.5
 
 
@@ -52,7 +52,7 @@ class Newest:
 
     @property
     def counts(self) -> CameraCounts:
-        """What became of the frames until now."""
+        """What became of the frames so far."""
         with self._changed:
             return CameraCounts(
                 captured=self._captured,
@@ -64,7 +64,7 @@ class Newest:
             )
 
     def start(self) -> float | None:
-        """Connect, begin to grab, and return the feed's rate, None where it does not know; raises what `open` does."""
+        """Connect, start reading, and return the feed's rate, None if unknown; raises what `open` does."""
         try:
             self._feed.open()
         except BaseException:
@@ -75,7 +75,7 @@ class Newest:
         return self._feed.fps
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the newest frame each time, waiting for one where none is new; ends when the source is closed.
+        """Yield the newest frame each time, waiting for a new one; ends when the source is closed.
 
         Raises:
             CameraError: the source was lost and did not come back in time.
@@ -91,18 +91,18 @@ class Newest:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop the thread and wait for it; a read that hangs in a driver is left behind and not waited for longer."""
+        """Stop the thread and wait for it; a read that hangs in a driver is abandoned."""
         self.stop()
         if self._thread.ident is not None:
             self._thread.join(timeout=JOIN_S)
             if self._thread.is_alive():
-                _log.warning("%s: a read does not come back; its thread is left behind.", self._name)
+                _log.warning("%s: a read does not return; its thread was abandoned.", self._name)
         with self._changed:
             self._skipped += self._frame is not None
             self._frame = None
 
     def _take(self) -> Frame | None:
-        # The grabber gives up by itself; this limit is for a driver that never comes back.
+        # The reading thread gives up by itself; this limit is for a driver that never returns.
         limit_s = self._reconnect.give_up_s + self._stall_s + 2 * OPEN_S
         deadline_s = time.monotonic() + limit_s
         with self._changed:
@@ -129,7 +129,7 @@ class Newest:
                     self._keep(self._feed.read())
                 except CameraError as fault:
                     self._again(fault)
-        except Exception as error:  # it is raised again where the frames are asked for
+        except Exception as error:
             self._fault = error
         finally:
             self._feed.close()
@@ -159,14 +159,14 @@ class Newest:
             raise CameraError(f"{self._name}: sends only damaged images.")
 
     def _again(self, fault: EdgesegError) -> None:
-        """Connect again, or return when closing; raises `CameraError` once it is time to give up."""
+        """Reconnect, or return when closing; raises `CameraError` when it is time to give up."""
         self._feed.close()
         tries = 0
         while not self._closing.is_set():
             left_s = self._last_good_s + self._reconnect.give_up_s - time.monotonic()
             if left_s <= 0:
                 raise _given_up(fault, tries=tries, silent_s=time.monotonic() - self._last_good_s)
-            self.trouble = f"{fault} Connecting again."
+            self.trouble = f"{fault} Reconnecting."
             if tries == 0:
                 _log.warning("%s", self.trouble)
             if self._closing.wait(min(self._pause_s, left_s)):
@@ -197,4 +197,4 @@ def _given_up(fault: EdgesegError, *, tries: int, silent_s: float) -> CameraErro
     if tries == 0:
         return CameraError(str(fault))
     times = "once" if tries == 1 else f"{tries} times"
-    return CameraError(f"{fault} Tried to connect again {times}; no image for {silent_s:.0f} s: giving up.")
+    return CameraError(f"{fault} Tried to reconnect {times}; no image for {silent_s:.0f} s: giving up.")

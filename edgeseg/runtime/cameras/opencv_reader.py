@@ -26,7 +26,7 @@ from edgeseg.runtime.cameras.decoded import (
 if TYPE_CHECKING:
     import cv2
 
-FIRST_DOUBTFUL_AVCODEC = 62
+FIRST_BROKEN_AVCODEC = 62
 """FFmpeg 8, in OpenCV 4.13 and later: its swscale does not convert interlaced frames the way OpenCV asks it to."""
 TEST_FRAMES = 3
 TEST_S = 20.0
@@ -34,7 +34,7 @@ COMPLAINT = "Cannot convert interlaced"
 
 
 class OpenCvReader:
-    """One opened video. OpenCV does not say why a frame fails; what it announced and what came are compared."""
+    """One opened video. OpenCV gives no reason for a failed frame, so announced and delivered frames are compared."""
 
     def __init__(self, opening: Opening) -> None:
         import cv2
@@ -64,7 +64,7 @@ class OpenCvReader:
                 int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
                 shown=opening.shown,
             )
-            if not opening.live and doubtful():
+            if not opening.live and turns_interlaced_black():
                 refuse_black_frames(opening)
         except CameraError:
             capture.release()
@@ -91,7 +91,7 @@ class OpenCvReader:
         return None
 
     def missing(self) -> int:
-        """Return how many announced frames were not there; an announced count may be estimated, one too high."""
+        """Return how many announced frames were not there; an estimated count may be one too high."""
         missing = self._announced - self._read - self._corrupt
         return missing if missing > 1 else 0
 
@@ -110,19 +110,19 @@ class OpenCvReader:
         return Decoded(image=np.asarray(image, np.uint8), media_s=media_s)
 
 
-def doubtful() -> bool:
-    """Return whether OpenCV's FFmpeg is one that turns interlaced video black."""
+def turns_interlaced_black() -> bool:
+    """Return whether OpenCV's FFmpeg turns interlaced video black."""
     import cv2
 
     found = re.search(r"avcodec:\s+YES \((\d+)\.", cv2.getBuildInformation())
-    return found is not None and int(found[1]) >= FIRST_DOUBTFUL_AVCODEC
+    return found is not None and int(found[1]) >= FIRST_BROKEN_AVCODEC
 
 
 def refuse_black_frames(opening: Opening) -> None:
     """Raise `CameraError` where OpenCV opens a video but gives black frames.
 
-    OpenCV calls such a frame good; only FFmpeg's own messages tell, and they go to the process's outputs. So a process
-    of its own decodes the first frames.
+    OpenCV reports such a frame as good; only FFmpeg's messages on the process's outputs show it. So a separate process
+    decodes the first frames.
     """
     program = (
         "import json, os, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -147,7 +147,7 @@ def refuse_black_frames(opening: Opening) -> None:
 
 
 def black_words() -> str:
-    """Return what to say of interlaced video that OpenCV here cannot decode."""
+    """Return the message for interlaced video that this OpenCV cannot decode."""
     import cv2
 
     return f"is interlaced, and OpenCV {cv2.__version__} decodes that to black images. To read it: {INSTALL}."

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEAR_END = 1.5
-"""A video that ends this many frames before its duration is still taken for complete."""
+"""A video that ends this many frames before its duration still counts as complete."""
 
 
 class PyAvReader:
@@ -84,7 +84,7 @@ class PyAvReader:
         return self._decoded(self._images.popleft())
 
     def missing(self) -> int:
-        """Return how many frames the container announced that were not there."""
+        """Return how many frames that the container announced were missing."""
         announced, duration_s = self._stream.frames, self._duration_s()
         if self._live or duration_s is None or self.fps is None:
             return 0
@@ -118,7 +118,7 @@ class PyAvReader:
         raise EOFError
 
     def _duration_s(self) -> float | None:
-        """Return when the video itself ends; a container's duration may be its sound's."""
+        """Return when the video itself ends; a container's duration may be that of its audio."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         only = len(self._container.streams) == 1
@@ -136,17 +136,17 @@ class PyAvReader:
 
 
 def reason_of(error: Exception) -> str:
-    """Return FFmpeg's reason for a failure in plain words, without the address in it."""
+    """Return FFmpeg's reason for a failure in plain words, without the address."""
     import av
 
     known: tuple[tuple[type[Exception], str], ...] = (
         (av.error.HTTPUnauthorizedError, "the user name or password is wrong"),
-        (av.error.HTTPForbiddenError, "the server forbids it to this user"),
+        (av.error.HTTPForbiddenError, "the server denies access to this user"),
         (av.error.HTTPNotFoundError, "the server has nothing at this path"),
         (av.error.InvalidDataError, "damaged, empty, or not a known kind of video"),
-        (av.error.ExitError, "no answer in time"),
-        (av.error.TimeoutError, "no answer in time"),
-        (av.error.ConnectionRefusedError, "nobody answers there"),
+        (av.error.ExitError, "no response in time"),
+        (av.error.TimeoutError, "no response in time"),
+        (av.error.ConnectionRefusedError, "connection refused"),
     )
     for kind, words in known:
         if isinstance(error, kind):

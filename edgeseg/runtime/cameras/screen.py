@@ -1,4 +1,4 @@
-"""`screen:`: what is on a monitor, through mss."""
+"""`screen:`: the content of a monitor, through mss."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class ScreenSource:
         )
 
     def status(self) -> SourceStatus:
-        """Return whether mss is here and there is a display to look at."""
+        """Return whether mss is installed and there is a display."""
         uris = ("screen:", "screen:NUMBER")
         if missing_modules(["mss"]):
-            return SourceStatus(uris=uris, works=False, detail="mss is not installed", mend=INSTALL)
+            return SourceStatus(uris=uris, works=False, detail="mss is not installed", fix=INSTALL)
         display = _display_fault()
         if display:
-            return SourceStatus(uris=uris, works=False, detail=display, mend="run it in a desktop session")
+            return SourceStatus(uris=uris, works=False, detail=display, fix="run it in a desktop session")
         return SourceStatus(uris=uris, works=True, detail="through mss")
 
 
@@ -112,13 +112,15 @@ class ScreenFeed:
         except (ScreenShotError, OSError) as error:
             raise CameraError(f"{self._name}: the display does not open: {error}.") from None
         if self._number >= len(monitors):
-            raise CameraError(f"{self._name}: there is no monitor {self._number}; there are {len(monitors) - 1}.")
+            raise CameraError(f"{self._name}: monitor {self._number} does not exist; there are {len(monitors) - 1}.")
         whole = {side: int(monitors[self._number][side]) for side in ("left", "top", "width", "height")}
         if self._region is None:
             return whole
         left, top, width, height = self._region
         if left + width > whole["width"] or top + height > whole["height"]:
-            raise InputError(f"{self._name}: the region leaves the monitor of {whole['width']}x{whole['height']}.")
+            raise InputError(
+                f"{self._name}: the region reaches beyond the monitor of {whole['width']}x{whole['height']}."
+            )
         return {"left": whole["left"] + left, "top": whole["top"] + top, "width": width, "height": height}
 
 

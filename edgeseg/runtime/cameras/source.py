@@ -1,4 +1,4 @@
-"""From what a person writes after `--source` to the camera that gives its frames."""
+"""From the text after `--source` to the camera that gives its frames."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 WILD = re.compile(r"[*?\[]")
 COMMON = ("size", "fps", "format", "reconnect")
-"""Options that every kind of camera takes after its `?`; streams take them after a `#`, for the `?` is the server's."""
+"""Options that every kind of camera takes after its `?`; streams take them after a `#`: their `?` is the server's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for: the whole text, its part after the scheme, the wished (height, width), rate and pixel format
-    (a FourCC), and how a lost source is tried again.
+    """A source as requested: the whole text, its part after the scheme, and the options.
+
+    `size` is (height, width), `fps` frames per second, `pixel_format` a FourCC.
     """
 
     uri: str
@@ -43,14 +44,15 @@ class Request:
         return redacted(self.uri)
 
     def without_login(self, address: Address) -> Request:
-        """Return this request with the address alone, whose password holds no mark that would begin options."""
+        """Return this request with the bare address: a password may contain the mark that starts options."""
         return replace(self, uri=address.uri, rest=address.uri.partition(":")[2])
 
     def options(self, *own: str, mark: str = "?") -> tuple[Request, dict[str, str]]:
-        """Return this request with the options after `mark` taken out of `rest` and followed, and those named in `own`.
+        """Return this request with the options after `mark` applied and cut from `rest`, and the values of `own` ones.
 
         Raises:
-            UnknownName: an option of no such name. InputError: a value that makes no sense.
+            UnknownName: no such option.
+            InputError: an invalid value.
         """
         from urllib.parse import parse_qsl
 
@@ -74,7 +76,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
-    """Whether a kind of source can work on this machine; where not, the reason and the command or step that mends it.
+    """Whether a kind of source can work on this machine; where not, the reason and how to fix it.
 
     `uris` shows how it is written.
     """
@@ -82,17 +84,17 @@ class SourceStatus:
     uris: tuple[str, ...]
     works: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A kind of camera, registered under `edgeseg.cameras`; `schemes` are the words before the colon."""
+    """A kind of camera, registered under `edgeseg.cameras`; `schemes` are the possible words before the colon."""
 
     schemes: tuple[str, ...]
 
     def camera(self, request: Request) -> Camera:
-        """Return the camera, not yet opened; raises `InputError` for a request that makes no sense."""
+        """Return the camera, not yet opened; raises `InputError` for an invalid request."""
 
     def status(self) -> SourceStatus:
         """Return whether this kind can work here; quick, opens no device, never raises."""
@@ -106,19 +108,20 @@ def open_camera(
     pixel_format: str | None = None,
     reconnect_s: float | None = None,
 ) -> Camera:
-    """Return the camera of a source; it opens when it is entered (`with open_camera("0") as camera:`).
+    """Return the camera for a source; it opens on entry: `with open_camera("0") as camera:`.
 
     `synthetic[:seed][?live=1]`, a video file, a folder of images, a pattern (`images/*.png`), `0` or
     `v4l2:/dev/video0`, `rtsp://...`, `http(s)://...`, `csi://0`, `gst:PIPELINE`, `screen:`. Frames come at `size`
-    (height, width) where it is given. `fps` is asked of a camera, and taken for the rate of a file or folder instead of
-    its own. `pixel_format` is a FourCC asked of a camera, such as `MJPG`. A live source that is lost is tried again
-    until no frame has come for `reconnect_s` seconds (30 where it is not given, 0 for never).
+    (height, width) where it is given. `fps` is requested from a camera, and replaces the
+    rate of a file or folder. `pixel_format` is a FourCC requested from a camera, such as `MJPG`. A lost live source is
+    retried until no frame has come for `reconnect_s` seconds (default: 30; 0: never).
 
-    Each may also be written into the source: `v4l2:/dev/video0?size=480x640&fps=30&format=MJPG`, and after a `#` for
+    Each may also be part of the source: `v4l2:/dev/video0?size=480x640&fps=30&format=MJPG`, and after a `#` for
     streams: `http://camera/video#reconnect=60`.
 
     Raises:
-        UnknownName: no source of that kind. InputError: no such file, or an option that makes no sense.
+        UnknownName: no such kind of source.
+        InputError: no such file, or an invalid option.
     """
     text = str(uri)
     source, rest = _source_of(text)
@@ -166,9 +169,9 @@ def _check(request: Request) -> None:
     if size is not None and min(size) < 1:
         raise InputError(f"{request.shown}: the size {size[0]}x{size[1]} has no pixels.")
     if fps is not None and not 0 < fps < 1e4:
-        raise InputError(f"{request.shown}: the rate {fps} frames per second makes no sense.")
+        raise InputError(f"{request.shown}: {fps} frames per second is not a usable rate.")
     if code is not None and not re.fullmatch(r"[A-Za-z0-9 ]{4}", code):
-        raise InputError(f'{request.shown}: the pixel format "{code}" is no FourCC such as MJPG or YUYV.')
+        raise InputError(f'{request.shown}: the pixel format "{code}" is not a FourCC such as MJPG or YUYV.')
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -187,5 +190,5 @@ def _number(text: str, *, what: str) -> float:
 
 def _reconnect(give_up_s: float) -> Reconnect:
     if math.isnan(give_up_s) or give_up_s < 0:
-        raise InputError(f"reconnect={give_up_s} is no number of seconds; 0 gives up at once, inf never.")
+        raise InputError(f"reconnect={give_up_s} is not a number of seconds; 0 gives up at once, inf never.")
     return Reconnect(give_up_s=give_up_s)

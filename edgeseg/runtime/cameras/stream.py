@@ -1,6 +1,6 @@
 """Network streams: http(s):// MJPEG by our own reader, everything else through FFmpeg.
 
-A file or a playlist that has an end is no live source: all of its frames are read.
+A file or a playlist that has an end is not a live source: all of its frames are read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class StreamSource:
         """Return a camera on a stream, which is live unless its server says that it has an end."""
         address = address_of(request.uri)
         if not re.search(r"://[^/#]", address.uri):
-            raise InputError(f"{request.shown}: names no host. Write it as rtsp://HOST/PATH or http://HOST/PATH.")
+            raise InputError(f"{request.shown}: has no host. Write it as rtsp://HOST/PATH or http://HOST/PATH.")
         request, own = request.without_login(address).options("stall", "login", mark="#")
         uri = address.uri.partition("#")[0]
         address = with_login(Address(uri=uri, login=address.login), file=own.get("login"))
@@ -47,14 +47,14 @@ class StreamSource:
             return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP, and what FFmpeg in PyAV reads")
         if cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG):
             return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP, and what FFmpeg in OpenCV reads")
-        return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP only: no FFmpeg here", mend=INSTALL)
+        return SourceStatus(uris=uris, works=True, detail="MJPEG over HTTP only: no FFmpeg here", fix=INSTALL)
 
 
 def _stall(text: str | None) -> float:
     if text is None:
         return STALL_S
     if not re.fullmatch(r"\d{1,4}(\.\d+)?", text) or float(text) <= 0:
-        raise InputError(f"stall={text} is no number of seconds, such as stall=5.")
+        raise InputError(f"stall={text} is not a number of seconds, such as stall=5.")
     return float(text)
 
 

@@ -1,4 +1,4 @@
-"""A drive through synthetic streets, with the labels that it was painted from."""
+"""A drive through synthetic streets, with exact labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SyntheticSource:
     schemes = ("synthetic",)
 
     def camera(self, request: Request) -> Camera:
-        """Return a street camera: endless and as fast as asked, or live at its rate with `live=1`."""
+        """Return a street camera: endless and as fast as frames are taken, or live at its rate with `live=1`."""
         request, own = request.options("live")
         seed, live = request.rest, own.get("live", "0")
         if not (seed == "" or seed.isdecimal()) or live not in ("0", "1"):
@@ -47,7 +47,7 @@ class SyntheticSource:
 
 
 class Street(EveryFrame):
-    """Frames as fast as they are asked for, none left out, without end."""
+    """Endless frames, as fast as they are taken, without gaps."""
 
     def __init__(self, seed: int, *, size: tuple[int, int], fps: float) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Street(EveryFrame):
 
 
 class StreetFeed:
-    """A street at the rate of a camera, whether somebody takes its frames or not."""
+    """A street at the rate of a camera, whether its frames are taken or not."""
 
     def __init__(self, street: Street) -> None:
         self.fps: float | None = street.fps

@@ -52,12 +52,12 @@ class V4L2Source:
         if usable:
             return SourceStatus(uris=uris, works=True, detail=", ".join(device.path for device in usable))
         if found:
-            return SourceStatus(uris=uris, works=False, detail=f"{found[0].path}: {found[0].fault}", mend=found[0].mend)
-        return SourceStatus(uris=uris, works=False, detail="no /dev/video*", mend="plug a camera in")
+            return SourceStatus(uris=uris, works=False, detail=f"{found[0].path}: {found[0].fault}", fix=found[0].fix)
+        return SourceStatus(uris=uris, works=False, detail="no /dev/video*", fix="plug a camera in")
 
 
 def _connect(device: str, request: Request) -> cv2.VideoCapture:
-    # OpenCV waits ten seconds for a frame unless it is told before its first use.
+    # OpenCV waits ten seconds for a frame unless configured before its first use.
     os.environ.setdefault(LIMIT, str(round(STALL_S)))
     import cv2
 
@@ -67,7 +67,7 @@ def _connect(device: str, request: Request) -> cv2.VideoCapture:
     capture = open_capture(source, backend=cv2.CAP_V4L2 if _linux() else cv2.CAP_ANY, parameters={})
     if capture is None:
         raise CameraError(f"The camera at {_title(device)} does not open: is it in use by another program?")
-    if request.pixel_format is not None:  # before the size: which sizes there are depends on it
+    if request.pixel_format is not None:  # before the size: the available sizes depend on it
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*request.pixel_format))
     if request.size is not None:
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, request.size[1])
@@ -79,14 +79,14 @@ def _connect(device: str, request: Request) -> cv2.VideoCapture:
 
 
 def _refuse(path: Path, title: str, request: Request) -> None:
-    """Raise for a device that is not there, may not be opened, gives no images, or not in the wished format."""
+    """Raise for a device that is missing, not accessible, gives no images, or lacks the requested format."""
     if not path.exists():
         raise CameraError(f"No camera at {title}: {path} does not exist. {_others()}")
     found = describe(path, title=path.name)
     if found is None:
         raise CameraError(f"{path}: gives no images (a camera's second node carries its metadata). {_others()}")
     if found.fault:
-        step = f": {found.mend}" if found.mend else ""
+        step = f": {found.fix}" if found.fix else ""
         raise CameraError(f"{path}: {found.fault}{step}.".replace("DEVICE", str(path)))
     codes = [known.code for known in found.formats]
     if request.pixel_format and codes and request.pixel_format.strip() not in codes:

@@ -1,4 +1,4 @@
-"""What V4L2 devices there are and what they can do, asked of the kernel itself (linux/videodev2.h)."""
+"""The V4L2 devices and their formats, as the kernel reports them (linux/videodev2.h)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GROUP = "sudo usermod -aG video $USER, then log in again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelFormat:
-    """A FourCC with the sizes (height, width) that it comes in; for a range its least and its greatest."""
+    """A FourCC with its sizes (height, width); for a range, the smallest and the largest."""
 
     code: str
     description: str
@@ -34,18 +34,18 @@ class PixelFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A video device; `fault` says why it cannot be used, and `mend` what to do then."""
+    """A video device; `fault` says why it cannot be used, and `fix` what to do about it."""
 
     path: str
     name: str
     driver: str = ""
     formats: tuple[PixelFormat, ...] = ()
     fault: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 def devices(*, sysfs: Path = Path("/sys/class/video4linux"), dev: Path = Path("/dev")) -> tuple[Device, ...]:
-    """Return the devices that give images, and those that cannot be asked; nodes of other kinds are left out."""
+    """Return the devices that give images, and those that cannot be queried; other nodes are left out."""
     names = {path.name for path in dev.glob("video*") if path.name[5:].isdecimal()}
     found = []
     for name in sorted(names, key=lambda name: int(name[5:])):
@@ -60,11 +60,11 @@ def devices(*, sysfs: Path = Path("/sys/class/video4linux"), dev: Path = Path("/
 
 
 def describe(path: Path, *, title: str) -> Device | None:
-    """Return what a device says of itself, None where it gives no images."""
+    """Return a device's own description, None if it gives no images."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
-        return Device(path=str(path), name=title, fault=why(error), mend=mend(error))
+        return Device(path=str(path), name=title, fault=why(error), fix=fix_for(error))
     try:
         answer = _ask(descriptor, QUERYCAP, b"")
         driver, card, _, _, whole, own = struct.unpack_from("=16s32s32sIII", answer)
@@ -76,28 +76,28 @@ def describe(path: Path, *, title: str) -> Device | None:
             path=str(path), name=_text(card) or title, driver=_text(driver), formats=tuple(_formats(descriptor, kind))
         )
     except OSError as error:
-        return Device(path=str(path), name=title, fault=why(error), mend=mend(error))
+        return Device(path=str(path), name=title, fault=why(error), fix=fix_for(error))
     finally:
         os.close(descriptor)
 
 
 def why(error: OSError) -> str:
-    """Return in words why a device cannot be opened or asked."""
+    """Return why a device cannot be opened or queried."""
     reasons = {
-        errno.EACCES: "you may not open it",
-        errno.EPERM: "you may not open it",
+        errno.EACCES: "no permission to open it",
+        errno.EPERM: "no permission to open it",
         errno.EBUSY: "another program is using it",
         errno.ENOENT: "it does not exist",
-        errno.ENODEV: "its driver says that nothing is connected",
-        errno.ENXIO: "its driver says that nothing is connected",
-        errno.ENOTTY: "it is no V4L2 device",
-        errno.EINVAL: "it is no V4L2 device",
+        errno.ENODEV: "its driver reports that nothing is connected",
+        errno.ENXIO: "its driver reports that nothing is connected",
+        errno.ENOTTY: "it is not a V4L2 device",
+        errno.EINVAL: "it is not a V4L2 device",
     }
     return reasons.get(error.errno or 0, error.strerror or str(error))
 
 
-def mend(error: OSError) -> str:
-    """Return what to do about it, or an empty text."""
+def fix_for(error: OSError) -> str:
+    """Return how to fix it, or an empty text."""
     steps = {
         errno.EACCES: GROUP,
         errno.EPERM: "in a container: start it with --device for this device",

@@ -18,7 +18,7 @@ LARGEST_SIDE = 1 << 15
 
 
 class BadVideo(Exception):
-    """The bytes are no YUV4MPEG2."""
+    """The bytes are not YUV4MPEG2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Y4mReader:
     """Reads images through `read(size)`, which returns exactly that many bytes.
 
     A new line of sizes may come in mid-stream. GStreamer up to 1.22 stores rows padded to four bytes, against the
-    format's description; which of the two it is shows by where the next frame begins.
+    format's description; the start of the next frame shows which of the two it is.
     """
 
     def __init__(self, read: Callable[[int], bytearray]) -> None:
@@ -57,7 +57,7 @@ class Y4mReader:
     def image(self) -> np.ndarray:
         """Return the next image (H, W, 3) BGR uint8; raises `BadVideo`."""
         while (mark := self._take(len(FRAME))) != FRAME:
-            if mark != MAGIC[: len(FRAME)]:  # y4menc tells a new size to nobody
+            if mark != MAGIC[: len(FRAME)]:  # y4menc does not announce a new size
                 raise BadVideo("its images changed their size")
             self._start(mark)
         if self._planes is None:

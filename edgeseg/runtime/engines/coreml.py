@@ -43,6 +43,7 @@ class CoreMLSession:
         return np.asarray(self._model.predict({self._input_name: image})[self._output_name])
 
     def close(self) -> None:
+        """Free the compiled model."""
         self._model = None
 
 
@@ -57,19 +58,19 @@ class CoreML:
     choices: Mapping[str, tuple[str, ...]] = {}
 
     def status(self) -> EngineStatus:
-        """Return the version of coremltools on macOS; elsewhere why not, and what to use instead; never raises."""
+        """Return the version of coremltools on macOS; elsewhere the reason and what to use instead; never raises."""
         if sys.platform != "darwin":
             return EngineStatus(
                 available=False,
                 reason="Core ML predicts on macOS only;",
-                mend="the engine mil-reference evaluates the package here: --engine mil-reference",
+                fix="the engine mil-reference evaluates the package here: --engine mil-reference",
             )
         found = library_status(
-            "coremltools", title="coremltools", distribution="coremltools", mend='pip install "edgeseg[coreml]" pillow'
+            "coremltools", title="coremltools", distribution="coremltools", fix='pip install "edgeseg[coreml]" pillow'
         )
         if not found.available:
             return found
-        pillow = library_status("PIL.Image", title="Pillow", distribution="pillow", mend="pip install pillow")
+        pillow = library_status("PIL.Image", title="Pillow", distribution="pillow", fix="pip install pillow")
         return found if pillow.available else pillow
 
     def options(self) -> dict[str, str]:
@@ -85,7 +86,7 @@ class CoreML:
         units = getattr(coremltools.ComputeUnit, COMPUTE_UNITS[backend.delegate or "all"])
         try:
             model = coremltools.models.MLModel(str(artifact.entry), compute_units=units)
-        except Exception as error:  # the framework's errors come through as every kind of exception
+        except Exception as error:
             raise ArtifactError(f"{artifact.entry}: Core ML cannot open it: {error}") from None
         return CoreMLSession(
             model,

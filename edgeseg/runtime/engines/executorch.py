@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 # `executorch.runtime` wraps this one, but importing it loads the whole compiler with it (pandas, sympy, seconds).
 BINDING = "executorch.extension.pybindings._C"
 METHOD = "forward"
-MEND = 'pip install "edgeseg[executorch]"'
+INSTALL = 'pip install "edgeseg[executorch]"'
 
 
 class ExecuTorchSession:
@@ -53,10 +53,11 @@ class ExecuTorchSession:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may still run."""
+        """Whether it can still run."""
         return self._method is not None
 
     def close(self) -> None:
+        """Free the program."""
         self._method = None
 
 
@@ -80,20 +81,24 @@ class ExecuTorch:
     def status(self) -> EngineStatus:
         """Return the version of ExecuTorch, or the command that installs it; never raises."""
         torch = library_status(
-            "torch", title="PyTorch, which ExecuTorch's binding needs,", distribution="torch", mend=MEND
+            "torch", title="PyTorch, which ExecuTorch's binding needs,", distribution="torch", fix=INSTALL
         )
         if not torch.available:
             return torch
         with _quiet():
-            return library_status(BINDING, title="ExecuTorch", distribution="executorch", mend=MEND)
+            return library_status(BINDING, title="ExecuTorch", distribution="executorch", fix=INSTALL)
 
     def options(self) -> dict[str, str]:
         """Return what changes numbers or speed."""
         return {"delegate": "xnnpack"}
 
     def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
-        """Return a session; raises `MissingDependency`, `ArtifactError`, or `UnsupportedError` where an open session
-        runs on another number of threads.
+        """Return a session.
+
+        Raises:
+            MissingDependency: ExecuTorch or torch is not installed.
+            ArtifactError: ExecuTorch cannot open the file.
+            UnsupportedError: an open session runs on another number of threads.
         """
         require(self.status())
         threads = backend.threads or 1
@@ -129,7 +134,7 @@ ENGINE = ExecuTorch()
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the library tells of the processor to our log; it writes to Python's streams and to the descriptors."""
+    """Send the library's messages about the processor to our log; it writes to Python's streams and to descriptors."""
     words = io.StringIO()
     with native_output(_log), contextlib.redirect_stderr(words), contextlib.redirect_stdout(words):
         yield

@@ -8,18 +8,18 @@ from edgeseg.core.protocols import EngineStatus
 from edgeseg.errors import MissingDependency
 
 
-def library_status(module: str, *, title: str, distribution: str, mend: str) -> EngineStatus:
-    """Return the version of an importable library, or why it is not to be had; never raises.
+def library_status(module: str, *, title: str, distribution: str, fix: str) -> EngineStatus:
+    """Return the version of an importable library, or why it is unavailable; never raises.
 
-    The import is tried, for a wheel of another CPU or numpy is found by nothing less.
+    The import is tried: nothing less finds a wheel for another CPU or numpy version.
     """
     try:
         importlib.import_module(module)
     except ModuleNotFoundError:
-        return EngineStatus(available=False, reason=f"{title} is not installed:", mend=mend)
-    except Exception as error:  # a native library may fail in any way
+        return EngineStatus(available=False, reason=f"{title} is not installed:", fix=fix)
+    except Exception as error:
         words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return EngineStatus(available=False, reason=f"{title} is installed but does not import ({words}):", mend=mend)
+        return EngineStatus(available=False, reason=f"{title} is installed but does not import ({words}):", fix=fix)
     from importlib import metadata
 
     try:
@@ -30,6 +30,6 @@ def library_status(module: str, *, title: str, distribution: str, mend: str) -> 
 
 
 def require(status: EngineStatus) -> None:
-    """Raise `MissingDependency` with the command that mends it where a library is not available."""
+    """Raise `MissingDependency`, with the command that fixes it, if a library is not available."""
     if not status.available:
-        raise MissingDependency(f"{status.reason} {status.mend}")
+        raise MissingDependency(f"{status.reason} {status.fix}")

@@ -36,7 +36,7 @@ class LiteRT:
             "ai_edge_litert.interpreter",
             title="LiteRT",
             distribution="ai-edge-litert",
-            mend='pip install "edgeseg[tflite]"',
+            fix='pip install "edgeseg[tflite]"',
         )
 
     def options(self) -> dict[str, str]:

@@ -36,14 +36,15 @@ class MilSession:
         return self._program.evaluate(tensor)
 
     def close(self) -> None:
+        """Free the program."""
         self._program = None
 
 
 class MilReference:
     """Evaluates ML programs op by op, with half-precision rounding where the program stores halves.
 
-    It answers what the package means, and so proves a conversion and gives its mIoU anywhere. How long it takes says
-    nothing about any device, and `threads` is left to numpy's own library.
+    It computes what the package means, so it can prove a conversion and measure mIoU anywhere. Its speed says nothing
+    about any device, and `threads` is left to numpy's own library.
     """
 
     name = "mil-reference"
@@ -55,17 +56,17 @@ class MilReference:
 
     def status(self) -> EngineStatus:
         """Return the version of coremltools, whose protobuf classes read the package; never raises."""
-        mend = 'pip install "coremltools>=9.0"'
+        fix = 'pip install "coremltools>=9.0"'
         try:
             if find_spec("coremltools") is None or find_spec("google.protobuf") is None:
-                return EngineStatus(available=False, reason="coremltools is not installed:", mend=mend)
+                return EngineStatus(available=False, reason="coremltools is not installed:", fix=fix)
             version = f"numpy {np.__version__}, coremltools {metadata.version('coremltools')}"
         except (ImportError, metadata.PackageNotFoundError) as error:
-            return EngineStatus(available=False, reason=f"coremltools is not usable ({error}):", mend=mend)
+            return EngineStatus(available=False, reason=f"coremltools is not usable ({error}):", fix=fix)
         return EngineStatus(available=True, version=version, reason=HARDWARE)
 
     def options(self) -> dict[str, str]:
-        """Return what sets this engine apart: its numbers count, its latency does not."""
+        """Return what is special about this engine: its numbers count, its latency does not."""
         return {"hardware": HARDWARE, "latency": "meaningless"}
 
     def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:

@@ -34,7 +34,7 @@ changes nothing. See onnxruntime_session_options_config_keys.h.
 
 
 class OnnxRuntimeSession:
-    """An ONNX file in an inference session: the input is read where it lies, the output is the caller's own."""
+    """An ONNX file in an inference session: the input is not copied, the output belongs to the caller."""
 
     def __init__(self, session: onnxruntime.InferenceSession, *, input_name: str, output_name: str) -> None:
         self._session: onnxruntime.InferenceSession | None = session
@@ -47,6 +47,7 @@ class OnnxRuntimeSession:
         return self._session.run(self._output_names, {self._input_name: tensor})[0]
 
     def close(self) -> None:
+        """Free the session."""
         self._session = None
 
 
@@ -63,7 +64,7 @@ class OnnxRuntime:
     def status(self) -> EngineStatus:
         """Return the version of ONNX Runtime, or the command that installs it; never raises."""
         return library_status(
-            "onnxruntime", title="ONNX Runtime", distribution="onnxruntime", mend='pip install "edgeseg[onnx]"'
+            "onnxruntime", title="ONNX Runtime", distribution="onnxruntime", fix='pip install "edgeseg[onnx]"'
         )
 
     def options(self) -> dict[str, str]:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class OpenVINOSession:
     """An IR in one inference request on all threads, and on demand in a second compilation of one stream a thread.
 
-    An input is read where it lies, an output is copied once. Two requests of one thread each made a file's loop 1.2 to
-    1.5 times as fast as one request of two (Fast-SCNN and LR-ASPP int8, two x86 cores): small layers share badly.
+    An input is not copied, an output is copied once. Two requests of one thread each made the loop over a file 1.2 to
+    1.5 times as fast as one request of two threads (Fast-SCNN and LR-ASPP int8, two x86 cores): small layers do not
+    parallelize well.
     """
 
     def __init__(
@@ -68,18 +69,19 @@ class OpenVINOSession:
             del held[:]
             return output
 
-        held = [tensor]  # the request reads it where it lies
+        held = [tensor]  # the request reads it in place
         return finish
 
     def close(self) -> None:
+        """Free the inference requests."""
         self._request = self._free = None
 
 
 class OpenVINO:
     """Intel's OpenVINO on x86 and Arm CPUs.
 
-    Its default precision is the fastest that the CPU has (bf16 or f16), also for a float32 model, and this changes
-    labels; so f32 is asked for, whatever the artifact. `Session.options` says what OpenVINO made of it.
+    Its default precision is the fastest that the CPU has (bf16 or f16), also for a float32 model, which changes
+    labels; so f32 is requested for every artifact. `Session.options` says which precision OpenVINO chose.
     """
 
     name = "openvino"
@@ -93,7 +95,7 @@ class OpenVINO:
         """Return the version of OpenVINO, or the command that installs it; never raises."""
         forbid_telemetry()
         return library_status(
-            "openvino", title="OpenVINO", distribution="openvino", mend='pip install "edgeseg[openvino]"'
+            "openvino", title="OpenVINO", distribution="openvino", fix='pip install "edgeseg[openvino]"'
         )
 
     def options(self) -> dict[str, str]:
@@ -108,7 +110,7 @@ class OpenVINO:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            # Left to itself OpenVINO computes in bfloat16 where the CPU can, for fp16 artifacts too, and labels move.
+            # By default OpenVINO computes in bfloat16 where the CPU can, for fp16 artifacts too, and labels change.
             "INFERENCE_PRECISION_HINT": backend.options.get("inference_precision", "f32"),
         }
         overlapping = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": threads}
@@ -121,7 +123,7 @@ class OpenVINO:
         return OpenVINOSession(
             compiled,
             settings={"inference_precision": precision},
-            # One more than work at once: the next begins while the output of the last is taken.
+            # One more than run at once: the next starts while the output of the last is read.
             requests=threads + 1,
             compile_for_throughput=lambda: core.compile_model(str(artifact.entry), "CPU", overlapping),
         )

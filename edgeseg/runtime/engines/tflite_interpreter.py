@@ -27,14 +27,25 @@ IDENTIFIER = b"TFL3"
 
 
 class Interpreter(Protocol):
-    """What we use of the vendors' class."""
+    """The part of the vendors' class that is used here."""
 
-    def allocate_tensors(self) -> None: ...
-    def get_input_details(self) -> list[dict]: ...
-    def get_output_details(self) -> list[dict]: ...
-    def set_tensor(self, tensor_index: int, value: np.ndarray) -> None: ...
-    def get_tensor(self, tensor_index: int) -> np.ndarray: ...
-    def invoke(self) -> None: ...
+    def allocate_tensors(self) -> None:
+        """Allocate every buffer."""
+
+    def get_input_details(self) -> list[dict]:
+        """Return index, shape and type of each input."""
+
+    def get_output_details(self) -> list[dict]:
+        """Return index, shape and type of each output."""
+
+    def set_tensor(self, tensor_index: int, value: np.ndarray) -> None:
+        """Copy a value into an input."""
+
+    def get_tensor(self, tensor_index: int) -> np.ndarray:
+        """Return a copy of a tensor."""
+
+    def invoke(self) -> None:
+        """Run the graph."""
 
 
 class InterpreterSession:
@@ -49,7 +60,7 @@ class InterpreterSession:
         self._output_index = output_index
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the output, the caller's own copy; the interpreter reuses its buffers."""
+        """Return the output as a copy; the interpreter reuses its buffers."""
         interpreter = self._interpreter
         assert interpreter is not None, "the session was closed"
         interpreter.set_tensor(self._input_index, tensor)
@@ -57,6 +68,7 @@ class InterpreterSession:
         return interpreter.get_tensor(self._output_index)
 
     def close(self) -> None:
+        """Free the interpreter."""
         self._interpreter = None
 
 
@@ -92,7 +104,7 @@ def open_interpreter(artifact: Artifact, *, module: str, backend: ResolvedBacken
 
 
 def _refuse_foreign_file(path: Path) -> None:
-    # The interpreter follows the offsets in a file without checking them; a foreign one may end the process.
+    # The interpreter follows the offsets in a file without checking them; a file of another kind may crash it.
     with path.open("rb") as stream:
         head = stream.read(8)
     if head[4:8] != IDENTIFIER:

@@ -1,4 +1,4 @@
-"""tflite-runtime: LiteRT's small forerunner, for devices that have it already."""
+"""tflite-runtime: LiteRT's small predecessor, for devices that have it already."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class TFLiteRuntime:
     """Google's `tflite-runtime` (numpy before 2, Python before 3.12).
 
-    Its int8 kernels are several times slower than LiteRT's, and some newer files run to wrong results without a word:
+    Its int8 kernels are several times slower than LiteRT's, and some newer files silently give wrong results:
     verify an artifact before trusting it.
     """
 
@@ -37,7 +37,7 @@ class TFLiteRuntime:
             "tflite_runtime.interpreter",
             title="tflite-runtime",
             distribution="tflite-runtime",
-            mend='pip install tflite-runtime "numpy<2"',
+            fix='pip install tflite-runtime "numpy<2"',
         )
 
     def options(self) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""What is done to each frame around the net: smoothing, uncertainty, drift, resolution."""
+"""Processing of each frame around the net: smoothing, uncertainty, drift, resolution."""

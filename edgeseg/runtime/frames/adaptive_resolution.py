@@ -1,7 +1,7 @@
 """Keeping a rate or a latency under load: the loop steps through artifacts of several input sizes, and says so.
 
-Steps are taken on medians, with a pause after each and more slack asked for upwards than downwards, so that a load near
-a limit does not make the size swing to and fro.
+Steps are decided on medians, with a pause after each, and a step up needs more slack than a step down: a load near a
+limit must not make the size oscillate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 WINDOW = 12
 """Frames over which a median is taken before a step down."""
 PATIENCE = 4
-"""Windows that must have slack, one after the other, before a step up."""
+"""Consecutive windows that must have slack before a step up."""
 SLACK = 0.8
 """A larger size is tried only where its predicted time stays below this share of the limit."""
 DEEPEST_PATIENCE = 64
@@ -53,7 +53,7 @@ class Ladder:
         self._lock = threading.Lock()
         self._loads: deque[float] = deque(maxlen=WINDOW)
         self._step = 0
-        self._unsettled = 0
+        self._frames_to_skip = 0
         self._quiet_windows = 0
         self._patience = PATIENCE
         self._stepped_up = False
@@ -71,10 +71,10 @@ class Ladder:
         return self._readers[self._step]
 
     def observe(self, *, busy_ms: float, latency_ms: float) -> None:
-        """Hear what a frame took, and step where the limits ask for it."""
+        """Take a frame's times, and change the size where the limits require it."""
         with self._lock:
-            if self._unsettled:  # frames that were in flight when the size changed, and the new size's first ones
-                self._unsettled -= 1
+            if self._frames_to_skip:  # frames that were in flight when the size changed, and the new size's first ones
+                self._frames_to_skip -= 1
                 return
             self._loads.append(self._load(busy_ms, latency_ms))
             if len(self._loads) < WINDOW:
@@ -107,14 +107,14 @@ class Ladder:
             self._stepped_up = True
 
     def _go(self, step: int, load: float) -> None:
-        took = f"frames take {100 * load:.0f} % of the time they may"
+        took = f"frames take {100 * load:.0f} % of the time allowed"
         if step >= len(self._readers):
             if not self._at_end:
                 self._at_end = True
-                self._notify(f"{took}, and {_words(self.size)} is the smallest input size there is.")
+                self._notify(f"{took}, and {_words(self.size)} is the smallest input size available.")
             return
         before = self.size
-        self._step, self._quiet_windows, self._unsettled = step, 0, WINDOW // 2
+        self._step, self._quiet_windows, self._frames_to_skip = step, 0, WINDOW // 2
         self._stepped_up = False
         self.steps += 1
         self._notify(f"{took}: input size {_words(before)} to {_words(self.size)}.")
@@ -134,8 +134,8 @@ def _check(readers: Sequence[Reader], *, fps: float | None, latency_ms: float | 
         manifest, size = reader.session.artifact.manifest, reader.session.input.size
         if manifest.lineage.weights_sha256 != first.lineage.weights_sha256:
             raise InputError(
-                f"{first.name} and {manifest.name} come from different checkpoints; sizes to step through are "
-                "those of one. Convert it again with --size."
+                f"{first.name} and {manifest.name} come from different checkpoints; all sizes must come "
+                "from one. Convert it again with --size."
             )
         if size in seen:
             raise InputError(f"{reader.session.artifact.folder} and {seen[size]} are both {_words(size)}. Drop one.")

@@ -1,7 +1,7 @@
-"""A field monitor: now and then the float artifact looks at the same frame, and the frame is held against training.
+"""A field monitor: runs the float artifact on some frames for comparison, and measures input drift.
 
-Runs in a thread of its own beside the loop and takes a frame only when it is idle, so it never makes the loop wait,
-though it takes its share of the cores.
+Runs in its own thread and takes a frame only when idle, so it never makes the loop wait, but it does use some of the
+cores.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ JOIN_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """Images against a reference: shift of the mean in its standard deviations and ratio of the standard deviations,
-    the worst channel's, and the distance of the histograms in [0, 1] (earth mover's, in shares of the full scale).
+    """How far images are from a reference, for the worst channel.
+
+    `mean_shift` is in the reference's standard deviations, `std_ratio` the ratio of the two standard deviations, and
+    `histogram_distance` the earth mover's distance as a share of the full scale, 0 to 1.
     """
 
     mean_shift: float
@@ -38,7 +40,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What the monitor saw: frames compared, share of labels that agreed, over all and in the last frame, and drift.
+    """What the monitor found: frames compared, share of labels that agree (all frames, last frame), and drift.
 
     `drift` is None without a reference; `fault` says why the monitor stopped before the loop did.
     """
@@ -96,7 +98,7 @@ class Monitor:
         return self
 
     def write(self, view: View) -> bool:
-        """Take the frame where its turn has come and the monitor is idle; the next one otherwise."""
+        """Take the frame if it is due and the monitor is idle; otherwise take a later one."""
         self._views += 1
         with self._changed:
             if self._views >= self._every and not self._busy and self._waiting is None and self._fault is None:
@@ -114,7 +116,7 @@ class Monitor:
             self._thread.join(timeout=JOIN_S)
 
     def observation(self) -> Observation:
-        """Return what was seen until now."""
+        """Return the findings so far."""
         with self._changed:
             drift = drift_of(self._seen.result(), self._reference) if self._reference and self._seen_any else None
             return Observation(

@@ -1,7 +1,7 @@
-"""From an image to the tensor and from the engine's output to labels, with what is wanted in between.
+"""From an image to the tensor and from the engine's output to labels, with optional steps in between.
 
-A region of interest, temporal smoothing and a map of doubt all live here, so that the loop stays a loop. Labels are
-decoded straight at the display's size; nothing is upscaled afterwards.
+The region of interest, temporal smoothing and the uncertainty map live here, so that the loop stays simple. Labels are
+decoded directly at the display's size; nothing is upscaled afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from edgeseg.errors import InputError, UnsupportedError
-from edgeseg.runtime.frames.uncertainty import Doubt, doubt_of, spread
+from edgeseg.runtime.frames.uncertainty import UncertaintyKind, spread, uncertainty_of
 
 if TYPE_CHECKING:
     from edgeseg.runtime.frames.temporal_smoothing import Smoother
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A window of the frame in pixels; it is cut to the frame where it reaches beyond."""
+    """A window of the frame in pixels; parts outside the frame are cut off."""
 
     x: int
     y: int
@@ -31,7 +31,7 @@ class Region:
     height: int
 
     def within(self, size: tuple[int, int]) -> tuple[slice, slice]:
-        """Return (rows, columns) in a frame of `size` (height, width); raises `InputError` where they do not meet."""
+        """Return (rows, columns) in a frame of `size` (height, width); raises `InputError` if they do not overlap."""
         rows = slice(self.y, min(self.y + self.height, size[0]))
         columns = slice(self.x, min(self.x + self.width, size[1]))
         if rows.start >= rows.stop or columns.start >= columns.stop:
@@ -54,25 +54,27 @@ def region_of(text: str | None) -> Region | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Labels (H, W) uint8, ignore index outside the region, and where wanted the doubt (H, W) uint8, 255 at most."""
+    """Labels (H, W) uint8, the ignore index outside the region, and uncertainty (H, W) uint8 (255: most) or None."""
 
     labels: np.ndarray
-    doubt: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
 
 
 class Readers(Protocol):
     """Gives the reader for each frame: always the same one, or one of several sizes by how long frames take."""
 
-    def current(self) -> Reader: ...
+    def current(self) -> Reader:
+        """Return the reader for the next frame."""
+
     def observe(self, *, busy_ms: float, latency_ms: float) -> None:
-        """Hear of a frame: its longest stage, which sets the rate, and the sum of all from preprocessing to labels."""
+        """Take a frame's times: its longest stage, which sets the rate, and the sum from preprocessing to labels."""
 
 
 class Reader:
     """What the loop does to a frame before and after the engine. Frames come in order; `read` is one thread's only.
 
-    `temperature` divides the logits before doubt is taken from them; without one, doubt is not calibrated, and the
-    title says so.
+    `temperature` divides the logits before uncertainty is computed; without it, uncertainty is not calibrated, and
+    the title says so.
     """
 
     def __init__(
@@ -81,24 +83,24 @@ class Reader:
         *,
         region: Region | None = None,
         smoother: Smoother | None = None,
-        doubt: Doubt | None = None,
+        uncertainty: UncertaintyKind | None = None,
         temperature: float | None = None,
     ) -> None:
         self.session = session
         self.title = f"{session.engine} {session.artifact.manifest.scheme.name}"
         self._region = region
         self._smoother = smoother
-        self._doubt = doubt
+        self._uncertainty = uncertainty
         spec = session.artifact.manifest.spec
         self.ignore_index = spec.ignore_index
         self._preprocess = session.artifact.manifest.preprocess
         self._temperature = 1.0 if temperature is None else temperature
-        if doubt is not None:
+        if uncertainty is not None:
             scaling = "not calibrated" if temperature is None else f"T {temperature:.2f}"
-            self.title += f" {doubt} ({scaling})"
-        if session.output.role == "labels" and (smoother or doubt):
+            self.title += f" {uncertainty} ({scaling})"
+        if session.output.role == "labels" and (smoother or uncertainty):
             raise UnsupportedError(
-                f"{session.artifact.manifest.name} gives labels; smoothing and doubt need logits. "
+                f"{session.artifact.manifest.name} gives labels; smoothing and uncertainty need logits. "
                 "Convert with --output logits."
             )
 
@@ -107,7 +109,7 @@ class Reader:
         return self
 
     def observe(self, *, busy_ms: float, latency_ms: float) -> None:
-        """Hear what a frame took; nothing here depends on it."""
+        """Do nothing: a single reader does not depend on how long frames take."""
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Return the input tensor of a frame (H, W, 3) BGR uint8, or of its region."""
@@ -117,18 +119,18 @@ class Reader:
         """Return what the engine's output says of a frame of `size` (height, width)."""
         where = None if self._region is None else self._region.within(size)
         inner = size if where is None else (where[0].stop - where[0].start, where[1].stop - where[1].start)
-        labels, doubt = self._read(output, inner)
+        labels, uncertainty = self._read(output, inner)
         if where is None:
-            return Reading(labels=labels, doubt=doubt)
-        framed = None if doubt is None else _framed(doubt, where, size, 0)
-        return Reading(labels=_framed(labels, where, size, self.ignore_index), doubt=framed)
+            return Reading(labels=labels, uncertainty=uncertainty)
+        framed = None if uncertainty is None else _framed(uncertainty, where, size, 0)
+        return Reading(labels=_framed(labels, where, size, self.ignore_index), uncertainty=framed)
 
     def _read(self, output: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
         from edgeseg.pixels import decode
         from edgeseg.pixels.decode import cells_of
 
         tensor, session = self.session.output, self.session
-        if self._smoother is None and self._doubt is None:
+        if self._smoother is None and self._uncertainty is None:
             return session.decode(output, size=size), None
         cells = cells_of(output, tensor=tensor)
         scale = tensor.scale or 1.0
@@ -138,9 +140,11 @@ class Reader:
         flat = dataclasses.replace(tensor, layout="NHWC", shape=(1, height, width, cells.shape[1]))
         shaped = cells.reshape(flat.shape)
         labels = decode(shaped, tensor=flat, preprocess=self._preprocess, input_size=session.input.size, size=size)
-        if self._doubt is None:
+        if self._uncertainty is None:
             return labels, None
-        coarse = doubt_of(cells, scale=scale, temperature=self._temperature, kind=self._doubt).reshape(height, width)
+        coarse = uncertainty_of(cells, scale=scale, temperature=self._temperature, kind=self._uncertainty).reshape(
+            height, width
+        )
         return labels, spread(coarse, preprocess=self._preprocess, input_size=session.input.size, size=size)
 
     def _cut(self, image: np.ndarray) -> np.ndarray:

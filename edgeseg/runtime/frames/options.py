@@ -1,4 +1,4 @@
-"""How `run` reads frames: what a person asks for, turned into readers, a ladder of sizes and a monitor."""
+"""How `run` reads frames: the user's options, turned into readers, a ladder of sizes and a monitor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeseg.runtime.frames.adaptive_resolution import Ladder
 from edgeseg.runtime.frames.drift_monitor import Monitor
 from edgeseg.runtime.frames.frame_processor import Reader, Readers, region_of
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
-from edgeseg.runtime.frames.uncertainty import doubt_kind
+from edgeseg.runtime.frames.uncertainty import uncertainty_kind
 from edgeseg.runtime.session.opening import load
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """`smooth` as "exp:0.6" or "vote:3", `region` as "X,Y,W,H", `doubt` as "margin" or "entropy".
+    """`smooth` as "exp:0.6" or "vote:3", `region` as "X,Y,W,H", `uncertainty` as "margin" or "entropy".
 
-    `monitor` is the float artifact that looks at every `monitor_every`-th frame. `others` are artifacts of further
+    `monitor` is the float artifact that checks every `monitor_every`-th frame. `others` are artifacts of further
     input sizes, by which `keep_fps` and `keep_latency_ms` are kept.
     """
 
     smooth: str | None = None
     region: str | None = None
-    doubt: str | None = None
+    uncertainty: str | None = None
     monitor: Path | None = None
     monitor_every: int = 30
     others: tuple[Path, ...] = ()
@@ -45,10 +45,10 @@ class Reading:
         """Raise `InputError` or `UnknownName` for a value that cannot be understood, before any slow work."""
         region_of(self.region)
         smoother_of(self.smooth)
-        doubt_kind(self.doubt)
+        uncertainty_kind(self.uncertainty)
         for option, value in (("--fps", self.keep_fps), ("--latency", self.keep_latency_ms)):
             if value is not None and not 0 < value < math.inf:
-                raise InputError(f"{option} {value:g} is no rate or time that can be kept; give a number above 0.")
+                raise InputError(f"{option} {value:g} is not a rate or time that can be kept; give a number above 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def open_reading(
     """Open every further artifact of a reading, on as many threads as `session`, and close them at the end.
 
     Raises:
-        InputError, UnknownName, UnsupportedError: a reading that is not understood or does not fit the artifact.
+        InputError, UnknownName, UnsupportedError: options that are invalid or do not fit the artifact.
         ArtifactError, MissingDependency: an artifact that does not open.
     """
 
@@ -76,7 +76,7 @@ def open_reading(
             one,
             region=region_of(reading.region),
             smoother=smoother_of(reading.smooth),
-            doubt=doubt_kind(reading.doubt),
+            uncertainty=uncertainty_kind(reading.uncertainty),
             temperature=_temperature(one),
         )
 
@@ -110,7 +110,7 @@ def _temperature(session: Session) -> float | None:
 
 
 def _statistics(*sessions: Session) -> InputStatistics | None:
-    """Return what the images looked like that either artifact was calibrated on; int8 ones know it."""
+    """Return statistics of the calibration images of either artifact; int8 artifacts carry them."""
     sets = [session.artifact.manifest.calibration for session in sessions]
     return next((one.statistics for one in sets if one is not None and one.statistics is not None), None)
 

@@ -1,7 +1,7 @@
 """Steadier labels: temporal smoothing of the low-resolution logits, before they are decoded at the image's size.
 
-Both methods look back only, so they add no waiting, but a change in the scene shows later; `lag_frames` says by how
-much. Neither follows motion: on a moving camera strong smoothing leaves trails.
+Both methods use past frames only: they add no latency, but changes in the scene show later, by
+`lag_frames`. Neither follows motion: on a moving camera strong smoothing leaves trails.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ class Smoother(Protocol):
 
     lag_frames: float
 
-    def smooth(self, cells: np.ndarray, *, scale: float) -> np.ndarray: ...
-    def reset(self) -> None: ...
+    def smooth(self, cells: np.ndarray, *, scale: float) -> np.ndarray:
+        """Return the logits to decode, (h * w, C), in the units of `cells`; `scale` is logits per unit."""
+
+    def reset(self) -> None:
+        """Forget the past frames."""
 
 
 class Exponential:
@@ -43,7 +46,7 @@ class Exponential:
         self._state: np.ndarray | None = None
 
     def smooth(self, cells: np.ndarray, *, scale: float) -> np.ndarray:
-        """Return the running mean, float32, in the units of `cells`; `scale` (logits a unit) does not matter."""
+        """Return the running mean, float32, in the units of `cells`; `scale` (logits per unit) does not matter."""
         fresh = cells.astype(np.float32)
         if self._state is None or self._state.shape != fresh.shape:
             self._state = fresh
@@ -76,7 +79,7 @@ class Vote:
         self._streak = np.empty(0, np.int32)
 
     def smooth(self, cells: np.ndarray, *, scale: float) -> np.ndarray:
-        """Return the logits with every cell's winner the class that holds it; `scale` is logits a unit of `cells`."""
+        """Return the logits with every cell's winner the class that holds it; `scale` is logits per unit of `cells`."""
         winner = cells.argmax(axis=1)
         if self._held.shape != winner.shape:
             self._held, self._challenger = winner.copy(), winner.copy()
@@ -107,7 +110,7 @@ def smoother_of(text: str | None) -> Smoother | None:
 
     Raises:
         UnknownName: another method.
-        InputError: numbers that are none, or out of range.
+        InputError: something that is not a number, or one out of range.
     """
     if text is None or text == "none":
         return None
@@ -120,7 +123,7 @@ def smoother_of(text: str | None) -> Smoother | None:
     except ValueError:
         values = []
     if len(values) not in counts or not all(math.isfinite(value) for value in values):
-        raise InputError(f'Smoothing "{text}" is not understood. Write exp:0.6, vote:3 or vote:3:2.0.')
+        raise InputError(f'Smoothing "{text}" is not a known form. Write exp:0.6, vote:3 or vote:3:2.0.')
     return make(values)
 
 

@@ -11,21 +11,21 @@ from edgeseg.core.suggestions import unknown
 if TYPE_CHECKING:
     from edgeseg.core.spec import Preprocess
 
-Doubt = Literal["margin", "entropy"]
+UncertaintyKind = Literal["margin", "entropy"]
 
 
-def doubt_kind(text: str | None) -> Doubt | None:
-    """Return the kind of doubt that a text names, None for None; raises `UnknownName` for another."""
-    for kind in get_args(Doubt):
+def uncertainty_kind(text: str | None) -> UncertaintyKind | None:
+    """Return the kind of uncertainty that a text names, None for None; raises `UnknownName` for any other text."""
+    for kind in get_args(UncertaintyKind):
         if text == kind:
             return kind
     if text is None:
         return None
-    raise unknown("kind of doubt", text, get_args(Doubt))
+    raise unknown("kind of uncertainty", text, get_args(UncertaintyKind))
 
 
-def doubt_of(cells: np.ndarray, *, scale: float, temperature: float, kind: Doubt) -> np.ndarray:
-    """Return doubt in [0, 1], float32, of logits (..., C).
+def uncertainty_of(cells: np.ndarray, *, scale: float, temperature: float, kind: UncertaintyKind) -> np.ndarray:
+    """Return uncertainty in [0, 1], float32, of logits (..., C).
 
     "margin" is 1 - (best - second best probability); "entropy" is the entropy over its maximum log C.
     """
@@ -44,7 +44,7 @@ def doubt_of(cells: np.ndarray, *, scale: float, temperature: float, kind: Doubt
 def spread(
     coarse: np.ndarray, *, preprocess: Preprocess, input_size: tuple[int, int], size: tuple[int, int]
 ) -> np.ndarray:
-    """Return (H, W) uint8 at `size`, 255 for a doubt of 1, from the doubt (h, w) of cells; letterboxing is undone."""
+    """Return (H, W) uint8 at `size`, 255 for an uncertainty of 1, from that of cells (h, w); undoes letterboxing."""
     import cv2
 
     from edgeseg.pixels import place

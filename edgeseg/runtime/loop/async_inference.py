@@ -1,4 +1,4 @@
-"""Inferences that overlap, where the engine can work at several; outputs come in the order in which they were begun."""
+"""Overlapping inferences, where the engine can run several; outputs come in the order of the inputs."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ class _UnderWay(Generic[T]):
 
 
 class InferenceLine(Generic[T]):
-    """As many inferences at once as a session's `requests`, or one at a time with `overlap` off. One thread's only."""
+    """As many inferences at once as a session's `requests`, or one at a time without `overlap`. Not thread-safe."""
 
     def __init__(self, *, overlap: bool) -> None:
         self._overlap = overlap
         self._under_way: deque[_UnderWay[T]] = deque()
 
     def put(self, item: T, *, session: Session, tensor: np.ndarray) -> list[tuple[T, np.ndarray]]:
-        """Begin with an item's tensor; return the items that are done with their outputs, none while there is room."""
+        """Start on an item's tensor; return finished items with their outputs, none while there is room."""
         if not self._overlap or session.requests == 1:
             return [*self.rest(), (item, session.infer(tensor))]
         self._under_way.append(_UnderWay(item, session.start(tensor)))
-        # More than one where the session was changed for one that works at fewer.
+        # More than one after a change to a session with fewer requests.
         return [self._oldest() for _ in range(len(self._under_way) - session.requests + 1)]
 
     def drop(self) -> None:
-        """Wait for what is under way, and forget it: until it is done it reads its tensor."""
+        """Wait for running inferences and drop them: until they end, they read their tensors."""
         while self._under_way:
             with contextlib.suppress(EdgesegError):
                 self._oldest()
 
     def rest(self) -> Iterator[tuple[T, np.ndarray]]:
-        """Yield the items that are still under way."""
+        """Yield the items that are still running, with their outputs."""
         while self._under_way:
             yield self._oldest()
 

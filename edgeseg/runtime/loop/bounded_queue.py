@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 V = TypeVar("V")
 
-# Waits end by themselves now and then: on Windows a thread that waits for ever does not see Ctrl-C.
+# Waits time out now and then: on Windows a thread that waits forever does not see Ctrl-C.
 WAKE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """How full a queue was: frames that wait now, the most that ever did, their mean after each put, and its room."""
+    """How full a queue is: frames waiting now, their maximum, their mean after each put, and the capacity."""
 
     waiting: int
     most: int
@@ -24,7 +24,7 @@ class QueueState:
 
 
 class _End:
-    """What is handed over last, and to either side when the other one stops."""
+    """The last item handed over, also sent to either side when the other one stops."""
 
 
 _END = _End()
@@ -33,9 +33,9 @@ _END = _End()
 class Handover(Generic[T]):
     """A queue of at most `room` items, from one thread to one other. `put` and `get` return at once after `stop`.
 
-    Items go one way and empty places come back the other, each through a queue of the standard library's that is
-    written in C: between two inferences the engine's thread must not wait for the interpreter lock, and a condition
-    variable in Python takes and gives it several times.
+    Items go one way and free slots come back the other way, each through a standard-library queue that is written in C:
+    between two inferences the engine's thread must not wait for the interpreter lock, and a condition variable in
+    Python takes and releases it several times.
     """
 
     def __init__(self, room: int) -> None:
@@ -56,7 +56,7 @@ class Handover(Generic[T]):
         return not self._stopped
 
     def put(self, item: T) -> bool:
-        """Hand an item over, waiting for room; False once stopped."""
+        """Hand over an item, waiting for room; return False once stopped."""
         self._taken(self._places)
         if self._stopped:
             return False
@@ -68,7 +68,7 @@ class Handover(Generic[T]):
         return True
 
     def get(self) -> T | None:
-        """Return the next item, waiting for it; None once the other side has ended and all is taken, or on stop."""
+        """Return the next item, waiting for it; None on stop, or at the end of a finished queue."""
         if self._ended:
             return None
         item = self._taken(self._items)
@@ -79,22 +79,22 @@ class Handover(Generic[T]):
         return item
 
     def end(self) -> None:
-        """Say that nothing more comes; what was put before can still be taken."""
+        """Mark the end; items put before can still be taken."""
         self._items.put(_END)
 
     def stop(self) -> None:
-        """Wake both sides for good; what was not taken is dropped."""
+        """Wake both sides for good; items not taken are dropped."""
         self._stopped = True
         self._items.put(_END)
         self._places.put(_END)
 
     def state(self) -> QueueState:
-        """Return how full the queue is and was."""
+        """Return how full the queue is and has been."""
         mean = self._filled / self._puts if self._puts else 0.0
         return QueueState(waiting=self._waiting(), most=self._most, mean=round(mean, 3), room=self._room)
 
     def level(self) -> tuple[int, int]:
-        """Return how many items wait now, and the room, for a figure on the screen."""
+        """Return the number of waiting items and the capacity, for the HUD."""
         return self._waiting(), self._room
 
     def _waiting(self) -> int:

@@ -1,8 +1,8 @@
 """The camera loop: capture and preprocess, infer, decode and draw, and the sinks, each stage in its own thread.
 
 Engines, OpenCV and most of numpy run without the interpreter lock, so the engine is kept busy while the frames before
-and after it are prepared and decoded. A file drops nothing. A live source is asked for its newest frame only when the
-engine is free, so that no frame grows old in a queue. A watchdog says which stage is stuck.
+and after it are prepared and decoded. A file drops nothing. A live source gives its newest frame only when the
+engine is free, so that no frame ages in a queue. A watchdog says which stage is stuck.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.runtime.frames.frame_processor import Reader, Readers
 from edgeseg.runtime.loop.async_inference import InferenceLine
 from edgeseg.runtime.loop.bounded_queue import Handover, QueueState
-from edgeseg.runtime.loop.stage_timing import Clock, limiting_stage
+from edgeseg.runtime.loop.stage_timing import LoopTimer, limiting_stage
 from edgeseg.runtime.loop.watchdog import STUCK_S, Stall, Watchdog
 from edgeseg.runtime.process_settings import cores_left_to_engine, ending_signals, make_way, quick_thread_switches
 from edgeseg.runtime.sinks.base import LabelCallback, Sink, View
@@ -39,18 +39,18 @@ ROOM = 2
 HUD_STAGES = {"prep": "preprocess", "infer": "infer", "decode": "decode"}
 JOIN_S = 2.0
 WAIT_MS, SPARE = 1.0, 10
-"""A loop waits for its live source where it has to at half of the frames, and passes over less than a tenth of them."""
+"""A loop is limited by its live source if it waits for half of the frames and skips less than a tenth of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopResult:
-    """How a loop went. `miou` is None where the source has no labels; a frame's age is taken when its result is out.
+    """How a loop went. `miou` is None where the source has no labels; a frame's age is measured when its result is out.
 
-    `limit` is the stage that sets the rate: "capture" where the source gives less than the rest could take.
+    `limit` is the stage that sets the rate: "capture" if the source delivers less than the other stages could handle.
     `captured` = `delivered` + `skipped` + `corrupt` frames came from the source; of the delivered ones `concealed` have
     parts that the decoder filled in, and a file ended `missing` frames before its announced end. `trouble` is why the
-    source gave none at the end. `queues` says how full the queue before each of its keys' stages was, `stalls` what the
-    watchdog reported, and `fault` what ended the loop before its time.
+    source gave none at the end. `queues` says how full the queue before each stage was, `stalls` what the watchdog
+    reported, and `fault` what ended the loop early.
     """
 
     frames: int
@@ -94,16 +94,16 @@ def run(
     """Return how the loop over an entered `camera` went, after its last frame or the first `frames` of them.
 
     Sinks are opened and closed here; they are called, like `on_frame(done)` and `on_labels(index, labels)`, from the
-    calling thread, in order. A sink or `on_labels` that answers False, and Ctrl-C or SIGTERM, end the loop with the
-    result so far and finished files. `on_notice(text)` is told, from another thread, of a source that is lost or back,
-    and of a stage that is at one frame for more than `stuck_s` seconds (without it: the log). `on_end(result)` is
-    called also where a fault is raised.
-    With `overlap` an engine that can, OpenVINO on two threads or more, works at several frames of a file at once.
-    `reader` says how frames are read where that is more than preprocessing and decoding; its sessions then do the work.
+    calling thread, in order. A sink or `on_labels` that returns False, and Ctrl-C or SIGTERM, end the loop with the
+    result so far and finished files. `on_notice(text)` reports, from another thread, a source that is lost or back, and
+    a stage that is stuck at one frame for more than `stuck_s` seconds (default: the log). `on_end(result)` is also
+    called when an error is raised.
+    With `overlap`, engines that can (OpenVINO on two threads or more) process several frames of a file at once.
+    `reader` adds steps to preprocessing and decoding, such as smoothing; its sessions then run the frames.
 
     Raises:
-        CameraError, InputError: what the source or a sink could not go on for, once, after everything was closed.
-        EdgesegError: any other fault of a stage, which the message names; the first cause is chained.
+        CameraError, InputError: the source or a sink cannot go on; raised once, after everything was closed.
+        EdgesegError: any other failure of a stage, which the message names; the first cause is chained.
     """
     if frames is not None and frames < 1:
         raise InputError(f"frames is {frames}; give 1 or more.")
@@ -170,7 +170,7 @@ class _Loop:
 
         manifest = session.artifact.manifest
         room = 1 if camera.live else ROOM
-        self.clock = Clock()
+        self.timer = LoopTimer()
         self.confusion = ConfusionMatrix(len(manifest.spec.classes), ignore_index=manifest.spec.ignore_index)
         self.fault: BaseException | None = None
         self.started = False
@@ -189,7 +189,7 @@ class _Loop:
         self._interrupted = False
         self._notify = notify
         self._watchdog = Watchdog(
-            tuple(self.clock.stages.values()),
+            tuple(self.timer.stages.values()),
             stuck_s=stuck_s,
             notify=notify,
             trouble=lambda: camera.trouble,
@@ -197,7 +197,7 @@ class _Loop:
         )
 
     def interrupt(self) -> None:
-        """Ask for the end; safe in a signal handler, which may run amid anything: it takes no lock."""
+        """Request the end; safe in a signal handler, because it takes no lock."""
         self._interrupted = True
 
     def run(self, sinks: Sequence[Sink], on_frame: Callable[[int], None] | None) -> None:
@@ -224,13 +224,13 @@ class _Loop:
 
     def result(self) -> LoopResult:
         """Return the figures of the run."""
-        age, counts, stages_ms = self.clock.age(), self._camera.counts, self.clock.percentiles()
+        age, counts, stages_ms = self.timer.age(), self._camera.counts, self.timer.percentiles()
         return LoopResult(
-            frames=self.clock.frames,
-            fps=self.clock.fps(),
+            frames=self.timer.frames,
+            fps=self.timer.fps(),
             captured=counts.captured,
             delivered=counts.delivered,
-            # A frame that still waited when the loop ended was seen by nobody.
+            # A frame that was still waiting when the loop ended counts as skipped.
             skipped=counts.skipped + counts.waiting,
             age_p50_ms=age.p50_ms,
             age_p90_ms=age.p90_ms,
@@ -256,7 +256,7 @@ class _Loop:
 
     def _prepare_all(self) -> None:
         frames = iter(self._camera.frames())
-        capture, preprocess = self.clock.stage("capture"), self.clock.stage("preprocess")
+        capture, preprocess = self.timer.stage("capture"), self.timer.stage("preprocess")
         taken = 0
         while self._frames is None or taken < self._frames:
             if not self._may_capture():
@@ -279,8 +279,8 @@ class _Loop:
         return self._prepared.wait_for_room()
 
     def _infer_all(self) -> None:
-        infer = self.clock.stage("infer")
-        # A live source's frame would only wait longer for its own result.
+        infer = self.timer.stage("infer")
+        # With a live source, overlap would only delay each frame's own result.
         line: InferenceLine[_Prepared] = InferenceLine(overlap=self._overlap and not self._camera.live)
         try:
             while (item := self._prepared.get()) is not None:
@@ -299,7 +299,7 @@ class _Loop:
         return self._inferred.put(_Inferred(item.frame, output, item.reader))
 
     def _decode_all(self) -> None:
-        decode, draw = self.clock.stage("decode"), self.clock.stage("draw")
+        decode, draw = self.timer.stage("decode"), self.timer.stage("draw")
         while (item := self._inferred.get()) is not None:
             frame = item.frame
             with decode:
@@ -310,7 +310,7 @@ class _Loop:
             hud, image = self._hud(item.reader), frame.image
             if self._overlay is not None:
                 with draw:
-                    image = self._overlay.draw(image, labels, hud=hud, doubt=reading.doubt)
+                    image = self._overlay.draw(image, labels, hud=hud, uncertainty=reading.uncertainty)
             view = View(
                 index=frame.index,
                 image=image,
@@ -325,23 +325,23 @@ class _Loop:
         self._views.end()
 
     def _observe(self) -> None:
-        stages = self.clock.stages
+        stages = self.timer.stages
         times_ms = [stages[name].last_ms() for name in ("preprocess", "infer", "decode")]
         self._readers.observe(busy_ms=max(times_ms), latency_ms=sum(times_ms))
 
     def _score(self, frame: Frame, labels: np.ndarray) -> None:
-        # A source of other classes than the model's is shown, but cannot be scored.
+        # A source with other classes than the model's is shown, but cannot be scored.
         if frame.labels is not None and frame.classes == self._session.artifact.manifest.spec.classes:
             self.confusion.update(labels, frame.labels)
 
     def _hud(self, reader: Reader) -> Hud:
         live, counts = self._camera.live, self._camera.counts
-        times = self.clock.recent_percentiles()
+        times = self.timer.recent_percentiles()
         return Hud(
             title=reader.title,
-            fps=self.clock.recent_fps(),
+            fps=self.timer.recent_fps(),
             stages_ms={label: times[stage] for label, stage in HUD_STAGES.items() if stage in times},
-            age_ms=self.clock.last_age_ms() if live else None,
+            age_ms=self.timer.last_age_ms() if live else None,
             skipped=counts.skipped if live else None,
             corrupt=counts.corrupt,
             reconnects=counts.reconnects,
@@ -353,21 +353,21 @@ class _Loop:
         return self.confusion.miou() if self.confusion.pixels else None
 
     def _deliver_all(self, sinks: Sequence[Sink], on_frame: Callable[[int], None] | None) -> None:
-        stage = self.clock.stage("sink")
+        stage = self.timer.stage("sink")
         while (view := self._views.get()) is not None:
             go_on = True
             if sinks:
                 with stage:
                     answers = [self._written(sink, view) for sink in sinks]
                 go_on = all(answers)
-            self.clock.done(captured_s=view.captured_s)
+            self.timer.done(captured_s=view.captured_s)
             if on_frame is not None:
-                on_frame(self.clock.frames)
+                on_frame(self.timer.frames)
             if not go_on:
                 return
 
     def _written(self, sink: Sink, view: View) -> bool:
-        self.clock.stages["sink"].note = type(sink).__name__
+        self.timer.stages["sink"].note = type(sink).__name__
         return sink.write(view)
 
     def _guarded(self, name: str, stage: Callable[[], None]) -> None:
@@ -375,7 +375,7 @@ class _Loop:
             make_way()
         try:
             stage()
-        except BaseException as error:  # raised again in the calling thread
+        except BaseException as error:
             with self._fault_lock:
                 self.fault = self.fault or _named(error, stage=name)
             self._stop()
@@ -395,11 +395,11 @@ class _Loop:
             thread.join(timeout=JOIN_S)
             if thread.is_alive():
                 name = thread.name.removeprefix("edgeseg-")
-                self._notify(f'The stage "{name}" does not come back from outside Python and was left behind.')
+                self._notify(f'The stage "{name}" does not return from native code and was abandoned.')
 
 
 def _named(error: BaseException, *, stage: str) -> BaseException:
-    """Return the error, or where it is none of ours one that names the stage."""
+    """Return the error, or for one that is not ours, an `EdgesegError` that names the stage."""
     if isinstance(error, EdgesegError) or not isinstance(error, Exception):
         return error
     named = EdgesegError(f'The stage "{stage}" failed: {type(error).__name__}: {error}')

@@ -1,4 +1,4 @@
-"""Times of the loop's stages, and its rate, over as many frames as it may run."""
+"""Times of the loop's stages, and its rate, over any number of frames."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
 THREADS = (("capture", "preprocess"), ("infer",), ("decode", "draw"), ("sink",))
-"""Stages that one thread does in turn; the threads work side by side."""
+"""Stages that one thread runs in turn; the threads run in parallel."""
 KEPT = 20_000
-"""Times kept a stage: a loop may run for weeks."""
+"""Times kept per stage: a loop may run for weeks."""
 RECENT = 30
 SHOWN, SHOWN_FOR_S = 200, 0.5
-"""What is shown while the loop runs: percentiles of so many newest times, each for so long that eyes can read it."""
+"""Shown while the loop runs: percentiles over this many newest times, each for long enough to read."""
 
 
-class Newest:
-    """The newest `KEPT` times in milliseconds, by one writer, in memory that is all taken at the start.
+class RecentTimes:
+    """The newest `KEPT` times in milliseconds, by one writer, in memory allocated at the start.
 
-    As objects they would take four times as much, and what else is allocated while they come would lie between them.
+    As objects they would take four times the memory and fragment the heap.
     """
 
     __slots__ = ("_count", "_values")
@@ -40,16 +40,16 @@ class Newest:
         return min(self._count, KEPT)
 
     def append(self, time_ms: float) -> None:
-        """Keep one more; the oldest makes room for it."""
+        """Add a time; it replaces the oldest when full."""
         self._values[self._count % KEPT] = time_ms
         self._count += 1
 
     def last(self) -> float:
-        """Return the newest, 0 before there is one."""
+        """Return the newest time, 0 if there is none."""
         return self._values[(self._count - 1) % KEPT]
 
     def percentiles(self, newest: int = KEPT) -> StageTimes:
-        """Return the percentiles of the `newest` ones; zeros before there is one."""
+        """Return the percentiles of the `newest` times; zeros if there are none."""
         count = self._count
         if not count:
             return StageTimes(p50_ms=0.0, p90_ms=0.0, p99_ms=0.0)
@@ -59,9 +59,9 @@ class Newest:
 
 
 class Stage:
-    """Times one stage as a context manager, by one thread only; other threads may ask what it is at.
+    """Times one stage as a context manager, by one thread only; other threads may read its state.
 
-    One object lasts for the whole loop: nothing is allocated for a frame.
+    One object serves the whole loop: nothing is allocated per frame.
     """
 
     __slots__ = ("frame", "name", "note", "since_s", "times_ms")
@@ -71,7 +71,7 @@ class Stage:
         self.note = ""
         self.frame = 0
         self.since_s = 0.0
-        self.times_ms = Newest()
+        self.times_ms = RecentTimes()
 
     def __enter__(self) -> Stage:
         self.since_s = time.perf_counter()
@@ -86,17 +86,17 @@ class Stage:
         self.since_s = 0.0
 
     def last_ms(self) -> float:
-        """Return the newest time, 0 before there is one."""
+        """Return the newest time, 0 if there is none."""
         return self.times_ms.last()
 
 
-class Clock:
-    """Collects times; each stage is written by one thread only."""
+class LoopTimer:
+    """The times of all stages; each stage is written by one thread only."""
 
     def __init__(self) -> None:
         self.stages = {name: Stage(name) for name in STAGES}
         self.frames = 0
-        self._ages_ms = Newest()
+        self._ages_ms = RecentTimes()
         self._recent_s: deque[float] = deque(maxlen=RECENT + 1)
         self._first_s = 0.0
         self._started_s = time.perf_counter()
@@ -104,11 +104,11 @@ class Clock:
         self._shown_s = 0.0
 
     def stage(self, name: str) -> Stage:
-        """Return the stage's timer: `with clock.stage("infer"): ...`."""
+        """Return the stage's timer: `with timer.stage("infer"): ...`."""
         return self.stages[name]
 
     def done(self, *, captured_s: float) -> None:
-        """Count a frame that came out at the end just now."""
+        """Count a frame that is finished now."""
         now_s = time.perf_counter()
         self._ages_ms.append(1000 * (time.monotonic() - captured_s))
         self._recent_s.append(now_s)
@@ -116,16 +116,16 @@ class Clock:
         self.frames += 1
 
     def last_age_ms(self) -> float:
-        """Return the age of the newest finished frame, 0 before there is one."""
+        """Return the age of the newest finished frame in ms, 0 if there is none."""
         return self._ages_ms.last()
 
     def recent_fps(self) -> float:
-        """Return the rate over the last 30 frames, 0 before there are two."""
+        """Return the frames per second over the last 30 frames, 0 for fewer than two."""
         span_s = self._recent_s[-1] - self._recent_s[0] if len(self._recent_s) > 1 else 0.0
         return (len(self._recent_s) - 1) / span_s if span_s > 0 else 0.0
 
     def fps(self) -> float:
-        """Return the rate from the first finished frame to the last; of a single one, what it took."""
+        """Return the frames per second from the first finished frame to the last; for one frame, 1 / its time."""
         if self.frames == 0:
             return 0.0
         if self.frames == 1:
@@ -137,7 +137,7 @@ class Clock:
         return {name: stage.times_ms.percentiles() for name, stage in self.stages.items() if stage.times_ms}
 
     def recent_percentiles(self) -> dict[str, StageTimes]:
-        """Return the percentiles of the newest times of each stage that ran; they change twice a second at most."""
+        """Return the percentiles of the newest times of each stage that ran; updated at most twice per second."""
         now_s = time.perf_counter()
         if now_s - self._shown_s >= SHOWN_FOR_S:
             self._shown = {
@@ -147,14 +147,14 @@ class Clock:
         return self._shown
 
     def age(self) -> StageTimes:
-        """Return the percentiles of a frame's age when its result was out; zeros before there is one."""
+        """Return the percentiles of a frame's age when its result was out; zeros if there are none."""
         return self._ages_ms.percentiles()
 
 
 def limiting_stage(stages_ms: dict[str, StageTimes], *, waits: bool | None = None) -> str:
     """Return the stage that sets a loop's rate, by median times: the longest one of the busiest thread.
 
-    A live source's capture is a wait and no work, so `waits` says whether the loop waits for it; None is for files.
+    Capturing from a live source is waiting, not work, so `waits` says whether it limits the loop; None for files.
     """
     if waits:
         return "capture"

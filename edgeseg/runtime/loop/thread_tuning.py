@@ -1,4 +1,4 @@
-"""How many threads the engine should have while the rest of the loop works beside it, found by a short trial."""
+"""The number of engine threads at which the whole loop is fastest, found by a short trial."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 TRIAL_S = 1.0
 LEAST_FRAMES = 4
 ENOUGH = 0.97
-"""Fewer threads are taken where they reach this share of the best rate: they leave cores for others."""
+"""Fewer threads win if they reach this share of the best rate: they leave cores for other work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """The threads chosen, and the loop's rate at each number that was tried; empty where there was no choice."""
+    """The threads chosen, and the loop's rate at each number tried; empty if there was no choice."""
 
     threads: int
     fps: dict[int, float]
@@ -54,10 +54,9 @@ def tune_threads(
 ) -> Tuning:
     """Return the engine threads at which the whole loop is fastest, after trials of `trial_s` seconds in all.
 
-    `source` makes a camera like the one that is to run, for a file or another source that can be opened once more;
-    without it, as for a live one, the artifact's golden image is shown over and over. `sinks` yields sinks like
-    those that are to be fed, for one trial. Raises what `load` and `run` raise, and `KeyboardInterrupt` where a signal
-    ends a trial.
+    `source` makes a camera like the real one, for files and other sources that can be opened twice; without it, as for
+    live sources, the artifact's golden image is repeated. `sinks` yields sinks like the real ones, for one trial.
+    Raises what `load` and `run` raise, and `KeyboardInterrupt` if a signal ends a trial.
     """
     counts = tuple(range(1, min(usable_cores(), MOST_THREADS) + 1))
     if len(counts) == 1:
@@ -71,7 +70,7 @@ def tune_threads(
             with camera, sinks() if sinks else _Nothing() as fed:
                 limited = _Limited(camera, seconds=trial_s / len(counts))
                 trial = run(session, limited, sinks=fed, overlay=overlay, overlap=source is not None)
-        if trial.interrupted:  # by a signal that the loop took for its own end
+        if trial.interrupted:  # by a signal that ended the trial's loop
             raise KeyboardInterrupt
         found[threads] = trial.fps
     best = max(found.values())
@@ -98,7 +97,7 @@ class _Nothing:
 
 
 class _Images:
-    """The same images without end."""
+    """The same images, repeated endlessly."""
 
     live = False
     fps = 30.0
@@ -123,11 +122,11 @@ class _Images:
             yield Frame(index=index, image=image, captured_s=time.monotonic())
 
     def stop(self) -> None:
-        """Do nothing: no frame is waited for."""
+        """Do nothing: there is no wait to end."""
 
 
 class _Limited:
-    """An entered camera's frames for some seconds, none dropped; a few come in any case."""
+    """An entered camera's frames for some seconds, at least a few, none dropped."""
 
     live = False
     skipped = 0

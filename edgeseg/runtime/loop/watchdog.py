@@ -1,4 +1,4 @@
-"""Says which stage of the loop is stuck, that the source is lost, and that either goes on again. It ends nothing."""
+"""Reports a stuck stage or a lost source, and when either recovers. It ends nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from edgeseg.runtime.loop.stage_timing import Stage
 
 STUCK_S = 10.0
-"""A stage that works on one frame for longer is reported."""
+"""A stage that takes longer for one frame is reported."""
 CHECK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stall:
-    """One time that a stage was stuck: with its how manieth frame, and for how long (until now, where it still is)."""
+    """One stall of a stage: at which frame, and for how long (until now, if it is not over)."""
 
     stage: str
     frame: int
@@ -28,10 +28,10 @@ class Stall:
 
 
 class Watchdog:
-    """A thread that looks at the stages five times a second, and calls `on_tick` as often.
+    """A thread that checks the stages five times a second, and calls `on_tick` each time.
 
-    `trouble` is asked why the source gives nothing just now. While it has an answer, that is told, once, and who waits
-    for the source is not called stuck.
+    `trouble()` says why the source gives no frame. While it returns a text, that is reported once, and stages that wait
+    for the source do not count as stuck.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="edgeseg-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Watchdog:
             self._thread.join()
 
     def stalls(self) -> tuple[Stall, ...]:
-        """Return every report so far, those that still last at the end."""
+        """Return all stalls so far, ongoing ones last."""
         now_s = time.perf_counter()
         lasting = [
             Stall(stage=name, frame=frame, seconds=round(now_s - since_s, 2), over=False)
@@ -96,10 +96,10 @@ class Watchdog:
             del self._open[stage.name]
             stall = Stall(stage=stage.name, frame=known[0], seconds=round(now_s - known[1], 2), over=True)
             self._over.append(stall)
-            self._notify(f'The stage "{stall.stage}" goes on again after {stall.seconds:.1f} s.')
+            self._notify(f'The stage "{stall.stage}" continues after {stall.seconds:.1f} s.')
         elif known is None and since_s and now_s - since_s > self._stuck_s:
             if stage.name == "capture" and self._trouble():
                 return
             self._open[stage.name] = (frame, since_s)
             where = f" ({stage.note})" if stage.note else ""
-            self._notify(f'The stage "{stage.name}"{where} has been at frame {frame} for {now_s - since_s:.0f} s.')
+            self._notify(f'The stage "{stage.name}"{where} is stuck at frame {frame} for {now_s - since_s:.0f} s.')

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeseg.core.artifact import Manifest
 
 MOST_THREADS = 4
-"""More seldom helps small nets on the CPUs of edge devices, and takes the cores from camera and display."""
+"""More rarely helps small nets on edge CPUs, and takes cores from camera and display."""
 
 
 def choose_engine(manifest: Manifest, *, name: str | None = None) -> Engine:
@@ -24,7 +24,7 @@ def choose_engine(manifest: Manifest, *, name: str | None = None) -> Engine:
 
     Raises:
         UnknownName: no engine is registered as `name`.
-        UnsupportedError: it does not run the artifact's format, or nothing does.
+        UnsupportedError: it does not run the artifact's format, or no engine does.
         MissingDependency: its library is not installed; the message names the command that installs it.
     """
     if name is not None:
@@ -34,18 +34,18 @@ def choose_engine(manifest: Manifest, *, name: str | None = None) -> Engine:
         if engine.status().available:
             return engine
     if not engines:
-        raise UnsupportedError(f'No engine here runs the format "{manifest.format}". Update edgeseg.')
+        raise UnsupportedError(f'No installed engine runs the format "{manifest.format}". Update edgeseg.')
     raise _missing(engines[0])
 
 
 def choose_backend(manifest: Manifest, *, engine: Engine, threads: int | None = None) -> ResolvedBackend:
-    """Return how `engine` is to run an artifact: the manifest's delegate, options and threads where they are its own.
+    """Return how `engine` runs an artifact: with the manifest's delegate, options and threads if that is its engine.
 
-    Another engine than the manifest's runs with its own defaults. Threads are `threads` where given, else the
-    manifest's or four, and then no more than the cores here.
+    Another engine than the manifest's runs with its own defaults. Without `threads`, the manifest's number or four is
+    taken, but no more than the cores here.
 
     Raises:
-        InputError: `threads` is less than one, or more than any engine stands.
+        InputError: `threads` is less than one, or more than engines can handle.
         UnknownName: a delegate or an option that the engine does not have.
     """
     own = manifest.backend
@@ -89,4 +89,4 @@ def _engines_for(manifest: Manifest) -> list[Engine]:
 
 def _missing(engine: Engine) -> MissingDependency:
     status = engine.status()
-    return MissingDependency(f"{status.reason} {status.mend}".strip())
+    return MissingDependency(f"{status.reason} {status.fix}".strip())

@@ -1,8 +1,8 @@
-"""The first inference of an artifact in a process of its own, with limits on time and memory.
+"""The first inference of an artifact in a separate process, with limits on time and memory.
 
-Engines read model files without much doubt: a file that was made to, or merely damaged, can end the process that opens
-it, allocate without bound, or compute for ever. Checksums do not help where whoever made the file also made the
-manifest. So an artifact of unknown origin is opened here first, and the end of the child becomes one clear line.
+Engines barely validate model files: a malicious or damaged file can crash the process that opens it, allocate without
+bound, or run forever. Checksums do not help if the attacker also wrote the manifest. So an artifact of unknown origin
+is opened here first, and a crash of the child becomes one clear error message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-# The child takes our sys.path before it imports anything of ours, so that it finds the same plug-ins.
+# The child takes our sys.path before it imports edgeseg, so that it finds the same plug-ins.
 _CODE = (
     "import json, sys\n"
     "request = json.loads(sys.stdin.readline())\n"
@@ -41,7 +41,7 @@ _CODE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one inference may take: seconds from start to answer, and memory beyond that of the engine's library."""
+    """Limits for one inference: seconds from start to result, and memory beyond that of the engine's library."""
 
     seconds: float = field(default=60.0, metadata=bounds(above=0))
     memory_mb: int = field(default=2048, metadata=bounds(low=64))
@@ -58,12 +58,12 @@ def run_isolated(
 ) -> T:
     """Return what `function(folder, engine=, threads=, prepare=)` returns in a child process, a `kind`.
 
-    `function` is public in its module and calls `prepare` when the engine's library is imported and before it opens
-    the artifact: from then on the memory limit holds (POSIX only; Windows has the time limit alone).
+    `function` must be public in its module and call `prepare` after importing the engine's library and before opening
+    the artifact: from then on the memory limit holds (POSIX only; on Windows only the time limit).
 
     Raises:
         ArtifactError: the child crashed, or took more than `limits`.
-        EdgesegError: whatever the function raises there.
+        EdgesegError: raised by the function in the child.
     """
     request = {
         "path": [str(Path(entry or ".").resolve()) for entry in sys.path],
@@ -95,7 +95,7 @@ def run_isolated(
 
 
 def answer(request: dict[str, Any], function: Callable[..., object]) -> None:
-    """Do a request in the child and print its result, or the error, as one JSON object."""
+    """Run a request in the child and print its result or error as one JSON object."""
     found: dict[str, object]
     out = sys.stdout
     sys.stdout = sys.stderr
@@ -117,7 +117,7 @@ def answer(request: dict[str, Any], function: Callable[..., object]) -> None:
 
 
 def _limit_memory(extra_mb: int) -> None:
-    """Limit this process's address space to what it has now and `extra_mb` more; it also leaves no core file."""
+    """Limit this process's address space to what it has now and `extra_mb` more; and write no core file."""
     try:
         import resource
     except ImportError:  # Windows

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def load(folder: Path | str, *, engine: str | None = None, threads: int | None = None, trusted: bool = True) -> Session:
     """Return a session on the artifact in `folder`, every checksum verified.
 
-    Without `engine`, the manifest's own engine runs it with its delegate and options, or the first other one installed
-    here that runs the format. Without `threads`, those of the manifest or four, and no more than the cores here. An
-    artifact that is not `trusted` is verified first, in a process of its own (`verify`). From the first session on, new
-    threads share the heaps that exist (`share_one_heap`).
+    Without `engine`, the manifest's engine runs it with its delegate and options, or else the first other installed one
+    that runs the format. Without `threads`, the manifest's number or four is taken, but no more than the cores here. An
+    artifact that is not `trusted` is verified first, in a separate process (`verify`). From the first session on, new
+    threads share the existing heaps (`share_one_heap`).
 
     Raises:
         ArtifactError: not an artifact, or an altered, truncated or missing file.

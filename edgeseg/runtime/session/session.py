@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def open_session(artifact: Artifact, *, engine: str | None = None, threads: int | None = None) -> Session:
-    """Return a session on an artifact that was opened or made in this process; `load` says how, and what it raises."""
+    """Return a session on an artifact that was opened or made in this process; see `load` for arguments and errors."""
     share_one_heap()
     chosen = choose_engine(artifact.manifest, name=engine)
     backend = choose_backend(artifact.manifest, engine=chosen, threads=threads)
@@ -36,7 +36,7 @@ def open_session(artifact: Artifact, *, engine: str | None = None, threads: int 
 class Session:
     """One artifact on one engine; a context manager.
 
-    Threads may share it: inferences of several wait for each other, as engines reuse their buffers.
+    Thread-safe: concurrent inferences wait for each other, because engines reuse their buffers.
     """
 
     def __init__(self, artifact: Artifact, *, engine: Engine, runner: EngineSession, backend: ResolvedBackend) -> None:
@@ -57,7 +57,7 @@ class Session:
 
     @property
     def threads(self) -> int:
-        """How many threads the engine runs on."""
+        """Number of threads that the engine runs on."""
         return self.backend.threads or 1
 
     @property
@@ -104,15 +104,15 @@ class Session:
 
     @property
     def requests(self) -> int:
-        """How many inferences may be under way at once; 1 where the engine works at one after the other."""
+        """How many inferences may run at once; 1 if the engine runs them one by one."""
         return self._runner.requests if isinstance(self._runner, OverlappingSession) else 1
 
     def start(self, tensor: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begin an inference, and return the function that waits for its output and returns it, to be called once.
+        """Start an inference, and return a function that waits for the output and returns it; call it once.
 
-        Several at once take longer each and less in all: for files, not for live images. Where the engine cannot, the
-        inference is done when this returns. Outputs and errors are those of `infer`, from here or from the function;
-        also raises `InputError` where `requests` are under way.
+        Several at once take longer each and less in total: for files, not for live images. If the engine cannot
+        overlap them, the inference is done when this returns. Outputs and errors are those of `infer`, raised here or
+        by the function; also raises `InputError` if `requests` inferences are already running.
         """
         runner = self._checked(tensor)
         if not isinstance(runner, OverlappingSession):
@@ -120,9 +120,7 @@ class Session:
             return lambda: output
         with self._lock:
             if self._under_way >= runner.requests:
-                raise InputError(
-                    f"{self._under_way} inferences are under way, the most at once. Finish one of them first."
-                )
+                raise InputError(f"{self._under_way} inferences are running, the maximum. Finish one of them first.")
             finish = self._guarded(lambda: runner.start(tensor))
             self._under_way += 1
 
@@ -148,7 +146,7 @@ class Session:
         if output.shape != self._output.shape:
             raise self._fault(f"{self.engine} gives {output.shape}; the manifest says {self._output.shape}.")
         if output.dtype.kind == "f" and not np.isfinite(output).all():
-            raise self._fault(f"{self.engine} gives NaN or infinity, of which no label can be made.")
+            raise self._fault(f"{self.engine} gives NaN or infinity, which cannot be decoded to labels.")
         return output
 
     def _guarded(self, work: Callable[[], T]) -> T:
@@ -156,7 +154,7 @@ class Session:
             return work()
         except EdgesegError:
             raise
-        except Exception as error:  # each engine has exceptions of its own
+        except Exception as error:
             raise self._fault(f"{self.engine} failed on it: {' '.join(str(error).split())[:300]}") from None
 
     def _fault(self, what: str) -> ArtifactError:
@@ -171,10 +169,10 @@ class Session:
     def segment(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Return class ids, (H, W) uint8, of an image (H, W, 3) BGR uint8 or an image file, at the image's own size.
 
-        A file is read as training reads it: upright by its EXIF orientation.
+        A file is read as in training: rotated by its EXIF orientation.
 
         Raises:
-            InputError: no image, or a file that cannot be read as one.
+            InputError: not an image, or a file that cannot be read as one.
         """
         if isinstance(image, (str, Path)):
             from edgeseg.data.reading import read_image
@@ -184,7 +182,7 @@ class Session:
         return self.decode(self.infer(tensor), size=(image.shape[0], image.shape[1]))
 
     def close(self) -> None:
-        """Give back the engine's memory; a second call does nothing."""
+        """Free the engine's memory; a second call does nothing."""
         if self._runner is not None:
             self._runner.close()
             self._runner = None

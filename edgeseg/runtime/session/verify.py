@@ -1,4 +1,4 @@
-"""The golden sample: proof that an artifact gives on this machine what it gave where it was made."""
+"""The golden sample: proof that an artifact gives the same labels here as where it was made."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_PIXELS = 1 << 26
-"""A golden image is as large as the input; a larger one is a decompression bomb."""
+"""A golden image has the input's size; a larger one is a decompression bomb."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """An artifact that held: shares of pixels that agree with the expected labels and with those of float PyTorch."""
+    """A passed verification: shares of pixels that agree with the expected labels and with those of float PyTorch."""
 
     artifact: str
     artifact_sha256: str
@@ -44,7 +44,7 @@ def verify(
 ) -> Verification:
     """Return the proof that the artifact in `folder` is intact and that `engine` repeats its golden sample.
 
-    The engine runs in a process of its own, within `limits`: nothing in the artifact is trusted.
+    The engine runs in a separate process, within `limits`: nothing in the artifact is trusted.
 
     Raises:
         GateError: the input tensor differs from the one at conversion, or too few labels agree.
@@ -64,7 +64,7 @@ def compare(
 ) -> Verification:
     """Return how an artifact's golden sample compares here; `prepare` is called before the engine opens the model."""
     artifact = open_artifact(folder)
-    choose_engine(artifact.manifest, name=engine)  # imports its library, which `prepare` then takes for granted
+    choose_engine(artifact.manifest, name=engine)  # imports its library, so that `prepare` does not count it
     tensor_image = _read(artifact, artifact.manifest.golden.image, color=True)
     if prepare is not None:
         prepare()
@@ -118,7 +118,7 @@ def _read(artifact: Artifact, name: str, *, color: bool) -> np.ndarray:
 
     path = artifact.folder / name
     content = path.read_bytes()
-    # Width and height of a PNG, the first two numbers of its IHDR chunk: known before anything is decoded.
+    # Width and height of a PNG, the first two numbers of its IHDR chunk: readable before anything is decoded.
     sides = (int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"))
     if content[:8] != b"\x89PNG\r\n\x1a\n" or not 0 < sides[0] * sides[1] <= MOST_PIXELS:
         raise ArtifactError(f"{path}: the golden sample is not a PNG of the input's size. Copy or convert it again.")

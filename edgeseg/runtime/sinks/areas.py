@@ -47,7 +47,7 @@ class AreaLines:
     """JSON lines, one for each frame, in a file or ("-") on stdout: which share of the pixels each class has.
 
     `{"frame": 7, "time": "2026-01-31T12:00:00.040+00:00", "media_s": 0.28, "age_ms": 31.2, "areas": {"road": 0.412}}`;
-    `time` is when the frame was taken, by this machine's clock, and `media_s` its time in a recorded video, else null.
+    `time` is the capture time by this machine's clock, and `media_s` the time in a recorded video, else null.
     """
 
     def __init__(self, path: Path | str, *, classes: tuple[str, ...], force: bool = False) -> None:
@@ -67,10 +67,10 @@ class AreaLines:
         return self
 
     def write(self, view: View) -> bool:
-        """Write the view's line; False once the reader of stdout has gone.
+        """Write the view's line; return False once the reader of stdout has closed it.
 
         Raises:
-            InputError: the file cannot grow; the lines before are whole.
+            InputError: the file cannot be written further; earlier lines are complete.
         """
         age_s = time.monotonic() - view.captured_s
         line = json.dumps(
@@ -94,22 +94,20 @@ class AreaLines:
 
     def _append(self, line: bytes) -> bool:
         assert self._file is not None
+        reason: str | None = "no space left for a whole line"
         try:
-            written = self._file.write(line)
-            if written != len(line):
-                raise OSError(0, "no space left for a whole line")
+            if self._file.write(line) == len(line):
+                self._written_bytes += len(line)
+                return True
         except OSError as error:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self._written_bytes)
-            raise InputError(
-                f"{self._path}: cannot be written: {error.strerror}. The lines before are whole."
-            ) from None
-        self._written_bytes += len(line)
-        return True
+            reason = error.strerror
+        with contextlib.suppress(OSError):
+            self._file.truncate(self._written_bytes)
+        raise InputError(f"{self._path}: cannot be written: {reason}. Earlier lines are complete.")
 
 
 def check_areas(path: Path, *, force: bool) -> None:
-    """Raise `InputError` where the lines cannot be written."""
+    """Raise `InputError` if the lines cannot be written."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it, such as {path / 'areas.jsonl'}.")
     refuse_existing(path, force=force)
@@ -129,7 +127,7 @@ def _print(line: str) -> bool:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone (`... | head -5`): what is still buffered must not fail again at exit.
+        # The reader has closed stdout (`... | head -5`): buffered text must not fail again at exit.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False

@@ -1,4 +1,4 @@
-"""What the loop hands to a sink, what a sink is, and how a kind of sink is registered."""
+"""Views, sinks and registered kinds of sink."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One result: the image, drawn on where the overlay is on, (H, W, 3) BGR uint8, and its labels (H, W) uint8.
+    """One result: the image (H, W, 3) BGR uint8, with the overlay if that is on, and its labels (H, W) uint8.
 
-    `frame` is the image as it came, `media_s` its time in a recorded video, and `hud` the loop's figures.
+    `frame` is the original image, `media_s` its time in a recorded video, and `hud` the loop's figures.
     """
 
     index: int
@@ -37,10 +37,12 @@ S = TypeVar("S")
 
 
 class Sink(Protocol):
-    """A context manager that takes views, in order; `write` returns whether the loop should go on."""
+    """A context manager that takes views in order."""
 
     def __enter__(self: S) -> S: ...
-    def write(self, view: View) -> bool: ...
+    def write(self, view: View) -> bool:
+        """Take a view; return whether the loop should go on."""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
@@ -48,10 +50,10 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkContext:
-    """What a sink may know of the run: the model, the source's rate and whether it is live.
+    """What a sink may know about the run: the model, the source's rate and whether it is live.
 
-    With `force` it replaces what is there. `notify(text)` tells the person something, and `trouble()` says why no
-    frame comes just now.
+    With `force` it replaces existing files. `notify(text)` shows a message to the user, and `trouble()` says why no
+    frame is coming now.
     """
 
     spec: ModelSpec
@@ -67,7 +69,7 @@ class SinkContext:
 class SinkKind(Protocol):
     """A kind of sink, registered under `edgeseg.sinks`; `run --sink NAME[:ARGUMENT]` opens it.
 
-    `drawn` says whether it shows `View.image`; where no sink does, no overlay is drawn.
+    `drawn` says whether it uses `View.image`; if no sink does, no overlay is drawn.
     """
 
     drawn: bool
@@ -76,14 +78,14 @@ class SinkKind(Protocol):
         """Return if such a sink can be opened; raises an `EdgesegError` otherwise. Quick, before any slow work."""
 
     def writes(self, argument: str) -> Path | None:
-        """Return the file or folder that it would write, so that no input is written over."""
+        """Return the file or folder that it would write, so that no input is overwritten."""
 
     def sink(self, argument: str, context: SinkContext) -> Sink:
         """Return the sink, not yet opened."""
 
 
 class LabelCallback:
-    """Hands each frame's labels to a function; the loop ends where that answers False."""
+    """Passes each frame's labels to a function; the loop ends if it returns False."""
 
     def __init__(self, function: Callable[[int, np.ndarray], bool | None]) -> None:
         self._function = function
@@ -92,7 +94,7 @@ class LabelCallback:
         return self
 
     def write(self, view: View) -> bool:
-        """Call the function; what it raises ends the loop, and is raised from there."""
+        """Call the function; an exception ends the loop and is raised from it."""
         return self._function(view.index, view.labels) is not False
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Label maps as PNG files, in grey or with the classes' colours, that appear whole or not at all."""
+"""Label maps as PNG files, in grey or with the classes' colours, written atomically."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Palette = tuple[tuple[int, int, int], ...]
 
 
 def write_labels(path: Path, labels: np.ndarray, *, palette: Palette | None = None) -> None:
-    """Write class ids (H, W) uint8 as an 8-bit PNG: grey levels, or indices into `palette` (RGB), which viewers show.
+    """Write class ids (H, W) uint8 as an 8-bit PNG: grey levels, or indices into `palette` (RGB).
 
-    Follows the PNG specification (W3C, third edition); each line is stored as the difference to the one above, which
-    suits label maps. Raises `InputError` where the file cannot be written.
+    Follows the PNG specification (W3C, third edition); each row is stored as the difference to the one above, which
+    compresses label maps well. Raises `InputError` if the file cannot be written.
     """
     height, width = labels.shape
     chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, GREY if palette is None else INDEXED, 0, 0, 0))]
     if palette is not None:
-        # Indices without an entry would make the file invalid: 255, nobody's class, is black.
+        # Indices without an entry would make the file invalid: 255, the ignore index, is black.
         colors = [*palette, *[(0, 0, 0)] * (256 - len(palette))]
         chunks.append(_chunk(b"PLTE", bytes(channel for color in colors for channel in color)))
     chunks += [_chunk(b"IDAT", _deflated(labels)), _chunk(b"IEND", b"")]
@@ -37,12 +37,12 @@ def write_labels(path: Path, labels: np.ndarray, *, palette: Palette | None = No
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image (H, W, 3) BGR uint8 in the type of the path's suffix; raises `InputError` where it cannot be."""
+    """Write an image (H, W, 3) BGR uint8 in the format of the path's suffix; raises `InputError` if that fails."""
     import cv2
 
     done, data = cv2.imencode(path.suffix, image)
     if not done:
-        raise InputError(f"{path}: OpenCV here cannot write {path.suffix}.")
+        raise InputError(f"{path}: this OpenCV cannot write {path.suffix}.")
     _write(path, data.tobytes())
 
 

@@ -25,7 +25,7 @@ class LabelsKind:
     drawn = False
 
     def check(self, argument: str, *, force: bool) -> None:
-        """Raise `InputError` where the folder cannot be written, or holds files that must stay."""
+        """Raise `InputError` if the folder cannot be written, or contains files that must stay."""
         if not argument:
             raise InputError("labels: names no folder. Write for example --sink labels:out.")
         check_folder(Path(argument), force=force)
@@ -40,7 +40,7 @@ class LabelsKind:
 
 
 class LabelFolder:
-    """A folder of label maps: one PNG per frame, class indices as grey levels, each whole or not there at all."""
+    """A folder of label maps: one PNG per frame, class indices as grey levels, each written atomically."""
 
     def __init__(self, folder: Path | str, *, force: bool = False) -> None:
         self._folder = Path(folder)
@@ -57,7 +57,7 @@ class LabelFolder:
         return self
 
     def write(self, view: View) -> bool:
-        """Write the labels; raises `InputError` where they cannot be."""
+        """Write the labels; raises `InputError` if that fails."""
         import cv2
 
         path = self._folder / f"{view.index:06d}.png"
@@ -69,7 +69,7 @@ class LabelFolder:
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
-            raise InputError(f"{path}: cannot be written: {error.strerror}. The frames before it are there.") from None
+            raise InputError(f"{path}: cannot be written: {error.strerror}. Earlier frames are complete.") from None
         return True
 
     def __exit__(
@@ -79,14 +79,14 @@ class LabelFolder:
 
 
 def label_files(folder: Path) -> list[Path]:
-    """Return the files in a folder that have a label map's name, 000000.png and so on."""
+    """Return the files in a folder that are named like label maps, 000000.png and so on."""
     return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_file())
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Raise `InputError` where a folder cannot take label maps: old ones would be mixed with new ones.
+    """Raise `InputError` if a folder already has label maps: old and new ones would mix.
 
-    `force` lets old ones be deleted, but only in a folder that edgeseg marked as its own.
+    With `force` old ones may be deleted, but only in a folder that edgeseg marked as its own.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; a folder is needed.")
@@ -97,7 +97,7 @@ def check_folder(folder: Path, *, force: bool) -> None:
     files = "1 file" if len(old) == 1 else f"{len(old)} files"
     if not (folder / MARKER).exists():
         raise InputError(
-            f"{folder}: holds {files} such as {old[0].name} that edgeseg did not write, and is left as it is. "
+            f"{folder}: holds {files} such as {old[0].name} that edgeseg did not write; it is left alone. "
             "Choose another folder."
         )
     if not force:

@@ -1,4 +1,4 @@
-"""Videos by OpenCV's writer, which knows one rate only: images are repeated or left out as their times say."""
+"""Videos through OpenCV's writer, which has one fixed rate: images are repeated or dropped to fit their times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 CODECS = {".mp4": ("avc1", "mp4v"), ".mkv": ("avc1", "mp4v", "MJPG"), ".avi": ("MJPG", "mp4v")}
 MEASURED = 10
-"""Images of a live source by which the file's rate is chosen."""
+"""Number of a live source's images from which the file's rate is chosen."""
 H264 = "avc1"
 
 
@@ -37,7 +37,7 @@ class Timed:
 
 
 class OpenCvWriter:
-    """Writes images of one size (height, width); with `live`, `fps` is no more than the highest rate."""
+    """Writes images of one size (height, width); with `live`, `fps` is only the maximum rate."""
 
     def __init__(self, path: Path, *, size: tuple[int, int], fps: float, live: bool) -> None:
         self._path = path
@@ -46,7 +46,7 @@ class OpenCvWriter:
         self._first: list[Timed] | None = [] if live else None
         self._timeline = Timeline(fps)
         self._writer: cv2.VideoWriter | None = None
-        self.notice = "OpenCV cuts odd sizes to even ones." if any(side % 2 for side in size) else ""
+        self.notice = "OpenCV crops odd sizes to even ones." if any(side % 2 for side in size) else ""
         if not live:
             self._writer = self._open()
 
@@ -94,15 +94,15 @@ class OpenCvWriter:
             if writer.isOpened():
                 if codec != H264 and suffix != ".avi":
                     self.notice += (
-                        "OpenCV here has no H.264 encoder: browsers and phones will not play this, and it is lost "
-                        f"where the run is killed. {INSTALL} brings one."
+                        "This OpenCV has no H.264 encoder: browsers and phones will not play this, and it is lost "
+                        f"if the run is killed. {INSTALL} has one."
                     )
                 return writer
         raise InputError(f"{self._path}: OpenCV here cannot write it. Try .avi, or another folder.")
 
 
 class Timeline:
-    """Says which image stands in which place of a file of a fixed rate: the newest one that was there by then."""
+    """Assigns images to the frames of a fixed-rate file: each frame shows the newest image at its time."""
 
     def __init__(self, fps: float) -> None:
         self._fps = fps
@@ -111,7 +111,7 @@ class Timeline:
         self._held: Timed | None = None
 
     def due(self, timed: Timed) -> Iterator[Timed]:
-        """Take the next image; yield the one before it as often as it was shown."""
+        """Take the next image; yield the previous one as often as it is due."""
         held, self._held = self._held, timed
         if held is None:
             self._zero_s = timed.time_s
@@ -129,7 +129,7 @@ class Timeline:
 
 
 def rate_of(times_s: list[float], *, highest: float) -> float:
-    """Return the frames a second of the middle distance in time; `highest` for a single frame."""
+    """Return the rate (frames per second) from the median interval; `highest` for a single frame."""
     distances = sorted(after - before for before, after in itertools.pairwise(times_s))
     middle_s = distances[len(distances) // 2] if distances else 0.0
     return max(1.0, min(highest, 1 / middle_s)) if middle_s > 0 else highest

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A sink that was asked for: its registered kind, and what stood behind the colon."""
+    """A requested sink: its registered kind, and the argument after the colon."""
 
     name: str
     kind: SinkKind
@@ -32,13 +32,13 @@ def wanted(texts: Sequence[str]) -> tuple[Wanted, ...]:
         name, _, argument = text.partition(":")
         kind = registry.load("sinks", name)
         if not isinstance(kind, SinkKind):
-            raise MissingDependency(f'Sink "{name}" is none: it lacks drawn, check, writes or sink.')
+            raise MissingDependency(f'Sink "{name}" is not a sink: it lacks drawn, check, writes or sink.')
         found.append(Wanted(name=name, kind=kind, argument=argument))
     return tuple(found)
 
 
 def check_sinks(sinks: Sequence[Wanted], *, source: str, artifacts: Sequence[Path], force: bool) -> None:
-    """Raise an `EdgesegError` where a sink cannot open, or would write over an input or another output."""
+    """Raise an `EdgesegError` if a sink cannot open, or would overwrite an input or another output."""
     outputs = [path for sink in sinks if (path := sink.kind.writes(sink.argument)) is not None]
     refuse_inputs(outputs, inputs=(*files_of(source), *artifacts))
     for sink in sinks:

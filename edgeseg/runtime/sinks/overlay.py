@@ -17,7 +17,7 @@ FONT_SCALE = 0.4
 WHITE, GREY = (245, 245, 245), (150, 150, 150)
 SHADE = 0.35
 ALL_CLASSES_UP_TO = 21
-"""Up to so many classes, each keeps its place in the legend; of more, only those in the image are listed."""
+"""Up to this many classes keep fixed places in the legend; of more, only those in the image are listed."""
 
 
 class Overlay:
@@ -30,12 +30,12 @@ class Overlay:
         self._lut[: len(palette), 0] = self._colors
 
     def draw(
-        self, image: np.ndarray, labels: np.ndarray, *, hud: Hud | None = None, doubt: np.ndarray | None = None
+        self, image: np.ndarray, labels: np.ndarray, *, hud: Hud | None = None, uncertainty: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return a new image (H, W, 3) BGR uint8; `image` is left as it is.
+        """Return a new image (H, W, 3) BGR uint8; `image` is not changed.
 
-        Pixels without a class (the ignore index) stay as they are. `doubt` (H, W) uint8 takes the colour out and the
-        light up where it is high: uncertain places look white.
+        Pixels without a class (the ignore index) stay as they are. Where `uncertainty` (H, W) uint8 is high, pixels
+        fade to white.
         """
         drawn = cv2.applyColorMap(labels, self._lut)
         cv2.addWeighted(image, 1 - OPACITY, drawn, OPACITY, 0, dst=drawn)
@@ -43,8 +43,8 @@ class Overlay:
         if counts[len(self._colors) :].any():
             unlabelled = cv2.compare(labels, np.array([len(self._colors) - 0.5]), cv2.CMP_GT)
             cv2.copyTo(image, unlabelled, drawn)
-        if doubt is not None:
-            cv2.add(drawn, cv2.cvtColor(doubt, cv2.COLOR_GRAY2BGR), dst=drawn)
+        if uncertainty is not None:
+            cv2.add(drawn, cv2.cvtColor(uncertainty, cv2.COLOR_GRAY2BGR), dst=drawn)
         unit = max(1.0, min(image.shape[0] / BASE_HEIGHT, image.shape[1] / 480))
         self._draw_legend(drawn, counts[: len(self._classes)], unit)
         if hud is not None:

@@ -1,4 +1,4 @@
-"""Where results may go: not over an input, not over what is there unless that is asked for, not to a full disk."""
+"""Checks of output paths: not an input, not an existing file without --force, not on a full disk."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEAST_FREE_BYTES = 16 << 20
-"""What a video may grow between two looks, and needs to be finished."""
+"""How much a video may grow between two checks, and needs to be finished."""
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise `InputError` for a file that is there and may not be replaced; pipes and devices are written into."""
+    """Raise `InputError` for an existing file that may not be replaced; pipes and devices may be written to."""
     if path.is_file() and not force:
         raise InputError(f"{path}: exists already. Choose another name, or replace it with --force.")
 
 
 def refuse_inputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
-    """Raise `InputError` where an output is an input, replaces a file of an input folder, or is another output."""
+    """Raise `InputError` if an output is an input, is a file of an input folder, or is named twice."""
     for number, output in enumerate(outputs):
         if any(_same(output, other) for other in outputs[:number]):
-            raise InputError(f"{output}: is named for two outputs. Give each its own.")
+            raise InputError(f"{output}: is given for two outputs. Give each its own path.")
         for given in inputs:
             if _same(output, given):
-                raise InputError(f"{output}: is an input of this run and is not written over. Choose another place.")
+                raise InputError(f"{output}: is an input of this run and is not overwritten. Choose another path.")
             if output.is_file() and given.is_dir() and given.resolve() in output.resolve().parents:
                 raise InputError(f"{output}: is a file of {given}, an input of this run. Choose another name.")
 
@@ -37,25 +37,25 @@ def refuse_inputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # one of them is not there yet
+    except OSError:  # one of them does not exist yet
         return one.resolve() == other.resolve()
 
 
 def make_parent(path: Path) -> None:
-    """Make the folder that `path` lies in; raises `InputError` where it cannot be written, or its disk is full."""
+    """Create the parent folder of `path`; raises `InputError` if it cannot be written, or its disk is full."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path.parent}: cannot be made: {error.strerror}.") from None
+        raise InputError(f"{path.parent}: cannot be created: {error.strerror}.") from None
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path.parent}: cannot be written; choose another place.")
     refuse_full_disk(path)
 
 
 def refuse_full_disk(path: Path, *, partial: Path | None = None) -> None:
-    """Raise `InputError` where the disk of `path`, or the limit on a file's size, leaves no room to finish a video.
+    """Raise `InputError` if the disk of `path`, or the file size limit, leaves no room to finish a video.
 
-    OpenCV's writer says nothing when a write fails, and leaves a file that no player opens.
+    OpenCV's writer does not report a failed write, and leaves a file that no player opens.
     """
     free_bytes = shutil.disk_usage(path.parent).free
     if free_bytes < LEAST_FREE_BYTES:

@@ -1,4 +1,4 @@
-"""Videos by PyAV: H.264 at the frames' own times, in a file that can be played up to its last second at any moment."""
+"""Videos through PyAV: H.264 with the frames' own times, in a file that is playable at any moment."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SUFFIXES = (".mp4", ".mkv")
 TICKS = 90_000
 FRAGMENT_US = 1_000_000
 CONTAINER = {
-    # Fragments until the end, then rewritten as an ordinary file: what was cut off plays, what was finished seeks.
+    # Fragments until the end, then rewritten as an ordinary file: a cut-off file plays, a finished one seeks.
     ".mp4": {"movflags": "hybrid_fragmented", "frag_duration": str(FRAGMENT_US), "flush_packets": "1"},
     ".mkv": {"cluster_time_limit": "1000", "flush_packets": "1"},
 }
 H264, OLDER = "libx264", "mpeg4"
-# The loop's frames matter more than the last percent of size; no frame is held back for a look ahead.
+# The loop's rate matters more than the last percent of size; no frame is delayed for lookahead.
 H264_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
 
 
@@ -34,7 +34,7 @@ class PyAvWriter:
         import av
 
         codec = H264 if H264 in av.codecs_available else OLDER
-        self.notice = "" if codec == H264 else "PyAV here has no H.264 encoder: browsers and phones will not play this."
+        self.notice = "" if codec == H264 else "This PyAV has no H.264 encoder: browsers and phones will not play this."
         self._last = -1
         try:
             self._container = av.open(str(path), "w", options=CONTAINER[path.suffix.lower()])
@@ -56,7 +56,7 @@ class PyAvWriter:
         return stream
 
     def write(self, image: NDArray[np.uint8], time_s: float) -> None:
-        """Append an image (H, W, 3) BGR; raises `OSError` where it cannot be written."""
+        """Append an image (H, W, 3) BGR; raises `OSError` if it cannot be written."""
         import av
 
         base = self._stream.codec_context.time_base
@@ -66,7 +66,7 @@ class PyAvWriter:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the file; raises `OSError` where it cannot be."""
+        """Finish the file; raises `OSError` if that fails."""
         try:
             self._container.mux(self._stream.encode())
         finally:

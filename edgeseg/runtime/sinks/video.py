@@ -1,4 +1,4 @@
-"""The overlay as a video file that no accident takes whole."""
+"""The overlay as a video file that survives crashes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 CHECK_EVERY = 30
 LONGEST_GAP_S = 30.0
-"""A live source that was away for longer is away for so long in the file."""
+"""A longer gap of a live source is shortened to this in the file."""
 
 
 class VideoKind:
@@ -51,19 +51,22 @@ class VideoKind:
 
 
 class Writer(Protocol):
-    """What writes a video's images; `notice` is what a person should know about the file."""
+    """Writes a video's images; `notice` is what the user should know about the file."""
 
     notice: str
 
-    def write(self, image: NDArray[np.uint8], time_s: float) -> None: ...
-    def close(self) -> None: ...
+    def write(self, image: NDArray[np.uint8], time_s: float) -> None:
+        """Append an image (H, W, 3) BGR at a time in seconds; raises `OSError` if it cannot be written."""
+
+    def close(self) -> None:
+        """Finish the file; raises `OSError` if that fails."""
 
 
 class VideoSink:
-    """A video file (.mp4, .mkv, .avi); it gets its name when it is finished, also after a signal or a fault.
+    """A video file (.mp4, .mkv, .avi); it gets its name when it is finished, also after a signal or an error.
 
-    Frames keep the times at which they were taken, or those they have in a recorded video. A run that is killed leaves
-    a hidden partial file, which the next run with the same `path` names and keeps.
+    Frames keep their capture times, or their times in a recorded video. A killed run leaves a hidden partial file,
+    which the next run with the same `path` renames and keeps.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class VideoSink:
         return self
 
     def write(self, view: View) -> bool:
-        """Append the view's image, at the size of the first one; raises `InputError` where the disk is full."""
+        """Append the view's image, resized to the first one's size; raises `InputError` if the disk is full."""
         import cv2
 
         size = (view.image.shape[0], view.image.shape[1])
@@ -103,7 +106,7 @@ class VideoSink:
             refuse_full_disk(self._path, partial=self._partial)
         image = view.image
         if size != self._size:
-            # A video has one size: the recording goes on when the source changes its own.
+            # A video has one size: the recording goes on when the source changes its size.
             image = cv2.resize(image, (self._size[1], self._size[0]), interpolation=cv2.INTER_LINEAR)
         try:
             self._writer.write(image, self._time_of(view))  # type: ignore[arg-type]
@@ -135,7 +138,7 @@ class VideoSink:
             raise self._cut_off(fault)
 
     def _time_of(self, view: View) -> float:
-        """Return when a view is shown, in seconds from the first; never before the one before it."""
+        """Return when a view is shown, in seconds from the first; never earlier than the previous one."""
         time_s = view.captured_s if self._live else self._count / self._fps if view.media_s is None else view.media_s
         self._zero_s = time_s if self._zero_s is None else self._zero_s
         shown_s = time_s - self._zero_s
@@ -155,12 +158,12 @@ class VideoSink:
 
     def _cut_off(self, error: OSError) -> InputError:
         return InputError(
-            f"{self._path}: cannot be written any further: {error.strerror or error}. What was recorded before is kept."
+            f"{self._path}: cannot be written any further: {error.strerror or error}. Everything before is kept."
         )
 
 
 def check_video(path: Path, *, force: bool) -> None:
-    """Raise `InputError` where a video cannot be written."""
+    """Raise `InputError` if a video cannot be written."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it, such as {path / 'overlay.mp4'}.")
     if path.suffix.lower() not in CODECS:
@@ -170,7 +173,7 @@ def check_video(path: Path, *, force: bool) -> None:
 
 
 def keep_partials(path: Path, *, notify: Callable[[str], None]) -> None:
-    """Give a name to what killed runs recorded for `path`, and delete what cannot be played."""
+    """Rename playable recordings of killed runs for `path`, and delete the others."""
     mark = re.compile(rf"\.{re.escape(path.stem)}\.(\d+)\.partial{re.escape(path.suffix)}")
     for partial in path.parent.glob(".*.partial*"):
         found = mark.fullmatch(partial.name)
@@ -201,7 +204,7 @@ def is_video(path: Path) -> bool:
 
 
 def _is_running(pid: int) -> bool:
-    if os.name != "posix":  # there, os.kill would end it
+    if os.name != "posix":  # on Windows, os.kill would end the process
         return pid == os.getpid()
     try:
         os.kill(pid, 0)

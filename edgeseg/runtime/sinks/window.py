@@ -1,4 +1,4 @@
-"""The overlay in a window of this machine."""
+"""The overlay in a window on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WindowKind:
     drawn = True
 
     def check(self, argument: str, *, force: bool) -> None:
-        """Raise `InputError` for an argument, and `MissingDependency` where no window can open."""
+        """Raise `InputError` for an argument, and `MissingDependency` if no window can open."""
         if argument:
             raise InputError(f'The sink "window" takes no argument; "{argument}" was given.')
         refuse_no_window()
@@ -51,12 +51,12 @@ class WindowSink:
         import cv2
 
         refuse_no_window()
-        with native_output(_log):  # Qt in OpenCV's wheel looks for fonts that it does not bring
+        with native_output(_log):  # Qt in OpenCV's wheel looks for fonts that are not included
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
         return self
 
     def write(self, view: View) -> bool:
-        """Show the image; False once the person closed it."""
+        """Show the image; return False once the window was closed."""
         import cv2
 
         cv2.imshow(self._title, view.image)
@@ -64,7 +64,7 @@ class WindowSink:
             if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
                 return False
             return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
-        except cv2.error:  # Qt takes everything down with its last window, and then knows of none
+        except cv2.error:  # Qt shuts down with its last window and then knows no window
             return False
 
     def __exit__(
@@ -81,30 +81,30 @@ class WindowFault:
     """Why no window can open here, and how to fix it."""
 
     reason: str
-    mend: str
+    fix: str
 
 
 def refuse_no_window() -> None:
-    """Raise `MissingDependency` where OpenCV cannot open a window."""
+    """Raise `MissingDependency` if OpenCV cannot open a window."""
     fault = window_fault()
     if fault is not None:
-        raise MissingDependency(f"No window: {fault.reason} {fault.mend}")
+        raise MissingDependency(f"No window: {fault.reason} {fault.fix}")
 
 
 def window_fault() -> WindowFault | None:
-    """Return why OpenCV cannot open a window here, or None where it can."""
+    """Return why OpenCV cannot open a window here, None if it can."""
     import cv2
 
     lines = [line.split(":", 1)[1].strip() for line in cv2.getBuildInformation().splitlines() if "GUI:" in line]
     if lines and lines[0].upper() == "NONE":
         return WindowFault(
             reason="this OpenCV is the headless build.",
-            mend="Use --headless, --web or --save FILE, or: "
+            fix="Use --headless, --web or --save FILE, or: "
             "pip uninstall opencv-python-headless; pip install opencv-python",
         )
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return WindowFault(
-            reason="there is no display (DISPLAY is not set).", mend="Use --headless, --web or --save FILE."
+            reason="there is no display (DISPLAY is not set).", fix="Use --headless, --web or --save FILE."
         )
     return None
 

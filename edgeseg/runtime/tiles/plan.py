@@ -1,4 +1,4 @@
-"""Where the tiles of an image lie, and how much each of them says about each cell of the common grid.
+"""Where the tiles of an image lie, and each one's weight in each cell of the common grid.
 
 All views of an image (tiles, scales, flips) are averaged on one grid of cells, that of the net's own output, so that
 full-size probabilities are never made. Along each axis the weights of a view's tiles add up to one, hence the sum over
@@ -28,11 +28,11 @@ SCALES = (0.25, 4.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
-    """How an image is cut up and looked at.
+    """How an image is cut into tiles and which views are averaged.
 
     `tile` is (height, width) in image pixels, "auto" for the net's input size, or "off" for the whole image resized
     to the input, as the camera loop does. `overlap` is the share of a tile that its neighbour covers too; `flip` adds
-    the mirrored image and `scales` the image at other sizes, each with an equal say (test-time augmentation).
+    the mirrored image and `scales` the image at other sizes, all weighted equally (test-time augmentation).
     """
 
     tile: tuple[int, int] | Literal["auto", "off"] = "off"
@@ -41,7 +41,7 @@ class Tiling:
     scales: tuple[float, ...] = (1.0,)
 
     def check(self) -> None:
-        """Raise `InputError` for an overlap, a scale or a tile that makes no sense."""
+        """Raise `InputError` for an invalid overlap, scale or tile."""
         if not 0 <= self.overlap <= MOST_OVERLAP:
             raise InputError(f"overlap is {self.overlap:g}; give a share of the tile from 0 to {MOST_OVERLAP}.")
         low, high = SCALES
@@ -69,8 +69,10 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Strip:
-    """A tile along one axis: its image pixels, the grid cells from `first` that it speaks for, with which weight
-    each (n,), and the matrix (n, cells of the output) that brings its own cells there; None where they are the same.
+    """A tile along one axis.
+
+    It covers `extent_px` image pixels from `start_px` and the grid cells from `first`, each with a weight (n,).
+    `resample` is the matrix (n, cells of the output) from its own cells to the grid's; None where they are the same.
     """
 
     start_px: int
@@ -94,8 +96,8 @@ class Tile:
 class Plan:
     """All tiles of an image, the topmost ones first.
 
-    `tile_px` is a tile's (height, width) at scale 1, `seams_px` the rows and the columns where the say goes over from
-    one tile to the next: pixel s - 1 belongs to the one, pixel s to the other.
+    `tile_px` is a tile's (height, width) at scale 1, `seams_px` the rows and the columns where one tile's weight
+    overtakes the last one's: pixel s - 1 belongs to one tile, pixel s to the next.
     """
 
     rows: Axis
@@ -178,7 +180,7 @@ def _strips(axis: Axis, cells: int, *, scale: float, overlap: float) -> list[Str
         starts = [0.0]
     else:
         step = max(1.0, extent * (1 - overlap))
-        # A tile that is larger than the image looks around it, at its own mirror image, equally on both sides.
+        # A tile that is larger than the image is padded with the image's reflection, equally on both sides.
         starts = [min(0.0, room / 2)]
     while starts[-1] < room - 1e-6:
         starts.append(min(starts[-1] + step, room))
@@ -196,7 +198,7 @@ def _strip(axis: Axis, start: float, extent: float, cells: int, *, aligned: bool
     """Return a tile along an axis with the weights of a Hann window, not normalised yet."""
     start_px, extent_px = round(start), max(1, round(extent))
     inside = (axis.centres() - start) / extent
-    # Half a pixel of grace: the tile's edges were rounded to pixels.
+    # Half a pixel of tolerance: the tile's edges were rounded to pixels.
     covered = np.flatnonzero((inside > -0.5 / extent) & (inside < 1 + 0.5 / extent))
     inside = np.clip(inside[covered], 0, 1)
     return Strip(

@@ -8,17 +8,17 @@ import numpy as np
 
 CHUNK_ROWS = 1024
 BESIDE_CELLS = 4
-"""How far on both sides of a border the inside of the tiles is looked at, in cells of the net's output."""
+"""How far to both sides of a border the inside of the tiles is compared, in cells of the net's output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seams:
     """Label changes over one cell of the net's output, across tile borders and beside them.
 
-    `across` and `inside` are shares of pixel pairs one cell apart that have unlike labels, astride a border and within
-    four cells of it; `visibility` is the one over the other: 1 is a border that nobody sees, 2 one with twice the
-    changes of its surroundings; None where these have none. `disagreement` is the share of overlapped cells in which
-    a tile, asked alone, gives another class than those before it: what the average had to settle.
+    `across` and `inside` are shares of pixel pairs one cell apart that have different labels, across a border and
+    within four cells of it; `visibility` is their ratio: 1 is an invisible border, 2 one with twice the changes of its
+    surroundings; None where these have none. `disagreement` is the share of overlapped cells in which
+    a tile alone gives another class than those before it.
     """
 
     across: float
@@ -43,7 +43,7 @@ def measure_seams(
         counts = _changes(labels, axis, lag)
         astride = np.clip(np.array(lines) - (lag + 1) // 2, 0, len(counts) - 1)
         away = np.abs(np.arange(len(counts)) - astride[:, None])
-        # Nearer than one cell, a pair is astride the border too.
+        # Within one cell, a pair crosses the border too.
         beside = ((away >= lag) & (away <= BESIDE_CELLS * lag)).any(axis=0) & (away >= lag).all(axis=0)
         changes += [counts[astride].sum(), counts[beside].sum()]
         pairs += np.array([len(astride), beside.sum()]) * labels.shape[1 - axis]
@@ -54,7 +54,7 @@ def measure_seams(
 
 
 def _changes(labels: np.ndarray, axis: int, lag: int) -> np.ndarray:
-    """Return for each row (axis 0) or column (1) in how many places the label `lag` pixels on is another, int64."""
+    """Return for each row (axis 0) or column (1) in how many places the label `lag` pixels further differs, int64."""
     counts = np.zeros(labels.shape[axis] - lag, np.int64)
     for top in range(0, labels.shape[0], CHUNK_ROWS):
         if axis == 1:

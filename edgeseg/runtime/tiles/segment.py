@@ -1,9 +1,9 @@
 """Images of any size through a net of one size: overlapping tiles, averaged where they overlap.
 
 Overlap-tile: Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI
-2015. Theirs keeps each tile's inside alone; here tiles fade into each other by Hann windows on their probabilities.
-Where one tile alone speaks, interpolating the logarithm of its probabilities is interpolating its logits (they differ
-by the same number for all classes), hence the labels are those of `Session.segment`.
+2015. They keep only each tile's centre; here tiles blend into each other by Hann windows on their probabilities.
+Where only one tile counts, interpolating the logarithm of its probabilities equals interpolating its logits (they
+differ by the same number for all classes), hence the labels are those of `Session.segment`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from edgeseg.runtime.tiles.seams import Seams, measure_seams
 if TYPE_CHECKING:
     from edgeseg.runtime.session.session import Session
 
-"""Called after each tile with how many are done and how many there are."""
+"""Called after each tile with the number done and the total."""
 LEAST_PROBABILITY = 1e-12
 STRETCHED = Preprocess(resize="stretch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TiledLabels:
-    """Class ids (H, W) uint8 at the image's size, how often the net ran, on tiles of which (height, width), and how
-    visible their borders are; None where the image was not cut.
+    """Class ids (H, W) uint8 at the image's size, and how they were made.
+
+    `runs` is how often the net ran, `tile_px` a tile's (height, width), and `seams` how visible the tiles' borders
+    are; None where the image was not cut.
     """
 
     labels: np.ndarray
@@ -46,11 +48,11 @@ def segment_tiled(
 ) -> TiledLabels:
     """Return the labels of an image (H, W, 3) BGR uint8, a memory-mapped one too, cut and averaged as `tiling` says.
 
-    An image that fits one tile, with no other view asked for, is `session.segment(image)`. Beside the image and its
-    labels, memory holds one row of tiles at the output's resolution.
+    An image that fits one tile, without extra views, gives `session.segment(image)`. Besides the image and its labels,
+    memory holds one row of tiles at the output's resolution.
 
     Raises:
-        InputError: not an image, or a tiling that makes no sense.
+        InputError: not an image, or an invalid tiling.
         ArtifactError: the engine fails.
     """
     check_image(image)
@@ -88,7 +90,7 @@ def _seams(labels: np.ndarray, plan: Plan, *, disagreement: float) -> Seams:
 
 
 def _run(session: Session, image: np.ndarray, tile: Tile) -> np.ndarray:
-    """Return a tile's probabilities (C, h, w) float32, the way up and round that the image is."""
+    """Return a tile's probabilities (C, h, w) float32, in the image's orientation."""
     spec = session.artifact.manifest.spec
     piece = image if tile.whole else _cut(image, tile.rows, tile.columns, mirror=spec.preprocess.resize == "stretch")
     if tile.flip:
@@ -99,7 +101,7 @@ def _run(session: Session, image: np.ndarray, tile: Tile) -> np.ndarray:
 
 
 def _cut(image: np.ndarray, rows: Strip, columns: Strip, *, mirror: bool) -> np.ndarray:
-    """Return the tile's pixels; beyond the image's borders its mirror image, or grey as letterboxing has it."""
+    """Return the tile's pixels; beyond the image's borders its reflection, or grey as in letterboxing."""
     bottom, right = rows.start_px + rows.extent_px, columns.start_px + columns.extent_px
     top, left = max(0, rows.start_px), max(0, columns.start_px)
     piece = np.ascontiguousarray(image[top : min(bottom, image.shape[0]), left : min(right, image.shape[1])])
@@ -147,7 +149,7 @@ class _Sums:
 
 
 def _onto_grid(planes: np.ndarray, tile: Tile) -> np.ndarray:
-    """Return a tile's planes on the cells of the common grid that it speaks for."""
+    """Return a tile's planes on the cells of the common grid that it covers."""
     rows, columns = tile.rows, tile.columns
     if rows.resample is not None and columns.resample is not None:
         return np.asarray(rows.resample @ planes @ columns.resample.T)

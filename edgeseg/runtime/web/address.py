@@ -1,4 +1,4 @@
-"""Where the page is served, and who may see it."""
+"""Where the page is served, and who has access."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def web_address(text: str) -> WebAddress:
     `?token=FILE&cert=FILE&key=FILE` behind it names its files.
 
     Raises:
-        InputError: it is none of these.
+        InputError: the text has another form.
     """
     place, _, query = text.partition("?")
     match = re.fullmatch(r"(?:(\d{1,5})|(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]*))(?::(\d{1,5}))?)", place)

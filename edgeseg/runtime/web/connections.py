@@ -1,4 +1,4 @@
-"""Who is connected: strangers, who have not shown that they may see anything, and viewers."""
+"""Open connections: viewers, and strangers, who have not shown a token yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAVE_S = 2.0
 
 
 class Connections:
-    """Open connections by their thread. A stranger too many ends the oldest stranger, never a viewer."""
+    """Open connections by thread. One stranger too many disconnects the oldest stranger, never a viewer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,7 +20,7 @@ class Connections:
         self._viewers: dict[threading.Thread, socket.socket] = {}
 
     def add(self, thread: threading.Thread, connection: socket.socket) -> None:
-        """Take a new connection, as a stranger's."""
+        """Add a new connection as a stranger's."""
         with self._lock:
             oldest = next(iter(self._strangers), None) if len(self._strangers) >= MOST_STRANGERS else None
             evicted = self._strangers.pop(oldest) if oldest is not None else None
@@ -29,7 +29,7 @@ class Connections:
             hang_up(evicted)
 
     def admit(self) -> bool:
-        """Make the calling thread's connection a viewer's; False where there are too many."""
+        """Make the calling thread's connection a viewer's; False if there are too many."""
         thread = threading.current_thread()
         with self._lock:
             if thread in self._viewers:
@@ -46,12 +46,12 @@ class Connections:
             self._viewers.pop(threading.current_thread(), None)
 
     def viewers(self) -> int:
-        """Return how many connections viewers have open; each page that is being watched holds one."""
+        """Return how many connections viewers have open; each open page holds one."""
         with self._lock:
             return len(self._viewers)
 
     def end(self) -> None:
-        """Hang up on everybody, and wait for their threads."""
+        """Close every connection, and wait for their threads."""
         with self._lock:
             still_open = [*self._strangers.items(), *self._viewers.items()]
         for _, connection in still_open:

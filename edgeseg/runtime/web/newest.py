@@ -1,4 +1,4 @@
-"""The newest frame for any number of viewers: encoded once, when somebody asks, and never waited for by the loop."""
+"""The newest frame for any number of viewers: encoded once, on request, and the loop never waits for it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from edgeseg.runtime.sinks.base import View
 
 WIDEST = 960
-"""Larger images are sent smaller: a phone shows no more, and the small computer has other work."""
+"""Larger images are scaled down: a phone shows no more, and the device has other work."""
 JPEG_QUALITY = 80
 GAP_S = 1 / 15
-"""The least time between two frames that are encoded."""
+"""The least time between two encoded frames."""
 
 
 class NewestFrame:
-    """Holds the newest view. A message is: length (4 bytes, big-endian) and bytes, three times, of JSON figures, a
-    JPEG of the image, and a paletted PNG of the labels.
+    """Holds the newest view, and its message for viewers.
+
+    A message has three parts, each its length (4 bytes, big-endian) and its bytes: figures as JSON, the image as JPEG,
+    the labels as paletted PNG.
     """
 
     def __init__(self, *, classes: tuple[str, ...], palette: tuple[tuple[int, int, int], ...]) -> None:
@@ -50,7 +52,7 @@ class NewestFrame:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wake every viewer that waits."""
+        """Wake every waiting viewer."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,6 +1,6 @@
 "use strict";
 // The newest frame comes as one message: figures, a JPEG of the image, a paletted PNG of the labels. Image and
-// labels are put together here, so hiding a class or changing the opacity asks nothing of the device.
+// labels are combined here, so hiding a class or changing the opacity costs the device nothing.
 const $ = (id) => document.getElementById(id);
 const canvas = $("canvas"), pen = canvas.getContext("2d");
 // Where the PNG's transparency chunk lies: signature 8, IHDR 25, PLTE 780 bytes.
@@ -100,7 +100,7 @@ function state(name, text, trouble = "") {
   $("trouble").hidden = !trouble;
 }
 
-// A device that froze or a network that is gone sends nothing, not even that it does.
+// A frozen device or a lost network sends nothing, not even an error.
 function watchAge() {
   if (!arrivedMs) return;
   const now = ageMs + performance.now() - arrivedMs, stale = now > STALE_MS && !paused;
@@ -130,9 +130,9 @@ async function follow() {
         await wait(5 * RETRY_MS);
       }
     } catch {
-      // A loop that is started again counts its frames from the beginning.
+      // A restarted loop counts its frames from 0.
       seen = 0;
-      state("lost", "Not reachable", "The loop has ended, or the network is down. Trying again.");
+      state("lost", "Disconnected", "The loop has ended, or the network is down. Trying again.");
       await wait(RETRY_MS);
     }
   }
@@ -204,7 +204,7 @@ function connect() {
   $("pause").addEventListener("click", () => {
     paused = !paused;
     $("pause").setAttribute("aria-pressed", String(paused));
-    $("pause").textContent = paused ? "Go on" : "Pause";
+    $("pause").textContent = paused ? "Resume" : "Pause";
     if (paused) state("waiting", "Paused");
   });
   $("all").addEventListener("click", () => { hidden.clear(); mark(); });
@@ -224,7 +224,7 @@ async function start() {
       if (answer.ok) { about = await answer.json(); break; }
       state("lost", answer.status === 503 ? "Full" : "No access", await answer.text());
     } catch {
-      state("lost", "Not reachable", "The loop does not answer. Trying again.");
+      state("lost", "Disconnected", "The loop does not respond. Trying again.");
     }
     await wait(RETRY_MS);
   }

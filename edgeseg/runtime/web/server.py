@@ -39,10 +39,10 @@ HEADERS = {
 }
 COOKIE = "edgeseg"
 WAIT_S = 4.0
-"""An answer without a frame comes after so long, so that the page can say why there is none."""
+"""A response without a frame is sent after this long, so that the page can say why there is none."""
 IDLE_S = 20.0
 STRANGER_S = 5.0
-"""A connection that has not shown that it may see anything has this long for each part of its request."""
+"""A connection without access yet has this long for each part of its request."""
 RETRY_S = 5
 NO_ACCESS = "An access token is needed: open the address that edgeseg printed, with ?token=... at its end."
 TOO_MANY = f"{MOST_VIEWERS} viewers are connected, which is the limit. Try again soon."
@@ -85,7 +85,7 @@ class WebServer(http.server.ThreadingHTTPServer):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving; viewers amid an answer are cut off."""
+        """Stop serving; responses under way are cut off."""
         self.shutdown()
         self._thread.join()
         self.newest.close()
@@ -101,12 +101,12 @@ class WebServer(http.server.ThreadingHTTPServer):
         thread.start()
 
     def handle_error(self, request: object, client_address: object) -> None:  # type: ignore[override]
-        """Say nothing: a viewer that leaves amid an answer is no fault of ours."""
+        """Log nothing: a viewer may leave in the middle of a response."""
 
     def _serve_one(self, request: socket.socket, client_address: object) -> None:
         try:
             request.settimeout(STRANGER_S)
-            # The handshake belongs here: in the thread that accepts, one slow stranger would stop all others.
+            # The handshake belongs here: in the accepting thread, one slow client would stop all others.
             line = request if self.tls is None else self.tls.wrap_socket(request, server_side=True)
             self.process_request_thread(line, client_address)  # type: ignore[arg-type]
         except OSError:  # no TLS, or gone already
@@ -117,7 +117,7 @@ class WebServer(http.server.ThreadingHTTPServer):
 
 
 class Viewer(http.server.BaseHTTPRequestHandler):
-    """One connection of one viewer."""
+    """One viewer's connection."""
 
     server: WebServer
     protocol_version = "HTTP/1.1"
@@ -152,16 +152,16 @@ class Viewer(http.server.BaseHTTPRequestHandler):
             self._answer(http.HTTPStatus.NOT_FOUND, b"Nothing is here.\n")
 
     def do_HEAD(self) -> None:
-        """Answer what GET would, without the body; of the newest frame only that there is such a path."""
+        """Answer as GET would, without the body; for the newest frame, only that the path exists."""
         if urlsplit(self.path).path == "/frame":
             self.path = "/about"
         self.do_GET()
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing: stderr is the loop's."""
+        """Log nothing: stderr is the loop's."""
 
     def _is_our_host(self) -> bool:
-        # Without a token, a foreign page could reach us under a name of its own that it points at 127.0.0.1.
+        # Without a token, a foreign page could reach us under its own host name that resolves to 127.0.0.1.
         if self.server.token is not None:
             return True
         host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
@@ -203,7 +203,7 @@ class Viewer(http.server.BaseHTTPRequestHandler):
     def _send_frame(self, query: dict[str, list[str]]) -> None:
         after = query.get("after", ["0"])[0]
         if not (after.isascii() and after.isdecimal() and len(after) < 19):
-            self._answer(http.HTTPStatus.BAD_REQUEST, b"after is a whole number.\n")
+            self._answer(http.HTTPStatus.BAD_REQUEST, b"after must be a whole number.\n")
             return
         found = self.server.newest.message(after=int(after), wait_s=WAIT_S)
         if found is None:

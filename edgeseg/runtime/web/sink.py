@@ -25,7 +25,7 @@ class WebKind:
     drawn = False  # the page draws its own overlay
 
     def check(self, argument: str, *, force: bool) -> None:
-        """Raise `InputError` for what is no address, and files that cannot be used."""
+        """Raise `InputError` for an invalid address, or files that cannot be used."""
         address = _address(argument)
         address.token()
         address.tls()
@@ -47,10 +47,10 @@ class WebKind:
 
 
 class WebSink:
-    """The live page at `address`; beyond this machine it asks for a token, which stands in `url` where it is random.
+    """The live page at `address`; from other machines it needs a token, which is part of `url` if it is random.
 
-    A viewer gets the newest frame when it asks for one, so a slow one misses frames and holds nobody up. `trouble` is
-    asked why no frame comes; `on_open(url)` is called once the page can be opened.
+    A viewer gets the newest frame when it requests one: a slow one misses frames and blocks nobody. `trouble()` says
+    why no frame comes; `on_open(url)` is called once the page can be opened.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class WebSink:
         return self
 
     def write(self, view: View) -> bool:
-        """Make the view the newest one; returns at once, whoever watches."""
+        """Make the view the newest one; returns at once, whether anyone is watching or not."""
         self._newest.put(view)
         return True
 
@@ -123,9 +123,9 @@ def _address(argument: str) -> WebAddress:
 def _announced(url: str, address: WebAddress) -> str:
     if address.is_loopback:
         return f"Web page: {url} (this machine only)"
-    who = "whoever has this address" if address.token_file is None else f"whoever adds ?token= and {address.token_file}"
+    who = "anyone with this address" if address.token_file is None else f"anyone with the token in {address.token_file}"
     how = "nothing is encrypted: use a network that you trust" if address.certificate is None else "encrypted by TLS"
-    return f"Web page: {url}\nIt can be watched by {who}; {how}."
+    return f"Web page: {url}\nVisible to {who}; {how}."
 
 
 def reachable_name() -> str:

@@ -1,4 +1,4 @@
-"""What a kernel is given: one op's inputs by name."""
+"""A kernel's arguments: one op's inputs by name."""
 
 from __future__ import annotations
 

@@ -37,15 +37,15 @@ def open_package(path: Path) -> Package:
     """Return the package at `path`.
 
     Raises:
-        ArtifactError: no package, or a damaged one.
-        UnsupportedError: a model that is no ML program.
+        ArtifactError: not a package, or a damaged one.
+        UnsupportedError: a model that is not an ML program.
         MissingDependency: coremltools is not installed.
     """
     model = _model_path(path)
     message = model_class()()
     try:
         message.ParseFromString(model.read_bytes())
-    except Exception as error:  # protobuf's own error class differs between its versions
+    except Exception as error:
         raise ArtifactError(f"{model}: not a Core ML specification ({error}). Convert the artifact again.") from None
     if message.WhichOneof("Type") != "mlProgram":
         kind = message.WhichOneof("Type")
@@ -77,5 +77,7 @@ def _model_path(path: Path) -> Path:
         model = (path / "Data" / str(entry["path"])).resolve()
         model.relative_to(path.resolve())
     except (EdgesegError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: no Core ML package ({type(error).__name__}: {error}). Convert again.") from None
+        raise ArtifactError(
+            f"{path}: not a Core ML package ({type(error).__name__}: {error}). Convert again."
+        ) from None
     return model

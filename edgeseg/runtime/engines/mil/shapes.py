@@ -67,7 +67,7 @@ def linear(given: Arguments) -> np.ndarray:
 
 
 def matrix_product(given: Arguments) -> np.ndarray:
-    """Return x @ y, the last two axes of either swapped where asked for."""
+    """Return x @ y, with the last two axes of either swapped on request."""
     x, y = given.tensor("x"), given.tensor("y")
     x = np.swapaxes(x, -1, -2) if given.flag("transpose_x", False) else x
     y = np.swapaxes(y, -1, -2) if given.flag("transpose_y", False) else y
