@@ -84,7 +84,7 @@ def _feed_image(image: Node, *, graph: Graph, layout: str) -> None:
 
     aten = torch.ops.aten
     value = image.meta["val"]
-    users = [user for user in image.users if user.target is not aten._assert_tensor_metadata.default]
+    users = [user for user in image.users if user.target is not aten._assert_tensor_metadata.default]  # noqa: SLF001 - an op
     for user in [user for user in image.users if user not in users]:
         graph.erase_node(user)
     first = value.permute(TO_FIRST) if layout == "NHWC" else value
@@ -98,10 +98,10 @@ def _feed_image(image: Node, *, graph: Graph, layout: str) -> None:
             user.replace_input_with(image, source)
     # A cast of a tensor that is float already is removed, because coremltools cannot cast from uint8.
     for node in list(graph.nodes):
-        if node.target is aten._to_copy.default and _comes_from(node.args[0], source):
+        if node.target is aten._to_copy.default and _comes_from(node.args[0], source):  # noqa: SLF001 - an op
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-        elif node.target is aten._assert_tensor_metadata.default:
+        elif node.target is aten._assert_tensor_metadata.default:  # noqa: SLF001 - an op
             graph.erase_node(node)
 
 
@@ -129,7 +129,7 @@ def _drop_last_cast(program: ExportedProgram) -> None:
     import torch
 
     last = _last(program)
-    if last.target is torch.ops.aten._to_copy.default:
+    if last.target is torch.ops.aten._to_copy.default:  # noqa: SLF001 - an op
         _end_with(last.args[0], program=program)  # type: ignore[arg-type]
 
 

@@ -44,14 +44,14 @@ def script(shell: str) -> str:
 def _verbs() -> tuple[_Verb, ...]:
     from edgeseg.cli.main import parser
 
-    (action,) = [item for item in parser()._actions if isinstance(item, argparse._SubParsersAction)]
-    helps = {item.dest: item.help or "" for item in action._choices_actions}
+    (action,) = [item for item in parser()._actions if isinstance(item, argparse._SubParsersAction)]  # noqa: SLF001 - not public
+    helps = {item.dest: item.help or "" for item in action._choices_actions}  # noqa: SLF001 - not public
     return tuple(_verb(name, helps.get(name, ""), verb) for name, verb in action.choices.items())
 
 
 def _verb(name: str, help_text: str, verb: argparse.ArgumentParser) -> _Verb:
     options, choices = [], {}
-    for action in verb._actions:
+    for action in verb._actions:  # noqa: SLF001 - argparse has no public list of them
         for option in action.option_strings:
             options.append((option, action.help or ""))
             if action.choices:

@@ -107,15 +107,16 @@ def _views(text: str | None) -> tuple[bool, tuple[float, ...]]:
     scales: tuple[float, ...] = (1.0,)
     for word in (text or "").split(",") if text else ():
         name, _, numbers = word.strip().partition("=")
-        try:
-            if name == "flip" and not numbers:
-                flip = True
-            elif name == "scales":
+        refusal = UsageError(f'--tta "{word}" is not flip or scales=A/B/C. Write flip,scales=0.75/1/1.25.')
+        if name == "flip" and not numbers:
+            flip = True
+        elif name == "scales":
+            try:
                 scales = tuple(float(number) for number in numbers.split("/"))
-            else:
-                raise ValueError
-        except ValueError:
-            raise UsageError(f'--tta "{word}" is not flip or scales=A/B/C. Write flip,scales=0.75/1/1.25.') from None
+            except ValueError:
+                raise refusal from None
+        else:
+            raise refusal
     return flip, scales
 
 

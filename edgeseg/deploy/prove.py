@@ -44,8 +44,10 @@ LARGEST_SQNR_DB = 200.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """What the float checkpoint in PyTorch gives: images (H, W, 3) BGR uint8 at the input's size, the golden one
-    first, their logits (1, h, w, C) float32, and the logits' description.
+    """The float checkpoint's outputs in PyTorch.
+
+    `images` are (H, W, 3) BGR uint8 at the input's size, the golden one first, `logits` are (1, h, w, C) float32, and
+    `tensor` describes the logits.
     """
 
     spec: ModelSpec

@@ -56,11 +56,11 @@ def demo(
     on_progress: Progress | None = None,
     on_note: Note | None = None,
 ) -> DemoResult:
-    """Return what the demo made in `out`: artifacts of every format that this machine converts, in float and int8, each
-    proven, a video of the camera loop on the synthetic street, one measurement an artifact, and an HTML report.
+    """Run the demo and return its results, written to `out`.
 
-    Where the model was compressed from a bundled one, that one's float artifacts are made too, and all
-    are compared with them.
+    It makes proven artifacts in every format that this machine converts, in float and int8, a video of the camera loop
+    on the synthetic street, one measurement per artifact, and an HTML report. If the model was compressed from a
+    bundled one, that one's float artifacts are made too and serve as the baseline.
 
     Raises:
         MissingDependency: no converter is usable here.

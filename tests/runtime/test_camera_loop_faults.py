@@ -38,7 +38,12 @@ def start(artifact: Path, *options: str, before: Callable[[], None] | None = Non
         "--threads", "1", *options,
     ]  # fmt: skip
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=before, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,  # noqa: PLW1509 - it only sets a limit, before any thread
+        start_new_session=True,
     )
 
 

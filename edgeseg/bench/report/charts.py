@@ -32,6 +32,7 @@ class Axis:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        """Return the place of a value in drawing units."""
         change: Callable[[float], float] = math.log if self.log else float
         share = (change(value) - change(self.low)) / (change(self.high) - change(self.low))
         return self.start + share * (self.end - self.start)

@@ -129,7 +129,7 @@ class Newest:
                     self._keep(self._feed.read())
                 except CameraError as fault:
                     self._again(fault)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again by `frames`, in the caller's thread
             self._fault = error
         finally:
             self._feed.close()

@@ -108,7 +108,9 @@ def open_camera(
     pixel_format: str | None = None,
     reconnect_s: float | None = None,
 ) -> Camera:
-    """Return the camera for a source; it opens on entry: `with open_camera("0") as camera:`.
+    """Return the camera for a source, which opens on entry.
+
+    Example: `with open_camera("0") as camera:`. Sources are
 
     `synthetic[:seed][?live=1]`, a video file, a folder of images, a pattern (`images/*.png`), `0` or
     `v4l2:/dev/video0`, `rtsp://...`, `http(s)://...`, `csi://0`, `gst:PIPELINE`, `screen:`. Frames come at `size`

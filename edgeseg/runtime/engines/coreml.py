@@ -86,7 +86,7 @@ class CoreML:
         units = getattr(coremltools.ComputeUnit, COMPUTE_UNITS[backend.delegate or "all"])
         try:
             model = coremltools.models.MLModel(str(artifact.entry), compute_units=units)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the framework raises any kind of exception
             raise ArtifactError(f"{artifact.entry}: Core ML cannot open it: {error}") from None
         return CoreMLSession(
             model,

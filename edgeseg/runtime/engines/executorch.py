@@ -106,7 +106,7 @@ class ExecuTorch:
         try:
             with _quiet():
                 self._set_threads(library, threads)
-                program = library._load_program(
+                program = library._load_program(  # noqa: SLF001 - the binding's only loader
                     str(artifact.entry), program_verification=library.Verification.InternalConsistency
                 )
                 method = program.load_method(METHOD)
@@ -118,7 +118,7 @@ class ExecuTorch:
         return session
 
     def _set_threads(self, library: Any, threads: int) -> None:
-        if library._threadpool_get_thread_count() == threads:
+        if library._threadpool_get_thread_count() == threads:  # noqa: SLF001 - not public
             return
         others = sorted({session.threads for session in self._open if session.is_open})
         if others:
@@ -126,7 +126,7 @@ class ExecuTorch:
                 f"ExecuTorch has one pool of threads in a process, and a session on {others[0]} of them is open. Close "
                 f"it before opening one on {threads}, or open both on the same number."
             )
-        library._unsafe_reset_threadpool(threads)
+        library._unsafe_reset_threadpool(threads)  # noqa: SLF001 - not public
 
 
 ENGINE = ExecuTorch()

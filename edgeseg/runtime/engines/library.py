@@ -17,7 +17,7 @@ def library_status(module: str, *, title: str, distribution: str, fix: str) -> E
         importlib.import_module(module)
     except ModuleNotFoundError:
         return EngineStatus(available=False, reason=f"{title} is not installed:", fix=fix)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a native library may fail in any way
         words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return EngineStatus(available=False, reason=f"{title} is installed but does not import ({words}):", fix=fix)
     from importlib import metadata

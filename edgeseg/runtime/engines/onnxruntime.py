@@ -84,7 +84,7 @@ class OnnxRuntime:
         level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[backend.options.get("graph_optimization", "all")])
         try:
             session = inference_session(str(artifact.entry), threads=backend.threads or 1, level=level)
-        except Exception as error:  # its exceptions share no base class
+        except Exception as error:  # noqa: BLE001 - its exceptions share no base class
             reason = " ".join(str(error).split())
             raise ArtifactError(f"{artifact.entry}: ONNX Runtime cannot open it: {reason[:300]}") from None
         return OnnxRuntimeSession(
@@ -118,7 +118,7 @@ def inference_session(
 
     try:
         return opened(exact=True)
-    except Exception:  # its exceptions share no base class
+    except Exception:  # noqa: BLE001 - its exceptions share no base class
         return opened(exact=False)
 
 

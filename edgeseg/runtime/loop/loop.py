@@ -375,7 +375,7 @@ class _Loop:
             make_way()
         try:
             stage()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
             with self._fault_lock:
                 self.fault = self.fault or _named(error, stage=name)
             self._stop()

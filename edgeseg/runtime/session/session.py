@@ -154,7 +154,7 @@ class Session:
             return work()
         except EdgesegError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - each engine has its own exceptions
             raise self._fault(f"{self.engine} failed on it: {' '.join(str(error).split())[:300]}") from None
 
     def _fault(self, what: str) -> ArtifactError:

@@ -45,7 +45,7 @@ def open_package(path: Path) -> Package:
     message = model_class()()
     try:
         message.ParseFromString(model.read_bytes())
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - protobuf's error class differs between its versions
         raise ArtifactError(f"{model}: not a Core ML specification ({error}). Convert the artifact again.") from None
     if message.WhichOneof("Type") != "mlProgram":
         kind = message.WhichOneof("Type")
