@@ -110,9 +110,9 @@ def open_camera(
 ) -> Camera:
     """Return the camera for a source, which opens on entry.
 
-    Example: `with open_camera("0") as camera:`. Sources are
+    Example: `with open_camera("0") as camera:`.
 
-    `synthetic[:seed][?live=1]`, a video file, a folder of images, a pattern (`images/*.png`), `0` or
+    Sources: `synthetic[:seed][?live=1]`, a video file, a folder of images, a pattern (`images/*.png`), `0` or
     `v4l2:/dev/video0`, `rtsp://...`, `http(s)://...`, `csi://0`, `gst:PIPELINE`, `screen:`. Frames come at `size`
     (height, width) where it is given. `fps` is requested from a camera, and replaces the
     rate of a file or folder. `pixel_format` is a FourCC requested from a camera, such as `MJPG`. A lost live source is
