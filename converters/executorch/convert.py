@@ -10,6 +10,7 @@ from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion, ExportedModel, Part
 from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import ConversionError
 
@@ -35,6 +36,7 @@ class ExecutorchConverter:
     precisions: tuple[Precision, ...] = ("fp32", "int8")
     reads: tuple[Part, ...] = ("folded",)
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
+    rules: QuantizationRules = DEFAULT_RULES
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""

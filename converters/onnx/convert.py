@@ -10,6 +10,7 @@ from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion, ExportedModel, Part
 from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import ConversionError
 
@@ -35,6 +36,7 @@ class OnnxConverter:
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     reads: tuple[Part, ...] = ("onnx",)
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
+    rules: QuantizationRules = DEFAULT_RULES
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
@@ -99,5 +101,6 @@ def _scheme(scheme: QuantizationScheme) -> QuantizationScheme:
     if scheme.mode == "fp16":
         return dataclasses.replace(scheme, activations="float32")
     if scheme.needs_ranges:
-        return dataclasses.replace(scheme, activations="uint8 affine per-tensor")
+        # A symmetric scale keeps its meaning: the zero point moves to the middle of uint8.
+        return dataclasses.replace(scheme, activations=scheme.activations.replace("int8", "uint8", 1))
     return scheme

@@ -10,6 +10,7 @@ from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion, ExportedModel, Part
 from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.requirements import require_modules
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class TFLiteConverter:
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     reads: tuple[Part, ...] = ("program",)
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
+    rules: QuantizationRules = DEFAULT_RULES
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""

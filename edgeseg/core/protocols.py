@@ -1,4 +1,4 @@
-"""What a plug-in promises: `Converter`, `Compiler`, `Engine`, `EngineSession`, `Camera`."""
+"""What a plug-in promises: `Converter`, `RuledConverter`, `Compiler`, `Engine`, `EngineSession`, `Camera`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgeseg.core.exported import Conversion, ExportedModel, Part
     from edgeseg.core.proof import ProofLevel
     from edgeseg.core.quantization import Precision
+    from edgeseg.core.quantization_rules import QuantizationRules
 
 
 Normalisation = Literal["graph", "host"]
@@ -48,6 +49,13 @@ class Converter(Protocol):
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write the format's files into `folder` and return what they are; raises `ConversionError`."""
+
+
+@runtime_checkable
+class RuledConverter(Converter, Protocol):
+    """A converter whose format has quantization rules of its own; those of others are `DEFAULT_RULES`."""
+
+    rules: QuantizationRules
 
 
 @runtime_checkable

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeseg.core.suggestions import unknown
+from edgeseg.errors import UnknownName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WEIGHTED = ("conv2d", "linear", "conv_transpose2d")
+"""Ops with int8 weights, their second argument."""
+ELEMENTWISE = ("add", "mul", "sub", "matmul")
+"""Ops on two tensors."""
+RECTIFIERS = ("relu", "relu6", "hardtanh")
+"""Activations that only cut values off; int8 kernels apply them to stored numbers, under one scale."""
+POOLS_AND_RESIZES = ("avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "cat")
+"""One scale for input and output: the int8 kernels of LiteRT only move or average stored numbers here."""
+OTHERS = ("mean", "leaky_relu")
+FUSABLE = (*RECTIFIERS, "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "elu", "leaky_relu", "tanh", "mish")
+"""Activations that some backend's convolutions apply to their own result."""
+KNOWN = frozenset((*WEIGHTED, *ELEMENTWISE, *POOLS_AND_RESIZES, *OTHERS, *FUSABLE, "softmax", "layer_norm"))
+"""Ops that rules may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +50,34 @@ DEFAULT_RULES = QuantizationRules()
 
 Hard-swish stays in float between two pairs: LiteRT has no fast int8 kernel for it.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationOverrides:
+    """The `[backends.quantization]` table of a target: what is given replaces the converter's own rule."""
+
+    float_ops: tuple[str, ...] | None = None
+    fusing_ops: tuple[str, ...] | None = None
+    fused_activations: tuple[str, ...] | None = None
+    forced_points: tuple[str, ...] | None = None
+    per_channel_weights: bool | None = None
+    symmetric_activations: bool | None = None
+
+    def __post_init__(self) -> None:
+        lists = (self.float_ops, self.fusing_ops, self.fused_activations, self.forced_points)
+        try:
+            check_ops(name for names in lists for name in names or ())
+        except UnknownName as error:
+            raise ValueError(str(error)) from None
+
+    def applied_to(self, rules: QuantizationRules) -> QuantizationRules:
+        """Return rules with what this table gives in place of their own."""
+        given = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return dataclasses.replace(rules, **{name: value for name, value in given.items() if value is not None})
+
+
+def check_ops(names: Iterable[str]) -> None:
+    """Raise `UnknownName` for an op that no backend could treat by rules, with the nearest known one."""
+    for name in names:
+        if name not in KNOWN:
+            raise unknown("op in quantization rules", name, KNOWN)

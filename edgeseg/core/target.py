@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from edgeseg.core.backend import MOST_THREADS
 from edgeseg.core.quantization import SCHEMES, Precision
+from edgeseg.core.quantization_rules import QuantizationOverrides
 from edgeseg.core.records import bounds
 from edgeseg.core.suggestions import unknown
 
@@ -29,6 +30,7 @@ class Backend:
     threads: int = field(default=1, metadata=bounds(low=1, high=MOST_THREADS))
     options: dict[str, str] = field(default_factory=dict)
     channel_multiple: int = field(default=1, metadata=bounds(low=1, high=1024))
+    quantization: QuantizationOverrides | None = None
     reason: str = ""
 
     REMOVED: ClassVar[dict[str, str]] = {

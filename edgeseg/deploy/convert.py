@@ -197,7 +197,7 @@ class _Job:
         from edgeseg.deploy.prove import prove_here
 
         converter = converter_for(item.format)
-        exported = self.exports.get(converter, item.precision)
+        exported = self.exports.get(converter, item.precision, rules=item.rules)
         calibrated = self.ranges if self.ranges is not None and exported.scheme.needs_ranges else None
         weights_sha256 = self.checkpoint.spec.weights_sha256
         with new_folder(item.path) as folder:

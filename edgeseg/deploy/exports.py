@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.quantization import FP32, Precision, scheme_named
+from edgeseg.core.quantization_rules import DEFAULT_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from edgeseg.core.exported import ExportedModel
     from edgeseg.core.protocols import Converter, Normalisation
     from edgeseg.core.quantization import Ranges
+    from edgeseg.core.quantization_rules import QuantizationRules
     from edgeseg.export import Output
     from edgeseg.models import Checkpoint
 
@@ -33,14 +35,18 @@ class Exports:
     calibration: Callable[[], Iterable[NDArray[np.uint8]]] | None
     workdir: Path
     progress: Progress = no_progress
+    rules: list[QuantizationRules] = field(default_factory=list)
     done: dict[str, ExportedModel] = field(default_factory=dict)
 
-    def get(self, converter: Converter, precision: Precision) -> ExportedModel:
-        """Return the graph for a converter's precision; schemes without integer activations share the float32 one."""
+    def get(self, converter: Converter, precision: Precision, *, rules: QuantizationRules) -> ExportedModel:
+        """Return the graph for a converter's precision, quantized by `rules`.
+
+        Schemes without integer activations share the float32 graph.
+        """
         scheme = scheme_named(precision)
         base = scheme if scheme.needs_ranges else FP32
         normalisation = self._normalisation(converter)
-        exported = self._base(base.name, normalisation)
+        exported = self._base(base.name, normalisation, rules if base is scheme else DEFAULT_RULES)
         for part in converter.reads:
             if part == "onnx" and part in exported.writers:
                 self.progress("write ONNX", 0, 0)
@@ -52,10 +58,12 @@ class Exports:
             self.done[name] = exported.as_scheme(scheme, folder=self.workdir / name)
         return self.done[name]
 
-    def _base(self, precision: Precision, normalisation: Normalisation) -> ExportedModel:
+    def _base(self, precision: Precision, normalisation: Normalisation, rules: QuantizationRules) -> ExportedModel:
         from edgeseg.export import export
 
-        name = f"{precision}-{normalisation}"
+        if rules not in self.rules:
+            self.rules.append(rules)
+        name = f"{precision}-{normalisation}-{self.rules.index(rules)}"
         if name not in self.done:
             self.progress(f"export {precision}", 0, 0)
             self.done[name] = export(
@@ -65,6 +73,7 @@ class Exports:
                 precision=precision,
                 output=self.output,
                 ranges=self.ranges,
+                rules=rules,
                 normalisation=normalisation,
                 calibration=self.calibration,
             )

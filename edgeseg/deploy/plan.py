@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
 from edgeseg.core.backend import ResolvedBackend
-from edgeseg.core.protocols import Converter
+from edgeseg.core.protocols import Converter, RuledConverter
 from edgeseg.core.quantization import PRECISIONS, SCHEMES, Precision
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError, MissingDependency, UnsupportedError
 from edgeseg.targets import broken_targets, find_target, load_targets
@@ -25,7 +26,10 @@ DEFAULT_OUT = Path("artifacts")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedArtifact:
-    """One artifact to be made: for which target, in which format and precision, run how, written where, and why."""
+    """One artifact to be made: for which target, in which format and precision, run how, written where, and why.
+
+    `rules` say what computes in int8: the converter's, as far as the target does not replace them.
+    """
 
     target: str
     format: str
@@ -33,6 +37,7 @@ class PlannedArtifact:
     precision: Precision
     path: Path
     reason: str
+    rules: QuantizationRules = DEFAULT_RULES
 
     @property
     def engine(self) -> str:
@@ -72,6 +77,7 @@ def plan_artifacts(
                 precision=item.precision,
                 path=path,
                 reason=item.reason,
+                rules=item.rules,
             )
         )
     return tuple(planned)
@@ -100,6 +106,7 @@ class _Choice:
     backend: ResolvedBackend
     precision: Precision
     reason: str
+    rules: QuantizationRules
 
 
 def _choose(text: str, *, precision: Wanted, has_ranges: bool) -> _Choice:
@@ -110,7 +117,12 @@ def _choose(text: str, *, precision: Wanted, has_ranges: bool) -> _Choice:
         reason = f"ranges {'available' if has_ranges else 'missing'}" if precision == "auto" else "as requested"
         engine = converter.engines[0] if converter.engines else ""
         choice = _Choice(
-            target=text, format=text, backend=ResolvedBackend(engine=engine), precision=picked, reason=reason
+            target=text,
+            format=text,
+            backend=ResolvedBackend(engine=engine),
+            precision=picked,
+            reason=reason,
+            rules=_rules(converter),
         )
     else:
         choice = _backend(_target(text, formats), text=text, precision=precision)
@@ -119,6 +131,10 @@ def _choose(text: str, *, precision: Wanted, has_ranges: bool) -> _Choice:
         able = ", ".join(converter.precisions)
         raise UnsupportedError(f"{converter.title} cannot be converted to {choice.precision}; it can be to {able}.")
     return choice
+
+
+def _rules(converter: Converter) -> QuantizationRules:
+    return converter.rules if isinstance(converter, RuledConverter) else DEFAULT_RULES
 
 
 def _preferred(converter: Converter, *, has_ranges: bool) -> Precision:
@@ -140,6 +156,7 @@ def _backend(target: Target, *, text: str, precision: Wanted) -> _Choice:
     for backend in target.backends:
         if precision == "auto" or precision in backend.schemes:
             picked = backend.schemes[0] if precision == "auto" else precision
+            rules = _rules(converter_for(backend.format))
             return _Choice(
                 target=target.name if not text.endswith(".toml") else text,
                 format=backend.format,
@@ -148,6 +165,7 @@ def _backend(target: Target, *, text: str, precision: Wanted) -> _Choice:
                 ),
                 precision=picked,
                 reason=backend.reason,
+                rules=rules if backend.quantization is None else backend.quantization.applied_to(rules),
             )
     able = sorted({scheme for backend in target.backends for scheme in backend.schemes})
     raise UnsupportedError(f"{target.name} has no backend for {precision}; its backends have {', '.join(able)}.")

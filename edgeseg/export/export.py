@@ -144,5 +144,11 @@ def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges, rul
             f"{spec.weights_sha256[:12]}... Run edgeseg calibrate again."
         )
     done = quantize(program, ranges=ranges.ranges, rules=rules, float_layers=ranges.float_layers)
-    scheme = dataclasses.replace(INT8, mode=ranges.mode, float_layers=done.plan.in_float)
+    scheme = dataclasses.replace(
+        INT8,
+        mode=ranges.mode,
+        weights=INT8.weights if rules.per_channel_weights else "int8 symmetric per-tensor",
+        activations="int8 symmetric per-tensor" if rules.symmetric_activations else INT8.activations,
+        float_layers=done.plan.in_float,
+    )
     return _Programs(program=done.program, folded=done.folded_program, scheme=scheme)

@@ -15,27 +15,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch.fx import GraphModule, Node
 
-from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
-from edgeseg.core.suggestions import unknown
+from edgeseg.core.quantization_rules import (
+    DEFAULT_RULES,
+    ELEMENTWISE,
+    FUSABLE,
+    POOLS_AND_RESIZES,
+    RECTIFIERS,
+    WEIGHTED,
+    QuantizationRules,
+    check_ops,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 aten = torch.ops.aten
-
-WEIGHTED = ("conv2d", "linear", "conv_transpose2d")
-"""Ops with int8 weights, their second argument."""
-ELEMENTWISE = ("add", "mul", "sub", "matmul")
-"""Ops on two tensors."""
-RECTIFIERS = ("relu", "relu6", "hardtanh")
-"""Activations that only cut values off; int8 kernels apply them to stored numbers, under one scale."""
-POOLS_AND_RESIZES = ("avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "cat")
-"""One scale for input and output: the int8 kernels of LiteRT only move or average stored numbers here."""
-OTHERS = ("mean", "leaky_relu")
-FUSABLE = (*RECTIFIERS, "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "elu", "leaky_relu", "tanh", "mish")
-"""Activations that some backend's convolutions apply to their own result."""
-KNOWN = frozenset((*WEIGHTED, *ELEMENTWISE, *POOLS_AND_RESIZES, *OTHERS, *FUSABLE, "softmax", "layer_norm"))
-"""Ops that rules may name."""
 
 # Where an activation is flat: what lies beyond gives the same as what lies at the end.
 FLAT_BEYOND: dict[str, tuple[float, float]] = {"hardswish": (-3.0, float("inf")), "hardsigmoid": (-3.0, 3.0)}
@@ -113,7 +107,7 @@ def plan(
     Raises:
         UnknownName: rules that name an op that no backend could treat so, with the nearest known one.
     """
-    _check(rules)
+    check_ops((*rules.float_ops, *rules.fusing_ops, *rules.fused_activations, *rules.forced_points))
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     names = point_names(nodes)
     computing = [node for node in nodes if _computes_in_int8(node, rules) and not is_below(names[node], float_layers)]
@@ -148,12 +142,6 @@ def _holds_activations(node: Node) -> bool:
     if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.numel() <= 1:
         return False
     return node.target not in MOVING and op_name(node) not in RESHAPING
-
-
-def _check(rules: QuantizationRules) -> None:
-    for name in (*rules.float_ops, *rules.fusing_ops, *rules.fused_activations, *rules.forced_points):
-        if name not in KNOWN:
-            raise unknown("op in quantization rules", name, KNOWN)
 
 
 def is_below(name: str, layers: tuple[str, ...]) -> bool:

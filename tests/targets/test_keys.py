@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def write(table: dict[str, Any], path: Path) -> Path:
 def _value(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
     return f'"{value}"' if isinstance(value, str) else str(value)
@@ -106,6 +109,23 @@ def test_threads_delegate_options_and_reason_of_a_file_of_ones_own_reach_the_pla
         tmp_path, format="onnx", engine="onnxruntime", schemes=["int8"], options={"graph_optimization": "basic"}
     )
     assert found.backend.options == {"graph_optimization": "basic"}
+
+
+def test_quantization_rules_of_a_file_of_ones_own_reach_the_plan(tmp_path: Path) -> None:
+    rules = planned(tmp_path).rules
+    changed = planned(tmp_path, quantization={"forced_points": ["mul"], "per_channel_weights": False}).rules
+    assert changed == dataclasses.replace(rules, forced_points=("mul",), per_channel_weights=False)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [({"float_op": ["add"]}, "float_ops"), ({"float_ops": ["conv2"]}, "conv2d"), ({"forced_points": "add"}, "list")],
+)
+def test_a_quantization_rule_that_nothing_reads_is_refused(
+    table: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(EdgesegError, match=message):
+        planned(tmp_path, quantization=table)
 
 
 def test_an_engine_that_does_not_run_the_format_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""What a checkpoint and a target ask for reaches the manifest, and the runtime follows the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from contracts.foreign_package import foreign_package, settle, write_spec
+
+import edgeseg
+from edgeseg.data import render_street
+from edgeseg.models import Checkpoint, open_model
+from edgeseg.runtime import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BOARD = """
+schema = 1
+name = "board"
+title = "A board"
+soc = "a chip"
+arch = "x86_64"
+memory_mb = 1024
+[[backends]]
+format = "onnx"
+engine = "onnxruntime"
+schemes = ["int8"]
+[backends.quantization]
+float_ops = ["leaky_relu", "matmul", "sub"]
+per_channel_weights = false
+symmetric_activations = true
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkpoint]:
+    folder = tmp_path_factory.mktemp("net")
+    with foreign_package(folder) as name:
+        torch.manual_seed(0)
+        # Random weights tie classes all over; two of them, far apart, leave int8 something to agree on.
+        state = settle(__import__(name).build()).state_dict()
+        state = {key: value[:2] * 4 if key.startswith(("head", "side")) else value for key, value in state.items()}
+        torch.save(state, folder / "net.pth")
+        write_spec(folder, classes=2)
+        yield open_model(f"{name}:build", weights=folder / "net.pth")
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_the_host_normalises_where_the_checkpoint_says_so(target: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(target, target))
+    host = dataclasses.replace(checkpoint.spec.preprocess, in_graph=False)
+    asked = dataclasses.replace(checkpoint, spec=dataclasses.replace(checkpoint.spec, preprocess=host))
+    (made,) = edgeseg.convert(asked, target=target, precision="fp32", out=tmp_path / "host")
+    assert made.manifest.preprocess == host
+    assert made.manifest.inputs[0].dtype == "float32"
+    assert made.manifest.placements
+    assert made.manifest.parity.label_agreement > 0.999
+    found = verify(made.folder)
+    assert found.input_matches
+    assert found.agreement >= found.min_agreement
+    (other,) = edgeseg.convert(checkpoint, target=target, precision="fp32", out=tmp_path / "graph")
+    assert other.manifest.preprocess.in_graph
+    image = render_street(3)[0]
+    with edgeseg.load(made.folder) as first, edgeseg.load(other.folder) as second:
+        assert np.mean(first.segment(image) == second.segment(image)) > 0.999
+
+
+def test_a_target_replaces_single_quantization_rules(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "board.toml").write_text(BOARD, encoding="utf-8")
+    targets = ("onnx", str(tmp_path / "board.toml"))
+    usual, board = edgeseg.convert(
+        checkpoint, target=targets, precision="int8", calibration="streets:4", out=tmp_path / "made"
+    )
+    scheme, other = usual.manifest.scheme, board.manifest.scheme
+    assert (scheme.weights, scheme.activations) == ("int8 symmetric per-channel", "uint8 affine per-tensor")
+    assert (other.weights, other.activations) == ("int8 symmetric per-tensor", "uint8 symmetric per-tensor")
+    assert {*scheme.float_layers} - {*other.float_layers} == {"net.up:conv_transpose2d", "net:relu#2"}
