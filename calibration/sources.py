@@ -1,4 +1,4 @@
-"""Where calibration images come from: a folder, or a data set. Never from val or test, unless forced."""
+"""Where calibration images come from: a folder, or a data set. Val and test images only with `allow_held_out`."""
 
 from __future__ import annotations
 
@@ -143,21 +143,21 @@ def leave_out(source: Source, *, count: int, needed: int) -> Source:
     return PartOfSource(whole=source, indices=tuple(index for index in range(total) if index not in left))
 
 
-def open_source(text: str, *, force: bool = False) -> Source:
+def open_source(text: str, *, allow_held_out: bool = False) -> Source:
     """Return the images that `text` names: a folder, or a data set as `open_dataset` takes it (its train split).
 
     Raises:
-        InputError: the images belong to a val or test split and `force` is off, or there is no such source.
+        InputError: the images belong to a val or test split and `allow_held_out` is off, or there is no such source.
         DatasetError: the folder has no images, or the data set cannot be opened.
     """
     if not is_folder(text):
         return DatasetSource(name=text, split="train", dataset=open_dataset(text, split="train"))
     images = ImageFolder.open(text)
     split = images.split or "unknown"
-    if split in HELD_OUT and not force:
+    if split in HELD_OUT and not allow_held_out:
         raise InputError(
             f"{images.root}: these are {split} images. Calibrating on them would make the {split} figures look too "
-            "good. Give training images, or --force."
+            "good. Give training images, or --allow-held-out."
         )
     return FolderSource(name=_data_set_name(images.root), split=split, licence=_licence(images.root), images=images)
 

@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave out images that cannot be read, and list them"
     )
-    parser.add_argument("--force", action="store_true", help="take val or test images all the same")
+    parser.add_argument("--allow-held-out", action="store_true", help="take val or test images all the same")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             data=options.data,
             count=options.count,
             seed=options.seed,
-            force=options.force,
+            allow_held_out=options.allow_held_out,
             skip_broken=options.skip_broken,
             float_layers=tuple(options.float_layers),
             out=options.out,
@@ -85,8 +85,10 @@ def _fit(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
     from edgeseg.verbs.temperature import fit
 
-    if options.float_layers or options.force or options.seed:
-        raise InputError("--float-layers, --force and --seed are for ranges; --temperature takes none of them.")
+    if options.float_layers or options.allow_held_out or options.seed:
+        raise InputError(
+            "--float-layers, --allow-held-out and --seed are for ranges; --temperature takes none of them."
+        )
     with render.progress(quiet=options.json) as advance:
         done = fit(
             options.model,

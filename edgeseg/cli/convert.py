@@ -64,8 +64,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of the artifact, or of all where there are several (default: artifacts/<name>)",
     )
+    parser.add_argument("--force", action="store_true", help="replace another artifact at --out")
     parser.add_argument(
-        "--force", action="store_true", help="replace another artifact at --out, and calibrate on val or test images"
+        "--allow-held-out",
+        action="store_true",
+        help="calibrate on val or test images, whose figures then look too good",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
@@ -87,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
         "output": options.output,
         "out": options.out,
         "force": options.force,
+        "allow_held_out": options.allow_held_out,
     }
     if options.dry_run:
         return _show_plan(plan(options.model, **wanted), options)

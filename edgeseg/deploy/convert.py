@@ -64,6 +64,7 @@ def plan(
     output: Output = "logits",
     out: Path | str | None = None,
     force: bool = False,
+    allow_held_out: bool = False,
 ) -> ConversionPlan:
     """Return what `convert` would do with the same arguments; every quick check is made.
 
@@ -90,7 +91,7 @@ def plan(
         multiple = spec.output_stride if is_factory(spec.architecture) else size_multiple(spec)
         check_size(size, multiple=multiple, name=spec.architecture)
         spec = at_size(spec, size=size)
-    ranges = _ranges_source(folder, calibration=calibration, force=force)
+    ranges = _ranges_source(folder, calibration=calibration, allow_held_out=allow_held_out)
     if data is not None:
         check_data(data)
     name = distinct_name(spec, own_size=own_size, output=output)
@@ -121,6 +122,7 @@ def convert(
     output: Output = "logits",
     out: Path | str | None = None,
     force: bool = False,
+    allow_held_out: bool = False,
     on_progress: Progress | None = None,
     on_notice: Notice | None = None,
 ) -> tuple[Artifact, ...]:
@@ -128,7 +130,7 @@ def convert(
 
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
     format where ranges are at hand, else fp32. int8 ranges come from `calibration` (a folder of training images or
-    `streets[:count[:seed]]`; val and test images only with `force`) or from the checkpoint's own ranges.json.
+    `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
     The proof is done on images of `data`, else on calibration images that were left out of the calibration, else on
     rendered streets. `on_notice` gets what calibration found wrong and what limits the proof; without it, that is
     logged as a warning.
@@ -150,11 +152,16 @@ def convert(
         output=output,
         out=out,
         force=force,
+        allow_held_out=allow_held_out,
     )
     progress, notice = on_progress or no_progress, on_notice or _log.warning
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(planned.checkpoint)
-    ranges = _ranges(checkpoint, planned, calibration=calibration, force=force, progress=progress, notice=notice)
-    images = _images_to_prove_on(checkpoint, data=data, calibration=calibration, ranges=ranges, force=force)
+    ranges = _ranges(
+        checkpoint, planned, calibration=calibration, allow_held_out=allow_held_out, progress=progress, notice=notice
+    )
+    images = _images_to_prove_on(
+        checkpoint, data=data, calibration=calibration, ranges=ranges, allow_held_out=allow_held_out
+    )
     if images.warning:
         notice(images.warning)
     progress("float reference", 0, 0)
@@ -166,7 +173,7 @@ def convert(
             size=planned.size,
             output=planned.output,
             ranges=ranges,
-            calibration=_calibration_images(calibration, ranges=ranges, force=force),
+            calibration=_calibration_images(calibration, ranges=ranges, allow_held_out=allow_held_out),
             workdir=Path(workdir),
             progress=progress,
         )
@@ -240,12 +247,12 @@ def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
             )
 
 
-def _ranges_source(folder: Path, *, calibration: str | None, force: bool) -> str:
+def _ranges_source(folder: Path, *, calibration: str | None, allow_held_out: bool) -> str:
     """Return where ranges come from, in words; empty where there are none."""
     if calibration is not None:
         from edgeseg.calibration import open_source
 
-        open_source(calibration, force=force)
+        open_source(calibration, allow_held_out=allow_held_out)
         return f"observed on {calibration}"
     path = _carried(folder)
     return f"carried by the checkpoint ({RANGES_FILE})" if path.is_file() else ""
@@ -260,7 +267,7 @@ def _ranges(
     planned: ConversionPlan,
     *,
     calibration: str | None,
-    force: bool,
+    allow_held_out: bool,
     progress: Progress,
     notice: Notice,
 ) -> Ranges | None:
@@ -270,14 +277,16 @@ def _ranges(
         return read_ranges(_carried(planned.checkpoint))
     from edgeseg.export import calibrate
 
-    done = calibrate(checkpoint, calibration, force=force, hold_out=PROOF_IMAGES, on_progress=progress)
+    done = calibrate(
+        checkpoint, calibration, allow_held_out=allow_held_out, hold_out=PROOF_IMAGES, on_progress=progress
+    )
     for finding in done.findings:
         notice(f"calibration: {finding}")
     return done.ranges
 
 
 def _images_to_prove_on(
-    checkpoint: Checkpoint, *, data: str | None, calibration: str | None, ranges: Ranges | None, force: bool
+    checkpoint: Checkpoint, *, data: str | None, calibration: str | None, ranges: Ranges | None, allow_held_out: bool
 ) -> ProofImages:
     from edgeseg.deploy.manifest import lineage_of
 
@@ -286,12 +295,12 @@ def _images_to_prove_on(
         calibration=calibration,
         calibrated_on=None if ranges is None else ranges.calibration,
         trained_on=lineage_of(checkpoint).training_data,
-        force=force,
+        allow_held_out=allow_held_out,
     )
 
 
 def _calibration_images(
-    calibration: str | None, *, ranges: Ranges | None, force: bool
+    calibration: str | None, *, ranges: Ranges | None, allow_held_out: bool
 ) -> Callable[[], Iterable[NDArray[np.uint8]]] | None:
     """Return how to read the images that ranges were observed on, for converters that calibrate by themselves."""
     if calibration is None or ranges is None:
@@ -301,7 +310,7 @@ def _calibration_images(
     def images() -> Iterator[NDArray[np.uint8]]:
         from edgeseg.calibration import open_source
 
-        source = open_source(calibration, force=force)
+        source = open_source(calibration, allow_held_out=allow_held_out)
         wanted = (index for index in range(len(source)) if source.item_id(index) in chosen)
         yield from (np.asarray(source.load_image(index), np.uint8) for index in wanted)
 

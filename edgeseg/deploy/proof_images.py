@@ -33,7 +33,7 @@ def proof_images(
     calibration: str | None,
     calibrated_on: CalibrationSet | None,
     trained_on: str,
-    force: bool = False,
+    allow_held_out: bool = False,
 ) -> ProofImages:
     """Return up to `PROOF_IMAGES` images that the ranges were not observed on.
 
@@ -46,10 +46,10 @@ def proof_images(
     from edgeseg.calibration import open_source
 
     used = frozenset(calibrated_on.item_ids) if calibrated_on is not None else frozenset()
-    for text, allowed in ((data, True), (calibration, force)):
+    for text, allowed in ((data, True), (calibration, allow_held_out)):
         if text is None or (text.split(":", maxsplit=1)[0] == STREETS):
             continue
-        source = open_source(_held_out(text) if text is data else text, force=allowed)
+        source = open_source(_held_out(text) if text is data else text, allow_held_out=allowed)
         same = calibrated_on is not None and calibrated_on.source == source.name
         found = _spread(source, without=used if same else frozenset())
         if found:
@@ -61,7 +61,7 @@ def check_data(data: str) -> None:
     """Raise `InputError` or `DatasetError` where `data` holds no images to prove on; reads names only."""
     from edgeseg.calibration import open_source
 
-    open_source(_held_out(data), force=True)
+    open_source(_held_out(data), allow_held_out=True)
 
 
 def _held_out(data: str) -> str:

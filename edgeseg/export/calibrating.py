@@ -36,7 +36,7 @@ def calibrate(
     *,
     count: int = 64,
     seed: int = 0,
-    force: bool = False,
+    allow_held_out: bool = False,
     skip_broken: bool = False,
     hold_out: int = 0,
     on_progress: Progress | None = None,
@@ -48,11 +48,11 @@ def calibrate(
     proof where all would be used otherwise.
 
     Raises:
-        InputError: val or test images without `force`, or no usable image.
+        InputError: val or test images without `allow_held_out`, or no usable image.
         DatasetError: a folder without images, or images that cannot be read, without `skip_broken`.
     """
     spec = taking_pixels(checkpoint.spec)
-    images = leave_out(open_source(source, force=force), count=hold_out, needed=count)
+    images = leave_out(open_source(source, allow_held_out=allow_held_out), count=hold_out, needed=count)
     graph = export_program(deploy(checkpoint, spec=spec, output="logits"), spec=spec).module()
     chosen = select(
         images,

@@ -30,7 +30,7 @@ def calibrate(
     data: str | Path,
     count: int = 64,
     seed: int = 0,
-    force: bool = False,
+    allow_held_out: bool = False,
     skip_broken: bool = False,
     float_layers: tuple[str, ...] = (),
     out: Path | str | None = None,
@@ -43,7 +43,8 @@ def calibrate(
     Raises:
         UnknownName, InputError, CheckpointError: a model that cannot be opened, a layer that it does not have, or a
             place that cannot be written.
-        DatasetError: images that cannot be used, without `skip_broken`; InputError: val or test images without `force`.
+        DatasetError: images that cannot be used, without `skip_broken`.
+        InputError: val or test images without `allow_held_out`.
     """
     from edgeseg.export import calibrate as observe
     from edgeseg.export import check_float_layers
@@ -54,7 +55,13 @@ def calibrate(
     checkpoint = load_checkpoint(resolve_model(None if model is None else str(model)))
     check_float_layers(checkpoint.net, float_layers)
     done = observe(
-        checkpoint, str(data), count=count, seed=seed, force=force, skip_broken=skip_broken, on_progress=on_progress
+        checkpoint,
+        str(data),
+        count=count,
+        seed=seed,
+        allow_held_out=allow_held_out,
+        skip_broken=skip_broken,
+        on_progress=on_progress,
     )
     ranges = dataclasses.replace(done.ranges, float_layers=float_layers)
     path = checkpoint.folder / RANGES_FILE if out is None else Path(out)

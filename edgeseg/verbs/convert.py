@@ -35,6 +35,7 @@ def plan(
     output: Output = "logits",
     out: Path | None = None,
     force: bool = False,
+    allow_held_out: bool = False,
 ) -> ConversionPlan:
     """Return what `convert` would do with the same arguments, after every check that is quick.
 
@@ -52,6 +53,7 @@ def plan(
         output=output,
         out=out,
         force=force,
+        allow_held_out=allow_held_out,
     )
 
 
@@ -68,6 +70,7 @@ def convert(
     output: Output = "logits",
     out: Path | None = None,
     force: bool = False,
+    allow_held_out: bool = False,
     on_progress: Progress | None = None,
     on_notice: Notice | None = None,
 ) -> tuple[Artifact, ...]:
@@ -77,7 +80,7 @@ def convert(
     default. A net that edgeseg did not make needs a `spec` (a spec.toml), and `weights` where it is built without.
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
     format where ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
-    `streets[:count[:seed]]`; val and test images only with `force`) or from the checkpoint's own ranges.json.
+    `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
     `data` and `on_notice` are those of `edgeseg.deploy.convert.convert`.
 
     Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.convert`.
@@ -94,6 +97,7 @@ def convert(
         output=output,
         out=out,
         force=force,
+        allow_held_out=allow_held_out,
         on_progress=on_progress,
         on_notice=on_notice,
     )

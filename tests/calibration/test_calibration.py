@@ -40,7 +40,9 @@ def every_class(tensor: np.ndarray) -> np.ndarray:
 
 
 def choose(source: str, *, count: int = 64, seed: int = 0, force: bool = False) -> Selection:
-    return select(open_source(source, force=force), spec=SPEC, tensor=TENSOR, see=every_class, count=count, seed=seed)
+    return select(
+        open_source(source, allow_held_out=force), spec=SPEC, tensor=TENSOR, see=every_class, count=count, seed=seed
+    )
 
 
 def test_the_train_split_of_a_data_set_is_taken(tmp_path: Path) -> None:
@@ -61,9 +63,9 @@ def test_the_train_split_of_a_data_set_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_held_out_images_are_refused_unless_forced(tmp_path: Path, split: str) -> None:
     folder = save(tmp_path / "images" / split, 2)
-    with pytest.raises(InputError, match=rf"{split} images.*--force"):
+    with pytest.raises(InputError, match=rf"{split} images.*--allow-held-out"):
         open_source(str(folder))
-    assert open_source(str(folder), force=True).split == split
+    assert open_source(str(folder), allow_held_out=True).split == split
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,9 +25,6 @@ from edgeseg.models.checkpoint import save_checkpoint
 from edgeseg.pixels import labels_of_cells
 from edgeseg.runtime import load
 from edgeseg.runtime.frames.frame_processor import Reader
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FITTED = Temperature(
     value=2.0, fitted=2.0, weights_sha256="0" * 64, data="d", split="val", images=2, cells=9, halves=(2.0, 2.0),
@@ -86,16 +84,17 @@ def test_the_verb_stores_a_temperature_for_these_weights_only(
 
 
 def test_the_manifest_carries_it_and_old_manifests_stay_intact(tmp_path: Path) -> None:
-    folder = tiny.make_artifact(tmp_path / "artifact").folder
-    path = folder / "manifest.json"
-    table = json.loads(path.read_text())
+    stored = Path(shutil.copytree(Path(__file__).parents[1] / "stored" / "artifact-schema-1", tmp_path / "old"))
+    table = json.loads((stored / "manifest.json").read_text())
     del table["temperature"]
-    path.write_text(json.dumps(table))
+    (stored / "manifest.json").write_text(json.dumps(table))
+    assert open_artifact(stored).manifest.temperature is None
+    folder = tiny.make_artifact(tmp_path / "artifact").folder
     manifest = open_artifact(folder).manifest
     assert manifest.temperature is None
     sealed = dataclasses.replace(manifest, temperature=FITTED).sealed()
     assert sealed.self_sha256 != manifest.self_sha256
-    write_json(sealed, path)
+    write_json(sealed, folder / "manifest.json")
     assert open_artifact(folder).manifest.temperature == FITTED
 
 
