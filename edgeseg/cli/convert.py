@@ -18,6 +18,7 @@ HELP = "turn a checkpoint into proven artifacts for one or more targets"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_model
+    from edgeseg.core.quantization import PRECISIONS
 
     add_model(parser)
     parser.add_argument(
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         metavar="P",
+        choices=("auto", *PRECISIONS),
         default="auto",
         help="of weights and activations: fp32, fp16, int8 or another of the format (default: auto: the device's "
         "first; for a format int8 where there are ranges, else fp32)",

@@ -71,7 +71,9 @@ def make_dataset(folder: Path, *, label: int) -> Path:
         (folder / part / "val").mkdir(parents=True)
     (folder / "classes.txt").write_text("\n".join(tiny.CLASSES) + "\n")
     cv2.imwrite(str(folder / "images" / "val" / "a.png"), tiny.image())
-    cv2.imwrite(str(folder / "labels" / "val" / "a.png"), np.full(tiny.SIZE, label, np.uint8))
+    labels = np.full(tiny.SIZE, label, np.uint8)
+    labels[0] = 0
+    cv2.imwrite(str(folder / "labels" / "val" / "a.png"), labels)
     return folder
 
 

@@ -13,6 +13,7 @@ from contracts import tiny_artifact as tiny
 from edgeseg.cli import render
 from edgeseg.cli.completion import SHELLS, script
 from edgeseg.cli.main import VERBS, main, parser
+from edgeseg.core.quantization import PRECISIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,7 +171,7 @@ def test_bash_completes(tmp_path: Path) -> None:
         "COMP_WORDS=(edgeseg convert --precision ''); COMP_CWORD=3; _edgeseg; echo ${COMPREPLY[@]}"
     )
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=30)
-    assert done.stdout.splitlines() == ["compare compress completion", "auto fp32 fp16 int8"]
+    assert done.stdout.splitlines() == ["compile compare compress completion", " ".join(("auto", *PRECISIONS))]
 
 
 def test_memory_that_does_not_suffice_is_one_line(
