@@ -20,7 +20,13 @@ class Sample:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Images with labels, in a fixed order; `load` reads one at a time."""
+    """Images with labels, in a fixed order; `load` reads one at a time.
+
+    Its identity is the hash of the loaded samples. Three optional methods and properties make that faster:
+    `item_files(index)` returns the files that a sample is made of, which are then hashed as they lie on disk, and
+    `content_rules` (a text) whatever else decides what `load` makes of them. `content_fingerprint()` returns a text
+    that stands for the whole content, for data that is rendered. `licence` is an SPDX identifier or "unknown".
+    """
 
     @property
     def classes(self) -> tuple[str, ...]:

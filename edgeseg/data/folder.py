@@ -74,7 +74,7 @@ class FolderDataset:
         return self.mapping.ignore_index
 
     @property
-    def rules(self) -> str:
+    def content_rules(self) -> str:
         """The rules besides the files that decide the result of `load`: with other rules it is not the same data."""
         ids, colours = sorted(self.mapping.ids.items()), sorted(self.mapping.colours.items())
         return f"{ids} {colours} {self.decoding.range}"
@@ -86,7 +86,7 @@ class FolderDataset:
         """Return an image's name: its stem, or the reader's name for it."""
         return self.ids[index] if self.ids else self.images[index].stem
 
-    def files(self, index: int) -> tuple[Path, ...]:
+    def item_files(self, index: int) -> tuple[Path, ...]:
         """Return the files of a sample."""
         return self.images[index], self.labels[index]
 

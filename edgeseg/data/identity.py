@@ -65,13 +65,12 @@ class DataIdentity:
 def identity(dataset: Dataset, *, on_progress: Progress | None = None) -> DataIdentity:
     """Return the identity of a data set.
 
-    Samples stored in files are hashed as files, others as loaded, unless the data set has a `fingerprint`, a text
-    determined by its content.
+    Samples are hashed as loaded, or as their files or by a text where the data set offers these: see `Dataset`.
 
     Raises:
         DatasetError: a sample's file cannot be read.
     """
-    rules = str(getattr(dataset, "rules", ""))
+    rules = str(getattr(dataset, "content_rules", ""))
     items = _items(dataset, on_progress=on_progress)
     whole = hashlib.sha256(repr((dataset.classes, dataset.ignore_index, rules)).encode())
     for name, digest in items.items():
@@ -88,7 +87,7 @@ def identity(dataset: Dataset, *, on_progress: Progress | None = None) -> DataId
 
 
 def _items(dataset: Dataset, *, on_progress: Progress | None) -> dict[str, str]:
-    fingerprint = getattr(dataset, "fingerprint", None)
+    fingerprint = getattr(dataset, "content_fingerprint", None)
     if fingerprint is not None:
         return {dataset.name: sha256_of_bytes(str(fingerprint()).encode())[:DIGITS]}
     items = {}
@@ -100,7 +99,7 @@ def _items(dataset: Dataset, *, on_progress: Progress | None) -> dict[str, str]:
 
 
 def _item(dataset: Dataset, index: int) -> str:
-    files = getattr(dataset, "files", None)
+    files = getattr(dataset, "item_files", None)
     paths: tuple[Path, ...] = () if files is None else files(index)
     if paths:
         return sha256_of_bytes("".join(_hash(path) for path in paths).encode())[:DIGITS]

@@ -40,9 +40,9 @@ class Subset:
         return self.whole.licence
 
     @property
-    def rules(self) -> str:
+    def content_rules(self) -> str:
         """The rules besides the files that decide the result of `load`."""
-        return str(getattr(self.whole, "rules", ""))
+        return str(getattr(self.whole, "content_rules", ""))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -51,9 +51,9 @@ class Subset:
         """Return the name of a sample."""
         return self.whole.item_id(self.indices[index])
 
-    def files(self, index: int) -> tuple[Path, ...]:
+    def item_files(self, index: int) -> tuple[Path, ...]:
         """Return the files of a sample; none if the data set is not stored in files."""
-        files = getattr(self.whole, "files", None)
+        files = getattr(self.whole, "item_files", None)
         return () if files is None else tuple(files(self.indices[index]))
 
     def load(self, index: int) -> Sample:

@@ -53,7 +53,7 @@ class StreetsDataset:
         image, labels = render_street(block * _SEEDS_PER_SPLIT + self._inside(index), size=self.size)
         return Sample(id=self.item_id(index), image=image, labels=labels)
 
-    def fingerprint(self) -> str:
+    def content_fingerprint(self) -> str:
         """Return what the images follow from; the hash of one of them tells another renderer apart."""
         first = self.load(0)
         drawn = hashlib.sha256(first.image.tobytes() + first.labels.tobytes()).hexdigest()

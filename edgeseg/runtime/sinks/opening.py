@@ -51,10 +51,15 @@ def open_sinks(sinks: Sequence[Wanted], context: SinkContext) -> tuple[Sink, ...
 
 
 def files_of(source: str) -> tuple[Path, ...]:
-    """Return the files and folders that a source reads, none for cameras and streams."""
-    text = source.removeprefix("file:").removeprefix("//") if source.startswith("file:") else source
-    if Path(text).exists():
-        return (Path(text),)
+    """Return the files and folders that a source reads, none for cameras and streams.
+
+    What follows a scheme, such as `file:` or a plug-in's own, counts where it exists.
+    """
+    rest = source.partition(":")[2].removeprefix("//")
+    for text in (source, rest, rest.partition("?")[0]):
+        if text and Path(text).exists():
+            return (Path(text),)
+    text = rest if source.startswith("file:") else source
     matching = [Path(name) for name in glob.glob(text, recursive=True)]  # noqa: PTH207 - a Path cannot start from "/"
     return (*matching, *{path.parent for path in matching})
 
