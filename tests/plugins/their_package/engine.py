@@ -54,7 +54,7 @@ class TorchEngine:
         torch.use_deterministic_algorithms(backend.options.get("deterministic") == "on")
         try:
             return TorchSession(torch.export.load(artifact.entry).module())
-        except Exception as error:  # torch raises Python's own errors of every kind for a damaged file
+        except Exception as error:  # noqa: BLE001 - torch raises Python's own errors of every kind for a damaged file
             reason = " ".join(str(error).split())[:200]
             raise ArtifactError(f"{artifact.entry}: torch cannot open it: {reason}") from None
 
