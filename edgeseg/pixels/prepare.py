@@ -28,7 +28,7 @@ def prepare(image: NDArray[np.uint8], *, preprocess: Preprocess, tensor: TensorS
     Raises:
         InputError: the image is not (H, W, 3) uint8, or the tensor is int8 without a scale and cannot hold pixels.
     """
-    pixels = fit(image, preprocess=preprocess, size=tensor.size)
+    pixels: NDArray[Any] = fit(image, preprocess=preprocess, size=tensor.size)
     if not preprocess.in_graph:
         mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
         pixels = (pixels.astype(np.float32) * np.float32(preprocess.scale) - mean) / std
@@ -50,17 +50,18 @@ def fit(image: NDArray[np.uint8], *, preprocess: Preprocess, size: tuple[int, in
         InputError: the image is not (H, W, 3) uint8.
     """
     check_image(image)
+    fitted: NDArray[Any] = image
     where = place(image.shape[:2], input_size=size, preprocess=preprocess)
     if image.shape[:2] != (where.height, where.width):
-        image = cv2.resize(
+        fitted = cv2.resize(
             image, (where.width, where.height), interpolation=_interpolation(image, preprocess, where.height)
         )
     if (where.height, where.width) != size:
         bottom, right = size[0] - where.top - where.height, size[1] - where.left - where.width
-        image = cv2.copyMakeBorder(
-            image, where.top, bottom, where.left, right, cv2.BORDER_CONSTANT, value=(PAD, PAD, PAD)
+        fitted = cv2.copyMakeBorder(
+            fitted, where.top, bottom, where.left, right, cv2.BORDER_CONSTANT, value=(PAD, PAD, PAD)
         )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if preprocess.color_order == "rgb" else image
+    return cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB) if preprocess.color_order == "rgb" else fitted
 
 
 def check_image(image: NDArray[Any]) -> None:
