@@ -1,6 +1,6 @@
 """edgeseg takes a semantic-segmentation model from a PyTorch checkpoint to edge devices, and proves it there.
 
-Each verb of the command line is a function here, imported when it is first used: `import edgeseg` needs no library.
+Each verb of the command line is a function here, imported on first use: `import edgeseg` needs no library.
 `bench`, `compress` and `train` are packages too: `edgeseg.train(recipe, out=folder)` and `edgeseg.train.Recipe`.
 """
 
@@ -63,14 +63,14 @@ _PACKAGES = ("bench", "compress", "train")
 
 
 class _CallablePackage(ModuleType):
-    """A package that is called as the verb of its name."""
+    """A package that can be called like the verb of the same name."""
 
     def __call__(self, *arguments: object, **options: object) -> object:
         return _function(self.__name__.rpartition(".")[2])(*arguments, **options)  # type: ignore[operator]
 
 
 class _Edgeseg(ModuleType):
-    """This package. Python binds an imported sub-package here under its name, which would hide the verb."""
+    """This package. Python binds an imported sub-package to its name here, which would hide the verb."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _PACKAGES and isinstance(value, ModuleType):

@@ -27,7 +27,7 @@ FloatNet = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tap:
-    """A quantized tensor of the artifact: where its rounded value can be read, and the grid that it lies on."""
+    """A quantized tensor of the artifact: the output that gives its rounded value, and its grid."""
 
     output: str
     scale: float
@@ -42,7 +42,7 @@ class Tap:
 
 
 def float_checkpoint(artifact: Artifact, *, named: str | None) -> Path:
-    """Return the checkpoint that an artifact was made of: the one named, else a bundled one with its weights.
+    """Return the checkpoint that an artifact was made from: the named one, else a bundled one with its weights.
 
     Raises:
         InputError: none is named or bundled, or the named one has other weights.
@@ -57,7 +57,7 @@ def float_checkpoint(artifact: Artifact, *, named: str | None) -> Path:
             return path
     what = f'"{named}" has other weights than' if named else "No bundled checkpoint has the weights of"
     raise InputError(
-        f"{what} {artifact.folder}, which was made of {artifact.manifest.lineage.checkpoint} ({wanted[:12]}...). "
+        f"{what} {artifact.folder}, which was made from {artifact.manifest.lineage.checkpoint} ({wanted[:12]}...). "
         "Give that checkpoint with --checkpoint."
     )
 
@@ -98,7 +98,7 @@ def artifact_sqnr(artifact: Artifact, checkpoint: Checkpoint, images: Sequence[n
 
 
 def _tapped(path: Path) -> tuple[dict[str, Tap], InferenceSession]:
-    """Return what can be read, by the tensor's name in the float graph, and the session that gives it."""
+    """Return the readable tensors by name in the float graph, and the session that computes them."""
     import onnx
 
     from edgeseg.runtime.engines.onnxruntime import inference_session

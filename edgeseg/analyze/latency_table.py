@@ -1,4 +1,4 @@
-"""What a net's layers, and the whole net, cost on an engine of this machine."""
+"""Latency of a net's layers and of the whole net on an engine of this machine."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def latency_table(
     cache: Path | None = None,
     on_progress: Progress | None = None,
 ) -> LatencyTable:
-    """Return the times of all layers of a checkpoint's net on an engine, at every pairing of `shares` of their widths.
+    """Return the times of all layers of a checkpoint's net on an engine, at every combination of width `shares`.
 
-    Layers alike are timed once. With `cache`, a JSON file, times there are taken over and new ones added, so that an
-    interrupted table goes on.
+    Identical layers are timed once. With `cache`, a JSON file, times are reused and new ones added, so that an
+    interrupted table can be resumed.
 
     Raises:
         UnknownName: an engine for which layers cannot be timed.
@@ -67,7 +67,7 @@ def latency_table(
 def time_net(checkpoint: Checkpoint, *, engine: str, threads: int = 1, runs: int = 50) -> float:
     """Return the median milliseconds of one inference of a checkpoint's fp32 artifact on an engine.
 
-    The artifact is the real one, converted and proven in a folder that is deleted afterwards.
+    The artifact is a real one, converted and proven in a temporary folder.
 
     Raises:
         GateError: the artifact does not agree with the net.
@@ -80,7 +80,7 @@ def time_net(checkpoint: Checkpoint, *, engine: str, threads: int = 1, runs: int
 
     target = _format(engine)
     with tempfile.TemporaryDirectory(prefix="edgeseg-") as text:
-        # The net may be one that was just cut, and lies nowhere yet.
+        # The net may have just been pruned and not be saved yet.
         save_checkpoint(Path(text) / "checkpoint", net=checkpoint.net, spec=checkpoint.spec)
         out = Path(text) / "artifact"
         convert(Path(text) / "checkpoint", target=target, precision="fp32", out=out)
@@ -113,7 +113,7 @@ def _start(cache: Path | None, *, engine: str, threads: int) -> LatencyTable:
     found = read_json(LatencyTable, cache)
     if (found.engine, found.threads, found.machine) != (fresh.engine, fresh.threads, fresh.machine):
         raise InputError(
-            f"{cache}: holds times of {found.engine} on {found.threads} threads of {found.machine}; wanted are "
+            f"{cache}: holds times of {found.engine} on {found.threads} threads of {found.machine}; requested: "
             f"{engine}, {threads}, {fresh.machine}. Give another file."
         )
     return found

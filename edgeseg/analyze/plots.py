@@ -1,4 +1,4 @@
-"""Plots of layers: one bar or point each, in graph order."""
+"""Plots by layer, in graph order."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def plot_sensitivity(found: Sensitivity, path: Path) -> None:
 
 
 def plot_noise(found: QuantDebug, path: Path) -> None:
-    """Write a PNG of signal to noise along the net: what has gathered, and each point's own rounding."""
+    """Write a PNG of SQNR along the net: accumulated noise, and each point's own rounding."""
     figure, axes = _canvas([item.layer for item in found.layers])
     for label, values, colour in (
-        ("with the noise of all before", [item.sqnr_db for item in found.layers], "#2a6f97"),
+        ("with all earlier noise", [item.sqnr_db for item in found.layers], "#2a6f97"),
         ("own rounding alone", [item.own_db for item in found.layers], "#bb8a2e"),
     ):
         at = [(value, index) for index, value in enumerate(values) if value is not None]

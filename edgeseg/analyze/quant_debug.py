@@ -47,7 +47,7 @@ def int8_sensitivity(
 ) -> Sensitivity:
     """Return what each layer of a model costs when it alone computes in int8; written to `out` as JSON and plot.
 
-    `data` are labelled images; without it rendered streets are looked at, and only changed labels are counted.
+    `data` are labelled images; without it, rendered streets are used and only changed labels are counted.
 
     Raises:
         InputError, UnknownName, CheckpointError, DatasetError: a model or images that cannot be used.
@@ -185,8 +185,7 @@ def _opened(model: str | None) -> tuple[Checkpoint, Ranges]:
     file = checkpoint.folder / RANGES_FILE
     if not file.is_file():
         raise InputError(
-            f"{checkpoint.folder}: carries no activation ranges. Observe them first: edgeseg calibrate {path} "
-            "--data DIR"
+            f"{checkpoint.folder}: has no activation ranges. Observe them first: edgeseg calibrate {path} --data DIR"
         )
     return checkpoint, read_ranges(file)
 
@@ -210,7 +209,7 @@ def _spread(total: int, *, count: int) -> list[int]:
 
 
 def _written(found: Found, out: Path, *, name: str, plot: Callable[[Found, Path], None]) -> Found:
-    """Write what was found as JSON and as a plot, and return it with its files."""
+    """Write a result as JSON and as a plot, and return it with its files."""
     files = _files(out, name)
     found = dataclasses.replace(found, files=files)
     write_json(found, files[0])

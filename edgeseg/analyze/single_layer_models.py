@@ -1,4 +1,4 @@
-"""Files that hold one layer each, for timing: ONNX (ONNX Runtime, OpenVINO) and TFLite (LiteRT)."""
+"""Files with one layer each, for timing: ONNX (ONNX Runtime, OpenVINO) and TFLite (LiteRT)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeseg.core.latency import LayerShape
 
 OPSET, IR_VERSION = 20, 10
-# Widths that nothing else in a layer's file is likely to be, so that they are found again and replaced.
+# Widths that are unlikely to occur elsewhere in a layer's file, so that they can be found and replaced.
 MARKED_INPUTS, MARKED_OUTPUTS = 1009, 1013
 
 

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature",
         action="store_true",
-        help="instead fit the temperature that makes --uncertainty mean what it says, on the labels of --data",
+        help="instead fit the temperature that calibrates --uncertainty, on the labels of --data",
     )
     parser.add_argument("--split", metavar="S", help="labelled images for --temperature (default: val)")
     parser.add_argument("--seed", metavar="N", type=whole, default=0, help="of the selection (default: 0)")
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave out images that cannot be read, and list them"
     )
-    parser.add_argument("--allow-held-out", action="store_true", help="take val or test images all the same")
+    parser.add_argument("--allow-held-out", action="store_true", help="use val or test images anyway")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if options.temperature:
         return _fit(options)
     if options.split:
-        raise InputError("--split goes with --temperature; for ranges, --data names the images themselves.")
+        raise InputError("--split goes with --temperature; for ranges, --data is the folder of images.")
     from edgeseg.cli import render
     from edgeseg.verbs.calibrate import calibrate
 
@@ -111,5 +111,5 @@ def _fit(options: argparse.Namespace) -> int:
         f"ECE {render.percent(found.ece_before)} to {render.percent(found.ece_after)} %"
     )
     if found.value != found.fitted:
-        render.result("No gain on images it was not fitted on: 1 is kept, for the net is calibrated as it is.")
+        render.result("No gain on held-out images: 1 is kept, because the net is calibrated already.")
     return 0

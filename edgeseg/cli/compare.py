@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD",
         action="append",
         default=[],
-        help="compare all the same where records differ in data, input_size, image_size, emulated or throttled; may "
+        help="compare anyway where records differ in data, input_size, image_size, emulated or throttled; may "
         "be given several times",
     )
     parser.add_argument(
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """Print the comparison's table and the best of each device, and on stderr what to know before judging."""
+    """Print the comparison's table and the best of each device, and its warnings on stderr."""
     from edgeseg.cli import render
 
     columns, rows, stated = _columns(comparison)

@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--init", metavar="MODEL", help="checkpoint or package.module:factory to start from instead of the recipe's"
     )
     add_weights(parser)
-    parser.add_argument("--resume", action="store_true", help="go on in --out; finished stages are not run again")
+    parser.add_argument("--resume", action="store_true", help="continue in --out; finished stages are not run again")
     parser.add_argument(
         "--only", metavar="STAGE", help="run one stage (2, distill or 02-distill); those before it must be done"
     )
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             )
     except KeyboardInterrupt:
         again = [word for word in sys.argv[1:] if word != "--resume"]
-        render.say(f"edgeseg: interrupted. Go on with: {shlex.join(['edgeseg', *again, '--resume'])}")
+        render.say(f"edgeseg: interrupted. Continue with: {shlex.join(['edgeseg', *again, '--resume'])}")
         return 130
     if options.json:
         render.result_json(done)

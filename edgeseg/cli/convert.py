@@ -76,7 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert, and print where the artifacts are, and how close to the float checkpoint they were proven to be."""
+    """Convert, and print where the artifacts are, and how closely they agree with the float checkpoint."""
     from edgeseg.cli import render
     from edgeseg.cli.options import size_of
     from edgeseg.verbs.convert import convert, plan

@@ -82,7 +82,7 @@ def _print_bound(found: QuantDebug, options: argparse.Namespace) -> None:
 
     lost, all_int8 = render.percent(found.lost), render.percent(found.lost_all_int8)
     if not found.float_layers:
-        render.result(f"All in int8 loses {all_int8} %, within the bound: no layer need stay in float.")
+        render.result(f"All in int8 loses {all_int8} %, within the bound: no layer has to stay in float.")
         return
     layers = render.counted(len(found.float_layers), "layer")
     render.result(f"All in int8 loses {all_int8} %; with {layers} in float {lost} %.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgeseg.core.lineage import LineageStep
     from edgeseg.verbs.inspect import Inspection
 
-HELP = "say what a checkpoint or an artifact is: cost, pruned layers, ranges, lineage, licence"
+HELP = "describe a checkpoint or an artifact: cost, pruned layers, ranges, lineage, licence"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sensitivity",
         choices=("int8", "prune"),
-        help="score the model once for each layer that alone is int8 or pruned",
+        help="score the model once per layer, with only that layer in int8 or pruned",
     )
     parser.add_argument("--data", metavar="DIR|SET", help="images for --sensitivity (default: rendered streets)")
     parser.add_argument("--split", metavar="NAME", default="train", help="split of --data (default: train)")
@@ -68,7 +68,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         facts.append(("cost", f"{found.macs / 1e6:.1f} M MACs, {found.parameters / 1e3:.1f} k parameters"))
     facts.append(("pruned", _pruned(found)))
     if spec.bypassed:
-        facts.append(("gates", f"constant and part of the weights behind them: {len(spec.bypassed)}"))
+        facts.append(("gates", f"constant, folded into the weights behind them: {len(spec.bypassed)}"))
     facts.append(("ranges", _ranges(found)))
     facts.append(("weights", spec.weights_sha256))
     facts.append(("licence", found.licence + (f". {found.notice}" if found.notice else "")))

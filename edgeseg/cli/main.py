@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _OneLine(logging.Formatter):
-    """Log records with whatever a terminal would obey escaped: they hold names out of people's files."""
+    """Log records with control characters escaped: they contain names from users' files."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's text."""
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"{place}{error.strerror or error}.")
         return 1
     except Exception as error:
-        # What a device lacks or a machine is too small for is no fault of ours to trace; anything else is.
+        # A missing library or too little memory needs no traceback; anything else is a bug and does.
         line = out_of_memory(error) or missing_library(error)
         if line is None:
             raise
@@ -184,6 +184,6 @@ def _open_standard_streams() -> None:
 
 
 def _close_stdout() -> None:
-    # The reader has gone (`edgeseg models | head -1`) or its disk is full: nothing may be flushed there at exit.
+    # The reader closed stdout (`edgeseg models | head -1`) or the disk is full: nothing may be flushed at exit.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What a machine lacks, in one line: a library with the extra that installs it, or memory."""
+"""One-line messages for a missing library, with the extra that installs it, and for too little memory."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def missing_library(error: BaseException) -> str | None:
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """Return the line for an error that says the memory does not suffice, whichever library says it; else None."""
-    # PyTorch and OpenCV have classes of their own for it, which importing them would cost seconds to name.
+    """Return the message for an out-of-memory error of any library; None for other errors."""
+    # PyTorch and OpenCV have their own classes for it, but importing those would take seconds.
     text = str(error).lower()
     words = ("out of memory", "can't allocate memory", "insufficient memory", "cannot allocate memory", "bad_alloc")
     theirs = isinstance(error, RuntimeError) or type(error).__module__.split(".")[0] == "cv2"
     if isinstance(error, MemoryError) or (theirs and any(word in text for word in words)):
-        return "the memory does not suffice. Take smaller images, a smaller batch or fewer at once, or close programs."
+        return "out of memory. Use smaller images, a smaller batch or fewer at once, or close other programs."
     return None

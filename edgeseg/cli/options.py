@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the types by which argparse reads them: what is malformed is status 2."""
+"""Options that several verbs share, and their argparse types: malformed values end with status 2."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def check_origin(artifacts: Iterable[Path], *, options: argparse.Namespace) -> N
 
 
 def _whole(text: str, *, low: int) -> int:
-    # Beyond 18 digits it is no count of anything, and Python refuses to read thousands of them.
+    # More than 18 digits is not a sensible count, and Python refuses to parse thousands of them.
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < low:
         raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a whole number of at least {low}")
     return int(text)

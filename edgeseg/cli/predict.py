@@ -141,11 +141,11 @@ def _show(found: Predictions, out: Path) -> None:
     if len(found.images) > len(rows):
         render.result(f"... and {len(found.images) - len(rows)} more in {out / 'predictions.json'}")
     if any(item.seams is not None for item in found.images):
-        render.result("seams: label changes across tile borders over those beside them; 1 is a border nobody sees")
+        render.result("seams: label changes across tile borders over those beside them; 1 is an invisible border")
     score = "" if found.miou is None else f", mIoU {render.percent(found.miou)} %"
     resumed = f" ({found.resumed} done before)" if found.resumed else ""
     bad = f", {len(found.unreadable)} unreadable" if found.unreadable else ""
-    stopped = ", interrupted: go on with --resume" if found.interrupted else ""
+    stopped = ", interrupted: continue with --resume" if found.interrupted else ""
     maps = "1 label map" if len(found.images) == 1 else f"{len(found.images)} label maps"
     render.result(f"{maps} in {out / 'labels'}{resumed}{bad}{score}{stopped}")
 

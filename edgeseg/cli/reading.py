@@ -21,7 +21,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--roi", metavar="X,Y,W,H", help="segment this window of the frame only")
     parser.add_argument("--uncertainty", metavar="KIND", help="show where the net is unsure: margin or entropy")
-    parser.add_argument("--monitor", metavar="ARTIFACT", type=Path, help="float artifact to compare with meanwhile")
+    parser.add_argument("--monitor", metavar="ARTIFACT", type=Path, help="float artifact to compare with while running")
     parser.add_argument("--monitor-every", metavar="N", type=positive, default=30, help="frames between (default: 30)")
     parser.add_argument("--fps", metavar="N", type=float, help="keep this rate: step through the ARTIFACTs' sizes")
     parser.add_argument("--latency", metavar="MS", type=float, help="keep image to labels below this, likewise")

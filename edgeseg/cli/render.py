@@ -1,6 +1,6 @@
 """Rendering: results on stdout, everything else on stderr. The only file that knows rich.
 
-What comes from people's files is text here and never markup, and control characters in it are shown as escapes.
+Text from users' files is never parsed as markup, and its control characters are shown as escapes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """Print a line for the person on stderr."""
+    """Print a line for the user on stderr."""
     if not _quiet:
         console(stderr=True).print(_text(text))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeseg.verbs.run import Outputs, RunOutcome
 
 WORTH_SAYING = 1.2
-"""The engine's own rate over the loop's from which on the source is named as the limit."""
+"""Ratio of the engine's own rate to the loop's above which the source is named as the limit."""
 HELP = "run the camera loop: a camera, a file, a stream or the synthetic street, to a window, a web page or files"
 
 
@@ -45,11 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--web", metavar="HOST:PORT", nargs="?", const="127.0.0.1:8080", help="serve a live page (default: %(const)s)"
     )
-    parser.add_argument("--token-file", metavar="FILE", type=Path, help="with --web: ask for the token in FILE, always")
+    parser.add_argument("--token-file", metavar="FILE", type=Path, help="with --web: always require the token in FILE")
     parser.add_argument(
         "--tls-cert", metavar="FILE", type=Path, help="with --web: serve https with this certificate (PEM)"
     )
-    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="the certificate's key, where it is another file")
+    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="the certificate's key, if it is a separate file")
     parser.add_argument(
         "--sink", metavar="NAME[:ARG]", action="append", default=[], help="any registered sink, also a plug-in's"
     )
@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="HxW", help="ask the source for this HEIGHTxWIDTH")
     parser.add_argument("--pixel-format", metavar="CODE", help="ask a camera for this FourCC, such as MJPG or YUYV")
     parser.add_argument(
-        "--reconnect", metavar="SECONDS", type=float, help="try a lost source again for so long (default: 30; 0: never)"
+        "--reconnect", metavar="SECONDS", type=float, help="retry a lost source for this long (default: 30; 0: never)"
     )
     parser.add_argument(
         "--engine", metavar="E", help="litert, onnxruntime, openvino, ... (default: the artifact's own)"
@@ -131,7 +131,7 @@ def _outputs(options: argparse.Namespace) -> Outputs:
     from edgeseg.verbs.run import Outputs
 
     if options.window and options.headless:
-        raise InputError("--window and --headless ask for opposite things. Give one of them.")
+        raise InputError("--window and --headless contradict each other. Give one of them.")
     if options.json and str(options.save_areas) == "-":
         raise InputError("--json and --save-areas - both write to stdout. Give --save-areas a file.")
     elsewhere = any((options.save, options.save_labels, options.save_areas, options.web, options.sink))
@@ -179,7 +179,7 @@ def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
         render.result(limit)
     if outcome.uncertainty is not None and outcome.uncertainty.temperature is None:
         render.say(
-            f"The {outcome.uncertainty.kind} is not calibrated: the artifact carries no temperature. "
+            f"The {outcome.uncertainty.kind} is not calibrated: the artifact has no temperature. "
             "Fit one with edgeseg calibrate --temperature, and convert again."
         )
     if outcome.observation is not None:
@@ -204,12 +204,12 @@ def _summary(outcome: RunOutcome) -> str:
 
 
 def _limit(loop: LoopResult) -> str:
-    """Return a line where the source gives clearly less than the engine takes."""
+    """Return a line if the source delivers clearly less than the engine could process, else an empty text."""
     infer = loop.stages_ms.get("infer")
     engine_fps = 1000 / infer.p50_ms if infer is not None and infer.p50_ms else 0.0
     if loop.limit != "capture" or engine_fps < WORTH_SAYING * loop.fps:
         return ""
-    return f"The source gives {loop.fps:.0f} frames a second; the engine alone would reach about {engine_fps:.0f}."
+    return f"The source delivers {loop.fps:.0f} frames per second; the engine alone would reach about {engine_fps:.0f}."
 
 
 def _whole(outcome: RunOutcome) -> dict[str, object]:
@@ -228,7 +228,9 @@ def _observed(seen: Observation) -> str:
 
     if seen.agreement is None:
         return f"Monitor: no frame compared. {seen.fault or 'Lower --monitor-every.'}"
-    words = f"Monitor: {render.percent(seen.agreement)} % of labels as the float artifact's in {seen.frames} frames"
+    words = (
+        f"Monitor: {render.percent(seen.agreement)} % of labels agree with the float artifact's in {seen.frames} frames"
+    )
     if seen.drift is not None:
         words += (
             f"; input against {seen.reference}: mean off by {seen.drift.mean_shift:.2f} standard deviations, "

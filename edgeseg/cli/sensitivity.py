@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def run_sensitivity(options: argparse.Namespace) -> int:
-    """Measure what each layer alone costs, and print it, dearest first."""
+    """Measure what each layer alone costs, and print it, most expensive first."""
     if options.sensitivity == "prune":
         return _pruned(options)
     from edgeseg.analyze.quant_debug import int8_sensitivity

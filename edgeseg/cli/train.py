@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", metavar="N", type=positive, help="instead of the recipe's")
     parser.add_argument("--seed", metavar="N", type=whole, help="of all random numbers, instead of the recipe's")
     parser.add_argument("--skip-broken", action="store_true", help="list and leave out samples that cannot be used")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
 
 

@@ -1,4 +1,4 @@
-"""An artifact to what a chip's compiler makes of it: check, compile, prove as far as possible, write."""
+"""Compiles an artifact for a chip: check, compile, prove as far as possible, write."""
 
 from __future__ import annotations
 
@@ -45,15 +45,14 @@ def compile_artifact(
     out: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Artifact:
-    """Return the artifact that a compiler makes of another one, for one chip.
+    """Return the artifact that a compiler makes from another one, for one chip.
 
-    `compiler` names it, or `target` a device whose backends have a format that a compiler produces. The proof level is
-    that of the engine or simulator that can run the result here, else "source": only the artifact that it was compiled
-    from was proven.
+    Give the `compiler`'s name, or a `target` device with a backend whose format a compiler produces. The proof level is
+    that of the engine or simulator that can run the result here, else "source": only the source artifact was proven.
 
     Raises:
         UnknownName, InputError: a compiler, target or option that does not exist; a destination in use.
-        UnsupportedError: the compiler does not take the artifact's format or precision.
+        UnsupportedError: the compiler does not support the artifact's format or precision.
         MissingDependency: the compiler's tool is not installed.
         ConversionError: the tool failed.
         GateError: the compiled artifact does not give the labels of its source; nothing is written.
@@ -154,7 +153,7 @@ def _draft(source: Artifact, conversion: Conversion, *, compiler: Compiler, targ
 
 
 def _prove(compiled: Artifact, conversion: Conversion, *, source: Artifact) -> Proven:
-    """Return the proof against the source's golden labels, or the source's own where nothing here can run it."""
+    """Return the proof against the source's golden labels, or the source's own proof if nothing here can run it."""
     from edgeseg.pixels import prepare
 
     manifest, given = compiled.manifest, source.manifest
@@ -188,7 +187,7 @@ def _run(compiled: Artifact, golden: Golden, *, engine: Engine, image: NDArray[n
     agreement, required = float(np.mean(labels == expected)), least_agreement(manifest.scheme)
     if agreement < required:
         raise GateError(
-            f"{manifest.name}: {100 * agreement:.2f} % of the golden labels are those of the artifact it was compiled "
+            f"{manifest.name}: {100 * agreement:.2f} % of the golden labels agree with the artifact it was compiled "
             f"from ({engine.name}); required: {100 * required:.1f} %. Nothing was written."
         )
     cv2.imwrite(str(compiled.folder / golden.expected), labels)

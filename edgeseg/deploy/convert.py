@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from edgeseg.deploy.prove import Reference
 
 Notice = Callable[[str], None]
-"""Called with a line that the person who converts should read."""
+"""Called with a message for the user."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionPlan:
-    """What `convert` would do: from which checkpoint, at which size, with which ranges, to which artifacts."""
+    """What `convert` would do: checkpoint, input size, ranges and artifacts."""
 
     model: str
     checkpoint: Path
@@ -66,13 +66,13 @@ def plan(
     force: bool = False,
     allow_held_out: bool = False,
 ) -> ConversionPlan:
-    """Return what `convert` would do with the same arguments; every quick check is made.
+    """Return what `convert` would do with the same arguments, after every quick check.
 
     Raises:
         UnknownName, InputError, RecipeError: a target, model, size, destination or calibration that cannot be used;
             a quantized precision without ranges.
         MissingDependency, UnsupportedError: a converter that cannot work here, or a precision that it does not have.
-        CheckpointError: a checkpoint that does not hold together.
+        CheckpointError: an inconsistent checkpoint.
     """
     from edgeseg.models.build import check_size, size_multiple
     from edgeseg.models.checkpoint import at_size, read_spec, resolve_model
@@ -129,14 +129,13 @@ def convert(
     """Return the artifacts of a checkpoint for one or more targets, each proven against float PyTorch.
 
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
-    format where ranges are at hand, else fp32. int8 ranges come from `calibration` (a folder of training images or
+    format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
     `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
-    The proof is done on images of `data`, else on calibration images that were left out of the calibration, else on
-    rendered streets. `on_notice` gets what calibration found wrong and what limits the proof; without it, that is
-    logged as a warning.
+    The proof uses images of `data`, else calibration images that were left out of the calibration, else rendered
+    streets. `on_notice` gets findings about the calibration images and limits of the proof (default: the log).
 
     Raises:
-        GateError: an artifact does not agree with the checkpoint; it is not written, and those before it stay.
+        GateError: an artifact does not agree with the checkpoint; it is not written; earlier ones stay.
         ConversionError: a vendor's tool failed.
         Others as `plan` does, all before any slow work.
     """
@@ -189,7 +188,7 @@ def convert(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """What all artifacts of one run are made from."""
+    """The shared inputs of all artifacts of one run."""
 
     checkpoint: Checkpoint
     exports: Exports
@@ -199,7 +198,7 @@ class _Job:
     notice: Notice
 
     def make(self, item: PlannedArtifact) -> Artifact:
-        """Convert, prove and write one artifact; nothing is left behind where a step fails."""
+        """Convert, prove and write one artifact; nothing is left behind if a step fails."""
         from edgeseg.deploy.manifest import draft, lineage_of, seal
         from edgeseg.deploy.prove import prove_here
 
@@ -233,7 +232,7 @@ def check_conversion(conversion: Conversion, *, folder: Path, name: str) -> None
     for path in (conversion.entry, *conversion.files):
         found = (root / path).resolve()
         if not path or root not in found.parents or not found.exists():
-            raise ConversionError(f"{name}: says that it wrote {path or 'nothing'}, which is not in its folder.")
+            raise ConversionError(f"{name}: reports that it wrote {path or 'nothing'}, which is not in its folder.")
 
 
 def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
@@ -242,13 +241,13 @@ def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
     for item in artifacts:
         if scheme_named(item.precision).needs_ranges and not ranges:
             raise InputError(
-                f"{item.target}: {item.precision} needs activation ranges, and this checkpoint carries none. Give "
+                f"{item.target}: {item.precision} needs activation ranges, and this checkpoint has none. Give "
                 "training images (--calibration DIR, or streets:64), or choose --precision fp32."
             )
 
 
 def _ranges_source(folder: Path, *, calibration: str | None, allow_held_out: bool) -> str:
-    """Return where ranges come from, in words; empty where there are none."""
+    """Return a description of where ranges come from, empty if there are none."""
     if calibration is not None:
         from edgeseg.calibration import open_source
 
@@ -302,7 +301,7 @@ def _images_to_prove_on(
 def _calibration_images(
     calibration: str | None, *, ranges: Ranges | None, allow_held_out: bool
 ) -> Callable[[], Iterable[NDArray[np.uint8]]] | None:
-    """Return how to read the images that ranges were observed on, for converters that calibrate by themselves."""
+    """Return a reader of the calibration images, for converters that calibrate themselves."""
     if calibration is None or ranges is None:
         return None
     chosen = frozenset(ranges.calibration.item_ids)

@@ -1,4 +1,4 @@
-"""The deployment graphs of one conversion: each exported once, however many formats start from it."""
+"""The deployment graphs of one conversion: each exported once and shared by all formats."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ class Exports:
         return self.done[name]
 
     def _normalisation(self, converter: Converter) -> Normalisation:
-        """Return who normalises: as the checkpoint's spec prefers, where the format can have it so."""
+        """Return where pixels are normalised: as the checkpoint's spec prefers, if the format supports it."""
         wanted: Normalisation = "graph" if self.checkpoint.spec.preprocess.in_graph else "host"
         return wanted if wanted in converter.normalisation else converter.normalisation[0]

@@ -1,4 +1,4 @@
-"""The manifest of a fresh artifact: a draft to open it with, then the sealed one with its proof."""
+"""The manifest of a fresh artifact: a draft for opening it, then the sealed one with its proof."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draft(
     calibration: CalibrationSet | None,
     temperature: Temperature | None = None,
 ) -> Manifest:
-    """Return the manifest as far as it is known before the proof: enough for an engine to open the artifact."""
+    """Return the manifest as known before the proof, enough for an engine to open the artifact."""
     return Manifest(
         schema=SCHEMA,
         name=f"{spec.name}-{item.format}-{item.precision}",
@@ -72,7 +72,7 @@ def seal(manifest: Manifest, *, golden: Golden, proof: Proof, parity: Parity, fo
 
 
 def lineage_of(checkpoint: Checkpoint) -> Lineage:
-    """Return where a checkpoint's weights come from, as far as its lineage.json and training.json say."""
+    """Return where a checkpoint's weights come from, from its lineage.json and training.json."""
     from edgeseg.models.checkpoint import read_training
     from edgeseg.models.lineage import read_lineage
 
@@ -91,7 +91,7 @@ def lineage_of(checkpoint: Checkpoint) -> Lineage:
 
 
 def _trained_on(data: object) -> str:
-    """Return "camvid train, 367 images" from what training.json says of its data; empty where it says nothing."""
+    """Return "camvid train, 367 images" from what training.json says of its data; empty if it has none."""
     train = data.get("train") if isinstance(data, dict) else None
     if not isinstance(train, dict):
         return ""

@@ -26,7 +26,7 @@ DEFAULT_OUT = Path("artifacts")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedArtifact:
-    """One artifact to be made: for which target, in which format and precision, run how, written where, and why.
+    """One planned artifact: target, format, precision, backend, destination, and the reason for the choice.
 
     `rules` say what computes in int8: the converter's, as far as the target does not replace them.
     """
@@ -48,7 +48,7 @@ class PlannedArtifact:
 def plan_artifacts(
     targets: tuple[str, ...], *, precision: Wanted, has_ranges: bool, model: str, out: Path | None
 ) -> tuple[PlannedArtifact, ...]:
-    """Return what is to be made; a target named twice is made once.
+    """Return the artifacts to make; a target named twice is made once.
 
     `has_ranges` says whether int8 is possible, which decides "auto" for a bare format. One artifact goes to `out`
     itself, several into folders below it.
@@ -66,7 +66,7 @@ def plan_artifacts(
     shared = {stem for stem, count in Counter(stems).items() if count > 1}
     planned = []
     for item, stem in zip(chosen, stems, strict=True):
-        # Two devices may want the same file for engines of their own; each gets its folder.
+        # Two devices may use the same file with different engines; each gets its own folder.
         name = f"{stem}-{Path(item.target).stem}" if stem in shared else stem
         path = (out or DEFAULT_OUT) / name if out is None or len(chosen) > 1 else out
         planned.append(
@@ -138,7 +138,7 @@ def _rules(converter: Converter) -> QuantizationRules:
 
 
 def _preferred(converter: Converter, *, has_ranges: bool) -> Precision:
-    """Return what "auto" takes for a format: int8 where there are ranges for it, else the first that needs none."""
+    """Return the precision of "auto" for a format: int8 if there are ranges, else the first that needs none."""
     if has_ranges and "int8" in converter.precisions:
         return "int8"
     return next((name for name in converter.precisions if not SCHEMES[name].needs_ranges), converter.precisions[0])
@@ -152,7 +152,7 @@ def _target(text: str, formats: tuple[str, ...]) -> Target:
 
 
 def _backend(target: Target, *, text: str, precision: Wanted) -> _Choice:
-    """Return the target's first backend, or its first one with the wanted precision."""
+    """Return the target's first backend, or its first one with the requested precision."""
     for backend in target.backends:
         if precision == "auto" or precision in backend.schemes:
             picked = backend.schemes[0] if precision == "auto" else precision

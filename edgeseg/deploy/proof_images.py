@@ -1,4 +1,4 @@
-"""The images that an artifact is proven on: the user's, else images that the ranges were not observed on."""
+"""The images for the proof: the user's, else images that were not used for calibration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STREETS = "streets"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofImages:
-    """Images (H, W, 3) uint8 BGR, where they come from, and a warning where they may not be like those in use."""
+    """Images (H, W, 3) uint8 BGR, their source, and a warning if they may differ from those in use."""
 
     images: tuple[NDArray[np.uint8], ...]
     source: str
@@ -35,10 +35,10 @@ def proof_images(
     trained_on: str,
     allow_held_out: bool = False,
 ) -> ProofImages:
-    """Return up to `PROOF_IMAGES` images that the ranges were not observed on.
+    """Return up to `PROOF_IMAGES` images that were not used for calibration.
 
-    They come from `data`, else from the images of `calibration` that `calibrated_on` left out, else they are rendered
-    streets; a warning says so where `trained_on` names no streets.
+    They come from `data`, else from the images of `calibration` that are not in `calibrated_on`, else they are rendered
+    streets, with a warning unless `trained_on` names streets.
 
     Raises:
         InputError, DatasetError: `data` or `calibration` has no images, or one cannot be read.
@@ -58,14 +58,14 @@ def proof_images(
 
 
 def check_data(data: str) -> None:
-    """Raise `InputError` or `DatasetError` where `data` holds no images to prove on; reads names only."""
+    """Raise `InputError` or `DatasetError` if `data` has no images to prove on; reads names only."""
     from edgeseg.calibration import open_source
 
     open_source(_held_out(data), allow_held_out=True)
 
 
 def _held_out(data: str) -> str:
-    """Return the val or test images of a data set's folder, whose train images the net may have seen."""
+    """Return the val or test images of a data set's folder, because the net may have seen its train images."""
     for split in ("val", "test"):
         folder = Path(data) / "images" / split
         if folder.is_dir():

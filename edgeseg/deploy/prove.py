@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 LEAST_AGREEMENT: dict[int, float] = {24: 0.999, 11: 0.985, 0: 0.90}
 """Share of pixels in which an artifact must give the float checkpoint's label, by the bits of its numbers.
 
-From 24 bits (float32) on only the order of sums differs. 11 bits (float16) round near ties, which images unlike the
-training data are full of: rounding the weights alone moves 0.1 % to 0.7 % of their labels, the same on every engine.
-Fewer bits (int8, bfloat16) move class borders by a pixel or so; what that costs in mIoU is for `edgeseg validate` to
-say. Below these shares something is broken, not rounded.
+From 24 bits (float32) on, only the order of sums differs. 11 bits (float16) flip near ties, which are common in images
+unlike the training data: rounding the weights alone changes 0.1 % to 0.7 % of their labels, the same on every engine.
+Fewer bits (int8, bfloat16) move class borders by about a pixel; `edgeseg validate` measures the cost in mIoU. Below
+these shares something is broken, not rounded.
 """
 REPEATED: dict[int, float] = {11: 0.999, 0: 0.99}
 """Share of pixels in which another engine or CPU must repeat the golden labels, by the bits of the numbers."""
 LARGEST_SQNR_DB = 200.0
-"""Stands for equal to the last bit, whose ratio would be infinite."""
+"""Reported for bit-exact outputs, whose ratio would be infinite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +107,11 @@ def prove_here(artifact: Artifact, conversion: Conversion, *, reference: Referen
     """Return the proof that this machine can give of an artifact whose manifest is not on disk yet.
 
     The first engine of `conversion.provable_by` that is installed runs it. Without one the level is "none", the reason
-    says which engine is missing, and the golden sample holds the float checkpoint's labels, so that `verify` on a
-    device proves as much as could have been proven here.
+    says which engine is missing, and the golden sample has the float checkpoint's labels, so that `verify` on a device
+    proves as much as a proof here would have.
 
     Raises:
-        ConversionError: the engine gives an output of another shape than the converter said.
+        ConversionError: the engine's output has another shape than the converter declared.
         GateError: fewer labels than `least_agreement` agree with the float checkpoint.
     """
     engine, reason = engine_here(conversion, preferred=artifact.manifest.engine)
@@ -128,7 +128,7 @@ _NO_PARITY = Parity(engine="", images=0, sqnr_db=None, label_agreement=0.0, max_
 
 
 def engine_here(conversion: Conversion, *, preferred: str) -> tuple[Engine | None, str]:
-    """Return the first engine that can run a conversion here, and why none before it could."""
+    """Return the first engine that can run a conversion here, and why earlier ones cannot."""
     from edgeseg.core import registry
     from edgeseg.core.protocols import Engine
 
@@ -170,7 +170,7 @@ def prove(session: Session, *, reference: Reference) -> tuple[Golden, Parity]:
 def _advice(scheme: QuantizationScheme) -> str:
     if scheme.needs_ranges:
         return " Calibrate on more images like those in use (--calibration), or convert to fp16."
-    return " The converter or the engine is at fault: try another version of it, or another target."
+    return " The converter or the engine is faulty: try another version of it, or another target."
 
 
 def _run(session: Session, image: NDArray[np.uint8]) -> NDArray[Any]:
@@ -178,7 +178,7 @@ def _run(session: Session, image: NDArray[np.uint8]) -> NDArray[Any]:
     if output.shape != session.output.shape:
         raise ConversionError(
             f"{session.artifact.manifest.name}: {session.engine} gives an output of {output.shape}; the converter "
-            f"said {session.output.shape}."
+            f"declared {session.output.shape}."
         )
     if output.dtype.kind == "f" and not np.isfinite(output).all():
         raise GateError(f"{session.artifact.manifest.name}: {session.engine} gives NaN or infinity.")

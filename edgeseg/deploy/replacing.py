@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def distinct_name(spec: ModelSpec, *, own_size: tuple[int, int], output: str) -> str:
-    """Return the model's part of an artifact's folder name: with the size and the output where they are not the usual.
+    """Return the model's part of an artifact's folder name, with size and output unless they are the defaults.
 
-    Characters that a file system might not take become "-".
+    Characters that a file system might reject become "-".
     """
     size = "" if spec.size == own_size else f"-{spec.size[0]}x{spec.size[1]}"
     name = f"{spec.name}{size}{'' if output == 'logits' else f'-{output}'}"
@@ -24,9 +24,9 @@ def distinct_name(spec: ModelSpec, *, own_size: tuple[int, int], output: str) ->
 
 
 def refuse_replacing(item: PlannedArtifact, *, spec: ModelSpec, output: str, force: bool) -> None:
-    """Raise `InputError` where another artifact, or what edgeseg did not make, is at the planned path.
+    """Raise `InputError` if the planned path has another artifact, or anything that edgeseg did not make.
 
-    `force` allows another artifact to be replaced. A damaged one may always be.
+    `force` allows replacing another artifact; a damaged one may always be replaced.
     """
     refuse_foreign(item.path)
     if force or not (item.path / MANIFEST).is_file():

@@ -1,4 +1,4 @@
-"""Activation ranges of a checkpoint, observed once and stored, so that its int8 conversions need no data."""
+"""Activation ranges of a checkpoint, observed once and stored, so that int8 conversions need no data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """The ranges, the file they were written to, and a line for each thing that is wrong with the images."""
+    """The ranges, the file they were written to, and a line for each problem with the images."""
 
     path: Path
     ranges: Ranges

@@ -1,4 +1,4 @@
-"""Run or plan a compression recipe, given by name or file, with other data or another start where asked for."""
+"""Run or plan a compression recipe, given by name or file, optionally with other data or another start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def stages() -> tuple[InstalledStage, ...]:
-    """Return the stages that recipes can use, other packages' among them; a broken one has its reason in `fault`."""
+    """Return the stages that recipes can use, including other packages'; a broken one has its reason in `fault`."""
     from edgeseg.compress.pipeline.registry import installed_stages
 
     return installed_stages()

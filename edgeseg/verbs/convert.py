@@ -77,9 +77,9 @@ def convert(
     """Return the artifacts of a model for one or more targets, each proven against float PyTorch.
 
     `model` is a bundled name, a checkpoint folder, `package.module:factory`, an `nn.Module`, or None for the bundled
-    default. A net that edgeseg did not make needs a `spec` (a spec.toml), and `weights` where it is built without.
+    default. A net that edgeseg did not make needs a `spec` (a spec.toml), and `weights` if it is built without.
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
-    format where ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
+    format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
     `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
     `data` and `on_notice` are those of `edgeseg.deploy.convert.convert`.
 

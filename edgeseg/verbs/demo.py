@@ -158,7 +158,7 @@ def _proof(artifact: Artifact) -> str:
 
 
 def _images(artifact: Artifact) -> tuple[Image, ...]:
-    """Return what the artifact makes of its golden image, beside what the float checkpoint makes of it."""
+    """Return the artifact's overlay of its golden image beside the float checkpoint's."""
     import cv2
     import numpy as np
 
@@ -179,7 +179,7 @@ def _images(artifact: Artifact) -> tuple[Image, ...]:
 
 
 def _shown(artifacts: list[Artifact]) -> Artifact:
-    """Return the artifact for the camera loop: the int8 one for LiteRT where there is one, else the last that runs."""
+    """Return the artifact for the camera loop: the int8 one for LiteRT if there is one, else the last that runs."""
     ranked = sorted(artifacts, key=lambda item: (item.manifest.format == "tflite", item.manifest.scheme.name == "int8"))
     return ranked[-1]
 

@@ -1,4 +1,4 @@
-"""How much an artifact's labels flicker on a video: as it is, smoothed, and beside another artifact."""
+"""How much an artifact's labels flicker on a video: unsmoothed, smoothed, and compared with another artifact."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlickerRow:
-    """One way of labelling the frames: its flicker, its lag in frames, and the share of labels as the plain artifact's.
+    """One way of labelling the frames: flicker, lag in frames, and the share of labels equal to the plain artifact's.
 
-    The agreement of a smoothed row is what smoothing changes: flicker that went, and lag that came.
+    The agreement of a smoothed row shows what smoothing changes: less flicker, but more lag.
     """
 
     subject: str
@@ -83,7 +83,7 @@ def measure_flicker(
             if done == frames:
                 break
         if done < 2:
-            raise InputError(f"{source}: {done} frames; flicker needs two at least.")
+            raise InputError(f"{source}: {done} frames; flicker needs at least two.")
         rows = tuple(
             FlickerRow(
                 subject=way.reader.session.artifact.manifest.name,

@@ -39,7 +39,7 @@ class RangesAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """A checkpoint or an artifact, as its own files tell. What an artifact does not tell is None or empty."""
+    """A checkpoint or an artifact, from its own files. Values that an artifact lacks are None or empty."""
 
     kind: str
     path: Path
@@ -62,7 +62,7 @@ def inspect(
     weights: str | Path | None = None,
     spec: str | Path | SpecFile | ModelSpec | None = None,
 ) -> Inspection:
-    """Return what is known of an artifact's folder or of a model.
+    """Return the description of an artifact's folder or of a model.
 
     `weights` and `spec` belong to a net that edgeseg did not make, as in `edgeseg.convert`.
 

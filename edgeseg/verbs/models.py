@@ -1,4 +1,4 @@
-"""What there is to convert: bundled checkpoints with their scores, and architectures."""
+"""Models that can be converted: bundled checkpoints with their scores, and architectures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgeseg.models.lineage import original_of
 class CheckpointListing:
     """One bundled checkpoint; `val_miou` is a fraction, measured as `training.json` says.
 
-    `original` is the one that it was compressed from, if it was; `default` is the one that stands in for no name.
+    `original` is the one that it was compressed from, if it was; `default` marks the one used when no name is given.
     """
 
     name: str

@@ -32,7 +32,7 @@ OnFault = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that decides what an image's labels are; --resume goes on only where they are the same."""
+    """Everything that determines an image's labels; --resume continues only with the same settings."""
 
     artifact: str
     artifact_sha256: str
@@ -64,7 +64,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """What lies in an output folder: the settings, each image done, and what could not be used, with the reason."""
+    """The summary of an output folder: settings, each finished image, and unusable ones with the reason."""
 
     settings: Settings
     images: tuple[Prediction, ...] = field(default=(), metadata=renamed("pictures"))
@@ -95,7 +95,7 @@ def predict(
     """Return what was predicted for `images` (files, folders, patterns), or for a data set, which is scored too.
 
     Label maps go to `out`/labels, overlays to `out`/overlays, the summary to `out`/predictions.json. An image that
-    cannot be read is reported to `on_fault` and the others go on; Ctrl-C ends with what is done.
+    cannot be read is reported to `on_fault` and skipped; Ctrl-C ends with the results so far.
 
     Raises:
         InputError: no images, an `out` that edgeseg did not make or that was made with other settings, a full disk.
@@ -107,7 +107,7 @@ def predict(
     if bool(images) == (data is not None):
         raise InputError("Give images (files, folders, patterns), or a data set by --data; one of the two.")
     if data is not None and resume:
-        raise InputError("--resume does not go with --data: the score needs every image. Leave one of them out.")
+        raise InputError("--resume does not go with --data: the score needs every image. Use one of them.")
     items = _items(tuple(map(str, images)), data=None if data is None else str(data), split=split, limit=limit)
     with load(artifact, engine=engine, threads=threads) as session:
         settings = _settings(session, tiling, palette=palette, overlay=overlay)
@@ -175,11 +175,11 @@ class _Work:
         self._confusion = ConfusionMatrix(len(spec.classes), ignore_index=spec.ignore_index)
 
     def cuts(self, image: np.ndarray) -> bool:
-        """Return whether one image takes long enough for a bar of its own."""
+        """Return whether an image takes long enough for its own progress bar."""
         return image.shape[0] * image.shape[1] > 16 * self._session.input.size[0] * self._session.input.size[1]
 
     def miou(self) -> float | None:
-        """Return the mIoU over the images that came with labels; None where none did."""
+        """Return the mIoU over the labelled images; None if there are none."""
         return self._confusion.miou() if self._confusion.pixels else None
 
     def predict(self, item: Item, image: np.ndarray, truth: np.ndarray | None, on_tile: Progress) -> None:
@@ -198,7 +198,7 @@ class _Work:
         """Write an image's files and remember the result: both or neither."""
         if self._overlay is not None:
             write_image(self.folder.overlay_path(item), self._overlay.draw(image, done.labels))
-        # Labels last: where they are, the image is done.
+        # Labels last: they mark a finished image.
         path = self.folder.label_path(item)
         write_labels(path, done.labels, palette=self._palette)
         if truth is not None:
@@ -237,11 +237,11 @@ class _Folder:
         self.save()
 
     def _take(self, resume: bool) -> None:
-        """Go on with what lies there, or clear away what an earlier call wrote, and nothing else."""
+        """Continue an earlier call, or delete what it wrote, and nothing else."""
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
         if not (self.path / SUMMARY).is_file():
-            raise InputError(f"{self.path}: holds something else that edgeseg made. Choose another --out.")
+            raise InputError(f"{self.path}: contains something else that edgeseg made. Choose another --out.")
         if not resume:
             for name in ("labels", "overlays"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
@@ -263,7 +263,7 @@ class _Folder:
         return self.path / "overlays" / f"{item.name}.png"
 
     def resumes(self, item: Item) -> bool:
-        """Return whether an earlier call did this image, as it is now; its result is then taken over."""
+        """Return whether an earlier call did this image, as it is now; its result is then reused."""
         path = self.label_path(item)
         old = self._old.get(path.relative_to(self.path).as_posix())
         if old is None or old.image != item.source or not path.is_file() or path.stat().st_mtime < item.modified_s:

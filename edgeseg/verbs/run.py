@@ -1,4 +1,4 @@
-"""The camera loop and what a person asks for around it: a source, sinks, a number of frames."""
+"""The camera loop with a source, sinks and options."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """How a loop went, and with what; `notice` is what the licence asks to be shown.
+    """The result of a loop and its setup; `notice` is what the licence requires to be shown.
 
-    `fault` is what ended the loop after its first frame: files are finished and figures hold until there.
+    `fault` is what ended the loop after its first frame: files are finished and figures are valid up to there.
     `observation` is the monitor's, where there was one, and `size_steps` how often the input size changed.
     """
 
@@ -98,11 +98,11 @@ def run_loop(
     on_notice: Notify | None = None,
     on_labels: Callable[[int, np.ndarray], bool | None] | None = None,
 ) -> RunOutcome:
-    """Return how the loop over `source` went.
+    """Return the outcome of the loop over `source`.
 
-    With `threads` "auto" a second of trials chooses them; without, the artifact's target does. `on_notice` gets what a
-    person should read: the web page's address, the threads chosen, a source that is lost, a stage that is stuck.
-    `pixel_format` is a FourCC asked of a camera; a lost source is tried again for `reconnect_s` seconds.
+    With `threads` "auto", a trial of a second chooses them; by default the artifact's target does. `on_notice` gets
+    messages for the user: the web page's address, the threads chosen, a source that is lost, a stage that is stuck.
+    `pixel_format` is a FourCC asked of a camera; a lost source is retried for `reconnect_s` seconds.
 
     Raises:
         ArtifactError, MissingDependency, UnknownName: an artifact, an engine or a sink that does not open.
@@ -166,23 +166,25 @@ def _context(session: Session, camera: Camera, *, force: bool, notify: Notify) -
 
 
 def _warn_of_turned(size: tuple[int, int] | None, *, session: Session, notify: Notify) -> None:
-    """Say so where images that were asked for stand upright and the net's input lies, or the other way round."""
+    """Warn if the requested images are portrait and the net's input is landscape, or the other way round."""
     height, width = session.input.size
     if size is not None and (size[0] - size[1]) * (height - width) < 0:
         notify(
-            f"--size {size[0]}x{size[1]} is HEIGHTxWIDTH, and turns the net's input of {height}x{width} on its side. "
-            f"If that is not meant, give --size {size[1]}x{size[0]}."
+            f"--size {size[0]}x{size[1]} is HEIGHTxWIDTH and has another orientation than the net's {height}x{width}. "
+            f"If unintended, give --size {size[1]}x{size[0]}."
         )
 
 
 def _damage(ended: LoopResult, *, source: str) -> CameraError | None:
-    """Return what of a file could not be read, None where every frame was."""
+    """Return an error about frames of a file that could not be read, None if there are none."""
     parts = [
         *([f"{ended.corrupt} of its frames are corrupt and were left out"] if ended.corrupt else []),
         *([f"it ended {ended.missing} frames early"] if ended.missing else []),
     ]
     return (
-        CameraError(f"{source}: {', and '.join(parts)}. The results of the other frames are whole.") if parts else None
+        CameraError(f"{source}: {', and '.join(parts)}. The results of the other frames are complete.")
+        if parts
+        else None
     )
 
 

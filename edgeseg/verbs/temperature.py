@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
 
 REFUSED = {
-    "train": "the net was fitted to these images and is too sure of them",
-    "test": "what is fitted on the test images can no longer be judged by them",
+    "train": "the net was trained on these images and is overconfident on them",
+    "test": "the test images could then no longer be used to judge it",
 }
 
 
@@ -47,8 +47,8 @@ def fit(
 ) -> Fitted:
     """Return the temperature of a model on `count` labelled images of `data`, written to `out` or beside the weights.
 
-    Images are taken evenly over the split. Val is the split to take: the net's weights never saw it. That it chose
-    the best epoch makes the figures a little too good; where you keep another labelled split, name it.
+    Images are taken evenly over the split. Val is the recommended split: the net was not trained on it. It
+    chose the best epoch, so the figures are slightly optimistic; use another labelled split if you have one.
 
     Raises:
         InputError: train or test images, fewer than two images, or a place that cannot be written.
@@ -63,7 +63,7 @@ def fit(
     dataset = open_dataset(str(data), split=split)
     check_classes(dataset, checkpoint.spec)
     if min(count, len(dataset)) < 2:
-        raise InputError(f"{data}: a temperature needs two images at least, to be checked on other ones.")
+        raise InputError(f"{data}: a temperature needs at least two images, to be checked on held-out ones.")
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset)), dtype=int)
     reference, spec = TorchReference(checkpoint), checkpoint.spec
     answers = []
@@ -88,7 +88,7 @@ def fit(
 
 
 def _fitted(answers: list[tuple[np.ndarray, np.ndarray]], *, weights_sha256: str, data: str, split: str) -> Temperature:
-    # Halves in the order of the images: neighbours in a sequence are too alike to stand on both sides.
+    # Halves in the order of the images: neighbours in a sequence are too similar to be in both halves.
     middle = (len(answers) + 1) // 2
     first, second = _joined(answers[:middle]), _joined(answers[middle:])
     halves = (fit_temperature(*first), fit_temperature(*second))

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What was validated, on which engine, with which result; `notice` is what the licence asks to be shown.
+    """The accuracy of a subject on an engine; `notice` is what the licence requires to be shown.
 
-    `findings` says which classes the labels never show, so that nothing is known about them.
+    `findings` names classes that never occur in the labels and so cannot be scored.
     """
 
     subject: str
@@ -36,7 +36,7 @@ class Validation:
 
     @property
     def classes_scored(self) -> int:
-        """Return over how many classes the mIoU is the mean: those that occur or were predicted."""
+        """Return the number of classes in the mean IoU: those that occur or were predicted."""
         return sum(value is not None for value in self.accuracy.per_class("miou").values())
 
 
@@ -58,7 +58,7 @@ def validate(
 
     Raises:
         UnknownName, InputError, ArtifactError, CheckpointError: a subject that cannot be opened.
-        DatasetError: a data set that does not hold together, other classes than the model's, or labels of one class.
+        DatasetError: an inconsistent data set, other classes than the model's, or labels of one class.
     """
     counted = Counted(open_dataset(str(data), split=split))
     dataset = cast("Dataset", counted)
@@ -90,7 +90,7 @@ def validate(
 
 
 def _findings(counted: Counted, *, limit: int | None) -> tuple[str, ...]:
-    """Return what to say about the labels; a split with one class is refused, a few of its images are not."""
+    """Return findings about the labels; a split with only one class is refused, unless `limit` left images out."""
     try:
         return counted.findings()
     except DatasetError as error:
@@ -101,5 +101,5 @@ def _findings(counted: Counted, *, limit: int | None) -> tuple[str, ...]:
 
 def _is_artifact(subject: str | Path) -> bool:
     folder = Path(subject)
-    # A folder that is meant to be an artifact but lost its manifest must be answered by the artifact reader.
+    # A folder meant as an artifact but without its manifest must get the artifact reader's error.
     return (folder / MANIFEST).exists() or (folder.is_dir() and not (folder / "spec.json").exists())

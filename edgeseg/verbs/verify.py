@@ -1,4 +1,4 @@
-"""Verification of an artifact on this machine, with a receipt where one is wanted."""
+"""Verification of an artifact on this machine, optionally with a receipt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeseg.runtime import verify as verify_golden
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What held, and the receipt's file where one was written."""
+    """The verification, and the receipt's file if one was written."""
 
     verification: Verification
     receipt: Path | None

@@ -182,7 +182,7 @@ def test_memory_that_does_not_suffice_is_one_line(
 
     monkeypatch.setattr("edgeseg.cli.models.run", fail)
     assert main(["models"]) == 1
-    assert capsys.readouterr().err.startswith("edgeseg: the memory does not suffice.")
+    assert capsys.readouterr().err.startswith("edgeseg: out of memory.")
 
 
 def test_every_verb_takes_json_quiet_and_verbose() -> None:

@@ -229,7 +229,7 @@ def test_an_interrupt_leaves_a_state_and_says_how_to_go_on(
     monkeypatch.setattr("edgeseg.cli.compress._watch", lambda *_, **__: interrupt)
     assert main(arguments) == 130
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1].startswith("edgeseg: interrupted. Go on with: edgeseg compress")
+    assert lines[-1].startswith("edgeseg: interrupted. Continue with: edgeseg compress")
     assert lines[-1].endswith(f"--out {out} --resume")
     assert torch.load(out / "03-distill" / "state.pt", weights_only=True)["progress"]["step"] == 1
 

@@ -176,7 +176,7 @@ def test_ctrl_c_ends_with_status_130_and_whole_files(artifact: Path, tmp_path: P
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130, err
     assert "Traceback" not in err
-    assert "interrupted: go on with --resume" in out
+    assert "interrupted: continue with --resume" in out
     stored = json.loads((tmp_path / "out/predictions.json").read_text())
     assert stored["interrupted"] is True
     assert {item["labels"] for item in stored["images"]} == {f"labels/{path.name}" for path in labels.iterdir()}
