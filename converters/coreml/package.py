@@ -8,7 +8,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from edgeseg.core.silence import hushed
+from edgeseg.core.silence import quiet_loggers
 from edgeseg.core.version import VERSION
 from edgeseg.errors import ConversionError
 
@@ -40,7 +40,7 @@ def quiet() -> Iterator[None]:
     """Keep coremltools' progress bars, its version notices and torch's deprecations off the terminal."""
     said = io.StringIO()
     # "Torch has not been tested with coremltools": the parity proof of every artifact is that test.
-    with hushed("coremltools", "torchao", "torch.utils._pytree"), warnings.catch_warnings():
+    with quiet_loggers("coremltools", "torchao", "torch.utils._pytree"), warnings.catch_warnings():
         # Deprecated calls inside torch, torchao and coremltools; users cannot fix them.
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", category=category)

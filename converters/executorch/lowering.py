@@ -7,7 +7,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, cast
 
-from edgeseg.core.silence import hushed, native_output
+from edgeseg.core.silence import native_output, quiet_loggers
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def quiet() -> Iterator[None]:
     """Silence ExecuTorch's output and warnings, and remove its log handler."""
     before = list(logging.root.handlers)
     try:
-        with warnings.catch_warnings(), native_output(log), hushed(*TALKATIVE):
+        with warnings.catch_warnings(), native_output(log), quiet_loggers(*TALKATIVE):
             # torch's and importlib's deprecations inside ExecuTorch: nothing that a user could fix.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from edgeseg.core.silence import hushed, native_output
+from edgeseg.core.silence import native_output, quiet_loggers
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _quiet() -> Iterator[None]:
             warnings.catch_warnings(),
             native_output(log),
             contextlib.redirect_stdout(said),
-            hushed(*TALKATIVE),
+            quiet_loggers(*TALKATIVE),
         ):
             # torch's and jax's deprecations inside litert-torch: nothing that a user could fix.
             warnings.filterwarnings("ignore", category=DeprecationWarning)

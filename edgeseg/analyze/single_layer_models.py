@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.requirements import require_modules
-from edgeseg.core.silence import hushed
+from edgeseg.core.silence import quiet_loggers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +133,7 @@ def _lower(shape: LayerShape) -> bytes:
             return self.layers(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     size = (1, *shape.cells, shape.inputs)
-    with torch.no_grad(), hushed("torchao", "torch.utils._pytree"):
+    with torch.no_grad(), quiet_loggers("torchao", "torch.utils._pytree"):
         program = torch.export.export(Layer().eval(), (torch.zeros(size),))
         return lower(program, shape=size, int8=False, dtype="float32")
 

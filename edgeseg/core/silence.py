@@ -30,7 +30,7 @@ def native_output(log: logging.Logger) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hushed(*names: str) -> Iterator[None]:
+def quiet_loggers(*names: str) -> Iterator[None]:
     """Limit the loggers `names` to errors."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:

@@ -11,7 +11,7 @@ from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import INT8, Precision, QuantizationScheme, Ranges, scheme_named
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.requirements import versions
-from edgeseg.core.silence import hushed
+from edgeseg.core.silence import quiet_loggers
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError, InputError, UnsupportedError
 from edgeseg.export.exported_folder import write_folder
@@ -135,7 +135,7 @@ def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
 
 
 def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges, rules: QuantizationRules) -> _Programs:
-    with hushed("torchao", "torch.utils._pytree"):  # it logs that kernels of other machines do not load
+    with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs that kernels of other machines do not load
         from edgeseg.export.quantizing import quantize
 
     if ranges.weights_sha256 != spec.weights_sha256:

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from edgeseg.core.requirements import require_modules
-from edgeseg.core.silence import hushed
+from edgeseg.core.silence import quiet_loggers
 from edgeseg.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def write_onnx(program: ExportedProgram, path: Path, *, image: TensorSpec, answe
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     # Each export logs once per torchvision operator that torchvision is missing; nothing here uses it.
-    with hushed("torch.onnx._internal.exporter._registration"), warnings.catch_warnings():
+    with quiet_loggers("torch.onnx._internal.exporter._registration"), warnings.catch_warnings():
         # The exporter trips over its own deprecated torch calls; a user can do nothing about them.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch|onnxscript|copyreg")
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch|onnxscript|copyreg")

@@ -1,4 +1,4 @@
-"""Batch norms that a quantized training has left idle, given statistics again before anything trains or cuts them."""
+"""Restores the statistics of batch norms that quantization-aware training left folded, before training or pruning."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 IMAGES, BATCH = 64, 8
 
 
-def settle_norms(net: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Give idle batch norms the statistics of what reaches them, in place; return how many there were.
+def restore_batch_norm_statistics(net: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Give folded batch norms the statistics of their inputs, in place; return the number of folded norms.
 
-    A net from quantization-aware training carries its norms folded into its convolutions: each is left with mean 0,
-    variance 1 and gamma 1, whatever reaches it. As soon as it normalised by real statistics, in training mode or after
-    pruning, its answers would be others. Here each gets the mean and variance of its input over `batches` of
-    normalised images (N, 3, H, W), and the gamma and beta with which it answers as before. Fresh norms are not idle.
+    Quantization-aware training folds the norms into the convolutions: each is left with mean 0, variance 1 and gamma 1,
+    whatever its input. With real statistics (in training mode, or after pruning) its output would change. Here each
+    norm gets the mean and variance of its input over `batches` of normalised images (N, 3, H, W), and the gamma and
+    beta that leave its output unchanged. Freshly initialised norms do not count as folded.
     """
-    idle = [_Idle(norm) for norm in net.modules() if isinstance(norm, nn.BatchNorm2d) and _is_idle(norm)]
-    if not idle:
+    folded = [_FoldedNorm(norm) for norm in net.modules() if isinstance(norm, nn.BatchNorm2d) and _is_folded(norm)]
+    if not folded:
         return 0
-    hooks = [item.norm.register_forward_pre_hook(item.add) for item in idle]
+    hooks = [item.norm.register_forward_pre_hook(item.add) for item in folded]
     training = net.training
     try:
         with torch.no_grad():
@@ -39,9 +39,9 @@ def settle_norms(net: nn.Module, batches: Iterable[Tensor]) -> int:
         net.train(training)
         for hook in hooks:
             hook.remove()
-    for item in idle:
-        item.settle()
-    return len(idle)
+    for item in folded:
+        item.restore()
+    return len(folded)
 
 
 def training_images(training: TrainingSet, *, spec: ModelSpec) -> Iterable[Tensor]:
@@ -52,15 +52,15 @@ def training_images(training: TrainingSet, *, spec: ModelSpec) -> Iterable[Tenso
         yield normalise(torch.stack(images), spec=spec)
 
 
-def _is_idle(norm: nn.BatchNorm2d) -> bool:
+def _is_folded(norm: nn.BatchNorm2d) -> bool:
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
     return not mean.any() and bool((variance == 1 - norm.eps).all()) and bool((norm.weight == 1).all())
 
 
-class _Idle:
-    """One idle norm, and the sums over what reaches it."""
+class _FoldedNorm:
+    """One folded norm, and the sums over its inputs."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         self.norm = norm
@@ -73,7 +73,7 @@ class _Idle:
         self._second = self._second + x.square().sum((0, 2, 3))
         self._count += x.numel() // x.shape[1]
 
-    def settle(self) -> None:
+    def restore(self) -> None:
         mean = self._first / self._count
         variance = (self._second / self._count - mean.square()).clamp_min(0)
         self.norm.load_state_dict(

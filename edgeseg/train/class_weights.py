@@ -20,14 +20,14 @@ ENET_C = 1.02
 def class_weights(
     recipe: LossRecipe, samples: Iterable[Sample], *, classes: tuple[str, ...], ignore_index: int
 ) -> np.ndarray | None:
-    """Return the weight of each class, (C,) float32 with mean 1 over the training pixels, or None without weights.
+    """Return the weight of each class, (C,) float32 with mean 1 over the training pixels, or None if they are off.
 
     "median-frequency": median(f) / f, where f is a class's share of the pixels of the images that show it (Eigen,
     Fergus, ICCV 2015, section 4.3.1). "enet": 1 / ln(1.02 + p), p the share of all pixels (Paszke et al., ENet, 2016,
-    section 5.2). A class that never occurs weighs nothing. `class_weight_power` is the exponent on them.
+    section 5.2). A class that never occurs has weight 0. `class_weight_power` is the exponent applied to the weights.
 
     Raises:
-        RecipeError: given weights of another number than the classes, or one below 0.
+        RecipeError: the recipe's weights do not match the number of classes, or one is below 0.
     """
     if recipe.class_weights == "none":
         return None
@@ -50,7 +50,7 @@ def _given(weights: tuple[float, ...], classes: tuple[str, ...]) -> np.ndarray:
 
 
 def _count(samples: Iterable[Sample], *, classes: int, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels of each class, and the valid pixels of the images that show it, both (C,) float64."""
+    """Return the pixels of each class, and the valid pixels of the images that contain it, both (C,) float64."""
     pixels, shown = np.zeros(classes), np.zeros(classes)
     for sample in samples:
         found = np.bincount(sample.labels[sample.labels != ignore_index], minlength=classes)[:classes]

@@ -1,4 +1,4 @@
-"""The images that a recipe trains and validates on: opened, read once, checked, and known by content."""
+"""A recipe's training and validation data: opened, read once, checked, and identified by content."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
-    """A run's two data sets; the validation's samples are in the first process only."""
+    """A run's two data sets; only the first process holds the validation samples."""
 
     training: Checked
     validation: Checked | None
     validation_data: Dataset
 
     def identities(self) -> dict[str, DataIdentity]:
-        """Return what both are by content; raises `DatasetError` where a file cannot be read."""
+        """Return the identities of both; raises `DatasetError` if a file cannot be read."""
         return {"train": identity(self.training.data), "val": identity(self.validation_data)}
 
 
 def open_pair(source: DataRecipe) -> tuple[Dataset, Dataset]:
-    """Return the training and the validation data set of a recipe; reads names only.
+    """Return the training and the validation data set of a recipe; reads file names only.
 
     Raises:
-        InputError, DatasetError: one that cannot be opened, two with other classes, or a fold that is not there.
+        InputError, DatasetError: one cannot be opened, their classes differ, or the fold does not exist.
     """
     training = open_dataset(source.train, split=source.train_split, decoding=source.decoding())
     if source.fold is not None:
@@ -54,11 +54,11 @@ def open_pair(source: DataRecipe) -> tuple[Dataset, Dataset]:
 def read_pair(
     source: DataRecipe, *, skip_broken: bool = False, first: bool = True, on_event: OnEvent | None = None
 ) -> TrainingData:
-    """Return a recipe's data, every sample read once; only the `first` process reads the validation data.
+    """Return a recipe's data after reading every sample once; only the `first` process reads the validation data.
 
     Raises:
-        InputError, DatasetError: what `open_pair` raises, samples that cannot be used (all of them by file name), or
-            labels that no net could learn from.
+        InputError, DatasetError: as `open_pair` raises; samples cannot be used (the message names every file), or the
+            labels leave nothing to learn.
     """
     training, validation = open_pair(source)
     read = _read(training, keep=source.cache, skip_broken=skip_broken, on_event=on_event)
@@ -69,7 +69,7 @@ def read_pair(
 
 
 def augment_for(augment: Augment, *, ignore_index: int) -> Augment:
-    """Return the recipe's augmentation with the data's ignored index, which padding gets too.
+    """Return the recipe's augmentation with the data's ignored index, which is also used for padding.
 
     Raises:
         RecipeError: the recipe gives another index.
@@ -77,7 +77,7 @@ def augment_for(augment: Augment, *, ignore_index: int) -> Augment:
     if augment.ignore_index not in (None, ignore_index):
         raise RecipeError(
             f"[augment] ignore_index = {augment.ignore_index}, but the data ignores {ignore_index}: padding would be "
-            "trained as a class. Leave the key out; the data's own index is taken."
+            "trained as a class. Remove the key; the default is the data's own index."
         )
     return dataclasses.replace(augment, ignore_index=ignore_index)
 

@@ -1,4 +1,4 @@
-"""The spec of the net that a run makes, and a record of the library versions."""
+"""The spec of the net that a run trains, and the library versions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LIBRARIES = ("torch", "numpy", "opencv-python-headless", "lightning-fabric", "sa
 
 
 def model_spec(recipe: Recipe, data: Dataset) -> ModelSpec:
-    """Return the spec of the net that the recipe trains on `data`; the weights' SHA-256 is still empty.
+    """Return the spec of the net that the recipe trains on `data`; the SHA-256 of the weights is still empty.
 
-    A run that starts from a pruned checkpoint trains, and keeps, its narrower layers.
+    A run that starts from a pruned checkpoint keeps its narrower layers.
     """
     start = read_spec(resolve_model(recipe.model.init)) if recipe.model.init else None
     name, (high, width), count = recipe.model.name, recipe.model.size, len(data.classes)
@@ -69,7 +69,7 @@ def palette(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that touch the numbers."""
+    """Return the versions of Python and of the libraries that affect the numbers."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in LIBRARIES:
         try:

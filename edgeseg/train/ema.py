@@ -1,4 +1,4 @@
-"""The moving average of a net's weights, which is what is evaluated and kept."""
+"""The moving average of a net's weights, which is evaluated and saved."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import nn
 class WeightAverage:
     """average = d * average + (1 - d) * weights after each step, with d = min(decay, (1 + t) / (10 + t)) at step t.
 
-    The growing decay lets early steps be forgotten (TensorFlow's ExponentialMovingAverage with `num_updates`).
-    Batch norm's running statistics are averaged too; integer buffers are copied. A decay of 0 follows the weights.
+    The growing decay gives early steps little weight (as TensorFlow's ExponentialMovingAverage with `num_updates`).
+    Running statistics of batch norm are averaged too; integer buffers are copied. With a decay of 0 the average equals
+    the weights.
     """
 
     def __init__(self, net: nn.Module, *, decay: float) -> None:
@@ -21,7 +22,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, net: nn.Module, *, step: int) -> None:
-        """Take the weights after step `step` (from 0) into the average."""
+        """Update the average with the weights after step `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         own, new = self.net.state_dict(), net.state_dict()
         floats = [key for key, value in own.items() if value.is_floating_point()]

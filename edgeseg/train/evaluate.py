@@ -1,4 +1,4 @@
-"""Scores on the validation split, through the same pixels as on every device."""
+"""Scores on the validation split, with the same pre- and postprocessing as on every device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """Fractions over a split; a class that neither occurs nor is predicted has None and does not count in the mean."""
+    """Fractions over a split; None for a class that neither occurs nor is predicted, which the mean leaves out."""
 
     miou: float
     pixel_accuracy: float

@@ -1,4 +1,4 @@
-"""What a run reports to whoever watches it."""
+"""The progress events of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Loading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDone:
-    """Step `step` of `steps` is done (both of the whole run); `loss` is that step's."""
+    """Step `step` of `steps` of the whole run is done; `loss` is the loss of that step."""
 
     epoch: int
     epochs: int
@@ -29,7 +29,7 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochDone:
-    """Epoch `epoch` of `epochs` is done; `miou` (a fraction) is None where it was not evaluated."""
+    """Epoch `epoch` of `epochs` is done; `miou` (a fraction) is None if it was not evaluated."""
 
     epoch: int
     epochs: int
@@ -41,7 +41,7 @@ class EpochDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something about the data that the user should know before hours are spent on it."""
+    """A warning about the data, before hours of training are spent on it."""
 
     text: str
 

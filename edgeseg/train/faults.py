@@ -1,4 +1,4 @@
-"""The ways a run ends early, each with the step and what to try."""
+"""Errors that end a run early, each with the step and advice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large", "
 
 
 def not_finite(value: float, *, progress: Position) -> TrainingError:
-    """Return (not raise) the error for a loss that is no number."""
+    """Return (not raise) the error for a loss of NaN or infinity."""
     return TrainingError(
         f"Step {progress.step + 1} (epoch {progress.epoch + 1}): the loss is {value}. The last saved state is kept. "
         "Try a lower optimizer.rate, a longer schedule.warmup_epochs, optimizer.clip = 1.0 or run.precision = "
@@ -28,12 +28,12 @@ def not_finite(value: float, *, progress: Position) -> TrainingError:
 
 
 def out_of_memory(recipe: Recipe, *, progress: Position | None) -> TrainingError:
-    """Return (not raise) the error for memory that is short; without `progress`, before the first step."""
+    """Return (not raise) the out-of-memory error; without `progress`, it happened before the first step."""
     size, batch = "x".join(map(str, recipe.model.size)), recipe.run.batch
     if progress is None:
         cached = " data.cache = false keeps the images on disk;" if recipe.data.cache else ""
         return TrainingError(
-            f"Out of memory before the first step:{cached} a smaller model.size, run.batch or run.workers helps too."
+            f"Out of memory before the first step:{cached} try a smaller model.size, run.batch or run.workers."
         )
     # Batch norm needs two values per channel, so a batch of 2 is not halved.
     halve = "Halve run.batch and double run.accumulate, lower" if batch > 3 else "Lower"
@@ -44,16 +44,16 @@ def out_of_memory(recipe: Recipe, *, progress: Position | None) -> TrainingError
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error means that memory is short, on the CPU or a GPU, in PyTorch, OpenCV or Python."""
+    """Return whether an error means out of memory, on CPU or GPU, in PyTorch, OpenCV or Python."""
     import torch
 
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in NO_MEMORY)
 
 
 def one_value_a_channel(recipe: Recipe, *, share: int) -> TrainingError:
-    """Return (not raise) the error for a batch norm that sees a single value, such as behind a pool to 1x1."""
+    """Return (not raise) the error for a batch norm that gets a single value, for example after pooling to 1x1."""
     return TrainingError(
-        f"Batch norm cannot train on one value per channel: {recipe.model.name} pools to 1x1 and each process sees "
+        f"Batch norm cannot train on one value per channel: {recipe.model.name} pools to 1x1 and each process gets "
         f"{share} image a step. Give run.batch of 2 or more a process, or run.freeze_norm = true (run.accumulate does "
         "not help)."
     )
@@ -61,7 +61,7 @@ def one_value_a_channel(recipe: Recipe, *, share: int) -> TrainingError:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn a disk that is full or cannot be written, whoever reports it, into one error that names the folder."""
+    """Turn all errors of a full or read-only disk into one error that names the folder."""
     try:
         yield
     except OSError as error:
@@ -73,5 +73,6 @@ def writing(folder: Path) -> Iterator[None]:
     else:
         return
     raise TrainingError(
-        f"{folder}: cannot be written: {reason}. What was saved before is kept: make room, then go on with --resume."
+        f"{folder}: cannot be written: {reason}. Earlier saved states are intact: free disk space, then continue with "
+        "--resume."
     )

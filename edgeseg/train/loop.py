@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 
 class Loop:
-    """One run in one process: epochs of steps, each with its state saved and its score taken."""
+    """One run in one process: epochs of steps, with saved states and evaluation."""
 
     def __init__(
         self, recipe: Recipe, *, fabric: Fabric, parts: Setup, output: Output, on_event: OnEvent | None
     ) -> None:
         self.recipe, self.fabric, self.parts, self.output = recipe, fabric, parts, output
-        self.on_event = on_event if on_event is not None and fabric.is_global_zero else _nobody
+        self.on_event = on_event if on_event is not None and fabric.is_global_zero else _ignore
         self.progress = Position()
         self.steps_per_epoch = math.ceil(len(parts.batches) / recipe.run.accumulate)
         self.steps = self.steps_per_epoch * recipe.schedule.epochs
@@ -44,10 +44,10 @@ class Loop:
         self._interrupt = HeldInterrupt()
 
     def run(self) -> None:
-        """Train from where `progress` stands to the last epoch; an interrupt leaves a state to resume from.
+        """Train from the current `progress` to the last epoch; an interrupt saves a state to resume from.
 
         Raises:
-            TrainingError: the loss is not a number, a batch norm sees a single value, or the disk is full.
+            TrainingError: the loss is not finite, a batch norm gets a single value, or the disk is full.
         """
         try:
             with self._interrupt:
@@ -90,7 +90,7 @@ class Loop:
             raise KeyboardInterrupt
 
     def _after_batch(self) -> None:
-        """Save where the recipe asks for it, and where an interrupt waits; only between steps."""
+        """Save the state if the recipe says so or an interrupt is pending; only between steps."""
         progress, every = self.progress, self.recipe.run.save_every_steps
         if progress.batch % self.recipe.run.accumulate or progress.batch == len(self.parts.batches):
             return
@@ -101,7 +101,7 @@ class Loop:
             self._save()
 
     def _batch(self, batch: Batch) -> None:
-        """One forward and backward pass, and the step that it may complete."""
+        """Run one forward and backward pass, and the optimizer step if it completes one."""
         progress, run = self.progress, self.recipe.run
         first = progress.batch // run.accumulate * run.accumulate
         together = min(run.accumulate, len(self.parts.batches) - first)
@@ -112,7 +112,7 @@ class Loop:
         with self.fabric.no_backward_sync(self.parts.module, enabled=not completes):
             loss = self._loss(batch)
             self.fabric.backward(loss / together)
-        # Of all processes, so that every one of them stops where one meets a loss that is no number.
+        # Averaged over all processes, so that all of them stop if one has a loss that is not finite.
         value = float(cast("torch.Tensor", self.fabric.all_reduce(loss.detach(), reduce_op="mean")))
         if not math.isfinite(value):
             raise not_finite(value, progress=progress)
@@ -126,7 +126,7 @@ class Loop:
         x = normalise(images, spec=self.parts.spec)
         outputs = self.parts.module(x.contiguous(memory_format=self.parts.layout))
         outputs = (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
-        # Each step looks at other rows and columns, all offsets evenly: the golden ratio's multiples are well spread.
+        # Each step uses other rows and columns; multiples of the golden ratio cover all offsets evenly.
         position = self.progress.epoch * len(self.parts.batches) + self.progress.batch
         plain = self.parts.objective(outputs, labels, offset=(position, int(position * 0.6180339887 * 64)))
         keys = self.parts.batches.keys(self.progress.epoch, batch=self.progress.batch)
@@ -159,7 +159,7 @@ class Loop:
         )
 
     def _score(self) -> Score | None:
-        """Return the average's score where this epoch is evaluated, and keep the weights if they are the best."""
+        """Return the average's score if this epoch is evaluated, and save the weights if they are the best."""
         progress, schedule = self.progress, self.recipe.schedule
         number = progress.epoch + 1
         if number % self.recipe.run.evaluate_every and number != schedule.epochs:
@@ -184,12 +184,12 @@ class Loop:
         return score
 
     def _seed(self) -> None:
-        """Dropout's chance is a function of seed, position and process, so a resumed run repeats it."""
+        """Make dropout a function of seed, position and process, so that a resumed run repeats it."""
         position = self.progress.epoch * len(self.parts.batches) + self.progress.batch
         torch.manual_seed((self.recipe.run.seed * 1_000_003 + position) * 4096 + self.fabric.global_rank)
 
     def seconds(self) -> float:
-        """Return the wall time of the whole run, all sittings together."""
+        """Return the wall time of the whole run, including earlier sessions, in seconds."""
         return self.progress.seconds + time.monotonic() - self._sitting
 
     def _save(self) -> None:
@@ -206,7 +206,7 @@ class Loop:
             net=parts.net.state_dict(),
             average=parts.average.net.state_dict(),
             optimizer=parts.optimizer.state_dict(),
-            scaler=self.fabric._precision.state_dict(),
+            scaler=self.fabric._precision.state_dict(),  # noqa: SLF001 - Fabric gives no other access to its scaler
             fingerprint=self.output.fingerprint,
             data={role: found.sha256 for role, found in parts.identities.items()},
         )
@@ -218,16 +218,16 @@ class Loop:
         self.parts.average.net.load_state_dict(state.average)
         self.parts.optimizer.load_state_dict(state.optimizer)
         if state.scaler:
-            self.fabric._precision.load_state_dict(state.scaler)
+            self.fabric._precision.load_state_dict(state.scaler)  # noqa: SLF001 - as in `state`
 
 
-def _nobody(event: object) -> None:
-    """Hears every event and does nothing."""
+def _ignore(event: object) -> None:
+    """Ignore an event."""
 
 
 def _train_mode(net: nn.Module, *, freeze_norm: bool) -> None:
     net.train()
     if freeze_norm:
         for module in net.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - their only common base class
                 module.eval()

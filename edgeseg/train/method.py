@@ -1,4 +1,4 @@
-"""What a run may do in its own way: the net it starts from, terms of its loss, and what it keeps as a checkpoint."""
+"""What a training method can change in a run: the start net, the loss, and the saved checkpoint."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One forward pass: normalised images (N, 3, H, W), outputs (logits, *aux logits), each (N, C, h, w), labels
-    (N, H, W), and the samples' keys (epoch, index), from which the augmentation of each follows.
+    """One forward pass.
+
+    `images` are normalised (N, 3, H, W), `outputs` the logits and auxiliary logits, each (N, C, h, w), `labels`
+    (N, H, W), and `keys` the samples' (epoch, index), which determine the augmentation.
     """
 
     images: Tensor
@@ -33,33 +35,33 @@ class Seen:
 
 
 class Method:
-    """The plain way. Compression's ways (distillation, quantization-aware training) override what they change.
+    """Plain training. Distillation, quantization-aware training and others override what they change.
 
-    A method holds no state that a resumed run could not make again: what changes during the run belongs into the net
-    that `start` returns, whose state is saved.
+    A method has no state of its own that must be saved: everything that changes during a run belongs to the net that
+    `start` returns, whose state is saved.
     """
 
     def fingerprint(self) -> str:
-        """Return what tells this method's settings from others; a run is only resumed with the same ones."""
+        """Return a text that identifies the method's settings; a run can only be resumed with the same ones."""
         return ""
 
     def start(self, recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str]]:
-        """Return the net that is trained, with its start weights, and what they are (name and SHA-256).
+        """Return the net to train with its start weights, and their origin (name and SHA-256).
 
         The net takes (N, 3, H, W) normalised images and returns logits or, in training mode, (logits, *aux).
         """
         return start_net(recipe, spec)
 
     def prepare(self, net: nn.Module, *, spec: ModelSpec, training: TrainingSet, on_event: OnEvent | None) -> None:
-        """Get ready before the first step, with the net on its device; a resumed run calls this too."""
+        """Prepare for the first step, with the net on its device; also called when a run is resumed."""
 
     def before_step(self, net: nn.Module, *, step: int, steps: int) -> None:
-        """Do what the net needs before the forward passes of a step, from 0."""
+        """Prepare the net for the forward passes of a step (from 0)."""
 
     def loss(self, plain: Tensor, *, seen: Seen) -> Tensor:
-        """Return the scalar loss of a forward pass from the recipe's own."""
+        """Return the scalar loss of a forward pass; `plain` is the recipe's own loss."""
         return plain
 
-    def keep(self, folder: Path, *, net: nn.Module, spec: ModelSpec, training: Mapping[str, object]) -> None:
-        """Write the checkpoint folder of a net, the moving average of what is trained."""
+    def save(self, folder: Path, *, net: nn.Module, spec: ModelSpec, training: Mapping[str, object]) -> None:
+        """Write the checkpoint folder; `net` is the moving average of the trained net."""
         save_checkpoint(folder, net=net, spec=spec, training=training)

@@ -1,4 +1,4 @@
-"""The whole training loss: weighted terms on the logits, and again on each auxiliary head."""
+"""The training loss: weighted terms on the logits and on each auxiliary head."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Objective:
     def __call__(self, outputs: Sequence[Tensor], labels: Tensor, *, offset: tuple[int, int] = (0, 0)) -> Tensor:
         """Return the scalar loss of (logits, *aux logits), each (N, C, h, w), against labels (N, H, W).
 
-        Logits are resized bilinearly to the pixels that count: every `stride`-th row and column from `offset`.
-        Auxiliary heads have the cross-entropy alone.
+        Logits are resized bilinearly to every `stride`-th row and column from `offset`. Auxiliary heads use the
+        cross-entropy only.
         """
         step = self.recipe.stride
         down, right = offset[0] % step, offset[1] % step
@@ -79,7 +79,7 @@ def at_pixels(logits: Tensor, *, size: tuple[int, int], offset: tuple[int, int],
 
 
 def _weights(cells: int, pixels: int, start: int, stride: int) -> Tensor:
-    """Return the bilinear weights, (pixels that count, cells) float32."""
+    """Return the bilinear weights, (selected pixels, cells) float32."""
     position = np.clip((np.arange(start, pixels, stride) + 0.5) * (cells / pixels) - 0.5, 0, cells - 1)
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, cells - 1)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimizer; each group keeps its own base rate as `base`, which the schedule scales.
+    """Return the optimizer; each group stores its base learning rate as `base`, which the schedule scales.
 
-    A parameter with an attribute `rate_factor` has that factor on its rate.
+    A parameter's attribute `rate_factor`, if present, multiplies its learning rate.
     """
     wanted = recipe.optimizer
     encoder = {id(parameter) for parameter in getattr(net, "encoder", nn.Module()).parameters()}

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: recipe, metrics, state, and the best checkpoint."""
+"""The output folder of a run: recipe, metrics, state, and the best checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHECKPOINT, METRICS, RECIPE, DATA = "checkpoint", "metrics.jsonl", "recipe.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRecord:
-    """The content of data.json: what a run's data sets are, by their role; it says what differs when it resumes."""
+    """The content of data.json: the identities of a run's data sets by role, to name differences on resume."""
 
     sets: dict[str, DataIdentity]
 
@@ -51,16 +51,17 @@ class Output:
         self.close: Callable[[], None] = _nothing
 
     def check(self, *, resume: bool) -> None:
-        """Raise `InputError` where the folder is not ours, or holds another run that would be lost."""
+        """Raise `InputError` if edgeseg did not make the folder, or it holds a run that would be lost."""
         refuse_foreign(self.folder)
         if not resume and (self.folder / STATE_FILE).exists():
-            raise InputError(f"{self.folder}: holds a run already. Give --resume to go on, or another --out.")
+            raise InputError(f"{self.folder}: already holds a run. Continue it with --resume, or choose another --out.")
 
     def check_data(self, state: RunState, now: dict[str, DataIdentity]) -> None:
-        """Raise `TrainingError` where a run would go on with other images or labels, saying what is other."""
+        """Raise `TrainingError` if the run would continue with other images or labels, naming the difference."""
         if not state.data:
             log.warning(
-                "%s: was saved by an older version, which did not record its data; it is not compared", self.folder
+                "%s: was saved by an older version, which did not record its data; the data is not compared",
+                self.folder,
             )
         for role, found in now.items():
             if state.data.get(role, found.sha256) == found.sha256:
@@ -70,11 +71,11 @@ class Output:
             what = before.difference(found) if before is not None and before.sha256 == state.data[role] else ""
             raise TrainingError(
                 f"{self.folder}: was trained on other {role} data than {found.name} {found.split} is now: "
-                f"{what or 'its content has changed'}. Resume with the same data, or start anew with another --out."
+                f"{what or 'its content has changed'}. Resume with the same data, or start again with another --out."
             )
 
     def open(self, *, epochs_done: int, identities: dict[str, DataIdentity]) -> None:
-        """Make the folder, write the recipe and the data's hashes, and drop metrics of epochs to be repeated."""
+        """Create the folder, write recipe and data hashes, and drop the metrics of epochs that are repeated."""
         with writing(self.folder):
             self._open(epochs_done=epochs_done)
             write_json(DataRecord(sets=identities), self.folder / DATA)
@@ -125,7 +126,7 @@ class Output:
         start: dict[str, str],
         data: dict[str, object],
     ) -> None:
-        """Write the checkpoint folder of the best weights so far, with the account of how they came about."""
+        """Write the checkpoint folder of the best weights so far, with a record of the training."""
         account = {
             "command": self.command,
             "recipe": self.recipe.name,
@@ -139,10 +140,10 @@ class Output:
             "versions": versions(),
         }
         with writing(self.folder):
-            self.method.keep(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
+            self.method.save(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
 
     def finish(self, *, seconds: float) -> None:
-        """Write the whole run's duration into the account of the best weights."""
+        """Add the duration of the whole run to the record of the best weights."""
         path = self.folder / CHECKPOINT / TRAINING_FILE
         account = json.loads(path.read_text(encoding="utf-8"))
         with writing(self.folder):
@@ -155,8 +156,8 @@ class Output:
 
 
 def _nowhere(name: str, value: float, step: int) -> None:
-    """Take a point and plot it nowhere."""
+    """Ignore a point."""
 
 
 def _nothing() -> None:
-    """Close nothing."""
+    """Do nothing."""

@@ -21,18 +21,18 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecipe:
-    """Which net is trained, for which input size (height, width) in pixels, and from which weights it starts."""
+    """The net to train, its input size (height, width) in pixels, and its start weights."""
 
     name: str
     size: tuple[int, int] = (384, 480)
     init: str = ""
-    """A checkpoint to start from: a path or a bundled name. A classifier of other classes starts fresh."""
+    """A checkpoint to start from: a path or a bundled name. With other classes, the classifier starts fresh."""
     encoder: str = ""
     """A file of public encoder weights (torchvision's key names)."""
 
     def __post_init__(self) -> None:
         if self.init and self.encoder:
-            raise ValueError("init and encoder are both given; a run starts from one of them.")
+            raise ValueError("init and encoder are both given; give only one of them.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +40,14 @@ class FoldRecipe:
     """`[data.fold]`: validate on one group (a drive, a patient) of the training split, and train on the others."""
 
     pattern: str
-    """Regular expression on the samples' names; its first group names the group."""
+    """Regular expression on sample names; its first group is the group's name."""
     name: str
     """The group that is held out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataRecipe:
-    """Where the labelled images are: a folder, a dataset.toml, or `READER:PLACE`. Without `val`: `train`'s own."""
+    """The labelled images: a folder, a dataset.toml, or `READER:PLACE`. `val` defaults to the value of `train`."""
 
     train: str
     val: str = ""
@@ -56,7 +56,7 @@ class DataRecipe:
     cache: bool = True
     """Keep decoded images in memory."""
     range: Range | None = None
-    """Which values of images of more than 8 bits are black and white, [low, high], or "percentile"."""
+    """Black and white values of images with more than 8 bits, [low, high], or "percentile"."""
     max_pixels: int | None = None
     """Largest image, height times width; EDGESEG_MAX_PIXELS or 200 million by default."""
     fold: FoldRecipe | None = None
@@ -71,7 +71,7 @@ class DataRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossRecipe:
-    """The weights of the loss terms and what they need; see `edgeseg.train.losses` for each formula."""
+    """The weights and settings of the loss terms; see `edgeseg.train.losses` for the formulas."""
 
     cross_entropy: float = 1.0
     dice: float = 0.0
@@ -79,9 +79,9 @@ class LossRecipe:
     focal: float = 0.0
     focal_gamma: float = 2.0
     ohem_share: float = 1.0
-    """Share of pixels that always count in the cross-entropy, the hardest ones; 1 is all pixels."""
+    """Share of pixels, the hardest ones, that always count in the cross-entropy; 1 means all pixels."""
     ohem_threshold: float = 0.0
-    """With OHEM, pixels whose true class is less probable than this count too."""
+    """With OHEM, pixels whose true class has a lower probability than this also count."""
     class_weights: Literal["none", "median-frequency", "enet"] | tuple[float, ...] = "none"
     class_weight_power: float = 1.0
     """Exponent on the class weights; 0.5 softens them."""
@@ -89,18 +89,18 @@ class LossRecipe:
     aux: float = 0.4
     """Weight of each auxiliary head's loss; 0 builds no auxiliary heads."""
     stride: int = 1
-    """The loss sees every n-th row and column, from an offset that changes with each step."""
+    """The loss uses every n-th row and column, from an offset that changes with each step."""
     lovasz_stride: int = 2
-    """Of those, Lovász sees every n-th: it sorts all pixels."""
+    """The Lovász loss, which sorts all its pixels, uses every n-th of those."""
 
     def __post_init__(self) -> None:
         terms = (self.cross_entropy, self.dice, self.lovasz, self.focal)
         if min(*terms, self.aux, self.focal_gamma) < 0 or sum(terms) <= 0:
             raise ValueError("loss weights must be 0 or more, and one term must be above 0.")
         if not 0 < self.ohem_share <= 1 or not 0 <= self.ohem_threshold < 1 or not 0 <= self.label_smoothing < 1:
-            raise ValueError("ohem_share is a share above 0, ohem_threshold and label_smoothing are from 0 to below 1.")
+            raise ValueError("ohem_share must be above 0 to 1, ohem_threshold and label_smoothing 0 to below 1.")
         if self.stride < 1 or self.lovasz_stride < 1:
-            raise ValueError("stride and lovasz_stride are 1 or more.")
+            raise ValueError("stride and lovasz_stride must be 1 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +112,9 @@ class OptimizerRecipe:
     weight_decay: float = 1e-4
     momentum: float = 0.9
     encoder_rate: float = 1.0
-    """Factor on the rate of `net.encoder`'s weights."""
+    """Factor on the learning rate of `net.encoder`'s weights."""
     clip: float = 0.0
-    """Largest norm of the whole gradient; 0 is no limit."""
+    """Gradient clipping: the largest norm of the whole gradient; 0 means no limit."""
 
     def __post_init__(self) -> None:
         if not self.rate > 0 or min(self.weight_decay, self.encoder_rate, self.clip) < 0 or not 0 <= self.momentum < 1:
@@ -123,7 +123,7 @@ class OptimizerRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRecipe:
-    """Linear warm-up, then rate * (1 - progress) ** power, step by step."""
+    """Linear warm-up, then learning rate * (1 - progress) ** power, step by step."""
 
     epochs: int = 100
     warmup_epochs: float = 1.0
@@ -139,36 +139,38 @@ class ScheduleRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecipe:
-    """How the steps are made. `batch` counts the images of one forward pass over all processes."""
+    """Batches, precision and evaluation. `batch` is the number of images per forward pass over all processes."""
 
     batch: int = 8
     accumulate: int = 1
-    """Forward passes that make one step."""
+    """Forward passes per optimizer step."""
     ema: float = 0.999
-    """Decay of the weights' moving average, a step; 0 is off. The average is what is evaluated and kept."""
+    """Decay per step of the weights' moving average, which is evaluated and saved; 0 means off."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 0
     workers: int = 0
     channels_last: bool = True
     """Images and weights in channels-last order, which is faster; bf16 on a CPU stays contiguous."""
     freeze_norm: bool = False
-    """Keep the running statistics of batch norm as they are."""
+    """Freeze the running statistics of batch norm."""
     evaluate_every: int = 1
     """Epochs between evaluations; the last epoch is always evaluated."""
     save_every_steps: int = 0
-    """Steps between saved states inside an epoch; every epoch's end is saved in any case."""
+    """Steps between saved states within an epoch; the end of an epoch is always saved."""
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
         if min(self.batch, self.accumulate, self.evaluate_every) < 1 or min(self.workers, self.save_every_steps) < 0:
-            raise ValueError("batch, accumulate, evaluate_every are 1 or more; workers, save_every_steps 0 or more.")
+            raise ValueError(
+                "batch, accumulate and evaluate_every must be 1 or more; workers, save_every_steps 0 or more."
+            )
         if not 0 <= self.ema < 1 or self.seed < 0:
-            raise ValueError("ema is from 0 to below 1, seed 0 or more.")
+            raise ValueError("ema must be from 0 to below 1, seed 0 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One training run. `name` is the result's; an empty `licence` takes the training data's own."""
+    """One training run. `name` is the name of the result; an empty `licence` means the training data's licence."""
 
     schema: int
     name: str
@@ -218,10 +220,10 @@ def override(
     epochs: int | None = None,
     seed: int | None = None,
 ) -> Recipe:
-    """Return the recipe with what is given in place of its own; `data` is for train and val.
+    """Return the recipe with the given values replaced; `data` replaces both train and val.
 
-    With other data, the recipe's licence, notice and name, which speak of the first data, are replaced; a data set of
-    the same folder name is taken for the same.
+    With other data, the recipe's licence, notice and name, which describe the original data, are replaced too; a data
+    set with the same folder name counts as the same.
     """
     model, run, schedule, source = recipe.model, recipe.run, recipe.schedule, recipe.data
     if data is not None:
@@ -242,7 +244,7 @@ def override(
 
 
 def _data_name(text: str) -> str:
-    """Return a data set's name for a file name: its folder's, or its reader's where it has no folder."""
+    """Return a data set's name for use in file names: its folder's, or its reader's if it has no folder."""
     place = text.split(":", maxsplit=1)[0] if text.startswith("streets") else text.rsplit(":", maxsplit=1)[-1]
     path = Path(place).resolve()
     stem = path.parent.name if path.name == "dataset.toml" else path.stem if path.suffix == ".toml" else path.name

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """The checkpoint folder of the best epoch, its mIoU (a fraction) on the validation split, and what it took."""
+    """The checkpoint folder of the best epoch, its mIoU (a fraction) on the validation split, and the duration."""
 
     checkpoint: Path
     miou: float
@@ -38,19 +38,18 @@ def train(
     method: Method | None = None,
     skip_broken: bool = False,
 ) -> TrainingResult:
-    """Return the result of training `recipe`, with everything written into the folder `out`.
+    """Train `recipe`, write everything into the folder `out`, and return the result.
 
-    `out/checkpoint` is the best epoch's net by mIoU on the validation split, `out/state.pt` what `resume` goes on
-    from, bit for bit on the same machine. Under torchrun or `fabric run` every process calls this, and the first
-    writes. `command` is kept beside the weights as the way to make them again. `method` changes what compression needs
-    to be another way. `skip_broken` leaves out samples that cannot be used, and reports each.
+    `out/checkpoint` is the net of the epoch with the best mIoU on the validation split. `resume` continues from
+    `out/state.pt`, bit for bit on the same machine. Under torchrun or `fabric run` every process calls this, and the
+    first one writes. `command` is stored beside the weights, to reproduce them. `method` is the training method, such
+    as distillation. `skip_broken` skips samples that cannot be used, and reports each.
 
     Raises:
-        InputError: a folder that is not a run's, that another process trains into, or that holds a run and `resume` is
-            off.
-        DatasetError, RecipeError, CheckpointError: what the recipe names cannot be used.
-        TrainingError: no state to resume from or one of other data, a loss that is no number, a full disk, or memory
-            that is short.
+        InputError: `out` is not a run's folder, is in use by another process, or holds a run and `resume` is off.
+        DatasetError, RecipeError, CheckpointError: something that the recipe names cannot be used.
+        TrainingError: no state to resume from, a state of other data, a loss that is not finite, a full disk, or out
+            of memory.
     """
     from edgeseg.train.faults import is_out_of_memory, out_of_memory
     from edgeseg.train.method import Method
@@ -64,7 +63,7 @@ def train(
         return _train(
             output, resume=resume, skip_broken=skip_broken, on_event=on_event, accelerator=accelerator, begun=progress
         )
-    except Exception as error:  # PyTorch and OpenCV have several kinds for it
+    except Exception as error:  # PyTorch and OpenCV raise several types for out of memory
         if not is_out_of_memory(error):
             raise
         raise out_of_memory(recipe, progress=progress[0] if progress else None) from error
@@ -79,7 +78,7 @@ def _train(
     accelerator: str,
     begun: list[Position],
 ) -> TrainingResult:
-    """Return the result of a run; `begun` gets its position once the parts are ready."""
+    """Return the result of a run; `begun` receives its position once the parts are ready."""
     from edgeseg.core.atomic import lock
     from edgeseg.train.loop import Loop
     from edgeseg.train.output import CHECKPOINT

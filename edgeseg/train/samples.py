@@ -1,4 +1,4 @@
-"""Training samples: cached images, and augmentation that depends on (seed, epoch, index) alone."""
+"""Training samples: cached images, and augmentation that depends only on (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
-    """A map from (epoch, index) to an augmented image (3, H, W) uint8 in the model's colour order, and its labels.
+    """Maps (epoch, index) to an augmented image (3, H, W) uint8 in the model's colour order, and its labels.
 
-    An image whose shape is not the input's is first stretched as the model's resize rule will do, along one side.
+    An image of another aspect ratio than the input is first stretched along one side, as the model's resize rule does.
     """
 
     data: Dataset
@@ -43,11 +43,11 @@ class TrainingSet:
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(sample.labels)
 
     def original(self, index: int) -> Sample:
-        """Return a sample as it is in the data set."""
+        """Return a sample without augmentation."""
         return self.data.load(index) if self.samples is None else self.samples[index]
 
     def crop(self, key: tuple[int, int], *, source_size: tuple[int, int]) -> Crop:
-        """Return where the sample at `key` lies on its image of (height, width), without making the sample."""
+        """Return the crop of the sample `key` on its image of `source_size` (height, width), without loading it."""
         if self.preprocess.resize == "stretch":
             source_size = _stretched_size(source_size, size=self.size)
         return self.augment.crop(source_size, rng=self._rng(key), size=self.size)
@@ -76,7 +76,7 @@ def _stretched_size(source_size: tuple[int, int], *, size: tuple[int, int]) -> t
 class Batches:
     """The batches of an epoch for one of `world` processes; a pure function of (seed, epoch).
 
-    The last, incomplete batch is left out; `batch` is the size over all processes.
+    The last, incomplete batch is dropped; `batch` is the size over all processes.
     """
 
     training: TrainingSet
@@ -96,17 +96,17 @@ class Batches:
         return self.count // self.batch
 
     def indices(self, epoch: int) -> np.ndarray:
-        """Return the sample numbers of an epoch, (batches, batch) int64."""
+        """Return the sample indices of an epoch, (batches, batch) int64."""
         order = np.random.default_rng((self.training.seed, epoch)).permutation(self.count)
         return order[: len(self) * self.batch].reshape(len(self), self.batch)
 
     def keys(self, epoch: int, *, batch: int) -> tuple[tuple[int, int], ...]:
-        """Return the (epoch, index) of the samples that this process sees in one batch."""
+        """Return the (epoch, index) of this process's samples in one batch."""
         share = self.batch // self.world
         own = self.indices(epoch)[batch, self.rank * share : (self.rank + 1) * share]
         return tuple((epoch, int(index)) for index in own)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """Yield (images (n, 3, H, W) uint8, labels (n, H, W) uint8) from batch `start` on."""
+        """Yield (images (n, 3, H, W) uint8, labels (n, H, W) uint8), starting with batch `start`."""
         keys = [list(self.keys(epoch, batch=number)) for number in range(start, len(self))]
         yield from DataLoader(self.training, batch_sampler=keys, num_workers=self.workers)  # type: ignore[arg-type]

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def rate_factor(step: int, *, steps: int, steps_per_epoch: int, recipe: ScheduleRecipe) -> float:
-    """Return the factor on the base rate at `step` (from 0) of `steps`.
+    """Return the factor on the base learning rate at `step` (from 0) of `steps`.
 
-    Rises linearly to 1 over the warm-up, then falls as (1 - progress) ** power over the rest ("poly", Chen et al.,
-    DeepLab, TPAMI 2018, section 4). A pure function of the step, so that a resumed run has nothing to restore.
+    It rises linearly to 1 over the warm-up, then falls as (1 - progress) ** power ("poly", Chen et al., DeepLab, TPAMI
+    2018, section 4). It is a pure function of the step, so a resumed run has no schedule state to restore.
     """
     warmup = round(recipe.warmup_epochs * steps_per_epoch)
     if step < warmup:

@@ -14,7 +14,7 @@ from torch import nn
 
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data import DataIdentity, Dataset, Sample
-from edgeseg.train.batch_norm_statistics import settle_norms, training_images
+from edgeseg.train.batch_norm_statistics import restore_batch_norm_statistics, training_images
 from edgeseg.train.class_weights import class_weights
 from edgeseg.train.data import augment_for, read_pair
 from edgeseg.train.describe import model_spec
@@ -38,8 +38,7 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 class Setup:
     """The parts of a run.
 
-    Only the first process has `validation` and `identities`. `start` says what weights it starts
-    from, `data` what it sees.
+    Only the first process has `validation` and `identities`. `start` describes the start weights, `data` the data.
     """
 
     spec: ModelSpec
@@ -77,7 +76,7 @@ def set_up(
     """Return a run's parts at its start.
 
     Raises:
-        InputError, DatasetError, RecipeError, CheckpointError: a part that the recipe names cannot be used.
+        InputError, DatasetError, RecipeError, CheckpointError: something that the recipe names cannot be used.
     """
     data = read_pair(recipe.data, skip_broken=skip_broken, first=fabric.is_global_zero, on_event=on_event)
     training, samples = data.training.data, data.training.samples
@@ -92,7 +91,7 @@ def set_up(
         size=recipe.model.size,
         seed=recipe.run.seed,
     )
-    settle_norms(net, training_images(images, spec=spec))
+    restore_batch_norm_statistics(net, training_images(images, spec=spec))
     parts = _assemble(
         recipe,
         spec,
@@ -115,7 +114,7 @@ def _each(data: Dataset) -> Iterator[Sample]:
 
 
 def seen(data: Dataset) -> dict[str, object]:
-    """Return the account of a data set for training.json."""
+    """Return the record of a data set for training.json."""
     return {"name": data.name, "split": data.split, "images": len(data), "licence": data.licence}
 
 
@@ -148,7 +147,7 @@ def _assemble(
     if layout is torch.channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        # Each process sees a part of the batch; PyTorch has no synchronised batch norm on CPUs.
+        # Each process gets a part of the batch; PyTorch has no synchronised batch norm on CPUs.
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     average = WeightAverage(net.to(fabric.device), decay=recipe.run.ema)
     module, optimizer = fabric.setup(net, make_optimizer(net, recipe))
@@ -177,10 +176,10 @@ def _assemble(
 
 
 def memory_format(recipe: Recipe, *, device: torch.device) -> torch.memory_format:
-    """Return the layout of images and weights: the recipe's, but for bfloat16 on a CPU always contiguous.
+    """Return the memory format of images and weights: the recipe's, but always contiguous for bfloat16 on a CPU.
 
-    There PyTorch 2.13's weight gradient of a dilated depthwise convolution in channels-last order holds NaN now and
-    then (Fast-SCNN's fusion, seen on AVX512-BF16).
+    There, PyTorch 2.13's weight gradient of a dilated depthwise convolution in channels-last order sometimes contains
+    NaN (Fast-SCNN's fusion module, seen on AVX512-BF16).
     """
     unsafe = device.type == "cpu" and recipe.run.precision == "bf16"
     return torch.channels_last if recipe.run.channels_last and not unsafe else torch.contiguous_format

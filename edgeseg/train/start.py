@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 
 
 def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str]]:
-    """Return the net with its start weights, and what they are (name and SHA-256).
+    """Return the net with its start weights, and their origin (name and SHA-256).
 
     Raises:
         InputError: no such weights, or a checkpoint of another architecture.
-        CheckpointError: weights that cannot be read or do not fit.
+        CheckpointError: the weights cannot be read or do not fit.
     """
     checkpoint = load_checkpoint(resolve_model(recipe.model.init)) if recipe.model.init else None
     if checkpoint is not None and checkpoint.spec.architecture != recipe.model.name:

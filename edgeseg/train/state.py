@@ -1,4 +1,4 @@
-"""A run's state on disk: enough to go on bit for bit, written whole or not at all."""
+"""A run's state on disk, written atomically: enough to continue bit for bit."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ MARK = b"\nedgeseg sha256 "
 
 @dataclass(slots=True, kw_only=True)
 class Position:
-    """Where a run stands. Chance is a function of seed and position, so there are no generator states to keep."""
+    """The position of a run. Random numbers are a function of seed and position, so no generator state is saved."""
 
     epoch: int = 0
-    """The epoch under way, from 0."""
+    """The current epoch, from 0."""
     batch: int = 0
-    """Batches of that epoch that are done."""
+    """Completed batches of that epoch."""
     step: int = 0
-    """Optimizer steps done."""
+    """Completed optimizer steps."""
     loss_sum: float = 0.0
     """Sum of the losses of that epoch's batches."""
     best_miou: float = -1.0
     best_epoch: int = -1
     seconds: float = 0.0
-    """Wall time of all sittings together."""
+    """Wall time over all sessions."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,11 +53,11 @@ class RunState:
     fingerprint: str
     """The SHA-256 of the recipe, so that a run is not resumed with another one."""
     data: dict[str, str] = field(default_factory=dict)
-    """The SHA-256 of the data sets by their role, so that it is not resumed on others; empty in version 1."""
+    """The SHA-256 of the data sets by role, so that a run is not resumed on other data; empty in version 1."""
 
 
 class _Hashing:
-    """A file to write to that hashes what it gets."""
+    """A writable file that hashes its content."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -69,14 +69,14 @@ class _Hashing:
         return self._stream.write(content)
 
     def flush(self) -> None:
-        """Hand what was written to the system."""
+        """Flush the underlying file."""
         self._stream.flush()
 
 
 def save_state(state: RunState, folder: Path) -> None:
-    """Write `state.pt` with the hash of its bytes at its end; a kill at any moment leaves the old one or the new one.
+    """Write `state.pt`, followed by the hash of its bytes; a kill at any moment leaves the old or the new state.
 
-    Raises OSError where it cannot be written; the old one is then kept.
+    Raises OSError if it cannot be written; the old state is then kept.
     """
     data = {item.name: getattr(state, item.name) for item in fields(state)}
     data.update(version=VERSION, progress=asdict(state.progress))
@@ -95,14 +95,14 @@ def save_state(state: RunState, folder: Path) -> None:
 
 
 def load_state(folder: Path, *, fingerprint: str) -> RunState:
-    """Return the state in a run's folder. Read with weights_only=True: no code in the file runs.
+    """Return the state in a run's folder; read with weights_only=True, so no code in the file is executed.
 
     Raises:
-        TrainingError: no state there, a damaged file or one that is none, or one of another recipe or version.
+        TrainingError: no state, a damaged or invalid file, or a state of another recipe or version.
     """
     path = folder / STATE_FILE
     if not path.is_file():
-        raise TrainingError(f"{folder}: no {STATE_FILE} there to resume from. Start without --resume.")
+        raise TrainingError(f"{folder}: has no {STATE_FILE} to resume from. Start without --resume.")
     content = path.read_bytes()
     end = len(content) - len(MARK) - 64
     sealed = content[max(end, 0) : end + len(MARK)] == MARK

@@ -161,7 +161,7 @@ def test_an_answer_damaged_during_the_run_stops_it(folder: Path, tmp_path: Path)
             for path in tmp_path.glob("answers/*/*.safetensors"):
                 path.write_bytes(path.read_bytes()[:-2])
 
-    with pytest.raises(ArtifactError, match=r"missing or cut off.*--resume: what is damaged is made anew"):
+    with pytest.raises(ArtifactError, match=r"missing or truncated.*--resume: damaged files are created again"):
         train(RUN, out=tmp_path / "run", method=Distill(distill), on_event=damage)
     train(RUN, out=tmp_path / "run", method=Distill(distill), resume=True)
 

@@ -1,4 +1,4 @@
-"""A teacher's answers: what they are, that they are kept whole, and that they land where the student looks."""
+"""A teacher's outputs: what they are, that they are kept whole, and that they land where the student looks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from compress.small_teacher import SIZE, small_teacher
 from train.small import Noise
 
-from edgeseg.compress.distill.crop_resampling import inside, warp
+from edgeseg.compress.distill.crop_resampling import inside, sample_crops
 from edgeseg.compress.distill.recipe import DistillRecipe
 from edgeseg.compress.distill.teacher import Teacher, View, check_teachers, open_teacher, teacher_identity
 from edgeseg.compress.distill.teacher_cache import TeacherCache, image_sha256
-from edgeseg.compress.distill.teacher_outputs import LiveAnswers, StoredAnswers, store_answers
+from edgeseg.compress.distill.teacher_outputs import LiveOutputs, StoredOutputs, store_outputs
 from edgeseg.core.spec import Preprocess
 from edgeseg.data import Augment, Sample
 from edgeseg.errors import ArtifactError, CheckpointError, InputError
@@ -45,8 +45,8 @@ def training(augment: Augment = PLAIN) -> TrainingSet:
     return TrainingSet(data=DATA, samples=None, augment=augment, preprocess=Preprocess(), size=SIZE, seed=2)
 
 
-def stored(checkpoint: Path, root: Path, *, made: list[int] | None = None) -> StoredAnswers:
-    """Return the answers to the noise images; `made` gets an entry where a teacher had to be opened."""
+def stored(checkpoint: Path, root: Path, *, made: list[int] | None = None) -> StoredOutputs:
+    """Return the outputs to the noise images; `made` gets an entry where a teacher had to be opened."""
     recipe = DistillRecipe(teachers=(str(checkpoint),))
 
     def opened() -> Teacher:
@@ -55,7 +55,7 @@ def stored(checkpoint: Path, root: Path, *, made: list[int] | None = None) -> St
         return open_teacher(recipe)
 
     cache = TeacherCache(root=root, identity=teacher_identity(recipe))
-    return store_answers(training(), cache=cache, open_teacher=opened, device=torch.device("cpu"))
+    return store_outputs(training(), cache=cache, open_teacher=opened, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -68,7 +68,7 @@ def test_a_stored_map_lands_where_the_image_does(seed: int) -> None:
     sample = Sample(id="x", image=image, labels=np.zeros((high, width), np.uint8))
     found = augment.apply(sample, rng=np.random.default_rng(seed), size=(96, 128)).image
     crop = augment.crop((high, width), rng=np.random.default_rng(seed), size=(96, 128))
-    maps, mask = warp(cells, crops=[crop], cells=(12, 16))[0], inside([crop], cells=(12, 16))[0]
+    maps, mask = sample_crops(cells, crops=[crop], cells=(12, 16))[0], inside([crop], cells=(12, 16))[0]
     pooled = F.avg_pool2d(torch.from_numpy(found).permute(2, 0, 1)[None].float(), 8)[0]
     whole = pooled[2] == 0
     assert bool((mask | ~whole).all())
@@ -100,7 +100,7 @@ def test_one_view_answers_with_the_nets_own_logits(checkpoint: Path) -> None:
     pixels = torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).transpose(2, 0, 1).copy())[None]
     with torch.no_grad():
         expected = own.net(normalise(pixels, spec=own.spec))[0]
-    torch.testing.assert_close(teacher.answer(image), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(teacher.output(image), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("mean", ["logits", "probabilities"])
@@ -109,10 +109,10 @@ def test_flipped_views_make_a_mirror_symmetric_teacher(checkpoint: Path, mean: s
     teacher = open_teacher(recipe)
     assert [view.spec.size for view in teacher.views] == [(64, 96), (96, 128)] * 2
     image = DATA.load(1).image
-    mirrored = teacher.answer(np.ascontiguousarray(image[:, ::-1])).flip(2)
-    torch.testing.assert_close(mirrored, teacher.answer(image), rtol=1e-4, atol=1e-4)
+    mirrored = teacher.output(np.ascontiguousarray(image[:, ::-1])).flip(2)
+    torch.testing.assert_close(mirrored, teacher.output(image), rtol=1e-4, atol=1e-4)
     if mean == "probabilities":
-        torch.testing.assert_close(teacher.answer(image).exp().sum(0), torch.ones(teacher.grid))
+        torch.testing.assert_close(teacher.output(image).exp().sum(0), torch.ones(teacher.grid))
 
 
 class Brightness(torch.nn.Module):
@@ -129,9 +129,9 @@ def test_letterboxing_is_undone(checkpoint: Path) -> None:
     teacher = Teacher(views=(View(net=Brightness(), spec=spec),), flip=False, mean="logits", grid=(8, 12))
     image = np.zeros((40, 240, 3), np.uint8)
     image[:20] = 255  # a wide image: padded above and below, bright in its upper half
-    answer = teacher.answer(image)[0]
-    assert float(answer[:3].min()) > float(answer[5:].max()) + 1
-    assert float(answer.std(dim=1).max()) < 1e-4
+    output = teacher.output(image)[0]
+    assert float(output[:3].min()) > float(output[5:].max()) + 1
+    assert float(output.std(dim=1).max()) < 1e-4
 
 
 def test_other_classes_are_refused(checkpoint: Path) -> None:
@@ -143,9 +143,9 @@ def test_other_classes_are_refused(checkpoint: Path) -> None:
 
 def test_answers_are_made_once_and_what_is_missing_or_damaged_anew(checkpoint: Path, tmp_path: Path) -> None:
     made: list[int] = []
-    answers = stored(checkpoint, tmp_path, made=made)
-    files = [answers.cache.file(name) for name in answers.images]
-    before = [answers.cache.read(name).clone() for name in answers.images]
+    outputs = stored(checkpoint, tmp_path, made=made)
+    files = [outputs.cache.file(name) for name in outputs.images]
+    before = [outputs.cache.read(name).clone() for name in outputs.images]
     stored(checkpoint, tmp_path, made=made)
     assert made == [1]
     files[0].unlink()  # as if the build had been cut off
@@ -153,12 +153,12 @@ def test_answers_are_made_once_and_what_is_missing_or_damaged_anew(checkpoint: P
     flipped[-1] ^= 1
     files[1].write_bytes(flipped)
     files[2].write_bytes(files[2].read_bytes()[:100])
-    for name in answers.images:
-        with pytest.raises(ArtifactError, match=r"\.safetensors: (missing or cut off|its checksum does not hold)"):
-            answers.cache.read(name)
+    for name in outputs.images:
+        with pytest.raises(ArtifactError, match=r"\.safetensors: (missing or truncated|its checksum does not match)"):
+            outputs.cache.read(name)
     stored(checkpoint, tmp_path, made=made)
     assert made == [1, 1]
-    assert all(torch.equal(answers.cache.read(name), x) for name, x in zip(answers.images, before, strict=True))
+    assert all(torch.equal(outputs.cache.read(name), x) for name, x in zip(outputs.images, before, strict=True))
 
 
 def test_an_answer_to_another_image_or_of_another_teacher_is_not_taken(checkpoint: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_an_answer_to_another_image_or_of_another_teacher_is_not_taken(checkpoin
 def test_a_teacher_that_gives_no_numbers_is_not_stored(checkpoint: Path, tmp_path: Path) -> None:
     cache = stored(checkpoint, tmp_path).cache
     for bad in (float("nan"), 1e6):
-        with pytest.raises(CheckpointError, match="is not a number that float16 holds"):
+        with pytest.raises(CheckpointError, match="is not finite in float16"):
             cache.write("0" * 64, torch.full((2, 1, 1), bad))
     assert not cache.file("0" * 64).exists()
 
@@ -183,13 +183,13 @@ def test_a_teacher_that_gives_no_numbers_is_not_stored(checkpoint: Path, tmp_pat
 def test_live_and_stored_answers_agree_where_nothing_is_augmented(checkpoint: Path, tmp_path: Path) -> None:
     recipe = DistillRecipe(teachers=(str(checkpoint),))
     spec = load_checkpoint(checkpoint).spec
-    live = LiveAnswers(teacher=open_teacher(recipe), spec=spec, training=training())
+    live = LiveOutputs(teacher=open_teacher(recipe), spec=spec, training=training())
     keys = ((0, 1), (0, 2))
     pairs = [training()[key] for key in keys]
     images, labels = (torch.stack(items) for items in zip(*pairs, strict=True))
     seen = Seen(images=normalise(images, spec=spec), outputs=(), labels=labels, keys=keys)
     kept = stored(checkpoint, tmp_path)
-    mine, theirs = (item.answer(seen, cells=(8, 12)).logits for item in (live, kept))
+    mine, theirs = (item.output(seen, cells=(8, 12)).logits for item in (live, kept))
     torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-3)
     assert torch.equal(live.mask(seen, cells=(4, 4)), kept.mask(seen, cells=(4, 4)))
 
@@ -200,6 +200,6 @@ def test_a_live_teacher_sees_the_students_images_in_its_own_way(checkpoint: Path
     bgr = Preprocess(color_order="bgr", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     pixels = torch.from_numpy(DATA.load(0).image.transpose(2, 0, 1).copy())[None]
     other = dataclasses.replace(spec, preprocess=bgr)
-    mine = teacher.answer_live(normalise(pixels.flip(1), spec=spec), spec=spec, cells=(8, 12))
-    theirs = teacher.answer_live(normalise(pixels, spec=other), spec=other, cells=(8, 12))
+    mine = teacher.live_output(normalise(pixels.flip(1), spec=spec), spec=spec, cells=(8, 12))
+    theirs = teacher.live_output(normalise(pixels, spec=other), spec=other, cells=(8, 12))
     torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)

@@ -67,8 +67,10 @@ def test_times_lie_between_measured_widths() -> None:
 
 
 def test_what_costs_time_goes_first(scnn: Checkpoint) -> None:
-    plain = prune(scnn, budget=Budget(macs=0.8), steer=1.0)
-    steered = prune(scnn, budget=Budget(macs=0.8), table=invented(scnn, expensive="downsample.1.1.0"), steer=1.0)
+    plain = prune(scnn, budget=Budget(macs=0.8), latency_weight=1.0)
+    steered = prune(
+        scnn, budget=Budget(macs=0.8), table=invented(scnn, expensive="downsample.1.1.0"), latency_weight=1.0
+    )
 
     def left(pruned, name):  # type: ignore[no-untyped-def]
         return next(group.after for group in pruned.groups if group.name == name)

@@ -35,14 +35,14 @@ def widths(net: nn.Module) -> tuple[dict[str, torch.Tensor], list[int], tuple[in
     groups = Dependencies(net, size=SIZE).groups
     scores = score_channels(net, groups, importance="magnitude", size=SIZE)
     shapes = layer_shapes(net, size=SIZE)
-    rules = Rules(round_to=8, least={group.name: 8 for group in groups}, steer=0.5, relative=True)
+    rules = Rules(round_to=8, least={group.name: 8 for group in groups}, latency_weight=0.5, relative=True)
     start = Selection(groups=groups, scores=scores, shapes=shapes, rules=rules)
 
     def price(shape: object) -> float:
         return float(shape.macs)  # type: ignore[attr-defined]
 
     limit = 0.5 * sum(map(price, shapes.values()))
-    chosen = select_global(start, price=price, steer_by=price, limit=limit)
+    chosen = select_global(start, price=price, weight_by=price, limit=limit)
     removed = chosen.channels()
     return scores, [group.channels - len(removed.get(group.name, ())) for group in groups], (len(groups),)
 

@@ -116,7 +116,7 @@ def test_every_unreadable_file_is_named_or_left_out(tmp_path: Path) -> None:
 
 def test_the_datas_own_ignored_index_is_the_only_one(tmp_path: Path) -> None:
     root = folder_set(tmp_path / "set")
-    with pytest.raises(RecipeError, match=r"ignore_index = 200, but the data ignores 255: .* Leave the key out"):
+    with pytest.raises(RecipeError, match=r"ignore_index = 200, but the data ignores 255: .* Remove the key"):
         train(on(root, augment={"ignore_index": 200}), out=tmp_path / "run")
 
 

@@ -39,9 +39,9 @@ def test_a_short_recipe_has_defaults(tmp_path: Path) -> None:
         ("[loss]\nlovas = 1.0", 'mine.toml.loss: unknown key "lovas". Did you mean "lovasz"?'),
         ("[schedule]\nepochs = 2.5", "mine.toml.schedule.epochs: expected an integer; got 2.5"),
         ("[schedule]\nepochs = 0", "epochs is 1 or more"),
-        ("[loss]\nohem_share = 0.0", "ohem_share is a share above 0"),
+        ("[loss]\nohem_share = 0.0", "ohem_share must be above 0"),
         ('[run]\nprecision = "fp8"', "expected one of fp32, bf16, fp16; got 'fp8'"),
-        ("[run]\nema = 1.0", "ema is from 0 to below 1"),
+        ("[run]\nema = 1.0", "ema must be from 0 to below 1"),
         ("[augment]\nflip = 2.0", "flip is 2.0; give a chance from 0 to 1"),
     ],
 )

@@ -121,7 +121,7 @@ def test_another_recipe_or_a_torn_state_is_not_resumed(whole: tuple[Path, Traini
     other = dataclasses.replace(RESUMED, name="other")
     with pytest.raises(TrainingError, match="belongs to another recipe"):
         train(other, out=whole[0], resume=True)
-    with pytest.raises(InputError, match=r"holds a run already\. Give --resume"):
+    with pytest.raises(InputError, match=r"already holds a run\. Continue it with --resume"):
         train(RESUMED, out=whole[0])
     with pytest.raises(TrainingError, match=r"no state\.pt there to resume from"):
         train(RESUMED, out=tmp_path / "new", resume=True)

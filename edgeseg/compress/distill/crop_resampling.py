@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeseg.data import Crop
 
 
-def warp(maps: Tensor, *, crops: Sequence[Crop], cells: tuple[int, int]) -> Tensor:
+def sample_crops(maps: Tensor, *, crops: Sequence[Crop], cells: tuple[int, int]) -> Tensor:
     """Return maps (N, C, h, w) of whole images, bilinear, at the `cells` (rows, columns) of each crop.
 
     The result is (N, C, rows, columns); in padding it repeats the border. A crop turns nothing, so two small matrix

@@ -39,7 +39,7 @@ class View:
 class Teacher:
     """The mean of all views, each with and without a flip where `flip` says so.
 
-    `grid` (rows, columns) is the grid of its answers over a whole image.
+    `grid` (rows, columns) is the grid of its outputs over a whole image.
     """
 
     views: tuple[View, ...]
@@ -54,7 +54,7 @@ class Teacher:
         return self
 
     @torch.no_grad()
-    def answer(self, image: np.ndarray, *, device: torch.device | None = None) -> Tensor:
+    def output(self, image: np.ndarray, *, device: torch.device | None = None) -> Tensor:
         """Return logits, or the logarithm of mean probabilities, (C, *grid) float32, for an image (H, W, 3) BGR uint8.
 
         Each net sees the image through its own preprocessing; letterboxing is undone.
@@ -71,7 +71,7 @@ class Teacher:
         return _mean(maps, self.mean)[0]
 
     @torch.no_grad()
-    def answer_live(self, images: Tensor, *, spec: ModelSpec, cells: tuple[int, int]) -> Tensor:
+    def live_output(self, images: Tensor, *, spec: ModelSpec, cells: tuple[int, int]) -> Tensor:
         """Return the same for a batch of the student's inputs (N, 3, H, W), normalised as its `spec` says.
 
         The result is (N, C, *cells): the student's crop is what the teachers see, resized to their inputs.
@@ -91,7 +91,7 @@ class Teacher:
 
 
 def teacher_identity(recipe: DistillRecipe) -> dict[str, object]:
-    """Return what a teacher's answers follow from, beside the image: weights by SHA-256, views, mean and grid.
+    """Return what a teacher's outputs follow from, beside the image: weights by SHA-256, views, mean and grid.
 
     Raises:
         InputError, UnknownName: no such checkpoint.

@@ -1,8 +1,8 @@
-"""A teacher's answers on disk: one file an image, each with its own checksum.
+"""Teacher outputs on disk: one file per image, each with its own checksum.
 
-An answer follows from the teacher and the image alone, so the folder is named after the teacher's identity and the
-file after the image's pixels: another teacher, other settings or an altered image never meet a stored answer that
-is not theirs, a build that was cut off goes on, and runs share what they have in common.
+An output depends only on the teacher and the image, so the folder is named by a hash of the teacher's identity and the
+file by a hash of the image's pixels. Another teacher, other settings or a changed image never get a wrong output, an
+interrupted build continues, and runs share their outputs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VERSION = 1
 
 
 def default_root() -> Path:
-    """Return the user's folder for answers that no recipe gives a place."""
+    """Return the default folder of teacher outputs, in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "edgeseg" / "teachers"
 
@@ -39,7 +39,7 @@ def image_sha256(image: np.ndarray) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherCache:
-    """The answers of one teacher, float16 (C, h, w) safetensors; `identity` is what they follow from."""
+    """The outputs of one teacher, float16 (C, h, w) safetensors; `identity` is everything they depend on."""
 
     root: Path
     identity: dict[str, object]
@@ -51,18 +51,18 @@ class TeacherCache:
 
     @property
     def folder(self) -> Path:
-        """Where this teacher's answers lie."""
+        """The folder of this teacher's outputs."""
         return self.root / self.key[:16]
 
     def file(self, image: str) -> Path:
-        """Return the file of the answer to an image, given by SHA-256."""
+        """Return the file of the output for an image, given by SHA-256."""
         return self.folder / f"{image}.safetensors"
 
     def open(self) -> None:
-        """Make the folder, with the identity in it for whoever looks.
+        """Create the folder, with the identity in a readable file.
 
         Raises:
-            InputError: a folder that cannot be written.
+            InputError: the folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -72,50 +72,50 @@ class TeacherCache:
             raise InputError(f"{self.folder}: cannot be written: {error.strerror}. Choose another cache.") from error
 
     def read(self, image: str) -> Tensor:
-        """Return the answer to an image, (C, h, w) float16.
+        """Return the output for an image, (C, h, w) float16.
 
         Raises:
-            ArtifactError: no such file, or one that is cut off, altered, or another teacher's or image's.
+            ArtifactError: the file is missing, truncated or altered, or belongs to another teacher or image.
         """
         from safetensors import SafetensorError, safe_open
 
         path = self.file(image)
         try:
             with safe_open(path, framework="pt") as stream:
-                told, answer = stream.metadata() or {}, stream.get_tensor("answer")
+                label, output = stream.metadata() or {}, stream.get_tensor("answer")
         except (OSError, SafetensorError, ValueError) as error:
-            raise ArtifactError(f"{path}: missing or cut off ({error}). {_AGAIN}") from error
-        if told != self._label(image, answer):
+            raise ArtifactError(f"{path}: missing or truncated ({error}). {_AGAIN}") from error
+        if label != self._label(image, output):
             raise ArtifactError(
-                f"{path}: its checksum does not hold: altered, or it belongs to another teacher or image. {_AGAIN}"
+                f"{path}: its checksum does not match: altered, or it belongs to another teacher or image. {_AGAIN}"
             )
-        return answer
+        return output
 
-    def write(self, image: str, answer: Tensor) -> None:
-        """Store an answer (C, h, w), whole or not at all, rounded to float16.
+    def write(self, image: str, output: Tensor) -> None:
+        """Store an output (C, h, w) atomically, rounded to float16.
 
         Raises:
-            CheckpointError: a teacher whose answer is not a number, or beyond float16's 65504.
+            CheckpointError: the output is not finite, or beyond float16's 65504.
         """
         from safetensors.torch import save_file
 
-        answer = answer.detach().cpu().half().contiguous()
-        if not bool(answer.isfinite().all()):
+        output = output.detach().cpu().half().contiguous()
+        if not bool(output.isfinite().all()):
             raise CheckpointError(
-                f"The teacher's answer to the image {image[:12]}... is not a number that float16 holds. "
-                "Its weights are broken; choose another teacher."
+                f"The teacher's output for the image {image[:12]}... is not finite in float16. "
+                "Its weights are damaged; choose another teacher."
             )
         path = self.file(image)
         # Two runs may fill one folder at the same time.
         partial = path.with_name(f".{image}.{os.getpid()}.partial")
         try:
-            save_file({"answer": answer}, partial, metadata=self._label(image, answer))
+            save_file({"answer": output}, partial, metadata=self._label(image, output))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
     def holds(self, image: str) -> bool:
-        """Return whether there is a whole answer to an image; a damaged one is reported in the log."""
+        """Return whether there is an intact output for an image; a damaged one is logged."""
         try:
             self.read(image)
         except ArtifactError as error:
@@ -124,10 +124,10 @@ class TeacherCache:
             return False
         return True
 
-    def _label(self, image: str, answer: Tensor) -> dict[str, str]:
-        content = answer.view(torch.uint8).numpy().tobytes() if answer.dtype == torch.float16 else b""
-        shape = "x".join(map(str, answer.shape))
+    def _label(self, image: str, output: Tensor) -> dict[str, str]:
+        content = output.view(torch.uint8).numpy().tobytes() if output.dtype == torch.float16 else b""
+        shape = "x".join(map(str, output.shape))
         return {"teacher": self.key, "image": image, "shape": shape, "sha256": sha256_of_bytes(content)}
 
 
-_AGAIN = "Start the run again with --resume: what is damaged is made anew."
+_AGAIN = "Start the run again with --resume: damaged files are created again."

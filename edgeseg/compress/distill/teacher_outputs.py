@@ -1,4 +1,4 @@
-"""What the teacher says to the images of a forward pass: read from its stored answers, or asked for."""
+"""The teacher's outputs for the images of a forward pass: read from the cache, or computed live."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from edgeseg.compress.distill.crop_resampling import inside, warp
+from edgeseg.compress.distill.crop_resampling import inside, sample_crops
 from edgeseg.compress.distill.teacher import Teacher
 from edgeseg.compress.distill.teacher_cache import TeacherCache, image_sha256
 from edgeseg.core.spec import ModelSpec
@@ -27,36 +27,38 @@ Cells = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """Logits under the student's cells (N, C, h, w), and the outputs (N, c, h, w) of the modules that were named."""
+class TeacherOutput:
+    """Logits at the student's cells (N, C, h, w), and the outputs (N, c, h, w) of the named modules."""
 
     logits: Tensor
     modules: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Answers(Protocol):
-    """Answers to forward passes of one training set."""
+class TeacherOutputs(Protocol):
+    """Teacher outputs for forward passes on one training set."""
 
-    def answer(self, seen: Seen, *, cells: Cells) -> Answer: ...
+    def output(self, seen: Seen, *, cells: Cells) -> TeacherOutput:
+        """Return the teacher's output at `cells` (rows, columns) of each of the student's crops."""
+        ...
 
     def mask(self, seen: Seen, *, cells: Cells) -> Tensor:
-        """Return which cells (N, *cells) lie on the image and not in its padding."""
+        """Return which cells (N, *cells) are on the image, not in its padding."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAnswers:
-    """Answers to whole images, laid over the student's crops; `images` are their SHA-256, `sizes` in pixels."""
+class StoredOutputs:
+    """Stored outputs for whole images, sampled at the student's crops; `images` are SHA-256, `sizes` in pixels."""
 
     cache: TeacherCache
     training: TrainingSet
     images: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
 
-    def answer(self, seen: Seen, *, cells: Cells) -> Answer:
-        """Return the stored answers under the crops; raises `ArtifactError` where one was damaged meanwhile."""
+    def output(self, seen: Seen, *, cells: Cells) -> TeacherOutput:
+        """Return the stored outputs at the crops; raises `ArtifactError` if one has been damaged."""
         maps = torch.stack([self.cache.read(self.images[index]) for _, index in seen.keys]).float()
-        return Answer(logits=warp(maps, crops=self._crops(seen), cells=cells).to(seen.images.device))
+        return TeacherOutput(logits=sample_crops(maps, crops=self._crops(seen), cells=cells).to(seen.images.device))
 
     def mask(self, seen: Seen, *, cells: Cells) -> Tensor:
         """Return which cells (N, *cells) lie on the image."""
@@ -67,8 +69,8 @@ class StoredAnswers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveAnswers:
-    """Answers to the student's own augmented images; `modules` of the first net are heard too."""
+class LiveOutputs:
+    """Outputs for the student's own augmented images; outputs of `modules` of the first net are recorded too."""
 
     teacher: Teacher
     spec: ModelSpec
@@ -76,11 +78,11 @@ class LiveAnswers:
     modules: Sequence[str] = ()
     _sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
 
-    def answer(self, seen: Seen, *, cells: Cells) -> Answer:
-        """Return what the teacher gives for the images of the pass."""
-        with tapped(self.teacher.views[0].net, self.modules) as heard:
-            logits = self.teacher.answer_live(seen.images, spec=self.spec, cells=cells)
-        return Answer(logits=logits, modules=heard)
+    def output(self, seen: Seen, *, cells: Cells) -> TeacherOutput:
+        """Return the teacher's output for the images of the pass."""
+        with tapped(self.teacher.views[0].net, self.modules) as recorded:
+            logits = self.teacher.live_output(seen.images, spec=self.spec, cells=cells)
+        return TeacherOutput(logits=logits, modules=recorded)
 
     def mask(self, seen: Seen, *, cells: Cells) -> Tensor:
         """Return which cells (N, *cells) lie on the image."""
@@ -94,21 +96,21 @@ class LiveAnswers:
         return self._sizes[index]
 
 
-def store_answers(
+def store_outputs(
     training: TrainingSet,
     *,
     cache: TeacherCache,
     open_teacher: Callable[[], Teacher],
     device: torch.device,
     on_event: OnEvent | None = None,
-) -> StoredAnswers:
-    """Return the stored answers to all training images, made where they are missing or damaged.
+) -> StoredOutputs:
+    """Return the stored outputs for all training images; missing or damaged ones are computed.
 
-    The teacher is opened only if there is something to make. A build that is cut off goes on where it was.
+    The teacher is opened only if needed. An interrupted build continues where it stopped.
 
     Raises:
-        InputError: the cache's folder cannot be written.
-        DatasetError: an image that cannot be read.
+        InputError: the cache folder cannot be written.
+        DatasetError: an image cannot be read.
     """
     cache.open()
     total, names, sizes = len(training.data), [], []
@@ -119,9 +121,9 @@ def store_answers(
         if not cache.holds(name):
             if teacher is None:
                 teacher = open_teacher().to(device)
-            cache.write(name, teacher.answer(image, device=device))
+            cache.write(name, teacher.output(image, device=device))
         names.append(name)
         sizes.append((image.shape[0], image.shape[1]))
         if on_event is not None and (index % 10 == 9 or index + 1 == total):
-            on_event(Loading(data="the teacher's answers", done=index + 1, total=total))
-    return StoredAnswers(cache=cache, training=training, images=tuple(names), sizes=tuple(sizes))
+            on_event(Loading(data="teacher outputs", done=index + 1, total=total))
+    return StoredOutputs(cache=cache, training=training, images=tuple(names), sizes=tuple(sizes))

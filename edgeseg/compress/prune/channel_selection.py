@@ -1,4 +1,4 @@
-"""Which channels go: blocks of the least important ones, until the budget holds."""
+"""Channel selection: removes blocks of the least important channels until the budget is met."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ SCOPES: tuple[Scope, ...] = ("global", "uniform")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How channels may go: counts stay multiples of `round_to`, and each group keeps at least its `least`.
+    """Rules of removal: channel counts stay multiples of `round_to`, and each group keeps at least `least` channels.
 
-    `relative` scores compare channels of one group only: a block then counts as its share of what the group still has,
-    which keeps narrow groups from being eaten up. Others are losses and count as they are. With `steer` 1 a block's
-    importance is divided by what it saves (the knapsack's greedy order), with 0 what it saves plays no part, and in
-    between it does so less.
+    `relative` scores compare channels of the same group only: a block then counts as its share of the group's remaining
+    score, which protects narrow groups. Other scores are losses and are used directly. With `latency_weight` 1 a
+    block's importance is divided by its savings (the greedy order for a knapsack), with 0 savings are ignored, and in
+    between they count less.
     """
 
     round_to: int
     least: dict[str, int]
-    steer: float
+    latency_weight: float
     relative: bool
 
 
 @dataclass(slots=True)
 class Selection:
-    """Channels in the order in which they go, `removed[group]` of them are gone; `shapes` is what that leaves."""
+    """Channels in the order of removal, of which `removed[group]` are removed; `shapes` are the remaining shapes."""
 
     groups: Sequence[ChannelGroup]
     scores: dict[str, Tensor]
@@ -49,22 +49,22 @@ class Selection:
     removed: dict[str, int] = field(default_factory=dict)
 
     def channels(self) -> dict[str, tuple[int, ...]]:
-        """Return the channels that go, by group, sorted."""
+        """Return the removed channels of each group, sorted."""
         return {
             group.name: tuple(sorted(_order(self.scores[group.name], group)[: self.removed.get(group.name, 0)]))
             for group in self.groups
         }
 
     def spend(self, price: PriceOf) -> float:
-        """Return what the layers that are left cost."""
+        """Return the cost of the remaining layers."""
         return sum(price(shape) for shape in self.shapes.values())
 
 
-def select_global(selection: Selection, *, price: PriceOf, steer_by: PriceOf, limit: float) -> Selection:
-    """Take blocks from all groups in the order of importance (by what they save in `steer_by`) until price <= limit.
+def select_global(selection: Selection, *, price: PriceOf, weight_by: PriceOf, limit: float) -> Selection:
+    """Remove blocks from all groups in the order of importance per saving in `weight_by`, until price <= limit.
 
     Raises:
-        InputError: what the groups must keep costs more than the limit.
+        InputError: the channels that must stay cost more than the limit.
     """
     spent = selection.spend(price)
     orders = {
@@ -79,8 +79,8 @@ def select_global(selection: Selection, *, price: PriceOf, steer_by: PriceOf, li
                 continue
             gone = selection.removed.get(group.name, 0)
             missed = _missed(orders[group.name], gone=gone, count=count, relative=selection.rules.relative)
-            saved = _saved(selection, group, count=count, price=steer_by)
-            rank = missed / max(saved, 1e-30) ** selection.rules.steer
+            saved = _saved(selection, group, count=count, price=weight_by)
+            rank = missed / max(saved, 1e-30) ** selection.rules.latency_weight
             if best is None or rank < best[0]:
                 best = (rank, group.name)
         if best is None:
@@ -94,10 +94,10 @@ def select_global(selection: Selection, *, price: PriceOf, steer_by: PriceOf, li
 
 
 def select_uniform(selection: Selection, *, price: PriceOf, limit: float) -> Selection:
-    """Take the same share of every group's channels, the smallest share in hundredths that comes to price <= limit.
+    """Remove the same share of every group's channels: the smallest, in steps of 0.01, with price <= limit.
 
     Raises:
-        InputError: what the groups must keep costs more than the limit.
+        InputError: the channels that must stay cost more than the limit.
     """
     whole = selection.shapes
     for share in range(101):
@@ -114,7 +114,7 @@ def select_uniform(selection: Selection, *, price: PriceOf, limit: float) -> Sel
 
 
 def _block(group: ChannelGroup, selection: Selection) -> int:
-    """Return how many channels go next: down to the next multiple, 0 where the group keeps what it has."""
+    """Return how many channels to remove next, down to the next multiple; 0 if the group cannot lose any."""
     left = group.channels - selection.removed.get(group.name, 0)
     step = _step(group, selection.rules)
     count = left % step or step
@@ -122,7 +122,7 @@ def _block(group: ChannelGroup, selection: Selection) -> int:
 
 
 def _missed(order: Tensor, *, gone: int, count: int, relative: bool) -> float:
-    """Return the importance of the next `count` channels of a group, whose scores are `order`, as they go."""
+    """Return the importance of the next `count` channels of a group; `order` are its scores in removal order."""
     missed = float(order[gone : gone + count].sum())
     return missed / max(float(order[gone + count :].sum()), 1e-30) if relative else missed
 
@@ -133,7 +133,7 @@ def _saved(selection: Selection, group: ChannelGroup, *, count: int, price: Pric
 
 
 def _order(scores: Tensor, group: ChannelGroup) -> list[int]:
-    """Return the channels in the order in which they go: the least important first, in turn from each part."""
+    """Return the channels in removal order: the least important first, in turn from each part."""
     parts = scores.view(group.parts, -1)
     ranked = parts.argsort(dim=1, stable=True)
     starts = torch.arange(group.parts)[:, None] * parts.shape[1]
@@ -141,7 +141,7 @@ def _order(scores: Tensor, group: ChannelGroup) -> list[int]:
 
 
 def _step(group: ChannelGroup, rules: Rules) -> int:
-    """Return the multiple that a group's channels stay at."""
+    """Return the multiple that a group's channel count must keep."""
     return math.lcm(rules.round_to, group.parts)
 
 
@@ -155,7 +155,7 @@ def _too_small(limit: float, least: float) -> InputError:
 def without(
     shapes: dict[str, LayerShape], group: ChannelGroup, *, count: int, only: bool = False
 ) -> dict[str, LayerShape]:
-    """Return shapes after `count` channels of the group are gone; with `only`, just the layers that change."""
+    """Return the shapes without `count` channels of the group; with `only`, just the layers that change."""
     changed: dict[str, LayerShape] = {}
     for member in group.members:
         before = changed.get(member.layer) or shapes.get(member.layer)

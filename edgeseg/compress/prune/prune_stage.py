@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ from edgeseg.compress.prune.pruner import Measure, Pruned, prune
 from edgeseg.compress.training_batches import draw_samples, labelled_batches, objective
 from edgeseg.core.files import read_json, sha256_of
 from edgeseg.core.latency import LatencyTable
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode, renamed
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ TIMES_FILE = "layer_times.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneSettings(ImageSample):
-    """Structured pruning to a budget: the share of MACs or of parameters that stays, or milliseconds; exactly one.
+    """Structured pruning to a budget: exactly one of the share of MACs or parameters to keep, or milliseconds.
 
-    See `edgeseg.compress.prune.pruner` for what each setting means. Batch-norm statistics are taken again on the
-    images; Taylor importance uses them with the stage's loss.
+    See `edgeseg.compress.prune.pruner` for the settings. Batch norm statistics are recomputed on the images; Taylor
+    importance uses the images with the stage's loss.
     """
 
     macs: float | None = None
@@ -45,28 +45,28 @@ class PruneSettings(ImageSample):
     """A device whose kernels' channel multiple is used instead of `round_to`."""
     keep: tuple[str, ...] = ()
     floor: float = 0.25
-    steer: float | None = None
+    latency_weight: float | None = field(default=None, metadata=renamed("steer"))
     passes: int = 1
     engine: str = ""
-    """The engine that is timed: layer by layer to choose channels, and, for a budget in ms, the whole net."""
+    """The engine to time: layer by layer to select channels, and the whole net for a budget in ms."""
     threads: int = 1
     table: str = ""
-    """The layers' times (JSON), measured before on the same engine; without it the stage measures them."""
+    """Layer times (JSON) measured earlier on the same engine; without it the stage measures them."""
 
     def __post_init__(self) -> None:
         shares = [share for share in (self.macs, self.parameters) if share is not None]
         if len(shares) + (self.ms is not None) != 1 or not all(0 < share <= 1 for share in shares):
-            raise ValueError("give exactly one of macs and parameters, the share that stays (above 0 to 1), and ms.")
+            raise ValueError("give exactly one of macs, parameters (the share to keep, above 0 to 1) and ms.")
         if (self.ms is not None and self.ms <= 0) or self.threads < 1:
             raise ValueError("ms must be above 0, threads 1 or more.")
         if not self.engine and (self.ms is not None or self.table):
-            raise ValueError('ms and table need the engine that they are measured on, for example "onnxruntime".')
+            raise ValueError('ms and table need the engine that is measured, for example engine = "onnxruntime".')
         ImageSample.__post_init__(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneStage(ChangeStage):
-    """Removes whole channels; the layers' widths are known only once it has run."""
+    """Removes whole channels; the layers' widths are known only after the run."""
 
     name: ClassVar[str] = "prune"
     does: ClassVar[str] = "remove whole channels: a dense, narrower net"
@@ -76,14 +76,14 @@ class PruneStage(ChangeStage):
     settings: PruneSettings
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` with its widths pending; raises for a layer, target or table that cannot be used."""
+        """Return `coming` with pending widths; raises for a layer, target or table that cannot be used."""
         check_layers(self.settings.keep, coming.net)
         self._round_to()
         self._stored_table()
         return dataclasses.replace(coming, pending=coming.pending | {"channels"})
 
     def inputs(self) -> dict[str, str]:
-        """Return the hash of the latency table and the target's channel multiple, where they are named."""
+        """Return the hash of the latency table and the target's channel multiple, if given."""
         own, found = self.settings, {}
         if own.table:
             found["table sha256"] = sha256_of(Path(own.table))
@@ -100,7 +100,7 @@ class PruneStage(ChangeStage):
         """Return the narrower net, with what each group lost and, for a budget in ms, the times.
 
         Raises:
-            InputError: a budget that cannot be met, or an engine that nothing here can time.
+            InputError: the budget cannot be met, or the engine cannot be timed on this machine.
             MissingDependency: torch-pruning is not installed.
         """
         pruned = self._pruned(checkpoint, data=data, probe=job.probe, times=job.folder / TIMES_FILE)
@@ -112,7 +112,7 @@ class PruneStage(ChangeStage):
     def _pruned(
         self, checkpoint: Checkpoint, *, data: Dataset, probe: LatencyProbe | None, times: Path | None = None
     ) -> Pruned:
-        """Return what the stage makes of a checkpoint; the layers' times are kept in the file `times`."""
+        """Return the pruned checkpoint; layer times are stored in the file `times`."""
         own = self.settings
         samples = draw_samples(data, images=own.images, seed=own.seed)
         return prune(
@@ -127,12 +127,12 @@ class PruneStage(ChangeStage):
             measure=self._measure(probe),
             keep=own.keep,
             floor=own.floor,
-            steer=own.steer,
+            latency_weight=own.latency_weight,
             passes=own.passes,
         )
 
     def _round_to(self) -> int:
-        """Return the multiple that channel counts stay at: the target's, where one is named."""
+        """Return the multiple of the remaining channel counts: the target's, if one is named."""
         if not self.settings.target:
             return self.settings.round_to
         from edgeseg.targets import find_target
@@ -140,14 +140,14 @@ class PruneStage(ChangeStage):
         return find_target(self.settings.target).channel_multiple
 
     def _stored_table(self) -> LatencyTable | None:
-        """Return the latency table that the settings name; raises `InputError` if it is of another engine."""
+        """Return the latency table in the settings; raises `InputError` if it belongs to another engine."""
         own = self.settings
         if not own.table:
             return None
         found = read_json(LatencyTable, Path(own.table))
         if (found.engine, found.threads) != (own.engine, own.threads):
             raise InputError(
-                f"{own.table}: holds times of {found.engine} on {found.threads} threads; the stage names "
+                f"{own.table}: has times of {found.engine} on {found.threads} threads; the stage uses "
                 f"{own.engine} on {own.threads}. Give another table."
             )
         return found

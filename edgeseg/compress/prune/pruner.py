@@ -25,7 +25,7 @@ from edgeseg.graph.layer_shapes import layer_shapes
 from edgeseg.models import Checkpoint, Cost, channels_of, cost, save_checkpoint, without_aux
 from edgeseg.models.build import build_unpruned
 from edgeseg.models.pruned_channels import layer_widths
-from edgeseg.train.batch_norm_statistics import settle_norms
+from edgeseg.train.batch_norm_statistics import restore_batch_norm_statistics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ class Settings:
     scope: Scope
     round_to: int
     floor: float
-    steer: float
+    latency_weight: float
     passes: int
     keep: tuple[str, ...]
 
@@ -93,7 +93,7 @@ def prune(
     measure: Measure | None = None,
     keep: tuple[str, ...] = (),
     floor: float = 0.25,
-    steer: float | None = None,
+    latency_weight: float | None = None,
     passes: int = 1,
 ) -> Pruned:
     """Return the checkpoint's net with whole channels removed until the budget holds; the checkpoint is not changed.
@@ -103,7 +103,7 @@ def prune(
     classifiers keep their outputs, and groups that touch a layer named in `keep` (or below it) stay whole. "taylor"
     needs `batches` and `objective`; with batches, batch norm's statistics are taken again after each cut. With a
     `table`, what a block saves is counted in that engine's milliseconds instead of the budget's unit; a budget in ms
-    needs one, and `measure` corrects it by the whole net's time. `steer` says how much savings count against
+    needs one, and `measure` corrects it by the whole net's time. `latency_weight` says how much savings count against
     importance, 0 to 1 (default: 1 for Taylor, whose scores are losses; else 0.5). With several `passes` the budget is
     reached in that many cuts, and importance is taken anew before each.
 
@@ -112,15 +112,15 @@ def prune(
         UnknownName: an importance, scope or layer in `keep` that there is not.
         MissingDependency: torch-pruning is not installed.
     """
-    if steer is None:
-        steer = 1.0 if importance == "taylor" else 0.5
+    if latency_weight is None:
+        latency_weight = 1.0 if importance == "taylor" else 0.5
     settings = Settings(
         budget=budget,
         importance=importance,
         scope=scope,
         round_to=round_to,
         floor=floor,
-        steer=steer,
+        latency_weight=latency_weight,
         passes=passes,
         keep=keep,
     )
@@ -133,7 +133,7 @@ def prune(
         batches=batches,
         objective=objective,
         price=price,
-        steer_by=price if table is None else price_of("ms", table),
+        weight_by=price if table is None else price_of("ms", table),
         shapes=layer_shapes(checkpoint.net, size=checkpoint.spec.size),
     )
     if budget.unit == "ms":
@@ -178,7 +178,7 @@ def lineage_step(pruned: Pruned, *, spec: ModelSpec, command: str = "") -> Linea
             "scope": how.scope,
             "round_to": how.round_to,
             "floor": how.floor,
-            "steer": how.steer,
+            "latency_weight": how.latency_weight,
             "passes": how.passes,
             "keep": ", ".join(how.keep),
         },
@@ -197,7 +197,7 @@ class _Cut:
     batches: Sequence[Batch]
     objective: Objective | None
     price: PriceOf
-    steer_by: PriceOf
+    weight_by: PriceOf
     shapes: dict[str, LayerShape]
 
     def whole(self) -> float:
@@ -236,14 +236,14 @@ class _Cut:
             rules=Rules(
                 round_to=settings.round_to,
                 least=_least(self.checkpoint.spec, dependencies.groups, settings),
-                steer=settings.steer,
+                latency_weight=settings.latency_weight,
                 relative=settings.importance != "taylor",
             ),
         )
         if settings.scope == "uniform":
             chosen = select_uniform(start, price=self.price, limit=limit)
         else:
-            chosen = select_global(start, price=self.price, steer_by=self.steer_by, limit=limit)
+            chosen = select_global(start, price=self.price, weight_by=self.weight_by, limit=limit)
         dependencies.cut(chosen.channels())
         if self.batches:
             recalibrate(net, self.batches)
@@ -256,17 +256,21 @@ def _start(checkpoint: Checkpoint, batches: Sequence[Batch]) -> nn.Module:
     for parameter in net.parameters():
         parameter.requires_grad_(True)
     if batches:
-        settle_norms(net, [images for images, _ in batches])
+        restore_batch_norm_statistics(net, [images for images, _ in batches])
     return net
 
 
 def _check(settings: Settings, checkpoint: Checkpoint) -> None:
     if settings.scope not in SCOPES:
         raise unknown("scope", settings.scope, SCOPES)
-    if min(settings.round_to, settings.passes) < 1 or not 0 <= settings.floor <= 1 or not 0 <= settings.steer <= 1:
+    if (
+        min(settings.round_to, settings.passes) < 1
+        or not 0 <= settings.floor <= 1
+        or not 0 <= settings.latency_weight <= 1
+    ):
         raise InputError(
-            f"round_to is {settings.round_to}, passes {settings.passes}, floor {settings.floor}, steer "
-            f"{settings.steer}: round_to and passes are 1 or more, floor and steer from 0 to 1."
+            f"round_to is {settings.round_to}, passes {settings.passes}, floor {settings.floor}, latency_weight "
+            f"{settings.latency_weight}: round_to and passes are 1 or more, floor and latency_weight from 0 to 1."
         )
     names = [name for name, _ in checkpoint.net.named_modules() if name]
     for name in settings.keep:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeseg.core.silence import hushed
+from edgeseg.core.silence import quiet_loggers
 from edgeseg.errors import UnsupportedError
 
-with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
+with quiet_loggers("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
     from torchao.quantization.pt2e import FakeQuantizeBase
 
 LOWEST, HIGHEST = -128, 127

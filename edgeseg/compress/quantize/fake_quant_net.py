@@ -14,7 +14,7 @@ from torch.fx.graph import CodeGen
 from edgeseg.compress.quantize.fake_quant import AverageRange, FakeActivation, FakeWeight, LearnedRange
 from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.core.quantization import Range
-from edgeseg.core.silence import hushed
+from edgeseg.core.silence import quiet_loggers
 from edgeseg.graph.float_graph import INNER, float_graph
 from edgeseg.graph.quantization_points import Point, aten, plan, useful_span
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
@@ -22,7 +22,7 @@ from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weigh
 if TYPE_CHECKING:
     from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
-with hushed("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
+with quiet_loggers("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
     from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
 
     from edgeseg.export.quantizing import (

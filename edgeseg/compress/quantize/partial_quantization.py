@@ -1,4 +1,4 @@
-"""A fake-quantized graph that rounds only where it is told to."""
+"""A fake-quantized graph with rounding at selected nodes only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeseg.graph.quantization_points import Plan
 
 
-class Partly(Interpreter):
+class PartialRounding(Interpreter):
     """Runs a fake-quantized graph with rounding at the named nodes only."""
 
     def __init__(self, graph: GraphModule, sites: frozenset[str]) -> None:
@@ -25,20 +25,20 @@ class Partly(Interpreter):
         self._rounded: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def answer(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
         """Return the logits."""
         (logits,) = self.run(x)
         assert isinstance(logits, Tensor)
         return logits
 
-    def heard(self, x: Tensor, names: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return what went on from each named node, and the same rounded once."""
+    def values(self, x: Tensor, names: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the value that each named node passes on, and the same value rounded once."""
         self._names = names
-        self.answer(x)
+        self.logits(x)
         return self._values, self._rounded
 
     def run_node(self, n: Node) -> object:
-        """Return the node's value; a rounding that is off gives what it was given."""
+        """Return the node's value; a disabled rounding returns its input."""
         found = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         if not isinstance(found, (FakeActivation, FakeWeight)):
             return super().run_node(n)
@@ -55,6 +55,6 @@ class Partly(Interpreter):
 
 
 def sites(found: Plan) -> frozenset[str]:
-    """Return the names of what a plan rounds: nodes whose outputs, and weights that, become int8."""
+    """Return the names of the nodes and weights that a plan rounds to int8."""
     points = {node.name for point in found.points for node in point.nodes}
     return frozenset(points | {str(node.args[1]) for node in found.weighted})

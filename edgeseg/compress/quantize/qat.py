@@ -67,7 +67,7 @@ class Qat(Method):
         """Freeze the ranges for the last part of the run."""
         quant_net_in(net).freeze(step >= self.recipe.freeze_after * steps)
 
-    def keep(self, folder: Path, *, net: nn.Module, spec: ModelSpec, training: Mapping[str, object]) -> None:
+    def save(self, folder: Path, *, net: nn.Module, spec: ModelSpec, training: Mapping[str, object]) -> None:
         """Write the plain checkpoint that int8 conversion takes back to this net, with its ranges."""
         assert self._start is not None, "start comes first"
         quant = quant_net_in(net)

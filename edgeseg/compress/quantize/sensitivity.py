@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edgeseg.compress.quantize.fake_quant_net import QuantNet, quant_net
-from edgeseg.compress.quantize.partial_quantization import Partly, sites
+from edgeseg.compress.quantize.partial_quantization import PartialRounding, sites
 from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.graph.float_graph import float_graph
@@ -94,8 +94,8 @@ def layer_sqnr(checkpoint: Checkpoint, ranges: Ranges, images: Sequence[np.ndarr
     names = {node.name: point.name for point in found.points for node in point.nodes[:1]}
     sums = {name: np.zeros(3) for name in names}
     for x in probe.inputs:
-        exact, rounded = Partly(probe.net.graph, frozenset()), Partly(probe.net.graph, sites(found))
-        (wanted, own), (given, _) = exact.heard(x, names), rounded.heard(x, names)
+        exact, rounded = PartialRounding(probe.net.graph, frozenset()), PartialRounding(probe.net.graph, sites(found))
+        (wanted, own), (given, _) = exact.values(x, names), rounded.values(x, names)
         for name in names:
             noise = ((wanted[name] - given[name]).square().sum(), (wanted[name] - own[name]).square().sum())
             sums[name] += np.array([float(wanted[name].square().sum()), *map(float, noise)])
@@ -106,7 +106,7 @@ def layer_sqnr(checkpoint: Checkpoint, ranges: Ranges, images: Sequence[np.ndarr
 
 
 def first_divergence(layers: Sequence[LayerSqnr], *, below_db: float = 20.0) -> LayerSqnr | None:
-    """Return the first point at which int8 and float part: its ratio is below `below_db`; None if there is none."""
+    """Return the first point at which int8 diverges from float (ratio below `below_db`), None if there is none."""
     return next((layer for layer in layers if layer.sqnr_db < below_db), None)
 
 
@@ -147,7 +147,7 @@ class Probe:
         return 1.0 - found.agreement if found.miou_lost is None else found.miou_lost
 
     def _logits(self, x: Tensor, rounded: frozenset[str]) -> Tensor:
-        logits: Tensor = Partly(self.net.graph, rounded).answer(x)
+        logits: Tensor = PartialRounding(self.net.graph, rounded).logits(x)
         return logits
 
     def _miou(self, logits: Sequence[Tensor]) -> float | None:

@@ -14,7 +14,7 @@ from edgeseg.compress.pipeline.change_stage import Changed, ChangeStage, ImageSa
 from edgeseg.compress.prune.batch_norm_recalibration import recalibrate
 from edgeseg.compress.training_batches import draw_samples, labelled_batches
 from edgeseg.models.build import swapped
-from edgeseg.train.batch_norm_statistics import settle_norms
+from edgeseg.train.batch_norm_statistics import restore_batch_norm_statistics
 
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.stage import Coming, Job, LatencyProbe
@@ -60,7 +60,7 @@ class SwapStage(ChangeStage):
         """
         samples = draw_samples(data, images=self.settings.images, seed=self.settings.seed)
         batches = labelled_batches(samples, spec=checkpoint.spec)
-        settle_norms(checkpoint.net, [images for images, _ in batches])
+        restore_batch_norm_statistics(checkpoint.net, [images for images, _ in batches])
         net, spec = swapped(checkpoint.net, spec=checkpoint.spec, name=self.settings.architecture)
         recalibrate(net, batches)
         return Changed(net=net, spec=spec, account={})
