@@ -1,4 +1,4 @@
-"""The check of layers that a recipe names."""
+"""Checks the layer names in a recipe."""
 
 from __future__ import annotations
 

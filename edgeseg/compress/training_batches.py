@@ -1,4 +1,4 @@
-"""Training images and labels in batches, for the stages that look at some of them."""
+"""Training images and labels in batches, for the stages that need a sample of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgeseg.train.recipe import LossRecipe
 
 BATCH = 8
-"""Images of one batch, about: the last few are spread over the others, since batch norm needs two in each."""
+"""Approximate batch size: a remainder is spread over the other batches, since batch norm needs two images in each."""
 
 
 def draw_samples(data: Dataset, *, images: int, seed: int) -> list[Sample]:
@@ -50,7 +50,7 @@ def image_batches(samples: list[Sample], *, spec: ModelSpec) -> list[Tensor]:
 
 
 def objective(loss: LossRecipe, samples: list[Sample], *, spec: ModelSpec) -> Objective:
-    """Return the loss of a recipe's table, with class weights from the samples where it asks for them."""
+    """Return the loss of a recipe's table, with class weights computed from the samples if it sets them."""
     weights = class_weights(loss, samples, classes=spec.classes, ignore_index=spec.ignore_index)
     return Objective(
         recipe=loss, ignore_index=spec.ignore_index, weights=None if weights is None else torch.from_numpy(weights)

@@ -1,4 +1,4 @@
-"""A map that covers a whole image, read where the cells of another grid lie."""
+"""Resamples feature maps of whole images at the cells of a crop's grid."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def sample_crops(maps: Tensor, *, crops: Sequence[Crop], cells: tuple[int, int]) -> Tensor:
     """Return maps (N, C, h, w) of whole images, bilinear, at the `cells` (rows, columns) of each crop.
 
-    The result is (N, C, rows, columns); in padding it repeats the border. A crop turns nothing, so two small matrix
-    products do, as in `edgeseg.train.objective.at_pixels`.
+    The result is (N, C, rows, columns); padding repeats the border. Crops are not rotated, so two small matrix products
+    are enough, as in `edgeseg.train.objective.at_pixels`.
     """
     places = [crop.fractions(cells) for crop in crops]
     rows = np.stack([bilinear(y, cells=maps.shape[2]) for y, _ in places])
@@ -27,19 +27,19 @@ def sample_crops(maps: Tensor, *, crops: Sequence[Crop], cells: tuple[int, int])
 
 
 def inside(crops: Sequence[Crop], *, cells: tuple[int, int]) -> Tensor:
-    """Return which centres of the `cells` of each crop lie on its image, (N, rows, columns) bool."""
+    """Return which cell centres of each crop are on its image, (N, rows, columns) bool."""
     places = [crop.fractions(cells) for crop in crops]
     return torch.from_numpy(np.stack([_inside(y)[:, None] & _inside(x) for y, x in places]))
 
 
 def resampled(maps: Tensor, *, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    """Return maps (N, C, h, w) through weights of rows (N, H, h) and of columns (N, W, w): (N, C, H, W)."""
+    """Return maps (N, C, h, w) resampled by row weights (N, H, h) and column weights (N, W, w): (N, C, H, W)."""
     left, right = (torch.from_numpy(item).to(maps)[:, None] for item in (rows, columns))
     return left @ (maps @ right.mT)
 
 
 def bilinear(fractions: np.ndarray, *, cells: int) -> np.ndarray:
-    """Return the weights (n, cells) float32 of cells at n places, shares of the length, clamped at its ends."""
+    """Return bilinear weights (n, cells) float32 at n positions, fractions of the length, clamped at the ends."""
     position = np.clip(fractions * cells - 0.5, 0, cells - 1)
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, cells - 1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillStage(TrainingStage):
-    """Trains on labels and on the outputs of teachers."""
+    """Trains on labels and on teacher outputs."""
 
     name: ClassVar[str] = "distill"
     does: ClassVar[str] = "train on labels and teachers"
@@ -24,7 +24,7 @@ class DistillStage(TrainingStage):
     settings: DistillRecipe
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` as it is; raises `InputError` for a missing teacher or one of other classes."""
+        """Return `coming` unchanged; raises `InputError` for a missing teacher or one with other classes."""
         from edgeseg.compress.distill.teacher import check_teachers
 
         check_teachers(self.settings, classes=coming.spec.classes)
@@ -35,7 +35,7 @@ class DistillStage(TrainingStage):
         return teacher_hashes(self.settings)
 
     def method(self, job: Job) -> Method:
-        """Return training with the teachers' terms in the loss."""
+        """Return the training method with distillation terms in the loss."""
         from edgeseg.compress.distill.method import Distill
 
         return Distill(self.settings)

@@ -1,4 +1,4 @@
-"""The stage `finetune`: training on labels alone."""
+"""The stage `finetune`: training on labels only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgeseg.compress.pipeline.training_stage import NoSettings, TrainingStage
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneStage(TrainingStage):
-    """Trains on labels alone, as `edgeseg train` does."""
+    """Trains on labels only, as `edgeseg train` does."""
 
     name: ClassVar[str] = "finetune"
     does: ClassVar[str] = "train on labels"

@@ -1,4 +1,4 @@
-"""What a student is told by its teacher, as losses.
+"""Distillation losses.
 
 Student s and teacher t are float (N, C, h, w); `mask` (N, h, w) is true where the image is and false in padding.
 """
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FAR = -1e9
-"""Stands for minus infinity, without its NaN where nothing is left."""
+"""Used instead of minus infinity, which would give NaN where everything is masked."""
 
 
 def logits_kd(student: Tensor, teacher: Tensor, *, mask: Tensor, temperature: float) -> Tensor:
@@ -72,13 +72,13 @@ def batch_pixels(student: Tensor, teacher: Tensor, *, mask: Tensor, pool: int, t
 
 
 def _relations(nodes: Tensor, valid: Tensor, *, temperature: float) -> Tensor:
-    """Return log softmax over each image's nodes, (N, P, N, P): of image a, node i, to image b, node j."""
+    """Return the log softmax over each image's nodes, (N, P, N, P): from image a, node i, to image b, node j."""
     similar = torch.einsum("aic,bjc->aibj", nodes, nodes) / temperature
     return similar.masked_fill(~valid, FAR).log_softmax(3)
 
 
 def _nodes(maps: Tensor, mask: Tensor, *, pool: int) -> tuple[Tensor, Tensor]:
-    """Return unit vectors (N, P, C), the means of valid cells in squares of `pool` cells, and which have any (N, P)."""
+    """Return unit vectors (N, P, C), means over the valid cells of `pool` x `pool` squares, and which exist (N, P)."""
     weight = mask[:, None].to(maps.dtype)
     total, count = (F.avg_pool2d(item, pool, ceil_mode=True) for item in (maps * weight, weight))
     nodes = (total / count.clamp_min(1e-6)).flatten(2).mT

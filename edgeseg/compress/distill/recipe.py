@@ -1,4 +1,4 @@
-"""The settings of a distillation: who teaches, what is compared, and when."""
+"""The settings of a distillation: teachers, loss terms and schedule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeaturePair:
-    """A module of the student, by its name inside the net, and the teacher's that it is compared with."""
+    """A module of the student, by its name inside the net, and the teacher's module it is compared with."""
 
     student: str
     teacher: str
@@ -23,19 +23,19 @@ class FeaturePair:
 class DistillRecipe:
     """The loss is labels * own + fade * (logits * KD + channels * CWD + pairs * pairwise + pixels * CIRKD + features).
 
-    See `edgeseg.compress.distill.losses` for each term. Teachers are checkpoints (paths or bundled names) with the
-    student's classes; of several, and of several views of an image, the mean teaches.
+    See `edgeseg.compress.distill.losses` for the terms. Teachers are checkpoints (paths or bundled names) with the
+    student's classes; outputs of several teachers and of several views of an image are averaged.
     """
 
     teachers: tuple[str, ...]
     mean: Literal["logits", "probabilities"] = "logits"
-    """What is averaged over teachers and views; the logarithm of mean probabilities then stands for logits."""
+    """What is averaged over teachers and views; mean probabilities are used as logits by taking their logarithm."""
     flip: bool = False
-    """The teachers see each image flipped too."""
+    """Also run the teachers on the flipped image."""
     scales: tuple[float, ...] = (1.0,)
-    """The teachers see each image at these sizes, against their own input size."""
+    """Image sizes for the teachers, relative to their input size."""
     labels: float = 1.0
-    """Weight of the recipe's own loss, on labels."""
+    """Weight of the recipe's own loss on labels."""
     logits: float = 1.0
     """Weight of pixel-wise KD on logits."""
     temperature: float = 4.0
@@ -55,13 +55,13 @@ class DistillRecipe:
     features: tuple[FeaturePair, ...] = ()
     """Modules whose outputs are compared through a learned 1x1 convolution; one live teacher, one view."""
     start: float = 0.0
-    """Share of the run's steps before the teacher is heard."""
+    """Share of the run's steps after which distillation starts."""
     fade_from: float = 1.0
-    """From this share of the steps on, the teacher's weight falls in a straight line to 0 at the end."""
+    """From this share of the steps on, the weight of distillation falls linearly to 0 at the end."""
     live: bool = False
-    """Ask the teachers at every step, on the student's own augmented images, and store nothing."""
+    """Run the teachers at every step on the student's augmented images, and store nothing."""
     cache: str = ""
-    """Folder of stored teacher outputs; empty is the user's cache folder."""
+    """Folder of stored teacher outputs; empty means the user's cache folder."""
     stride: int = 8
     """Pixels of the first teacher's input along each side of a stored cell."""
 
@@ -85,7 +85,7 @@ class DistillRecipe:
             raise ValueError("features need live = true, one teacher, scales = [1.0] and flip = false.")
 
     def fade(self, *, step: int, steps: int) -> float:
-        """Return the factor, 0 to 1, on the teacher's terms at a step from 0."""
+        """Return the factor, 0 to 1, on the distillation terms at a step (from 0)."""
         done = step / steps
         if done < self.start:
             return 0.0

@@ -1,4 +1,4 @@
-"""A teacher: one trained net or several, each looking at an image in one view or several; their mean is heard."""
+"""A teacher: the mean of one or more trained nets, each run on one or more views of an image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A net in evaluation mode, built for the input size that its spec says."""
+    """A net in evaluation mode, built for the input size in its spec."""
 
     net: nn.Module
     spec: ModelSpec
@@ -37,9 +37,9 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teacher:
-    """The mean of all views, each with and without a flip where `flip` says so.
+    """The mean of all views; with `flip`, each view is also run on the flipped image.
 
-    `grid` (rows, columns) is the grid of its outputs over a whole image.
+    `grid` (rows, columns) is the output grid over a whole image.
     """
 
     views: tuple[View, ...]
@@ -57,7 +57,7 @@ class Teacher:
     def output(self, image: np.ndarray, *, device: torch.device | None = None) -> Tensor:
         """Return logits, or the logarithm of mean probabilities, (C, *grid) float32, for an image (H, W, 3) BGR uint8.
 
-        Each net sees the image through its own preprocessing; letterboxing is undone.
+        Each net uses its own preprocessing; letterboxing is undone.
         """
         maps = []
         for view in self.views:
@@ -72,9 +72,9 @@ class Teacher:
 
     @torch.no_grad()
     def live_output(self, images: Tensor, *, spec: ModelSpec, cells: tuple[int, int]) -> Tensor:
-        """Return the same for a batch of the student's inputs (N, 3, H, W), normalised as its `spec` says.
+        """Return the same for a batch of the student's inputs (N, 3, H, W), normalised by the student's `spec`.
 
-        The result is (N, C, *cells): the student's crop is what the teachers see, resized to their inputs.
+        The result is (N, C, *cells): the teachers get the student's crops, resized to their input size.
         """
         maps = []
         for view in self.views:
@@ -91,7 +91,7 @@ class Teacher:
 
 
 def teacher_identity(recipe: DistillRecipe) -> dict[str, object]:
-    """Return what a teacher's outputs follow from, beside the image: weights by SHA-256, views, mean and grid.
+    """Return what a teacher's outputs depend on besides the image: SHA-256 of the weights, views, mean and grid.
 
     Raises:
         InputError, UnknownName: no such checkpoint.
@@ -121,7 +121,7 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
     """Return the recipe's teacher with its weights loaded, on the CPU.
 
     Raises:
-        InputError, CheckpointError, UnknownName: a checkpoint that cannot be used.
+        InputError, CheckpointError, UnknownName: a checkpoint cannot be used.
     """
     views = []
     for name in recipe.teachers:
@@ -137,7 +137,7 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
 
 
 def _scaled(spec: ModelSpec, *, scale: float) -> tuple[int, int]:
-    """Return the multiple of what the architecture takes that is nearest to its input size times `scale`."""
+    """Return the valid input size of the architecture that is nearest to its own input size times `scale`."""
     if scale == 1:
         return spec.size
     step = size_multiple(spec)
@@ -161,7 +161,7 @@ def _places(
 
 
 def _translated(x: Tensor, *, own: Preprocess, wanted: ModelSpec, size: tuple[int, int]) -> Tensor:
-    """Return images normalised by one rule as another net takes them."""
+    """Return images normalised for one net, converted to the normalisation and size of another net."""
     rule = wanted.preprocess
     if tuple(x.shape[2:]) != size:
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)

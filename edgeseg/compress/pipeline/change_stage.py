@@ -1,4 +1,4 @@
-"""The base of the stages that change a net in one go, without training."""
+"""The base of stages that change a net without training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSample:
-    """Which training images a stage looks at: `images` of them, drawn by `seed`."""
+    """The training images that a stage uses: `images` of them, drawn by `seed`."""
 
     images: int = field(default=64, metadata=renamed("pictures"))
     seed: int = 0
@@ -38,7 +38,7 @@ class ImageSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """A changed net in evaluation mode, its spec, and what the checkpoint's training.json says of the change."""
+    """A changed net in evaluation mode, its spec, and the record of the change for training.json."""
 
     net: nn.Module
     spec: ModelSpec
@@ -47,16 +47,16 @@ class Changed:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeStage(Stage):
-    """A stage that changes a net by looking at some training images; subclasses implement `change`.
+    """A stage that changes a net with the help of some training images; subclasses implement `change`.
 
-    Its checkpoint carries the mIoU on the validation split before any further training.
+    Its checkpoint records the mIoU on the validation split before any further training.
     """
 
     settings: ImageSample
 
     @property
     def seed(self) -> int | None:
-        """The seed that the images are drawn by."""
+        """The seed for drawing the images."""
         return self.settings.seed
 
     @abstractmethod
@@ -64,7 +64,7 @@ class ChangeStage(Stage):
         """Return the changed net; the checkpoint's own may be changed in place. `data` is the training split.
 
         Raises:
-            EdgesegError: a net that cannot be changed so.
+            EdgesegError: the net cannot be changed in this way.
         """
 
     def run(self, job: Job) -> None:

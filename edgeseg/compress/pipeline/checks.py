@@ -1,4 +1,4 @@
-"""What must hold before a pipeline's first stage runs."""
+"""Checks before a pipeline's first stage runs."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Start:
 
 
 def check_start(recipe: PipelineRecipe) -> Start:
-    """Return the start of a pipeline, after all quick checks of the recipe, every stage's among them.
+    """Return the start of a pipeline, after all quick checks of the recipe and its stages.
 
     Raises:
-        InputError, UnknownName, CheckpointError: a start checkpoint that cannot be used or has other classes than the
-            data; a stage that cannot work on what will reach it; a layer that the net does not have.
-        DatasetError: data that cannot be used.
+        InputError, UnknownName, CheckpointError: the start checkpoint cannot be used or has other classes than the
+            data; a stage cannot work on its input; a layer does not exist in the net.
+        DatasetError: the data cannot be used.
     """
     path = resolve_model(recipe.model).resolve()
     spec = read_spec(path)
@@ -74,7 +74,7 @@ def open_training(recipe: PipelineRecipe) -> Dataset:
 
 @contextlib.contextmanager
 def _place(place: str) -> Iterator[None]:
-    """Put the place in the recipe before the message of an error of the block."""
+    """Prefix errors of the block with the place in the recipe."""
     try:
         yield
     except EdgesegError as error:

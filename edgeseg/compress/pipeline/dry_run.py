@@ -1,4 +1,4 @@
-"""What a recipe would do: the nets of its stages, changed for real but not trained, and how long each trains."""
+"""The dry run of a recipe: the nets of its stages, really changed but not trained, and the length of each training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelinePlan:
-    """All stages of a recipe, on which data, from which checkpoint; `size` is (height, width) in pixels."""
+    """All stages of a recipe, its data and start checkpoint; `size` is (height, width) in pixels."""
 
     name: str
     model: str
@@ -48,7 +48,7 @@ def plan_pipeline(recipe: PipelineRecipe, *, probe: LatencyProbe | None = None) 
     """Return the plan of a recipe; nothing is written.
 
     Raises:
-        EdgesegError: as `compress` before its first stage, and as the stages' `preview`.
+        EdgesegError: as `compress` raises before its first stage, and as the stages' `preview` raises.
     """
     start = check_start(recipe)
     data = open_training(recipe)

@@ -1,4 +1,4 @@
-"""The end of a pipeline: the last stage's checkpoint, with activation ranges, as the pipeline's own."""
+"""The end of a pipeline: writes the last stage's checkpoint, with activation ranges, as the result."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep: bool, on_event: OnEvent | None) -> str:
-    """Write the checkpoint at `last` to `out` with ranges, and return one line that says where those come from.
+    """Write the checkpoint at `last` to `out` with ranges, and return one line about the origin of the ranges.
 
-    Ranges that the last stage trained are taken as they are; otherwise they are observed on training images. With
-    `keep` a finished `out` is left as it is.
+    Ranges trained by the last stage are used unchanged; otherwise they are observed on training images. With `keep` a
+    finished `out` is left unchanged.
     """
     spec = read_spec(last)
     found = _ranges_for(out, weights_sha256=spec.weights_sha256) if keep else None
@@ -58,7 +58,7 @@ def _observed(recipe: PipelineRecipe, *, last: Path, start: Start, on_event: OnE
 
 
 def _ranges_for(folder: Path, *, weights_sha256: str) -> Ranges | None:
-    """Return the ranges in a checkpoint folder if they belong to these weights."""
+    """Return the ranges in a checkpoint folder if they belong to these weights, else None."""
     path = (folder if folder.is_dir() or not folder.exists() else folder.parent) / RANGES_FILE
     if not path.is_file():
         return None

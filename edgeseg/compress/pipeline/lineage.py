@@ -1,4 +1,4 @@
-"""The end of a stage: its costs and scores go into the checkpoint's lineage and into the stage's record."""
+"""The end of a stage: writes its costs and scores to the checkpoint's lineage and the stage's record."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Reading a compression recipe: one strict TOML file (`schema = 1`) with a start checkpoint and a list of stages.
 
-Every stage has the keys of its own settings and may have tables of a training recipe (augment, loss, optimizer,
-schedule, run); what it leaves out comes from the recipe's `[training]`.
+A stage's table has the keys of its settings and may have the tables of a training recipe (augment, loss, optimizer,
+schedule, run); missing keys come from the recipe's `[training]`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAME_LETTERS = frozenset(f"{string.ascii_letters}{string.digits}._-")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """What a recipe file holds besides its stages."""
+    """The keys of a recipe file besides its stages."""
 
     schema: int
     name: str
@@ -72,12 +72,12 @@ def recipe_file(text: str | Path) -> Path:
 
 
 def read_pipeline(text: str | Path) -> PipelineRecipe:
-    """Return the recipe in a TOML file, or the bundled one of that name, every stage resolved.
+    """Return the recipe in a TOML file, or the bundled one of that name, with all stages resolved.
 
     Raises:
         InputError: no such file.
         UnknownName: no bundled recipe of that name, with the nearest one.
-        RecipeError: an unknown stage, key or value, with file, line and key.
+        RecipeError: an unknown stage, key or value; names the file, line and key.
     """
     path = recipe_file(text)
     with with_lines(path):
@@ -109,7 +109,7 @@ def parse_pipeline(data: dict[str, object], *, where: str) -> PipelineRecipe:
 
 
 def override_pipeline(recipe: PipelineRecipe, *, data: str | None = None, init: str | None = None) -> PipelineRecipe:
-    """Return the recipe with other data (for train and val) or another start checkpoint, where given."""
+    """Return the recipe with other data (for train and val) or another start checkpoint, if given."""
     source = recipe.data if data is None else dataclasses.replace(recipe.data, train=data, val="")
     return dataclasses.replace(recipe, data=source, model=recipe.model if init is None else init)
 
@@ -131,7 +131,7 @@ def _stage(data: object, defaults: dict[str, object], where: str) -> Stage:
 
 
 def _check_order(stages: tuple[Stage, ...], *, where: str) -> None:
-    """Raise `RecipeError` if a later stage destroys what an earlier one left."""
+    """Raise `RecipeError` if a later stage destroys the result of an earlier one."""
     for index, stage in enumerate(stages):
         for left in stage.leaves:
             touching = [later for later in stages[index + 1 :] if left.lost_by == "any" or later.trains]

@@ -1,6 +1,6 @@
 """The line of a recipe file that an error message is about.
 
-TOML readers keep no line numbers, so the key is looked for in the text, below the header of its table.
+TOML readers keep no line numbers, so the key is searched in the text, below the header of its table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEADER = re.compile(r"^\s*\[+\s*([\w.]+)\s*\]+")
 
 @contextlib.contextmanager
 def with_lines(path: Path) -> Iterator[None]:
-    """Put the line number into errors of the block that start with a place in this recipe file.
+    """Add the line number to errors of the block that start with a place in this recipe file.
 
     `tiny.toml.stages[1]: unknown key "mac"` becomes `tiny.toml:17: stages[1]: unknown key "mac"`.
     """
@@ -52,7 +52,7 @@ def _located(message: str, path: Path) -> str:
 
 
 def line_of(text: str, keys: list[str]) -> int | None:
-    """Return the line (from 1) of the last of nested `keys` that the text has, or None where it has none.
+    """Return the line (from 1) of the last of the nested `keys` found in the text, or None.
 
     `["stages", "1", "run", "batch"]` is `batch` in the table `run` of the second of `[[stages]]`.
     """
@@ -70,7 +70,7 @@ def line_of(text: str, keys: list[str]) -> int | None:
         hit = next((number for number in range(first, last) if _names(lines[number], key)), None)
         if hit is None:
             continue
-        # An inline table holds the keys below it on the same line.
+        # An inline table has its keys on the same line.
         found, first = hit + 1, hit
     return found
 

@@ -1,4 +1,4 @@
-"""The record of a stage: which weights and settings it was made from, and, once it is done, what came out."""
+"""The record of a stage: its input weights and settings and, once it is done, its results."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 RECORD_FILE = "stage.json"
 SCHEMA = 1
 WITHOUT_EFFECT = ("run.tensorboard", "data.cache")
-"""Settings of every stage that do not influence the weights; a stage's `without_effect` names its own."""
+"""Settings of all stages that do not affect the weights; a stage's `without_effect` lists its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecord:
-    """The content of a stage's stage.json. `settings` is all that its weights follow from, besides its parent's.
+    """The content of a stage's stage.json. `settings` is everything its weights depend on besides the parent's weights.
 
-    Keys of `settings` that have been renamed since (`edgeseg.core.records.renamed`) are read under today's names, and
-    keys that did not exist yet have their defaults: that is the whole migration, and the schema stays 1.
+    Renamed keys of `settings` (`edgeseg.core.records.renamed`) are read under their current names, and keys that did
+    not exist yet have their defaults; so the schema stays 1.
     """
 
     schema: int
@@ -47,7 +47,7 @@ class StageRecord:
 
 
 def resolved(stage: Stage, *, data: DataRecipe, size: tuple[int, int]) -> dict[str, Setting]:
-    """Return all that a stage's weights follow from, besides those it starts from, as one flat table."""
+    """Return everything that a stage's weights depend on, besides its start weights, as one flat table."""
     training, settings = encode(stage.training), encode(stage.settings)
     assert isinstance(training, dict)
     assert isinstance(settings, dict)
@@ -74,7 +74,7 @@ def read_record(folder: Path) -> StageRecord | None:
     """Return the record in a stage's folder, or None if it has none.
 
     Raises:
-        TrainingError: one that cannot be read.
+        TrainingError: the record cannot be read.
     """
     path = folder / RECORD_FILE
     if not path.is_file():
@@ -113,14 +113,14 @@ def check_weights(record: StageRecord, *, folder: Path, weights: Path) -> None:
 
 
 def _current(settings: dict[str, Setting], stage: Stage) -> dict[str, Setting]:
-    """Return stored settings under today's names of their keys."""
+    """Return stored settings with their keys' current names."""
     return {_current_key(key, stage): value for key, value in _without_folders(settings).items()}
 
 
 def _without_folders(table: Mapping[str, Setting]) -> dict[str, Setting]:
     """Return a table whose keys (`teacher /home/me/net`) name files without their folders (`teacher net`).
 
-    Where a file lay is no part of the record; a second file of the same name becomes `teacher net (2)`.
+    A file's folder is not part of the record; a second file of the same name becomes `teacher net (2)`.
     """
     found: dict[str, Setting] = {}
     for key, value in table.items():
@@ -143,7 +143,7 @@ def _current_key(key: str, stage: Stage) -> str:
 
 
 def _defaults(stage: Stage, *, among: dict[str, Setting]) -> dict[str, Setting]:
-    """Return the default of each setting in `among` that has one: what holds where an older record lacks the key."""
+    """Return the default of each setting in `among` that has one, for keys that an older record lacks."""
     tables = encode(TrainingTables())
     assert isinstance(tables, dict)
     found = flatten({**_own_defaults(stage.settings_type()), **tables, "data": _own_defaults(DataRecipe)})

@@ -1,4 +1,4 @@
-"""The stages that are installed: ours and other packages', by the entry-point group `edgeseg.stages`."""
+"""The installed stages, edgeseg's and other packages', from the entry-point group `edgeseg.stages`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GROUP = "stages"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledStage:
-    """A stage by its name, with what it does, or with the reason why it cannot be used."""
+    """A stage's name and one-line description, or the reason why it cannot be used."""
 
     name: str
     does: str
@@ -24,7 +24,7 @@ def stage_class(name: str, *, where: str = "kind") -> type[Stage]:
     """Return the stage registered as `name`; `where` is the place in the recipe, for error messages.
 
     Raises:
-        RecipeError: no such stage, with the nearest name, or a plug-in that is broken, with its reason.
+        RecipeError: no such stage (names the nearest one), or a broken plug-in (gives the reason).
     """
     try:
         found = registry.load(GROUP, name)
@@ -38,7 +38,7 @@ def stage_class(name: str, *, where: str = "kind") -> type[Stage]:
 
 
 def installed_stages() -> tuple[InstalledStage, ...]:
-    """Return all registered stages, sorted by name; a broken one has its reason in `fault`."""
+    """Return all registered stages, sorted by name; `fault` says why a stage is broken."""
     listed = []
     for plugin in registry.load_all(GROUP):
         fault = plugin.fault or _fault(plugin.value, plugin.name)
@@ -56,6 +56,6 @@ def _fault(found: object, name: str) -> str:
         return f'its class has the name "{own}"; entry point and class need the same name.'
     try:
         settings = found.settings_type()
-    except Exception as error:  # another package's annotations may fail in any way
+    except Exception as error:  # noqa: BLE001 - another package's annotations may fail in any way
         return f"its settings cannot be read: {type(error).__name__}: {error}"
     return "" if is_dataclass(settings) else "its settings are not annotated with a dataclass."

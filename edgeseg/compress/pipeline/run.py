@@ -38,7 +38,7 @@ PIPELINE_FILE = "pipeline.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageBegun:
-    """Stage `number` of `total` starts, or was `done` before."""
+    """Stage `number` of `total` starts, or is already `done`."""
 
     number: int
     total: int
@@ -48,9 +48,9 @@ class StageBegun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """A stage's mIoU (a fraction) on the validation split, MACs of one image, parameters, and wall time.
+    """A stage's mIoU (a fraction) on the validation split, MACs per image, parameters, and wall time.
 
-    The first of a pipeline's results is the start checkpoint's, with `stage` "start".
+    The first result of a pipeline is the start checkpoint's, with `stage` "start".
     """
 
     stage: str
@@ -84,22 +84,22 @@ def compress(
     accelerator: str = "auto",
     probe: LatencyProbe | None = None,
 ) -> CompressionResult:
-    """Return the result of all stages of `recipe`, each in `out/NN-kind`, and of the calibration in `out/checkpoint`.
+    """Run all stages of `recipe`, each in `out/NN-kind`, and calibrate in `out/checkpoint`; return the results.
 
-    With `resume`, finished stages are taken as they are and an interrupted one goes on from its last saved state, bit
-    for bit on the same machine. `only` (a number, a kind or `NN-kind`) runs one stage; those before it must be done.
-    `probe` is for stages that measure latency on an engine; what they measure varies a little from run to run.
+    With `resume`, finished stages are reused and an interrupted one continues from its last saved state, bit for bit on
+    the same machine. `only` (a number, a kind or `NN-kind`) runs one stage; those before it must be done. `probe` is
+    for stages that measure latency on an engine; measured times vary slightly between runs.
 
     Raises:
-        InputError: a folder that is not a pipeline's, one that holds another, or a stage made from other settings.
+        InputError: `out` is not a pipeline's folder, holds another pipeline, or a stage made with other settings.
         UnknownName: `only` names no stage of the recipe.
-        RecipeError, DatasetError, CheckpointError, TrainingError: as the stages' own work does.
+        RecipeError, DatasetError, CheckpointError, TrainingError: as the stages raise.
     """
     out = out.expanduser().resolve()
     refuse_foreign(out)
     chosen = None if only is None else _chosen(recipe, only)
     if not resume and chosen is None and any(out.glob(f"*/{RECORD_FILE}")):
-        raise InputError(f"{out}: already holds a pipeline. Add --resume to go on, or choose another --out.")
+        raise InputError(f"{out}: already holds a pipeline. Continue it with --resume, or choose another --out.")
     start = check_start(recipe)
     _check_records(recipe, out=out, start=start, chosen=chosen)
     out.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def compress(
 
 
 def _account(recipe: PipelineRecipe) -> dict[str, object]:
-    """Return the content of pipeline.json: the resolved recipe, each stage with its kind."""
+    """Return the content of pipeline.json: the resolved recipe, with the kind of each stage."""
     whole = {item.name: encode(getattr(recipe, item.name)) for item in dataclasses.fields(recipe)}
     stages = [
         {"kind": stage.name, "settings": encode(stage.settings), "training": encode(stage.training)}
@@ -180,7 +180,7 @@ def _chosen(recipe: PipelineRecipe, only: str) -> int:
 
 
 def _check_records(recipe: PipelineRecipe, *, out: Path, start: Start, chosen: int | None) -> None:
-    """Raise `InputError` if stages in `out` do not fit the recipe, before any stage runs."""
+    """Raise `InputError` if stages in `out` do not match the recipe, before any stage runs."""
     sha256 = start.spec.weights_sha256
     for number, stage in enumerate(recipe.stages, 1):
         folder = out / folder_name(number, stage)
@@ -208,7 +208,7 @@ def _is_done(folder: Path) -> bool:
 
 
 def _finished(stage: Stage, job: Job, *, begun: StageBegun, on_event: OnPipelineEvent | None) -> StageRecord:
-    """Return the record of a finished stage, after running what is left of it."""
+    """Run the rest of a stage and return its record."""
     if on_event is not None:
         on_event(begun)
     record = read_record(job.folder)

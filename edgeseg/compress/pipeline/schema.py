@@ -1,4 +1,4 @@
-"""What a compression recipe says, resolved: start checkpoint, data, stages, calibration."""
+"""A resolved compression recipe: start checkpoint, data, stages, calibration."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from edgeseg.train.recipe import DataRecipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationRecipe:
-    """How many training images int8 ranges are observed on at the end, if the last stage did not train them.
+    """The training images for observing int8 ranges at the end, if the last stage did not train the ranges.
 
-    Without `float_layers`, those of the start checkpoint stay in float.
+    Without `float_layers`, the start checkpoint's float layers stay in float.
     """
 
     count: int = 64
@@ -26,10 +26,10 @@ class CalibrationRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineRecipe:
-    """Start checkpoint (a path or a bundled name), data and stages; `name` is the result's, `source` the file's name.
+    """Start checkpoint (path or bundled name), data and stages; `name` names the result, `source` the recipe file.
 
-    Without `size` (height, width in pixels) the start checkpoint's own is used. An empty `licence` joins those of the
-    start checkpoint and of the data; an empty `notice` is the start checkpoint's.
+    `size` (height, width in pixels) defaults to the start checkpoint's. An empty `licence` combines those of the start
+    checkpoint and the data; an empty `notice` means the start checkpoint's.
     """
 
     schema: int

@@ -1,8 +1,8 @@
-"""The `Stage` contract: what the pipeline asks of a stage, and what it gives to it.
+"""The `Stage` contract between the pipeline and its stages.
 
-A stage is a class behind an entry point of the group `edgeseg.stages`; the entry point's name is the stage's `kind` in
-a recipe. The pipeline knows no stage by name. Most stages start from `edgeseg.compress.pipeline.training_stage` (it
-trains) or `edgeseg.compress.pipeline.change_stage` (it changes the net in one go).
+A stage is a class registered in the entry-point group `edgeseg.stages`; the entry point's name is the stage's `kind` in
+a recipe. The pipeline knows no stage by name. Most stages derive from `edgeseg.compress.pipeline.training_stage` (which
+trains) or `edgeseg.compress.pipeline.change_stage` (which changes the net without training).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyProbe:
-    """How a stage measures time on an engine; passed in by code that may open engines.
+    """Measures latency on an engine for a stage; passed in by code that may open engines.
 
-    `table` takes (checkpoint, engine, threads, file to keep the times in or None), `net` the first three; times are in
+    `table` takes (checkpoint, engine, threads, file to store the times in or None), `net` the first three; times are in
     milliseconds.
     """
 
@@ -44,24 +44,24 @@ class LatencyProbe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coming:
-    """What will reach a stage, as far as is known before any stage has run.
+    """The input of a stage, as far as it is known before any stage has run.
 
-    `net` has the layers of that net and must not be changed. `pending` names fields of `spec` that earlier stages
-    change in a way that shows only when they run: until then `spec` holds the values from before.
+    `net` has the layers of that net and must not be changed. `pending` lists fields of `spec` that earlier stages will
+    change; the new values are known only after they run, so `spec` still has the old ones.
     """
 
     net: nn.Module
     spec: ModelSpec
     images: int
-    """Training images."""
+    """The number of training images."""
     pending: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaves:
-    """Something that a stage leaves in a checkpoint and that later stages can destroy.
+    """A property that a stage gives to a checkpoint and that later stages can destroy.
 
-    Stages that leave the same have the same `name` here. `lost_by` says which later stages destroy it: those that
+    Stages that give the same property use the same `name`. `lost_by` says which later stages destroy it: those that
     train, or any. `how` completes the sentence '"prune" after "qat" ...'.
     """
 
@@ -72,10 +72,10 @@ class Leaves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """The work of one stage: the checkpoint folder to start from, the folder to fill, and what the recipe says.
+    """The job of one stage: the parent checkpoint's folder, the output folder, and the recipe's settings.
 
-    The stage writes its result to `folder / "checkpoint"`. `result` is the name that the recipe gives to its result;
-    `size` is (height, width) in pixels; an empty `licence` or `notice` is taken from the parent and the data.
+    The stage writes its result to `folder / "checkpoint"`. `result` is the name of the recipe's result; `size` is
+    (height, width) in pixels; an empty `licence` or `notice` is taken from the parent and the data.
     """
 
     result: str
@@ -92,7 +92,7 @@ class Job:
 
     @property
     def checkpoint(self) -> Path:
-        """The folder that the stage's result goes to."""
+        """The folder of the stage's result."""
         return self.folder / CHECKPOINT
 
 
@@ -106,12 +106,12 @@ class Stage(ABC):
     name: ClassVar[str]
     """The entry point's name: the stage's `kind` in a recipe."""
     does: ClassVar[str]
-    """What the stage does, in one short line."""
+    """A one-line description of the stage."""
     trains: ClassVar[bool] = False
     tables: ClassVar[tuple[str, ...]] = ()
     """The training tables that the stage's table may hold."""
     without_effect: ClassVar[tuple[str, ...]] = ()
-    """Settings (`cache`, `distill.cache`) that do not influence the weights, so that a resumed run may change them."""
+    """Settings (`cache`, `distill.cache`) that do not affect the weights, so a resumed run may change them."""
     leaves: ClassVar[tuple[Leaves, ...]] = ()
 
     settings: object
@@ -125,41 +125,41 @@ class Stage(ABC):
 
     @property
     def seed(self) -> int | None:
-        """The seed of the stage's random choices; None if it makes none."""
+        """The seed of the stage's random choices; None if it has none."""
         return None
 
     def check(self, coming: Coming) -> Coming:
-        """Return what the next stage will find, after every check that is quick.
+        """Return the input of the next stage, after all quick checks.
 
         Raises:
-            EdgesegError: settings that cannot work on `coming`.
+            EdgesegError: the settings cannot work on `coming`.
         """
         return coming
 
     def inputs(self) -> dict[str, str]:
         """Return the hash of everything the stage reads besides its parent and the data, by name.
 
-        A file or checkpoint can change under its name; a resumed run compares these.
+        Files and checkpoints can change under the same name; a resumed run compares these hashes.
 
         Raises:
-            EdgesegError: a file or checkpoint that does not exist.
+            EdgesegError: a file or checkpoint does not exist.
         """
         return {}
 
     def preview(self, coming: Checkpoint, *, data: Dataset, probe: LatencyProbe | None) -> Checkpoint:
-        """Return the checkpoint with its net as the stage leaves it, untrained, for the costs in a dry run.
+        """Return the checkpoint with the stage's net, untrained, for the costs in a dry run.
 
         `coming` is not changed, and nothing is written. `data` is the training split.
 
         Raises:
-            EdgesegError: as `run`, as far as that shows without training.
+            EdgesegError: as `run` raises, if it can be detected without training.
         """
         return coming
 
     @abstractmethod
     def run(self, job: Job) -> None:
-        """Write the stage's checkpoint to `job.checkpoint`, or finish what an interrupted run began in `job.folder`.
+        """Write the stage's checkpoint to `job.checkpoint`, continuing an interrupted run in `job.folder`.
 
         Raises:
-            EdgesegError: settings, data or a checkpoint that cannot be used.
+            EdgesegError: the settings, the data or a checkpoint cannot be used.
         """

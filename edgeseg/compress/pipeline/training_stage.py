@@ -1,4 +1,4 @@
-"""The base of the stages that train: one training run from the parent's weights, resumable at every saved step."""
+"""The base of stages that train: one training run from the parent's weights, resumable at every saved step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSettings:
-    """A stage with nothing to set besides its training tables."""
+    """No settings besides the training tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class TrainingStage(Stage):
         return self.training.run.seed
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` as it is; raises `InputError` if a batch needs more images than there are."""
+        """Return `coming` unchanged; raises `InputError` if a batch needs more images than there are."""
         if self.training.run.batch > coming.images:
             raise InputError(
                 f"run.batch is {self.training.run.batch}, but there are only {coming.images} training images."
@@ -42,7 +42,7 @@ class TrainingStage(Stage):
         return coming
 
     def method(self, job: Job) -> Method:
-        """Return how the training differs from a plain one; this is the plain one."""
+        """Return the training method; the default is plain training."""
         from edgeseg.train.method import Method
 
         return Method()
@@ -52,7 +52,7 @@ class TrainingStage(Stage):
         return str(job.parent)
 
     def run(self, job: Job) -> None:
-        """Train, or go on from the last saved state; raises as `edgeseg.train.train`."""
+        """Train, or continue from the last saved state; raises as `edgeseg.train.train` does."""
         from edgeseg.train import train
         from edgeseg.train.state import STATE_FILE
 

@@ -1,4 +1,4 @@
-"""Batch norm statistics of a net whose channels were cut, taken again from images."""
+"""Recomputes the batch norm statistics of a pruned net from images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def recalibrate(net: nn.Module, batches: Sequence[Batch]) -> None:
-    """Set, in place, every batch norm's running mean and variance to those over `batches`, all weighted alike.
+    """Set every batch norm's running mean and variance, in place, to the average over `batches`.
 
-    What a removed channel gave on average is thereby taken over by the norms that follow (Li et al., EagleEye, ECCV
-    2020, section 3.3). Weights stay as they are; the net is left in evaluation mode.
+    The following norms thus compensate for the mean of removed channels (Li et al., EagleEye, ECCV 2020, section 3.3).
+    Weights do not change; the net is left in evaluation mode.
 
     Raises:
-        InputError: a batch of one image, of which a pooled map has no variance.
+        InputError: a batch of one image, for which a pooled map has no variance.
     """
     if any(len(images) < 2 for images, _ in batches):
         raise InputError("Batch norm statistics need batches of two images or more. Give larger batches.")

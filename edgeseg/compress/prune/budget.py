@@ -1,4 +1,4 @@
-"""What may be left of a net: a budget in multiply-accumulates, parameters or milliseconds, and how each is counted."""
+"""The pruning budget in multiply-accumulates, parameters or milliseconds, and how each is counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PriceOf = Callable[[LayerShape], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Exactly one of: the share of MACs or of parameters that may stay, in (0, 1], or milliseconds on an engine."""
+    """Exactly one of: the share of MACs or of parameters to keep, in (0, 1], or milliseconds on an engine."""
 
     macs: float | None = None
     parameters: float | None = None
@@ -27,18 +27,18 @@ class Budget:
         if len(given) != 1:
             raise InputError("A pruning budget is one of macs, parameters (shares that stay) or ms. Give exactly one.")
         if self.ms is None and not 0 < given[0] <= 1:
-            raise InputError(f"A pruning budget of {given[0]} {self.unit}: give the share that stays, above 0 to 1.")
+            raise InputError(f"A pruning budget of {given[0]} {self.unit}: give the share to keep, above 0 to 1.")
         if not given[0] > 0:
             raise InputError(f"A pruning budget of {given[0]} ms: give more than 0.")
 
     @property
     def unit(self) -> Unit:
-        """What the budget is counted in."""
+        """The unit of the budget."""
         return "macs" if self.macs is not None else "parameters" if self.parameters is not None else "ms"
 
     @property
     def amount(self) -> float:
-        """The share that may stay, or the milliseconds."""
+        """The share to keep, or the milliseconds."""
         return next(value for value in (self.macs, self.parameters, self.ms) if value is not None)
 
 
@@ -62,5 +62,5 @@ def _macs(shape: LayerShape) -> float:
 
 
 def _parameters(shape: LayerShape) -> float:
-    # Two of batch norm's numbers, or a bias: a small share that only has to move with the outputs.
+    # Batch norm parameters or a bias: a small part that only has to scale with the outputs.
     return float(shape.kernel[0] * shape.kernel[1] * (shape.inputs // shape.groups) * shape.outputs + 2 * shape.outputs)

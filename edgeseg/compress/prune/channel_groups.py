@@ -1,4 +1,4 @@
-"""Which channels stand or fall together: the groups of torch-pruning's dependency graph, as plain data.
+"""Channels that must be removed together: the groups of torch-pruning's dependency graph, as plain data.
 
 Fang et al.: DepGraph: Towards Any Structural Pruning, CVPR 2023.
 """
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from torch_pruning import DependencyGraph
 
 HEADS = ("num_heads", "heads", "n_heads", "num_attention_heads")
-"""What attention modules call their number of heads."""
+"""Attribute names for the number of heads of attention modules."""
 Side = Literal["out", "in", "both"]
-"""What a layer loses with a channel: an output, an input, or (depthwise convolutions, norms) both at once."""
+"""The side of a layer that a channel belongs to: output, input, or both (depthwise convolutions, norms)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A layer's share in a group: `indices[i]` is the place in the layer of the group's channel `channels[i]`."""
+    """A layer's part in a group: `indices[i]` is the layer's own index of the group's channel `channels[i]`."""
 
     layer: str
     side: Side
@@ -38,9 +38,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelGroup:
-    """Channels that several layers share; `name` is the layer that makes them first.
+    """Channels that several layers share; `name` is the first layer that produces them.
 
-    The channels are `parts` equal runs, one after another, that must stay equal: those of a group norm.
+    The channels consist of `parts` consecutive runs that must stay equally long: those of a group norm.
     """
 
     name: str
@@ -49,12 +49,12 @@ class ChannelGroup:
     parts: int = 1
 
     def per_channel(self, member: Member) -> int:
-        """Return how many of the layer's own channels go with one of the group's."""
+        """Return how many of the layer's own channels belong to one channel of the group."""
         return len(member.indices) // self.channels
 
 
 class Dependencies:
-    """A net's channel groups, and the cut that keeps every layer of a group in step. The net is changed by `cut`."""
+    """A net's channel groups; `cut` removes channels from all layers of a group, in place."""
 
     def __init__(self, net: nn.Module, *, size: tuple[int, int], keep: tuple[str, ...] = ()) -> None:
         require_modules(("torch_pruning",), what="Structured pruning", extra="compress")
@@ -66,7 +66,7 @@ class Dependencies:
     def _trace(self) -> DependencyGraph:
         from torch_pruning import DependencyGraph
 
-        # The graph follows autograd's, so the net must be traced with gradients on.
+        # The graph is built from autograd's, so the net must be traced with gradients enabled.
         with torch.enable_grad():
             return DependencyGraph().build_dependency(
                 self._net.eval(), example_inputs=torch.zeros(1, 3, *self._size), forward_fn=all_outputs
@@ -95,10 +95,10 @@ class Dependencies:
         return tuple(found)
 
     def _whole(self) -> set[str]:
-        """Return the layers whose outputs stay because their arrangement would not survive a cut.
+        """Return the layers whose outputs cannot be pruned.
 
-        Those of attention (modules with a number of heads), which are split into heads of one size, and convolutions
-        of several groups that are not depthwise.
+        These are layers of attention (modules with a number of heads), which are split into heads of equal size, and
+        grouped convolutions that are not depthwise.
         """
         heads = [
             name for name, module in self._net.named_modules()
@@ -112,7 +112,7 @@ class Dependencies:
         }
 
     def _parts(self, members: tuple[Member, ...], *, channels: int) -> int:
-        """Return the runs of a group's channels that group norms normalize together; 0 where they cannot be kept."""
+        """Return the number of runs of a group's channels that group norms need; 0 if they cannot be preserved."""
         norms = [(item, self._net.get_submodule(item.layer)) for item in members]
         found = [(item, layer.num_groups) for item, layer in norms if isinstance(layer, nn.GroupNorm)]
         aligned = all(item.indices == item.channels == tuple(range(channels)) for item, _ in found)
@@ -120,7 +120,7 @@ class Dependencies:
         return parts if (aligned and channels % parts == 0) or parts == 1 else 0
 
     def _classifiers(self) -> set[str]:
-        """Return the layers whose outputs are the net's: what no later convolution reads."""
+        """Return the layers that produce the net's outputs, which no later convolution reads."""
         graph, ends = self._graph, set()
         for name, module in self._net.named_modules():
             if not isinstance(module, WEIGHTED) or module not in graph.module2node:

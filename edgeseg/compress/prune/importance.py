@@ -1,4 +1,4 @@
-"""How important each channel is: one score per channel of each group, higher is more important."""
+"""Channel importance: one score per channel of each group; higher is more important."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def score_channels(
 
 
 def norm_gains(net: nn.Module, *, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Return the factor (outputs,) that batch norm puts on each output of the layer before it, by the layer's path."""
+    """Return the factor (outputs,) by which batch norm scales each output of the preceding layer, by layer path."""
     found = {}
     for layer, path in find_norms(net, size=size).behind.items():
         norm = norm_at(net, path)
@@ -64,10 +64,10 @@ def norm_gains(net: nn.Module, *, size: tuple[int, int]) -> dict[str, Tensor]:
 
 
 def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the L2 norm of everything that goes with a channel, each layer's part relative to the layer's own mean.
+    """Return the L2 norm of all weights of a channel, each layer's part relative to the layer's mean.
 
     Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017, with the groups of Fang et al., CVPR 2023 (equation
-    4). Weights that make a channel count as they are after batch norm is folded in: a filter before a batch norm has no
+    4). Weights that produce a channel are taken after folding batch norm, since a filter before a batch norm has no
     scale of its own.
     """
     found = {}
@@ -93,7 +93,7 @@ def _energy(layer: nn.Module, *, side: str, gain: Tensor | None) -> Tensor:
 
 
 def _by_outputs(layer: nn.Module, weight: Tensor) -> Tensor:
-    """Return a layer's weight with its outputs as the first axis, where a transposed convolution has its inputs."""
+    """Return a layer's weight with the outputs on the first axis, where a transposed convolution has the inputs."""
     return weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) and layer.groups == 1 else weight
 
 
@@ -101,7 +101,7 @@ def _norm_scales(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[
     """Return the mean of |gamma| over a channel's batch norms, each relative to the norm's own mean.
 
     Liu et al., Learning Efficient Convolutional Networks through Network Slimming, ICCV 2017; without its sparsity
-    term in training the scales separate channels less clearly. Groups without a batch norm (squeeze and excite) take
+    term in training the scales separate channels less clearly. Groups without a batch norm (squeeze and excite) use
     the magnitude, relative to its mean.
     """
     instead = _magnitudes(net, groups, gains=gains)

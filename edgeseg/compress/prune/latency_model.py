@@ -1,4 +1,4 @@
-"""A net's time from a table of its layers' times."""
+"""Predicts a net's latency from a table of layer times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LatencyModel:
-    """Milliseconds of layers between, and a little outside, the measured widths of a table."""
+    """Interpolates layer times in ms between the measured widths of a table, and slightly beyond them."""
 
     def __init__(self, table: LatencyTable) -> None:
         self._engine = table.engine
@@ -26,7 +26,7 @@ class LatencyModel:
         """Return the time of one layer.
 
         Raises:
-            InputError: no layer of this kernel, stride and map was timed.
+            InputError: the table has no layer with this kernel, stride and map size.
         """
         if shape not in self._known:
             grid = self._grids.get(_kind(shape))
@@ -39,18 +39,18 @@ class LatencyModel:
         return self._known[shape]
 
     def net_ms(self, shapes: dict[str, LayerShape]) -> float:
-        """Return the sum over layers; resizes, poolings, additions and the engine's own share are not in it."""
+        """Return the sum over layers, without resizes, poolings, additions and the engine's overhead."""
         return sum(self.layer_ms(shape) for shape in shapes.values())
 
 
 def _kind(shape: LayerShape) -> LayerShape:
-    """Return the shape with its widths blanked out: what must be the same for times to be compared."""
+    """Return the shape without its widths: shapes with equal results can be interpolated."""
     groups = 0 if shape.is_depthwise else shape.groups
     return dataclasses.replace(shape, inputs=0, outputs=0, groups=groups)
 
 
 def _between(grid: dict[tuple[int, int], float], shape: LayerShape) -> float:
-    """Return the bilinear value of the grid, which holds every pairing of its own inputs and outputs."""
+    """Return the bilinear value on the grid, which has all pairs of its inputs and outputs."""
     if shape.is_depthwise:
         line = {inputs: ms for (inputs, outputs), ms in grid.items() if inputs == outputs}
         return _on_line(line, shape.inputs)
@@ -61,7 +61,7 @@ def _between(grid: dict[tuple[int, int], float], shape: LayerShape) -> float:
 
 
 def _on_line(points: dict[int, float], at: int) -> float:
-    """Return the value at `at`, linear between neighbours and from the last two outward, but never below zero."""
+    """Return the value at `at`, interpolated or extrapolated linearly, but never below zero."""
     places = sorted(points)
     if len(places) == 1:
         return points[places[0]]

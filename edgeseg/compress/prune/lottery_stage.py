@@ -1,4 +1,4 @@
-"""The stage `lottery`: single weights held at zero while the rest trains from where it once started."""
+"""The stage `lottery`: keeps single weights at zero and trains the others from their earlier values."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LotterySettings(SparsifySettings):
-    """As `SparsifySettings`; `rewind` is the checkpoint that the stage's parent was once trained from."""
+    """As `SparsifySettings`; `rewind` is the checkpoint from which the stage's parent was trained."""
 
     rewind: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class LotteryStage(SparsifyStage):
-    """Drops the smallest weights of its parent and trains the others from where they started."""
+    """Drops the smallest weights of its parent and trains the others from their values in `rewind`."""
 
     name: ClassVar[str] = "lottery"
     does: ClassVar[str] = "zero single weights, train the rest from before; no faster"
@@ -33,7 +33,7 @@ class LotteryStage(SparsifyStage):
     settings: LotterySettings
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` as it is; raises `InputError` if the checkpoint to rewind to is of another net."""
+        """Return `coming` unchanged; raises `InputError` if the checkpoint to rewind to belongs to another net."""
         name = self.settings.rewind
         if not _is_of(read_spec(resolve_model(name)), coming):
             raise InputError(
@@ -52,9 +52,9 @@ class LotteryStage(SparsifyStage):
 
 
 def _is_of(found: ModelSpec, coming: Coming) -> bool:
-    """Return whether a checkpoint can be of the net that comes to a stage."""
+    """Return whether a checkpoint can belong to the net that reaches a stage."""
     spec = coming.spec
-    # What a stage before only shows when it runs, it does change: neither as it started nor whole.
+    # Pending fields will change: the checkpoint may have neither the values from before nor the architecture's own.
     if "bypassed" in coming.pending:
         same_gates = found.bypassed not in ((), spec.bypassed)
         widths = tuple(layer for layer in spec.channels if not is_below(layer.name, found.bypassed))

@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Measure = Callable[[Checkpoint], float]
-"""Milliseconds of a whole net, measured on an engine from its real artifact."""
+"""Measures the latency in ms of a whole net on an engine, with its real artifact."""
 
-# How often a budget in ms is tried again with what the measurement taught, and how near below it is near enough.
+# How often a budget in ms is corrected by a measurement, and how far below the budget is close enough.
 MEASURED_TRIES = 4
 NEAR_ENOUGH = 0.04
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupCut:
-    """What a group of channels lost; `layers` are those that became narrower with it."""
+    """The channels that a group lost; `layers` are those that became narrower."""
 
     name: str
     before: int
@@ -50,7 +50,7 @@ class GroupCut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a net was pruned."""
+    """The settings by which a net was pruned."""
 
     budget: Budget
     importance: Importance
@@ -64,9 +64,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """A narrower net in evaluation mode, its spec (with `channels`), and what it cost and costs.
+    """A narrower net in evaluation mode, its spec (with `channels`), and its cost before and after.
 
-    The spec's weights hash is empty until the net is saved. Times are those of `measure`, where it was given.
+    The spec's weights hash is empty until the net is saved. Times are measured by `measure`, if given.
     """
 
     net: nn.Module
@@ -96,20 +96,20 @@ def prune(
     latency_weight: float | None = None,
     passes: int = 1,
 ) -> Pruned:
-    """Return the checkpoint's net with whole channels removed until the budget holds; the checkpoint is not changed.
+    """Return the checkpoint's net with whole channels removed until the budget is met; the checkpoint is not changed.
 
-    What goes is the least important by `importance`: over all groups of channels ("global") or the same share of each
-    ("uniform"), in blocks that leave multiples of `round_to`. Each group keeps `floor` of the architecture's own width,
-    classifiers keep their outputs, and groups that touch a layer named in `keep` (or below it) stay whole. "taylor"
-    needs `batches` and `objective`; with batches, batch norm's statistics are taken again after each cut. With a
-    `table`, what a block saves is counted in that engine's milliseconds instead of the budget's unit; a budget in ms
-    needs one, and `measure` corrects it by the whole net's time. `latency_weight` says how much savings count against
-    importance, 0 to 1 (default: 1 for Taylor, whose scores are losses; else 0.5). With several `passes` the budget is
-    reached in that many cuts, and importance is taken anew before each.
+    The least important channels by `importance` are removed, over all groups ("global") or the same share of each
+    ("uniform"), in blocks that leave multiples of `round_to`. Each group keeps at least `floor` of the architecture's
+    own width, classifiers keep their outputs, and groups that contain a layer in `keep` (or below it) are not pruned.
+    "taylor" needs `batches` and `objective`; with batches, batch norm statistics are recomputed after each cut. With a
+    `table`, savings are counted in that engine's milliseconds instead of the budget's unit; a budget in ms needs one,
+    and `measure` corrects it by the time of the whole net. `latency_weight` weighs savings against importance, 0 to 1
+    (default: 1 for Taylor, whose scores are losses; else 0.5). With several `passes` the budget is reached in as many
+    cuts, and importance is recomputed before each.
 
     Raises:
-        InputError: a budget that cannot be met, or arguments that do not go together.
-        UnknownName: an importance, scope or layer in `keep` that there is not.
+        InputError: the budget cannot be met, or the arguments do not fit together.
+        UnknownName: there is no such importance, scope or layer in `keep`.
         MissingDependency: torch-pruning is not installed.
     """
     if latency_weight is None:
@@ -143,10 +143,10 @@ def prune(
 
 
 def save(pruned: Pruned, folder: Path, *, command: str = "") -> ModelSpec:
-    """Write the pruned net as a checkpoint folder, with what was done to it, and return its complete spec.
+    """Write the pruned net as a checkpoint folder, with a record of the pruning, and return its complete spec.
 
     Raises:
-        InputError: a folder there that edgeseg did not make.
+        InputError: the folder exists and was not made by edgeseg.
     """
     from edgeseg.models.lineage import read_lineage, write_lineage
 
@@ -156,7 +156,7 @@ def save(pruned: Pruned, folder: Path, *, command: str = "") -> ModelSpec:
 
 
 def lineage_step(pruned: Pruned, *, spec: ModelSpec, command: str = "") -> LineageStep:
-    """Return the account of a pruning for the lineage of the checkpoint that it was saved as, with spec `spec`."""
+    """Return the lineage step of a pruning for its saved checkpoint, which has the spec `spec`."""
     how = pruned.settings
     metrics = {
         "macs_before": float(pruned.before.macs),
@@ -189,7 +189,7 @@ def lineage_step(pruned: Pruned, *, spec: ModelSpec, command: str = "") -> Linea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cut:
-    """Everything that a cut to some limit needs."""
+    """Cuts a net to a limit."""
 
     checkpoint: Checkpoint
     start: nn.Module
@@ -201,11 +201,11 @@ class _Cut:
     shapes: dict[str, LayerShape]
 
     def whole(self) -> float:
-        """Return the price of the net as it came."""
+        """Return the price of the original net."""
         return sum(map(self.price, self.shapes.values()))
 
     def to(self, limit: float) -> tuple[Pruned, float]:
-        """Return the net cut to price <= limit, in so many passes as the settings say, and its price."""
+        """Return the net cut to price <= limit, in the passes of the settings, and its price."""
         whole, net, shapes = self.whole(), copy.deepcopy(self.start), self.shapes
         groups: tuple[ChannelGroup, ...] = ()
         passes = self.settings.passes
@@ -251,7 +251,7 @@ class _Cut:
 
 
 def _start(checkpoint: Checkpoint, batches: Sequence[Batch]) -> nn.Module:
-    """Return a copy of the net that can have gradients, and whose norms can take statistics again."""
+    """Return a copy of the net that allows gradients, with restored batch norm statistics."""
     net = copy.deepcopy(checkpoint.net).eval()
     for parameter in net.parameters():
         parameter.requires_grad_(True)
@@ -279,9 +279,9 @@ def _check(settings: Settings, checkpoint: Checkpoint) -> None:
 
 
 def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) -> dict[str, int]:
-    """Return how many channels each group keeps at least: a share of the architecture's own, rounded up to multiples.
+    """Return the fewest channels of each group: a share of the architecture's own width, rounded up to multiples.
 
-    Counting from the architecture's own width keeps rounds of pruning from wearing a group away.
+    Using the architecture's own width prevents repeated pruning from shrinking a group further and further.
     """
     own = layer_widths(build_unpruned(spec))
     found = {}
@@ -315,7 +315,7 @@ def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings, group
 
 
 def _check_widths(net: nn.Module, plain: nn.Module, *, channels: tuple[LayerChannels, ...]) -> None:
-    """Raise `UnsupportedError` where a pruned net holds a tensor that its spec's channels do not describe."""
+    """Raise `UnsupportedError` if a pruned net has a tensor that its spec's channels do not describe."""
     changed = {layer.name for layer in channels}
     own = without_aux(plain).state_dict()
     for key, value in without_aux(net).state_dict().items():
@@ -344,12 +344,12 @@ def _timed(pruned: Pruned, measure: Measure, *, before_ms: float) -> Pruned:
 
 
 def _to_time(cut: _Cut, *, measure: Measure | None) -> Pruned:
-    """Return the net that meets a budget in milliseconds: by the table, then corrected by whole measurements."""
+    """Return the net that meets a budget in ms: first by the table, then corrected by measuring the whole net."""
     wanted, layers_ms = cut.settings.budget.amount, cut.whole()
     if measure is None:
         return cut.to(wanted)[0]
     before_ms = measure(cut.checkpoint)
-    # What the layers' sum does not hold (resizes, additions, the engine's own share) stays as it is.
+    # The time outside the table (resizes, additions, the engine's overhead) is assumed constant.
     rest = before_ms - layers_ms
     best: Pruned | None = None
     reached = before_ms

@@ -1,4 +1,4 @@
-"""What a net loses when one group of channels alone is pruned."""
+"""Pruning sensitivity: the loss in accuracy when a single group of channels is pruned."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ NAMED_LINES = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupLoss:
-    """One group without `removed` of its channels: mIoU and label agreement with the whole net, fractions; the share
-    of all MACs that this saves.
+    """One group without `removed` of its channels.
+
+    mIoU, label agreement with the unpruned net and the saved share of all MACs are fractions.
     """
 
     group: str
@@ -48,7 +49,7 @@ class GroupLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensitivityScan:
-    """Every group at every share, in the net's order, on `images` images; `miou` is the whole net's there."""
+    """Every group at every share, in the net's order, on `images` images; `miou` is that of the unpruned net."""
 
     checkpoint: str
     weights_sha256: str
@@ -70,8 +71,8 @@ def scan_groups(
 ) -> SensitivityScan:
     """Return mIoU and label agreement on `samples` (training images) with each group pruned alone, no fine-tuning.
 
-    The least important channels go first. A channel is taken away by setting to zero the weights that read it, which
-    gives the narrower net's outputs exactly.
+    The least important channels are removed first. Setting the weights that read a channel to zero gives exactly the
+    outputs of the narrower net.
 
     Raises:
         InputError: no image, or a share outside 0 to 1.
@@ -113,7 +114,7 @@ def scan_groups(
 
 
 def plot_groups(scan: SensitivityScan, path: Path) -> None:
-    """Write an image of the scan: mIoU lost over the share removed, a line a group, the steepest named.
+    """Write a plot of the scan: lost mIoU over the removed share, one line per group; the steepest are named.
 
     Raises:
         MissingDependency: matplotlib is not installed.
@@ -137,7 +138,7 @@ def plot_groups(scan: SensitivityScan, path: Path) -> None:
 
 
 class _Images:
-    """The images of a scan, with the whole net's labels."""
+    """The images of a scan, with the unpruned net's labels."""
 
     def __init__(self, checkpoint: Checkpoint, samples: Sequence[Sample]) -> None:
         self._spec, self._samples = checkpoint.spec, samples

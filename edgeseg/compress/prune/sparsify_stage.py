@@ -1,4 +1,4 @@
-"""The stage `sparsify`: single weights held at zero while the rest trains."""
+"""The stage `sparsify`: keeps single weights at zero while the others train."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ZEROS = Leaves(name="zeros", lost_by="training", how="trains its zeros away")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparsifySettings:
-    """Single weights held at zero while the rest trains; see `edgeseg.compress.prune.sparsity`. Not faster anywhere."""
+    """Unstructured sparsity; see `edgeseg.compress.prune.sparsity`. It gives no speed-up on any engine here."""
 
     sparsity: float
     scope: Scope = "global"
@@ -41,7 +41,7 @@ class SparsifyStage(TrainingStage):
     settings: SparsifySettings
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` as it is; raises `UnknownName` for a layer that the net does not have."""
+        """Return `coming` unchanged; raises `UnknownName` for a layer that the net does not have."""
         check_layers(self.settings.keep, coming.net)
         return super().check(coming)
 

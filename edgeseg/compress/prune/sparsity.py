@@ -1,7 +1,7 @@
-"""Single weights set to zero: magnitude pruning and lottery tickets. No engine here runs such nets faster.
+"""Unstructured sparsity: magnitude pruning and lottery tickets. No engine here runs such nets faster.
 
-The zeros stay in dense tensors, which dense kernels multiply like any other number. What they bring is a file that
-compresses well, and research; for speed see `edgeseg.compress.prune.pruner`.
+The zeros stay in dense tensors, which dense kernels process like any other number. They help research and make files
+that compress well; for speed see `edgeseg.compress.prune.pruner`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 Scope = Literal["global", "layer"]
 SCOPES: tuple[Scope, ...] = ("global", "layer")
 Masks = dict[str, Tensor]
-"""By layer name: booleans of its weight's shape, true where the weight stays."""
+"""Masks by layer name: booleans of the weight's shape, true where the weight stays."""
 
 
 def magnitude_masks(net: nn.Module, *, sparsity: float, scope: Scope = "global", keep: tuple[str, ...] = ()) -> Masks:
-    """Return masks that drop the share `sparsity` of smallest weights of all convolutions and linear layers.
+    """Return masks that drop the share `sparsity` of the smallest weights of all convolutions and linear layers.
 
-    They are ranked over the whole net ("global") or in each layer. Norms and biases stay, as do auxiliary heads and
-    the layers named in `keep` or below them. No dense engine gets faster by it. Weights of zero go first, so the masks
-    of a masked net with a higher sparsity lie inside its own.
+    Weights are ranked over the whole net ("global") or per layer. Norms, biases, auxiliary heads and the layers in
+    `keep` (or below them) are not masked. It makes no dense engine faster. Zeros are dropped first, so a masked net's
+    masks at a higher sparsity extend its existing ones.
 
     Raises:
         InputError: a share outside 0 to below 1.
@@ -63,12 +63,12 @@ def apply_masks(net: nn.Module, masks: Masks) -> None:
 
 
 class MaskedTraining(Method):
-    """Trains with the small weights of a checkpoint held at zero; the net that is kept is as dense in memory as before.
+    """Trains with the small weights of a checkpoint fixed at zero; the saved net is stored densely.
 
     Masks come from `masks_from`, start weights from the recipe's `init`. With the same checkpoint for both this is
-    magnitude pruning with fine-tuning (Han et al., NeurIPS 2015). With `masks_from` a trained net and `init` what it
-    started from, or an early checkpoint of it, this is a lottery ticket (Frankle & Carbin, The Lottery
-    Ticket Hypothesis, ICLR 2019; late rewinding: Frankle et al., ICML 2020). It does not make dense engines faster.
+    magnitude pruning with fine-tuning (Han et al., NeurIPS 2015). With a trained net as `masks_from` and its start or
+    an early checkpoint as `init`, it is a lottery ticket (Frankle & Carbin, The Lottery Ticket Hypothesis, ICLR 2019;
+    late rewinding: Frankle et al., ICML 2020). It does not make dense engines faster.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class MaskedTraining(Method):
         self._masks: Masks = {}
 
     def fingerprint(self) -> str:
-        """Return the masks' source, by the hash of its weights, and how they are made."""
+        """Return the hash of the masks' source and the masks' settings."""
         source = read_spec(resolve_model(self._masks_from)).weights_sha256
         settings = {"masks_from": source, "sparsity": self._sparsity, "scope": self._scope, "keep": self._keep}
         return json.dumps({"masked": settings}, sort_keys=True)
@@ -87,7 +87,7 @@ class MaskedTraining(Method):
         """Return the recipe's own start with the masks applied.
 
         Raises:
-            CheckpointError: masks of another net.
+            CheckpointError: the masks belong to another net.
         """
         net, start = start_net(recipe, spec)
         source = load_checkpoint(resolve_model(self._masks_from)).net
@@ -120,7 +120,7 @@ def _weights(net: nn.Module, *, keep: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def _largest(size: Tensor, *, sparsity: float) -> Tensor:
-    """Return a mask without the `sparsity` smallest entries; ties fall by position, so that it is always the same."""
+    """Return a mask without the `sparsity` smallest entries; ties are broken by position, so it is deterministic."""
     dropped = size.flatten().argsort(stable=True)[: round(sparsity * size.numel())]
     mask = torch.ones(size.numel(), dtype=torch.bool, device=size.device)
     mask[dropped] = False

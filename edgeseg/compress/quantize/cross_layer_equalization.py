@@ -1,10 +1,10 @@
-"""Cross-layer equalization: the same net, with channels of more alike size, so that one int8 scale serves them all.
+"""Cross-layer equalization: makes channel ranges more similar, so that one int8 scale fits them all.
 
-Between two convolutions with nothing but positively homogeneous operations (f(s x) = s f(x) for s > 0: ReLU, means,
-resizes, a gate's product), a channel may be divided by s where it is made and multiplied by s where it is read: the net
-answers as before (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019).
-There the sizes are the weights'; here what a channel holds is measured on images, as activations have one scale for
-all channels and int8 weights one for each.
+Between two convolutions with only positively homogeneous ops in between (f(s x) = s f(x) for s > 0: ReLU, means,
+resizes, a gate's product), a channel can be divided by s where it is produced and multiplied by s where it is read,
+without changing the net's output (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
+Correction", ICCV 2019). The paper equalizes weight ranges; here activation ranges are measured on images, since
+activations have one scale for all channels, while int8 weights have one per channel.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ HOMOGENEOUS = (
     aten.upsample_nearest2d.vec,
 )
 PRODUCT = aten.mul.Tensor
-# Single outliers would decide for a whole channel; calibration clips them too.
+# Single outliers would dominate a whole channel; calibration clips them too.
 QUANTILE = 0.9999
 LEAST = 1e-6
 LARGEST_FACTOR = 100.0
-# Of the largest logit: what rounding in float32 makes of the same net in another order.
+# Relative to the largest logit: the float32 rounding error of an equal net with another order of operations.
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A convolution whose channels only the convolutions `readers` read, by the modules' paths in the plain net."""
+    """A convolution `maker` whose channels are read only by the convolutions `readers`, as paths in the plain net."""
 
     maker: str
     readers: tuple[str, ...]
@@ -55,13 +55,13 @@ class Link:
 
     @property
     def name(self) -> str:
-        """What the link is called in reports."""
+        """The link's name in reports."""
         return f"{self.maker} -> {', '.join(self.readers)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equalized:
-    """One link, and how many times its median channel the largest one held, before and after."""
+    """One link, and the ratio of its largest to its median channel range, before and after."""
 
     link: str
     spread_before: float
@@ -71,15 +71,15 @@ class Equalized:
 def equalize(
     net: nn.Module, images: Sequence[Tensor], *, size: tuple[int, int], balance: float = 0.5
 ) -> tuple[Equalized, ...]:
-    """Equalize `net` in place and return what became of each link, in the order of the graph.
+    """Equalize `net` in place and return the result for each link, in graph order.
 
-    `images` are normalised ones (N, 3, H, W) of `size` (height, width), on which channels are measured. A channel
-    that holds up to r and is read with weights up to w (relative to the largest of each output) is divided by
-    r^balance / w^(1 - balance) (Xiao et al., "SmoothQuant", ICML 2023, equation 4), and by r where only depthwise
-    convolutions read it: their weights have a scale of their own for each channel, and lose nothing.
+    Channel ranges are measured on `images`, normalised (N, 3, H, W) of `size` (height, width). A channel with range r,
+    read with weights up to w (relative to the largest of each output), is divided by r^balance / w^(1 - balance) (Xiao
+    et al., "SmoothQuant", ICML 2023, equation 4). It is divided by r if only depthwise convolutions read it: their
+    weights have one scale per channel and lose nothing.
 
     Raises:
-        InputError: no image, a net without links, or one whose answers change by more than rounding.
+        InputError: no image, a net without links, or a net whose output changes by more than rounding.
     """
     if not images:
         raise InputError("Equalization measures channels on images, and none was given.")
@@ -101,7 +101,7 @@ def equalize(
 
 
 def find_links(graph: GraphModule) -> tuple[Link, ...]:
-    """Return the links of a float graph whose batch norms are folded, in its order."""
+    """Return the links of a float graph with folded batch norms, in graph order."""
     found = []
     for node in graph.graph.nodes:
         if node.target not in CONVOLUTIONS:
@@ -114,7 +114,7 @@ def find_links(graph: GraphModule) -> tuple[Link, ...]:
 
 
 def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
-    """Return the convolutions that read what `node` makes through homogeneous operations alone, else None."""
+    """Return the convolutions that read `node` through homogeneous ops only; None if anything else reads it."""
     found: list[Node] = []
     for user in node.users:
         if user in seen:
@@ -133,15 +133,17 @@ def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
 
 
 def _takes_factors(convolution: Node) -> bool:
-    """Return whether each input channel has weights of its own: no groups, or one group a channel."""
+    """Return whether each input channel has weights of its own: no groups, or depthwise."""
     groups = _arguments(convolution)["groups"]
     weight = _weight(convolution)
     return groups == 1 or (weight.shape[1] == 1 and weight.shape[0] == groups)
 
 
 def _gated(product: Node, *, by: Node) -> bool:
-    """Return whether the other factor is a sigmoid: bounded, and the same whatever `by` was divided by, because the
-    convolution that reads `by` for it takes the factors up.
+    """Return whether the other factor of a product is a sigmoid gate.
+
+    A gate is bounded and does not depend on the scale of `by`, since the convolution that computes it from `by`
+    absorbs the factors.
     """
     other = [item for item in product.args[:2] if item is not by]
     gates = (aten.hardsigmoid.default, aten.sigmoid.default)
@@ -155,7 +157,7 @@ def _activated(node: Node) -> Node:
 
 
 def _measure(graph: GraphModule, links: Sequence[Link], images: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Return the largest magnitude (channels,) at each link over all images, outliers left out."""
+    """Return the largest magnitude (channels,) at each link over all images, without outliers."""
     largest: dict[str, Tensor] = {}
 
     def keep(name: str, value: Tensor) -> None:
@@ -187,7 +189,7 @@ def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float, norms: N
 
 
 def _relative(convolution: nn.Conv2d) -> Tensor:
-    """Return the largest weight (input channels,) on each input, as a share of its output's largest."""
+    """Return the largest weight of each input (input channels,), as a share of its output's largest weight."""
     weight = convolution.weight.abs().amax((2, 3))
     return (weight / weight.amax(1, keepdim=True).clamp_min(LEAST)).amax(0)
 
@@ -202,7 +204,7 @@ def _divide(net: nn.Module, path: str, factors: Tensor, *, norms: Norms) -> None
             return
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        # Without weights a norm divides by the deviation alone: what it subtracts stays, what it divides by grows.
+        # A norm without weights only divides by the deviation: scale that, and leave its mean.
         norm.running_var.copy_((norm.running_var + norm.eps) * factors.square() - norm.eps)
         return
     convolution = convolution_at(net, path)
@@ -244,6 +246,6 @@ def _weight(convolution: Node) -> Tensor:
 
 
 def _arguments(convolution: Node) -> dict[str, object]:
-    schema = convolution.target._schema.arguments  # type: ignore[union-attr]
+    schema = convolution.target._schema.arguments  # type: ignore[union-attr]  # noqa: SLF001 - torch has no other door
     given = dict(zip((item.name for item in schema), convolution.args, strict=False))
     return {item.name: item.default_value for item in schema} | given | dict(convolution.kwargs)

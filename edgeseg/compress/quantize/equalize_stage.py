@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualizeSettings(ImageSample):
-    """Cross-layer equalization: the same outputs, from channels whose ranges differ less, so that int8 loses less.
+    """Cross-layer equalization: the same outputs, with more similar channel ranges, so that int8 loses less.
 
     See `edgeseg.compress.quantize.cross_layer_equalization`.
     """
 
     balance: float = 0.5
     share_input_normalization: bool = field(default=False, metadata=renamed("image", "picture"))
-    """The image's channels too: one mean and deviation for all, so that an artifact takes the bytes as int8.
+    """Also use one mean and deviation for all image channels, so that an artifact takes bytes as int8 directly.
 
     See `edgeseg.compress.quantize.shared_input_normalization`."""
 
@@ -38,7 +38,7 @@ class EqualizeSettings(ImageSample):
 
 @dataclass(frozen=True, kw_only=True)
 class EqualizeStage(ChangeStage):
-    """Evens out the ranges of channels."""
+    """Equalizes channel ranges."""
 
     name: ClassVar[str] = "equalize"
     does: ClassVar[str] = "even out channels for int8; same outputs"
@@ -46,10 +46,10 @@ class EqualizeStage(ChangeStage):
     settings: EqualizeSettings
 
     def change(self, checkpoint: Checkpoint, *, data: Dataset, job: Job) -> Changed:
-        """Return the net with other weights and the same outputs, and the layers that were equalized.
+        """Return the net with equalized weights and unchanged outputs, and the equalized layers.
 
         Raises:
-            InputError: no layers to equalize, or an image that something else than convolutions reads.
+            InputError: no layers to equalize, or the image is read by something other than convolutions.
         """
         own, spec = self.settings, checkpoint.spec
         net = checkpoint.net.eval()

@@ -1,4 +1,4 @@
-"""Fake quantization: numbers rounded to int8's grid in a float graph, with gradients for what lies on either side."""
+"""Fake quantization: rounds numbers to the int8 grid in a float graph, with gradients for values and ranges."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ with quiet_loggers("torchao", "torch.utils._pytree"):  # it looks for kernels of
 
 LOWEST, HIGHEST = -128, 127
 LARGEST_WEIGHT = 127
-# torchao's observers take no smaller weight scale; training must find the same.
+# The smallest weight scale of torchao's observers; training must use the same.
 EPS = torch.finfo(torch.float32).eps
 
 
 class FakeActivation(FakeQuantizeBase):
-    """Rounds a tensor to 256 steps between two ends that the subclass knows; zero is one of the steps.
+    """Rounds a tensor to 256 steps between two ends given by the subclass; zero is one of the steps.
 
-    `scale` and `zero_point` are set from outside before each pass: they depend on what the kernels around can hold.
+    `scale` and `zero_point` are set from outside before each pass, since they depend on the limits of the kernels.
     """
 
     def __init__(self, **_: object) -> None:
@@ -35,7 +35,7 @@ class FakeActivation(FakeQuantizeBase):
 
     @abstractmethod
     def ends(self) -> tuple[Tensor, Tensor]:
-        """Return lowest and highest value, scalars; the lowest is 0 or less, the highest 0 or more."""
+        """Return the lowest (at most 0) and the highest value (at least 0), scalars."""
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Return scale and zero point of the last pass, scalars."""
@@ -54,7 +54,7 @@ class FakeActivation(FakeQuantizeBase):
 
 
 class LearnedRange(FakeActivation):
-    """A range whose ends are trained, each as a factor e^t on where it started.
+    """A range with trained ends, each a factor e^t on its start value.
 
     The gradients of scale and zero point are those of LSQ (Esser et al., "Learned Step Size Quantization", ICLR 2020)
     and LSQ+ (Bhalgat et al., CVPR Workshops 2020), with the zero point rounded. The exponent makes a step relative to
@@ -115,11 +115,11 @@ class FakeWeight(FakeQuantizeBase):
         self.qscheme = torch.per_channel_symmetric
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        """Raise `UnsupportedError`: a weight's scales follow from the weight, which torchao does not give here."""
+        """Raise `UnsupportedError`: the scales depend on the weight, which torchao does not pass here."""
         raise UnsupportedError("Scales of a fake-quantized weight come from `scales(weight)`.")
 
     def scales(self, weight: Tensor) -> Tensor:
-        """Return the scale of each output channel, (O,), as torchao's observer finds it, none below `least_scales`."""
+        """Return the scale of each output channel, (O,), as torchao's observer computes it, at least `least_scales`."""
         largest = weight.detach().abs().amax(tuple(range(1, weight.ndim)))
         found = (largest / float(LARGEST_WEIGHT)).clamp_min(EPS)
         return found if self.least_scales is None else torch.maximum(found, self.least_scales)
@@ -139,8 +139,10 @@ class _Rounded(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, low: Tensor, high: Tensor, scale: float, zero_point: int) -> Tensor:
-        # Plain operations in place: several times faster on a CPU than PyTorch's own fake quantization.
+    def forward(  # noqa: PLR0917 - autograd passes all arguments by position
+        ctx: Any, x: Tensor, low: Tensor, high: Tensor, scale: float, zero_point: int
+    ) -> Tensor:
+        # Plain in-place operations are several times faster on a CPU than PyTorch's own fake quantization.
         y = x.mul(1.0 / scale).round_().clamp_(LOWEST - zero_point, HIGHEST - zero_point).mul_(scale)
         ctx.scale, ctx.zero_point = scale, zero_point
         learned = low.requires_grad or high.requires_grad
@@ -163,7 +165,7 @@ class _Rounded(torch.autograd.Function):
 
 
 def _of_ends(of_scale: Tensor, of_zero: Tensor, *, low: Tensor, high: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of both ends from those of scale and zero point; 0 for a range without a width."""
+    """Return the gradients of both ends from those of scale and zero point; 0 for a range of zero width."""
     share = 255.0 * of_zero / span.square()
     of_low, of_high = -of_scale / 255.0 - share * high, of_scale / 255.0 + share * low
     return torch.where(span > 0, of_low, 0.0), torch.where(span > 0, of_high, 0.0)
@@ -174,5 +176,5 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _flat(x: Tensor) -> Tensor:
-    """Return x as a vector, in channels-last order where it has four dimensions: a view where it is stored so."""
+    """Return x as a vector, in channels-last order if it has four dimensions; a view if it is stored that way."""
     return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).reshape(-1)

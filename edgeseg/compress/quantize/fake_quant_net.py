@@ -1,4 +1,4 @@
-"""A net that simulates its int8 artifact in float: PT2E's graph with fake quantization at every point."""
+"""A net that simulates its int8 artifact in float: the PT2E graph with fake quantization at every point."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ with quiet_loggers("torchao", "torch.utils._pytree"):  # it looks for kernels of
         weight_spec,
     )
 
-# Their outputs already lie on the grid of their inputs.
+# Their outputs are already on the grid of their inputs.
 ON_GRID = (
     aten.max_pool2d.default,
     aten.cat.default,
@@ -58,7 +58,7 @@ class Wire:
 class QuantNet(nn.Module):
     """Returns logits from normalised images through the fake-quantized graph of a folded net.
 
-    Before each pass it fits the scales to the limits of the engines' kernels, by the same rule as conversion.
+    Before each pass it adjusts the scales to the limits of the engines' kernels, by the same rule as conversion.
     """
 
     def __init__(self, graph: GraphModule, *, points: dict[str, str], wires: tuple[Wire, ...]) -> None:
@@ -68,29 +68,29 @@ class QuantNet(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The net's encoder, for the optimizer's own rate on it; empty where it has none."""
+        """The net's encoder, for its own learning rate; an empty module if there is none."""
         found: nn.Module = getattr(getattr(self.graph, INNER), "encoder", nn.Module())
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, C, h, w) from normalised images x (N, 3, H, W), of the size it was made for."""
+        """Return logits (N, C, h, w) from normalised images x (N, 3, H, W) of the size the net was built for."""
         self._fit()
         (logits,) = self.graph(x)
         assert isinstance(logits, Tensor)
         return logits
 
     def freeze(self, frozen: bool) -> None:
-        """Freeze the ranges, or let them be trained."""
+        """Freeze the ranges, or make them trainable."""
         for name in self._points:
             self.point(name).frozen = frozen
 
     def ranges(self) -> dict[str, tuple[float, float]]:
-        """Return (low, high) of every point that is quantized, by its name."""
+        """Return the (low, high) of every quantized point, by name."""
         self._fit()
         return {name: self.point(name).range() for name in self._points}
 
     def fit(self) -> None:
-        """Set every scale and zero point from the ranges; a forward pass does this itself."""
+        """Set every scale and zero point from the ranges; a forward pass does this too."""
         self._fit()
 
     def weights(self) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ class QuantNet(nn.Module):
     def _fit(self) -> None:
         """Set every scale and zero point from the ranges, and the least scales of the weights."""
         points = {name: self.point(name) for name in self._points}
-        # One read of all numbers: on an accelerator each read waits for the device.
+        # All numbers in one read: on an accelerator each read waits for the device.
         ends = torch.stack([end for point in points.values() for end in point.ends()]).view(-1, 2).tolist()
         ranges = dict(zip(points, ends, strict=True))
         scales = {name: affine(low, high)[0] for name, (low, high) in ranges.items()}
@@ -158,7 +158,7 @@ class _FakeSpecs:
     still: frozenset[str]
 
     def activation(self, point: Point) -> QuantizationSpec:
-        """Return the spec of a range that starts at the given one, and is trained unless the point is in `still`."""
+        """Return the spec of a range that starts at the given one and is trained unless the point is in `still`."""
         start, recipe = self.ranges[point.name], self.recipe
         if point.name in self.still:
             span = start.low, start.high
@@ -170,7 +170,7 @@ class _FakeSpecs:
         return activation_spec(AverageRange.with_args(low=low, high=high, rate=recipe.ema_rate, span=(least, greatest)))
 
     def weight(self, node: Node) -> QuantizationSpec:
-        """Return the spec of a weight whose scales follow it."""
+        """Return the spec of a weight whose scales are computed from the weight."""
         return weight_spec(FakeWeight.with_args())
 
 
@@ -182,14 +182,14 @@ def quant_net(
     recipe: QatRecipe,
     still: frozenset[str] = frozenset(),
 ) -> QuantNet:
-    """Return the fake-quantized net of a plain one, batch norms folded, that starts with `ranges`.
+    """Return the fake-quantized net of a plain one with folded batch norms, starting with `ranges`.
 
-    The ranges of the points named in `still` are not trained. The net takes any batch of images of `size` (height,
-    width) and gives the same logits in training and evaluation mode.
+    The ranges of the points in `still` are not trained. The net accepts any batch size of images of `size` (height,
+    width) and returns the same logits in training and evaluation mode.
 
     Raises:
-        CheckpointError: ranges of another net.
-        UnknownName: a float layer that the net does not have.
+        CheckpointError: the ranges belong to another net.
+        UnknownName: the net does not have one of the float layers.
     """
     graph = float_graph(net, size=size)
     whole = plan(graph)
@@ -204,9 +204,9 @@ def quant_net(
 
 
 def _tidied(graph: GraphModule, *, points: dict[str, str], around: dict[str, tuple[str, str]]) -> QuantNet:
-    """Return the net of a prepared graph, with each fake quantization stored once, under its own key.
+    """Return the net of a prepared graph, with each fake quantization stored once under its own key.
 
-    PT2E stores a shared one under several keys; a moving average over the state would then count it several times.
+    PT2E stores a shared one under several keys, and a moving average over the state would update it several times.
     """
     ranges, fakes = nn.ModuleList(), nn.ModuleList()
     keys: dict[str, str] = {}
@@ -229,7 +229,7 @@ def _tidied(graph: GraphModule, *, points: dict[str, str], around: dict[str, tup
             fakes.append(found)
             wires.append(_wire(user, fake=node, around=around[user.name]))
     graph.ranges, graph.fakes = ranges, fakes
-    # The exported module's own code generation nests arguments and refuses train() and eval().
+    # The exported module's own code generator nests arguments and refuses train() and eval().
     graph.graph.set_codegen(CodeGen())
     return QuantNet(GraphModule(graph, graph.graph), points=keys, wires=tuple(wires))
 

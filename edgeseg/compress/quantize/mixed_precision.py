@@ -1,4 +1,4 @@
-"""The fewest layers in float that bring what int8 loses under a bound."""
+"""Mixed precision: the fewest float layers that reduce the loss of int8 below a bound."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixedPrecision:
-    """The layers to keep in float, what is lost with them and what without any, and how many nets were measured.
+    """The layers to keep in float, the loss with and without them, and how many nets were measured.
 
-    Lost is 1 - agreement with the float net, or mIoU where labels were given, as a fraction.
+    The loss is 1 - agreement with the float net, or the lost mIoU if labels were given, as a fraction.
     """
 
     float_layers: tuple[str, ...]
@@ -41,15 +41,15 @@ def fewest_float_layers(
     labels: Sequence[np.ndarray] | None = None,
     on_progress: Progress | None = None,
 ) -> MixedPrecision:
-    """Return few layers that, kept in float, bring what int8 loses to `bound` or below.
+    """Return a small set of layers that, kept in float, reduce the loss of int8 to `bound` or below.
 
-    Lost is 1 - agreement, or mIoU where `labels` are given. Greedy: the layers that cost most alone go to float first,
-    as many as it takes (found by halving), and then each that is not needed goes back. Layers that the ranges already
-    leave in float count as int8 here: the search starts anew.
+    The loss is 1 - agreement, or the lost mIoU if `labels` are given. The search is greedy: the layers with the largest
+    individual loss move to float first, as many as needed (bisection), then unneeded ones move back. Layers that the
+    ranges keep in float start in int8 here.
 
     Raises:
-        InputError: a bound that no choice of layers meets or that is no share, or images as in `layer_sensitivity`.
-        CheckpointError: ranges of another checkpoint.
+        InputError: no set of layers meets the bound, the bound is not 0 to 1, or images as in `layer_sensitivity`.
+        CheckpointError: the ranges belong to another checkpoint.
     """
     check_bound(bound)
     probe = Probe(checkpoint, ranges, images, labels=labels)
@@ -66,13 +66,13 @@ def fewest_float_layers(
 
 
 def check_bound(bound: float) -> None:
-    """Raise `InputError` for a bound that is no share."""
+    """Raise `InputError` for a bound that is not from 0 to 1."""
     if not 0 <= bound <= 1:
         raise InputError(f"bound is {bound:g}: give the share that may be lost, 0 to 1 (0.01 is one percent).")
 
 
 class _Search:
-    """Measures choices of float layers, each once."""
+    """Measures sets of float layers, each once."""
 
     def __init__(self, probe: Probe, *, bound: float) -> None:
         self._probe, self._bound = probe, bound
@@ -89,7 +89,7 @@ class _Search:
         return self._known[key]
 
     def prefix(self, layers: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the shortest beginning that meets the bound, as if each further layer could only help."""
+        """Return the shortest prefix that meets the bound, assuming that more float layers never hurt."""
         low, high = 1, len(layers)
         if self.lost(layers) > self._bound:
             raise InputError(
@@ -102,7 +102,7 @@ class _Search:
         return layers[:high]
 
     def pruned(self, layers: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the layers without those that are not needed, tried from the last to the first."""
+        """Return the layers without unneeded ones, tried from last to first."""
         kept = layers
         for layer in reversed(layers):
             fewer = tuple(item for item in kept if item != layer)
@@ -112,7 +112,7 @@ class _Search:
 
 
 def _by_cost(effects: Sequence[LayerEffect]) -> tuple[str, ...]:
-    """Return the paths that can be kept in float, dearest first; paths that hold others come last."""
+    """Return the paths that can stay in float, largest loss first; paths that contain others come last."""
     cost: dict[str, float] = {}
     for item in effects:
         path = _path(item.name)

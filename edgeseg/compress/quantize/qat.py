@@ -1,8 +1,8 @@
-"""Quantization-aware training as a way of training: `train(recipe, out=..., method=Qat(settings))`.
+"""Quantization-aware training as a training method: `train(recipe, out=..., method=Qat(settings))`.
 
-The folded net is trained with fake quantization at the points that conversion has
-(`edgeseg.graph.quantization_points`), from a checkpoint's weights and ranges. What it keeps is an ordinary checkpoint
-with the trained ranges beside it, so every converter makes int8 of it without calibration images.
+The folded net is trained with fake quantization at the same points as in conversion
+(`edgeseg.graph.quantization_points`), starting from a checkpoint's weights and ranges. The result is an ordinary
+checkpoint with the trained ranges, from which every converter makes int8 without calibration images.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Qat(Method):
 
         Raises:
             InputError: no `init`, a precision other than fp32, several processes, or images that cannot be used.
-            CheckpointError: weights or ranges that do not fit.
-            UnknownName: a float layer that the net does not have.
+            CheckpointError: the weights or ranges do not fit.
+            UnknownName: the net does not have one of the float layers.
         """
         from edgeseg.compress.quantize.fake_quant_net import quant_net
         from edgeseg.graph.quantization_points import IMAGE
@@ -89,7 +89,7 @@ class Qat(Method):
         )
 
     def _starting_ranges(self, recipe: Recipe, *, net: nn.Module, spec: ModelSpec, sha256: str) -> Ranges:
-        """Return the ranges that the start carries, else those observed on calibration images."""
+        """Return the start checkpoint's ranges, else ranges observed on calibration images."""
         from edgeseg.export import calibrate
 
         folder = resolve_model(recipe.model.init)
@@ -103,7 +103,7 @@ class Qat(Method):
 
 
 def quant_net_in(net: nn.Module) -> QuantNet:
-    """Return the fake-quantized net that `net` is or holds."""
+    """Return the fake-quantized net that `net` is or contains."""
     from edgeseg.compress.quantize.fake_quant_net import QuantNet
 
     return next(module for module in net.modules() if isinstance(module, QuantNet))
@@ -126,6 +126,6 @@ def _check(recipe: Recipe) -> None:
 
 
 def _trained(start: Range, trained: Mapping[str, tuple[float, float]]) -> Range:
-    """Return a point's trained range; a point of a float layer has none and keeps where it started."""
+    """Return a point's trained range; a point of a float layer keeps its start range."""
     low, high = trained.get(start.name, (start.low, start.high))
     return Range(name=start.name, low=low, high=high)

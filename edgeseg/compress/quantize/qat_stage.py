@@ -21,14 +21,14 @@ RANGES = Leaves(name="ranges", lost_by="any", how="changes the weights that its 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QatSettings(QatRecipe):
-    """Quantization-aware training, with teachers where `distill` names them."""
+    """Quantization-aware training, with distillation if `distill` is given."""
 
     distill: DistillRecipe | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class QatStage(TrainingStage):
-    """Trains the fake-quantized net; its checkpoint carries the trained ranges."""
+    """Trains the fake-quantized net; its checkpoint includes the trained ranges."""
 
     name: ClassVar[str] = "qat"
     does: ClassVar[str] = "train through int8: weights and ranges"
@@ -38,7 +38,7 @@ class QatStage(TrainingStage):
     settings: QatSettings
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` as it is; raises for layers, a precision or teachers that cannot be used."""
+        """Return `coming` unchanged; raises for layers, a precision or teachers that cannot be used."""
         from edgeseg.compress.distill.teacher import check_teachers
         from edgeseg.compress.quantize.qat import check_precision
 
@@ -53,7 +53,7 @@ class QatStage(TrainingStage):
         return {} if self.settings.distill is None else teacher_hashes(self.settings.distill)
 
     def method(self, job: Job) -> Method:
-        """Return quantization-aware training, around it distillation where there are teachers."""
+        """Return quantization-aware training, wrapped in distillation if there are teachers."""
         from edgeseg.compress.distill.method import Distill
         from edgeseg.compress.quantize.qat import Qat
 

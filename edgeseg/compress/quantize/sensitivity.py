@@ -1,6 +1,6 @@
-"""What int8 costs, layer by layer.
+"""Quantization sensitivity: the loss from int8, layer by layer.
 
-All of it is measured on the fake-quantized graph, which computes what the int8 artifacts do; nothing is converted.
+Everything is measured on the fake-quantized graph, which computes what int8 artifacts compute; nothing is converted.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerEffect:
-    """What is lost when one layer alone computes in int8.
+    """The loss when only one layer computes in int8.
 
-    `name` is a path and an op, `path:op`. `agreement` is the share of cells with the float net's label; `miou_lost` the
-    fraction of mIoU lost, None without labels.
+    `name` is a path and an op, `path:op`. `agreement` is the share of cells with the float net's label; `miou_lost` is
+    the lost mIoU (a fraction), None without labels.
     """
 
     name: str
@@ -49,8 +49,8 @@ class LayerEffect:
 class LayerSqnr:
     """Signal to quantization noise in dB at a point, 10 log10(sum x^2 / sum (x - q)^2); infinite without noise.
 
-    `sqnr_db` compares the int8 net with the float net, with all noise from before; `own_db` is what rounding the float
-    net's values to this point's grid adds.
+    `sqnr_db` compares the int8 net with the float net, including all noise from earlier layers; `own_db` counts only
+    the rounding of the float net's values to this point's grid.
     """
 
     name: str
@@ -66,14 +66,14 @@ def layer_sensitivity(
     labels: Sequence[np.ndarray] | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[LayerEffect, ...]:
-    """Return what each int8 layer alone costs, in graph order.
+    """Return the loss of each layer alone in int8, in graph order.
 
-    `images` are (H, W, 3) BGR uint8, `labels` their (H, W) uint8 label maps; agreement is counted at the net's own
-    output resolution, mIoU at the labels'.
+    `images` are (H, W, 3) BGR uint8, `labels` their (H, W) uint8 label maps; agreement is computed at the net's output
+    resolution, mIoU at that of the labels.
 
     Raises:
-        InputError: no images, or labels that are not as many.
-        CheckpointError: ranges of another checkpoint.
+        InputError: no images, or another number of labels.
+        CheckpointError: the ranges belong to another checkpoint.
     """
     probe = Probe(checkpoint, ranges, images, labels=labels)
     effects = []
@@ -85,9 +85,9 @@ def layer_sensitivity(
 
 
 def layer_sqnr(checkpoint: Checkpoint, ranges: Ranges, images: Sequence[np.ndarray]) -> tuple[LayerSqnr, ...]:
-    """Return the signal to noise ratio at each point of the int8 net, in graph order; see `first_divergence`.
+    """Return the signal-to-noise ratio at each point of the int8 net, in graph order; see `first_divergence`.
 
-    Layers that the ranges leave in float are float here too. Raises as `layer_sensitivity` does.
+    The float layers of the ranges stay in float. Raises as `layer_sensitivity` does.
     """
     probe = Probe(checkpoint, ranges, images)
     found = plan(probe.graph, float_layers=ranges.float_layers)
@@ -111,7 +111,7 @@ def first_divergence(layers: Sequence[LayerSqnr], *, below_db: float = 20.0) -> 
 
 
 class Probe:
-    """A checkpoint's graph, of which any part computes in int8, and images to look at."""
+    """A checkpoint's graph, any part of which can compute in int8, and test images."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Probe:
         self._float_miou = self._miou(self._exact)
 
     def effect(self, name: str, found: Plan) -> LayerEffect:
-        """Return what is lost when what the plan names computes in int8, and everything else in float."""
+        """Return the loss when the layers of the plan compute in int8, and everything else in float."""
         rounded = sites(found)
         given = [self._logits(x, rounded) for x in self.inputs]
         same = [float((a.argmax(1) == b.argmax(1)).float().mean()) for a, b in zip(given, self._exact, strict=True)]
@@ -142,7 +142,7 @@ class Probe:
         return LayerEffect(name=name, agreement=float(np.mean(same)), miou_lost=lost)
 
     def lost(self, float_layers: tuple[str, ...]) -> float:
-        """Return what int8 loses with these layers in float: mIoU where there are labels, else 1 - agreement."""
+        """Return the loss of int8 with these layers in float: lost mIoU if there are labels, else 1 - agreement."""
         found = self.effect("", plan(self.graph, float_layers=float_layers))
         return 1.0 - found.agreement if found.miou_lost is None else found.miou_lost
 
@@ -178,7 +178,7 @@ def _check(
     if not images:
         raise InputError("No images to measure on. Give at least one.")
     if labels is not None and len(labels) != len(images):
-        raise InputError(f"{len(images)} images and {len(labels)} label maps. Give one label map an image.")
+        raise InputError(f"{len(images)} images and {len(labels)} label maps. Give one label map per image.")
     if ranges.weights_sha256 != checkpoint.spec.weights_sha256:
         raise CheckpointError(
             f"The ranges were observed on weights {ranges.weights_sha256[:12]}..., this checkpoint's are "

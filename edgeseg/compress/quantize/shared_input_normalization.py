@@ -1,8 +1,8 @@
-"""One mean and deviation for an image's three channels, moved into the convolutions that read it.
+"""Moves the image normalisation into the first convolutions, so that all three channels share one mean and deviation.
 
-Three of each fit no single int8 scale: the artifact then normalises in float at full size and rounds the result. With
-one of each, and a mean that is a whole byte, the int8 steps between black and white are those of the bytes themselves,
-and a converter hands the bytes to the first convolution unchanged.
+Three means and deviations fit no single int8 scale: the artifact then normalises in float at full size and rounds the
+result. With one mean (a whole byte) and one deviation, the int8 steps between black and white are exactly the bytes,
+and a converter passes the bytes to the first convolution unchanged.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def share_normalisation(net: nn.Module, *, spec: ModelSpec) -> ModelSpec:
     """Change `net` in place to read images with one mean and deviation, and return its new spec.
 
-    Away from the image's border the logits stay the same. At the border a convolution pads with zero, the mean, which
-    is a slightly different colour now: by less than a fifth of the channel's deviation for the usual means.
+    Away from the image border the logits do not change. At the border convolutions pad with zero, the mean, which is
+    now a slightly different colour: by less than a fifth of the channel's deviation for the usual means.
 
     Raises:
         InputError: the image is read by something other than convolutions over all its channels.
@@ -65,7 +65,7 @@ def _readers(net: nn.Module, *, size: tuple[int, int]) -> list[str]:
 
 
 def _add(net: nn.Module, path: str, *, norm: str | None, more: Tensor) -> None:
-    """Add (channels,) to what a convolution makes, in its own bias or the mean of the batch norm behind it."""
+    """Add (channels,) to a convolution's output, by its own bias or the mean of the batch norm after it."""
     convolution = convolution_at(net, path)
     if convolution.bias is not None:
         convolution.bias.add_(more)
@@ -81,5 +81,5 @@ def _add(net: nn.Module, path: str, *, norm: str | None, more: Tensor) -> None:
 
 
 def _behind(node: Node) -> list[Node]:
-    """Return what reads a node, looking through ops that only move numbers."""
+    """Return the nodes that read a node, skipping ops that only move data."""
     return [found for user in node.users for found in (_behind(user) if user.target in MOVING else [user])]

@@ -1,4 +1,4 @@
-"""A trained fake-quantized net as an ordinary checkpoint's weights."""
+"""Converts a trained fake-quantized net back to the weights of an ordinary checkpoint."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def unfolded(net: nn.Module, weights: Mapping[str, Tensor], *, size: tuple[int, int]) -> nn.Module:
-    """Return `net` with folded weights in it: folding its batch norms again gives exactly these weights.
+    """Return `net` with the folded weights; folding its batch norms again gives exactly these weights.
 
-    `size` is the (height, width) of the images that the net reads. A layer's trained bias goes to the batch norm behind
-    it: gamma 1, beta b', mean 0 and variance 1 - eps, so that sqrt(variance + eps) is 1.
+    `size` is the (height, width) of the net's input. A layer's trained bias moves to the batch norm after it: gamma 1,
+    beta b', mean 0 and variance 1 - eps, so that sqrt(variance + eps) is 1.
 
     Raises:
-        CheckpointError: weights of another net.
+        CheckpointError: the weights belong to another net.
     """
     state = net.state_dict()
     used: set[str] = set()
@@ -41,13 +41,13 @@ def unfolded(net: nn.Module, weights: Mapping[str, Tensor], *, size: tuple[int, 
 
 
 def _passing(norm: BatchNorm, bias: Tensor, *, path: str) -> dict[str, Tensor]:
-    """Return the state of a batch norm that adds a bias and changes nothing else.
+    """Return the state of a batch norm that only adds a bias.
 
     Raises:
-        CheckpointError: a norm without weights, which cannot carry a bias.
+        CheckpointError: the norm has no weights and cannot hold a bias.
     """
     if not norm.affine:
-        raise CheckpointError(f"{path} has no weights (affine=False) to carry the trained bias. Set affine=True.")
+        raise CheckpointError(f"{path} has no weights (affine=False) to hold the trained bias. Set affine=True.")
     ones = torch.ones_like(bias, device="cpu")
     return {
         f"{path}.weight": ones,

@@ -1,1 +1,1 @@
-"""Changes of a net that need no training."""
+"""Changes to a net that need no training."""

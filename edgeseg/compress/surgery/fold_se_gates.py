@@ -1,11 +1,11 @@
-"""Squeeze-and-excite gates that hardly vary between images, folded into the weights behind them.
+"""Folds squeeze-and-excite gates that hardly vary between images into the following weights.
 
 A gate scales each channel by a factor computed from the mean of the whole feature map (Hu et al.,
-"Squeeze-and-Excitation Networks", CVPR 2018). Where the factors are nearly the same for every image of a data set they
-are constants: the convolution behind takes them up, and the mean, its two layers and the product over the whole map
-are gone. These have few multiply-accumulates but cost time on every engine, as many small int8 kernels.
+"Squeeze-and-Excitation Networks", CVPR 2018). If the factors are nearly equal for all images of a data set, they are
+constants: the following convolution absorbs them, and the mean, its two layers and the product over the whole map are
+removed. These have few multiply-accumulates but take time on every engine, as several small int8 kernels.
 
-Gates are found by their structure in the float graph (`graph.gates`), whoever wrote the module.
+Gates are found by their structure in the float graph (`graph.gates`), independent of the module's code.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateLoss:
-    """One gate, by its module's path: the share of cells that keep their label with this gate constant.
+    """One gate, by its module's path: the share of cells that keep their label if this gate is constant.
 
-    `alone` is with no other gate constant, `together` with all that were folded before it.
+    `alone` is with only this gate constant, `together` with all gates folded before it.
     """
 
     gate: str
@@ -48,14 +48,14 @@ class GateLoss:
 def fold_gates(
     net: nn.Module, images: Sequence[Tensor], *, spec: ModelSpec, agreement: float = 0.99, keep: tuple[str, ...] = ()
 ) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
-    """Fold, in place, the gates of `net` whose mean over `images` can replace them; return its spec and all gates.
+    """Fold the gates of `net`, in place, whose mean over `images` can replace them; return its spec and all gates.
 
-    `images` are normalised ones (N, 3, H, W). Gates are tried one after another, the one that changes the fewest labels
-    first. A gate is folded if at least `agreement` (0 to 1) of the cells of all images then keep their label. Gates in
-    the modules `keep` stay.
+    `images` are normalised (N, 3, H, W). Gates are tried one by one, starting with the one that changes the fewest
+    labels. A gate is folded if at least `agreement` (0 to 1) of the cells of all images then keep their label. Gates in
+    the modules `keep` are not folded.
 
     Raises:
-        InputError: no image, a net without such gates, or none that can be folded.
+        InputError: no image, a net without such gates, or no gate that can be folded.
     """
     if not images:
         raise InputError("Folding gates measures them on images, and none was given.")
@@ -89,16 +89,16 @@ def fold_gates(
 
 
 def check_gates(net: nn.Module, *, size: tuple[int, int], keep: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return the paths of the gates that can be folded, for images of `size`, without those in the modules `keep`.
+    """Return the paths of the gates that can be folded, for images of `size`, except those in the modules `keep`.
 
     Raises:
-        InputError: there are none, with the reasons for those that cannot be folded.
+        InputError: there are none; gives the reasons for gates that cannot be folded.
     """
     return tuple(_foldable(float_graph(net, size=size), keep=keep))
 
 
 def _foldable(graph: GraphModule, *, keep: tuple[str, ...]) -> dict[str, Gate]:
-    """Return the gates of a float graph by their modules' paths; raises as `check_gates`."""
+    """Return the gates of a float graph by module path; raises as `check_gates` does."""
     found, unfit = find_gates(graph)
     chosen = {gate.module: gate for gate in found if not is_below(gate.module, keep)}
     if not chosen:
@@ -120,7 +120,7 @@ def _means(graph: GraphModule, gates: dict[str, Gate], images: Sequence[Tensor])
 
 @contextlib.contextmanager
 def _constant(net: nn.Module, gates: dict[str, Tensor]) -> Iterator[None]:
-    """Have the named modules multiply their input by these factors for as long as the block runs."""
+    """Replace the named modules by a multiplication with these factors while the block runs."""
     with contextlib.ExitStack() as stack:
         for name, gate in gates.items():
             module, factors = net.get_submodule(name), gate.view(1, -1, 1, 1)

@@ -1,4 +1,4 @@
-"""The stage `gates`: squeeze-and-excite gates that hardly vary become weights."""
+"""The stage `gates`: folds squeeze-and-excite gates that hardly vary into weights."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from edgeseg.models import Checkpoint
 
 PREVIEW_IMAGES = 8
-"""A dry run decides which gates can go on this many images at most."""
+"""A dry run uses at most this many images to decide which gates can be folded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatesSettings(ImageSample):
-    """Gates become weights while the share `agreement` of all labels stays; those in the modules `keep` stay.
+    """Gates are folded while the share `agreement` of all labels stays the same, except those in the modules `keep`.
 
     See `edgeseg.compress.surgery.fold_se_gates`.
     """
@@ -44,7 +44,7 @@ class GatesSettings(ImageSample):
 
 @dataclass(frozen=True, kw_only=True)
 class GatesStage(ChangeStage):
-    """Folds gates that hardly vary; which ones go is known only once it has run."""
+    """Folds gates that hardly vary; which ones is known only after the run."""
 
     name: ClassVar[str] = "gates"
     does: ClassVar[str] = "constant squeeze-and-excite gates become weights"
@@ -52,31 +52,31 @@ class GatesStage(ChangeStage):
     settings: GatesSettings
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` with its gates pending; raises `InputError` if it has none that can be folded."""
+        """Return `coming` with pending gates; raises `InputError` if none can be folded."""
         check_layers(self.settings.keep, coming.net)
         check_gates(coming.net, size=coming.spec.size, keep=self.settings.keep)
         return dataclasses.replace(coming, pending=coming.pending | {"bypassed"})
 
     def preview(self, coming: Checkpoint, *, data: Dataset, probe: LatencyProbe | None) -> Checkpoint:
-        """Return the checkpoint without the gates that a look at a few images lets go."""
+        """Return the checkpoint without the gates that can be folded according to a few images."""
         own = dataclasses.replace(coming, net=copy.deepcopy(coming.net))
-        # Without the training of earlier stages the net may have no gate that can go; only the run shows that.
+        # Without the training of earlier stages there may be no gate that can be folded; only the run decides.
         with contextlib.suppress(InputError):
             spec, _ = self._fold(own, data=data, images=min(self.settings.images, PREVIEW_IMAGES))
             return dataclasses.replace(own, spec=spec)
         return coming
 
     def change(self, checkpoint: Checkpoint, *, data: Dataset, job: Job) -> Changed:
-        """Return the net without the gates that can go, and each gate's loss.
+        """Return the net without the folded gates, and each gate's loss.
 
         Raises:
-            InputError: no gate can go.
+            InputError: no gate can be folded.
         """
         spec, losses = self._fold(checkpoint, data=data, images=self.settings.images)
         return Changed(net=checkpoint.net, spec=spec, account={"losses": encode(losses)})
 
     def _fold(self, checkpoint: Checkpoint, *, data: Dataset, images: int) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
-        """Fold gates of the checkpoint's own net in place; as `fold_gates`."""
+        """Fold gates of the checkpoint's own net, in place, as `fold_gates` does."""
         own = self.settings
         samples = draw_samples(data, images=images, seed=own.seed)
         batches = image_batches(samples, spec=checkpoint.spec)

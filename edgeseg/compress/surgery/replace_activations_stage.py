@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapSettings(ImageSample):
-    """The same layers in another architecture, which differs in what has no weights: activations, mostly.
+    """The same layers in another architecture, which differs only in ops without weights, mostly activations.
 
-    Batch-norm statistics are taken again; the score drops and recovers in the training that follows.
+    Batch norm statistics are recomputed; the score drops and recovers in the training that follows.
     """
 
     architecture: str
@@ -34,7 +34,7 @@ class SwapSettings(ImageSample):
 
 @dataclass(frozen=True, kw_only=True)
 class SwapStage(ChangeStage):
-    """Puts the weights into another architecture of the same layers."""
+    """Moves the weights to another architecture with the same layers."""
 
     name: ClassVar[str] = "swap"
     does: ClassVar[str] = "the same layers with other activations"
@@ -52,11 +52,11 @@ class SwapStage(ChangeStage):
         return dataclasses.replace(coming, net=net.eval(), spec=spec)
 
     def change(self, checkpoint: Checkpoint, *, data: Dataset, job: Job) -> Changed:
-        """Return the net in the other architecture, with batch-norm statistics taken again.
+        """Return the net in the other architecture, with recomputed batch norm statistics.
 
         Raises:
             UnknownName: no such architecture.
-            InputError: an architecture of other layers.
+            InputError: the architecture has other layers.
         """
         samples = draw_samples(data, images=self.settings.images, seed=self.settings.seed)
         batches = labelled_batches(samples, spec=checkpoint.spec)
