@@ -271,3 +271,22 @@ def test_the_reader_without_pyav_keeps_times_by_repeating_images(
     monkeypatch.setattr(media, "has_pyav", lambda: False)
     with open_camera(tmp_path / "out.avi") as camera:
         assert [number_in(frame.image) for frame in camera.frames()] == [0, 1, 1, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_killed_recording_lacks_its_last_frame_at_most(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("av", reason="PyAV writes these")
+    path = tmp_path / f"out{suffix}"
+    code = (
+        "import os, pathlib, sys, numpy as np\n"
+        "from edgeseg.runtime.sinks.pyav_writer import PyAvWriter\n"
+        "writer = PyAvWriter(pathlib.Path(sys.argv[1]), size=(96, 128), fps=30)\n"
+        "for index in range(12):\n"
+        "    writer.write(np.full((96, 128, 3), 20 * index, np.uint8), index / 30)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=60)
+    import av
+
+    with av.open(str(path)) as video:
+        assert sum(1 for _ in video.decode(video=0)) >= 11

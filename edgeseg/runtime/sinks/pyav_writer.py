@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".mp4", ".mkv")
 TICKS = 90_000
-FRAGMENT_US = 1_000_000
 CONTAINER = {
-    # Fragments until the end, then rewritten as an ordinary file: a cut-off file plays, a finished one seeks.
-    ".mp4": {"movflags": "hybrid_fragmented", "frag_duration": str(FRAGMENT_US), "flush_packets": "1"},
-    ".mkv": {"cluster_time_limit": "1000", "flush_packets": "1"},
+    # Fragments until the end, then rewritten as an ordinary file: a cut-off file plays, a finished one seeks. One a
+    # frame, because media time says nothing of how long a slow loop takes for it.
+    ".mp4": {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"},
+    ".mkv": {"cluster_size_limit": "1", "flush_packets": "1"},
 }
 H264, OLDER = "libx264", "mpeg4"
 # The loop's rate matters more than the last percent of size; no frame is delayed for lookahead.
