@@ -200,7 +200,7 @@ def test_a_stage_of_other_settings_is_neither_reused_nor_redone(
 
 def test_a_folder_that_is_not_ours_or_holds_a_run_is_left_alone(whole: Whole, tmp_path: Path) -> None:
     recipe = read_pipeline(whole.recipe)
-    with pytest.raises(InputError, match=r"already holds a pipeline\. Add --resume"):
+    with pytest.raises(InputError, match=r"already holds a pipeline\. Continue it with --resume"):
         compress(recipe, out=whole.out)
     (tmp_path / "letter.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="was not made by edgeseg"):
