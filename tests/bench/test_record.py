@@ -78,7 +78,7 @@ def test_nested_folders_are_read_and_other_json_is_passed_over(tmp_path: Path) -
         ("artifact_bytes", 0, r"artifact_bytes is 0"),
         ("input_size", [0, 480], r"input_size is 0"),
         ("device.cores", 0, r"device: cores is 0"),
-        ("samples.data", "AAAA", r"samples.data: damaged"),
+        ("samples.data", "AAAA", r"samples.data is damaged"),
         ("samples.runs", 199, r"samples.data: does not hold 199 runs"),
     ],
 )
