@@ -158,7 +158,7 @@ def server() -> Iterator[str]:
 def test_a_server_that_drips_has_one_deadline(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_feed, "OPEN_S", 0.5)
     started_s = time.monotonic()
-    with pytest.raises(CameraError, match="no answer within"), open_camera(f"{server}/drip"):
+    with pytest.raises(CameraError, match="no response within"), open_camera(f"{server}/drip"):
         pass
     assert time.monotonic() - started_s < 5
 

@@ -208,5 +208,5 @@ def test_a_screen_has_its_size_and_a_part_of_it_too(display: str) -> None:
         assert next(camera.frames()).image.shape == (48, 64, 3)
     with pytest.raises(CameraError, match="no monitor 7"), open_camera("screen:7"):
         pass
-    with pytest.raises(InputError, match="leaves the monitor"), open_camera("screen:?region=300,0,64,48"):
+    with pytest.raises(InputError, match="reaches beyond the monitor"), open_camera("screen:?region=300,0,64,48"):
         pass
