@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOWEST, HIGHEST = 0.05, 20.0
-PRECISION = 1e-3
+_PRECISION = 1e-3
 """Precision of log T at which the search ends: a tenth of a percent."""
 
 
@@ -35,7 +35,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.intp]) -> fl
     low, high = math.log(LOWEST), math.log(HIGHEST)
     left, right = high - shrink * (high - low), low + shrink * (high - low)
     at_left, at_right = (nll(logits, labels, temperature=math.exp(at)) for at in (left, right))
-    while high - low > PRECISION:
+    while high - low > _PRECISION:
         if at_left < at_right:
             high, right, at_right = right, left, at_left
             left = high - shrink * (high - low)

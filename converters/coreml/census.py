@@ -9,8 +9,8 @@ from edgeseg.core.placement import OpPlacement
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PLUMBING = ("const", "cast", "quantize", "dequantize")
-WEIGHTED = ("conv", "linear")
+_PLUMBING = ("const", "cast", "quantize", "dequantize")
+_WEIGHTED = ("conv", "linear")
 # A device computes these with the op before them, before its result is stored as int8.
 FUSED = ("relu", "relu6", "clip")
 
@@ -22,7 +22,7 @@ def census(spec: Any, *, int8: bool) -> tuple[OpPlacement, ...]:
     Core ML chooses the compute unit on the device.
     """
     graph = _Graph(spec)
-    computing = [op for op in graph.operations if op.type not in PLUMBING and not op.type.startswith("constexpr")]
+    computing = [op for op in graph.operations if op.type not in _PLUMBING and not op.type.startswith("constexpr")]
     return tuple(_placement(op, reason=graph.float_reason(op), int8=int8) for op in computing)
 
 
@@ -57,7 +57,7 @@ class _Graph:
         )
         if in_float:
             return f"reads {' and '.join(in_float)} in float, without an int8 pair between"
-        if op.type in WEIGHTED:
+        if op.type in _WEIGHTED:
             stored = any(source.startswith("constexpr") for source in sources)
             return "" if stored else "its weights are stored as float"
         return self._result_reason(op)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from edgeseg.core.placement import OpPlacement
 
 ENTRY = "model.mlpackage"
-MODULES = ("torch", "torchao", "coremltools")
-TOOLS = ("torch", "torchao", "coremltools", "numpy")
+_MODULES = ("torch", "torchao", "coremltools")
+_TOOLS = ("torch", "torchao", "coremltools", "numpy")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class CoreMLConverter:
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
-        require_modules(MODULES, what="Converting to Core ML", extra=self.extra)
+        require_modules(_MODULES, what="Converting to Core ML", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.mlpackage` into `folder`: an image in, logits (channels first) or labels out.
@@ -69,7 +69,7 @@ class CoreMLConverter:
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
-            report=conversion_report(ops, tools=TOOLS, started=started),
+            report=conversion_report(ops, tools=_TOOLS, started=started),
         )
 
 

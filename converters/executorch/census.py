@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from edgeseg.converters.executorch.stored import Stored
 
 # Quantize, dequantize and copies: the borders between ops.
-PLUMBING = ("Convert", "Copy")
-WEIGHTED = ("Conv2d", "DepthwiseConv2d", "FullyConnected")
+_PLUMBING = ("Convert", "Copy")
+_WEIGHTED = ("Conv2d", "DepthwiseConv2d", "FullyConnected")
 PORTABLE = "XNNPACK has no kernel for it; ExecuTorch's portable one runs it on one thread"
 NOT_FUSED = "XNNPACK's partitioner did not fuse it with its quantize/dequantize pairs"
 IN_FLOAT_ONLY = "ExecuTorch hands it to XNNPACK in float only"
-NOT_PLANNED = "float by plan: it normalises the image, or is part of a hard-swish or a gate"
-REASONS = {
+_NOT_PLANNED = "float by plan: it normalises the image, or is part of a hard-swish or a gate"
+_REASONS = {
     "_to_dim_order_copy": "converts the image's bytes to float; XNNPACK computes the rest",
     "StaticTranspose": "transposes values that are not quantized yet, or no longer",
     "StaticResizeBilinear2D": IN_FLOAT_ONLY,
@@ -31,21 +31,21 @@ def census(stored: Stored, *, int8: bool) -> tuple[OpPlacement, ...]:
     Ops on portable kernels always have a reason, and with `int8` those that XNNPACK computes in float.
     """
     portable = [
-        OpPlacement(op=name, node=f"kernel call {index}", unit="portable", reason=REASONS.get(name, PORTABLE))
+        OpPlacement(op=name, node=f"kernel call {index}", unit="portable", reason=_REASONS.get(name, PORTABLE))
         for index, name in enumerate(kernel.split("::")[-1] for kernel in stored.kernels)
     ]
     delegated = [
         _delegated(graph, step, int8=int8)
         for graph in stored.graphs
         for step in graph.steps
-        if step.kind not in PLUMBING
+        if step.kind not in _PLUMBING
     ]
     return (*portable, *delegated)
 
 
 def _delegated(graph: XnnpackGraph, step: Step, *, int8: bool) -> OpPlacement:
     in_int8 = _computes_in_int8(graph, step)
-    reason = NOT_FUSED if step.kind in WEIGHTED else REASONS.get(step.kind, NOT_PLANNED)
+    reason = NOT_FUSED if step.kind in _WEIGHTED else _REASONS.get(step.kind, _NOT_PLANNED)
     return OpPlacement(
         op=step.kind,
         node=f"tensor {step.writes}",

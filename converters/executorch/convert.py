@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from edgeseg.core.placement import OpPlacement
 
 ENTRY = "model.pte"
-MODULES = ("torch", "torchao", "executorch", "flatbuffers")
-TOOLS = ("torch", "torchao", "executorch")
+_MODULES = ("torch", "torchao", "executorch", "flatbuffers")
+_TOOLS = ("torch", "torchao", "executorch")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class ExecutorchConverter:
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
-        require_modules(MODULES, what="Converting to ExecuTorch", extra=self.extra)
+        require_modules(_MODULES, what="Converting to ExecuTorch", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.pte` into `folder`.
@@ -70,7 +70,7 @@ class ExecutorchConverter:
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
-            report=conversion_report(ops, tools=TOOLS, started=started),
+            report=conversion_report(ops, tools=_TOOLS, started=started),
         )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # torchao looks for kernels of other machines; torch's pytree announces deprecations.
-TALKATIVE = ("torchao", "torch.utils._pytree", "executorch")
+_TALKATIVE = ("torchao", "torch.utils._pytree", "executorch")
 
 
 def lower(program: object) -> bytes:
@@ -44,7 +44,7 @@ def quiet() -> Iterator[None]:
     """Silence ExecuTorch's output and warnings, and remove its log handler."""
     before = list(logging.root.handlers)
     try:
-        with warnings.catch_warnings(), native_output(log), quiet_loggers(*TALKATIVE):
+        with warnings.catch_warnings(), native_output(log), quiet_loggers(*_TALKATIVE):
             # torch's and importlib's deprecations inside ExecuTorch: nothing that a user could fix.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)

@@ -15,7 +15,7 @@ from flatbuffers.table import Table
 
 from edgeseg.errors import ConversionError
 
-IDENTIFIER = b"XN01"
+_IDENTIFIER = b"XN01"
 FLOAT32, INT8 = "float32", "int8"
 TYPES = {1: FLOAT32, 2: "float16", 3: INT8, 4: "uint8", 5: "int32", 6: "int8 per channel", 7: "int32 per channel"}
 PER_CHANNEL, PER_TENSOR = 1, 2
@@ -86,8 +86,8 @@ Constants = Callable[[str], bytes]
 
 def read_graph(data: bytes, *, constants: Constants) -> XnnpackGraph:
     """Return the graph in a flatbuffer of XNNPACK's; raises `ConversionError` for another version of its layout."""
-    if data[4:8] != IDENTIFIER:
-        raise ConversionError(f"XNNPACK's graph has the version {data[4:8]!r}; edgeseg reads {IDENTIFIER!r}.")
+    if data[4:8] != _IDENTIFIER:
+        raise ConversionError(f"XNNPACK's graph has the version {data[4:8]!r}; edgeseg reads {_IDENTIFIER!r}.")
     root = _Fields(Table(bytearray(data), encode.Get(packer.uoffset, data, 0)))
     named = [item.text(2) for item in root.tables(8)]
     tensors = dict(_tensor(value, lambda index: constants(named[index])) for value in root.tables(2))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import onnx
 
 ENTRY = "model.onnx"
-MODULES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
-TOOLS = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
+_MODULES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
+_TOOLS = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class OnnxConverter:
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
-        require_modules(MODULES, what="Converting to ONNX", extra=self.extra)
+        require_modules(_MODULES, what="Converting to ONNX", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.onnx` into `folder`.
@@ -67,7 +67,7 @@ class OnnxConverter:
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
-            report=conversion_report(ops, tools=TOOLS, started=started),
+            report=conversion_report(ops, tools=_TOOLS, started=started),
         )
 
 

@@ -12,10 +12,10 @@ from edgeseg.errors import ConversionError
 if TYPE_CHECKING:
     import onnx
 
-BORDERS = ("QuantizeLinear", "DequantizeLinear")
+_BORDERS = ("QuantizeLinear", "DequantizeLinear")
 NORMALISATION = "normalises the image's pixels in float before they are quantized"
 NO_KERNEL = "ONNX Runtime has no int8 kernel for it on the CPU"
-REASONS = {
+_REASONS = {
     "HardSigmoid": f"{NO_KERNEL}; part of hard-swish or of a gate",
     "Mul": "part of a float hard-swish, or normalises the image's pixels",
     "Add": NORMALISATION,
@@ -25,7 +25,7 @@ REASONS = {
     "FusedConv": "its ReLU does not fuse: the output shares a scale whose zero point is not zero",
     "Resize": "ONNX Runtime resizes bilinearly in float",
 }
-OTHER = "ONNX Runtime did not fuse it with its quantize/dequantize pairs"
+_OTHER = "ONNX Runtime did not fuse it with its quantize/dequantize pairs"
 
 
 def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
@@ -48,14 +48,14 @@ def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
 
 
 def _placement(node: onnx.NodeProto, *, in_int8: bool, int8: bool) -> OpPlacement:
-    if node.op_type in BORDERS:
+    if node.op_type in _BORDERS:
         return OpPlacement(op=node.op_type, node=node.name, unit="cpu")
     return OpPlacement(
         op=node.op_type,
         node=node.name,
         unit="cpu",
         dtype="uint8" if in_int8 else "float32",
-        reason="" if in_int8 or not int8 else REASONS.get(node.op_type, OTHER),
+        reason="" if in_int8 or not int8 else _REASONS.get(node.op_type, _OTHER),
     )
 
 

@@ -17,9 +17,9 @@ from edgeseg.converters.onnx.clean import drop_unused
 SHIFT = 128
 NORMALISING = ("Transpose", "Add", "Mul", "Cast")
 """The ops between an image's byte and its quantization, last one first."""
-BYTE_TOLERANCE = 0.01
+_BYTE_TOLERANCE = 0.01
 """Tolerance, in steps, for float32 rounding of a whole number on this path."""
-CONVOLUTIONS = ("Conv", "Gemm")
+_CONVOLUTIONS = ("Conv", "Gemm")
 
 
 @dataclass(slots=True)
@@ -117,7 +117,7 @@ def _keeps_bytes(editor: Editor, quantize: onnx.NodeProto, *, multiply: onnx.Nod
     factor, offset = (editor.values[node.input[1]].astype(np.float64) for node in (multiply, add))
     scale, zero_point = float(editor.values[quantize.input[1]]), float(editor.values[quantize.input[2]])
     ends = [(byte * factor + offset) / scale + zero_point - byte for byte in (0, 255)]
-    return all(bool(np.all(np.abs(end) < BYTE_TOLERANCE)) for end in ends)
+    return all(bool(np.all(np.abs(end) < _BYTE_TOLERANCE)) for end in ends)
 
 
 def _drop_repeated_pairs(editor: Editor) -> None:
@@ -146,7 +146,7 @@ def _quantize_biases(editor: Editor) -> None:
 
     added = []
     for node in editor.graph.node:
-        if node.op_type not in CONVOLUTIONS or len(node.input) < 3 or node.input[2] not in editor.values:
+        if node.op_type not in _CONVOLUTIONS or len(node.input) < 3 or node.input[2] not in editor.values:
             continue
         data = editor.source(node.input[0], "DequantizeLinear")
         weights = editor.source(node.input[1], "DequantizeLinear")

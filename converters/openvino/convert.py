@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import openvino
 
 ENTRY = "model.xml"
-MODULES = ("torch", "torchao", "onnx", "onnxscript", "openvino")
-TOOLS = ("torch", "torchao", "onnx", "onnxscript", "openvino")
+_MODULES = ("torch", "torchao", "onnx", "onnxscript", "openvino")
+_TOOLS = ("torch", "torchao", "onnx", "onnxscript", "openvino")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class OpenvinoConverter:
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
-        require_modules(MODULES, what="Converting to OpenVINO", extra=self.extra)
+        require_modules(_MODULES, what="Converting to OpenVINO", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.xml` and `model.bin` into `folder`.
@@ -68,7 +68,7 @@ class OpenvinoConverter:
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
-            report=conversion_report(ops, tools=TOOLS, started=started),
+            report=conversion_report(ops, tools=_TOOLS, started=started),
         )
 
 

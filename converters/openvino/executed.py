@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 INTEGER = ("u8", "i8")
 # OpenVINO's names of types; label maps are i32, which computes on indices and is not quantized.
-DTYPES = {"u8": "uint8", "i8": "int8", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i32": ""}
+_DTYPES = {"u8": "uint8", "i8": "int8", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i32": ""}
 # Nodes that hold, name or reorder tensors and compute nothing.
-BORDERS = ("Const", "Input", "Output", "Reorder", "Reshape")
-REASONS = {
+_BORDERS = ("Const", "Input", "Output", "Reorder", "Reshape")
+_REASONS = {
     "Interpolate": "OpenVINO's CPU plug-in resizes bilinearly in float",
     "Subgraph": "elementwise ops fused into one float kernel: pixel normalisation, hard-swish or gates",
     "Eltwise": "elementwise op that the plug-in left in float: pixel normalisation, hard-swish or gates",
@@ -26,7 +26,7 @@ REASONS = {
     "Reduce": "the plug-in averages in float here",
     "Pooling": "the plug-in averages in float here",
 }
-OTHER = "the CPU plug-in chose float for it"
+_OTHER = "the CPU plug-in chose float for it"
 
 
 def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
@@ -50,11 +50,11 @@ def executed_graph(path: Path, *, int8: bool) -> tuple[OpPlacement, ...]:
             node=name,
             unit="cpu",
             # In a float net only the image's bytes are integers, and nothing is quantized.
-            dtype=DTYPES.get(precision, precision) if int8 or precision not in INTEGER else "",
-            reason=REASONS.get(kind, OTHER) if int8 and precision not in INTEGER else "",
+            dtype=_DTYPES.get(precision, precision) if int8 or precision not in INTEGER else "",
+            reason=_REASONS.get(kind, _OTHER) if int8 and precision not in INTEGER else "",
         )
         for kind, precision, name in nodes
-        if kind not in BORDERS
+        if kind not in _BORDERS
     )
 
 

@@ -14,13 +14,13 @@ from edgeseg.core.placement import OpPlacement
 if TYPE_CHECKING:
     from edgeseg.converters.tflite.flatbuffer import Model
 
-PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
-NOT_PLANNED = "float by plan: it normalises the image or works on a few numbers, or has no int8 kernel"
+_PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
+_NOT_PLANNED = "float by plan: it normalises the image or works on a few numbers, or has no int8 kernel"
 
 
 def census(model: Model, *, int8: bool) -> tuple[OpPlacement, ...]:
     """Return the computing ops of a file; with `int8`, those in float have a reason."""
-    computing = [operator for operator in model.operators if model.op_name(operator) not in PLUMBING]
+    computing = [operator for operator in model.operators if model.op_name(operator) not in _PLUMBING]
     return tuple(_placement(model, operator, int8=int8) for operator in computing)
 
 
@@ -38,5 +38,5 @@ def _placement(model: Model, operator: Any, *, int8: bool) -> OpPlacement:
         unit="cpu",
         # Indices and shapes are integers too; only int8 counts as quantized.
         dtype=DTYPES.get(kind, "") if kind in (schema.TensorType.INT8, schema.TensorType.FLOAT32) else "",
-        reason=UNFIT_FOR_INT8.get(name, NOT_PLANNED) if in_float and int8 else "",
+        reason=UNFIT_FOR_INT8.get(name, _NOT_PLANNED) if in_float and int8 else "",
     )

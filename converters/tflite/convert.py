@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import TensorSpec
 
 ENTRY = "model.tflite"
-MODULES = ("torch", "torchao", "litert_torch", "ai_edge_litert", "flatbuffers")
-TOOLS = ("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert")
+_MODULES = ("torch", "torchao", "litert_torch", "ai_edge_litert", "flatbuffers")
+_TOOLS = ("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class TFLiteConverter:
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
-        require_modules(MODULES, what="Converting to TFLite", extra=self.extra)
+        require_modules(_MODULES, what="Converting to TFLite", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.tflite` into `folder`.
@@ -71,7 +71,7 @@ class TFLiteConverter:
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
-            report=conversion_report(ops, tools=TOOLS, started=started),
+            report=conversion_report(ops, tools=_TOOLS, started=started),
         )
 
 

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgeseg.core.spec import DType
 
-IDENTIFIER = b"TFL3"
+_IDENTIFIER = b"TFL3"
 # The schema requires it (force_align: 16), the generated Python code omits it, and Arm reads int32 biases in place.
 ALIGNMENT = 16
 
@@ -146,7 +146,7 @@ def write_model(model: Model) -> bytes:
     """Return the flatbuffer, every buffer aligned to 16 bytes."""
     model.tree.buffers = [_aligned(buffer) for buffer in model.tree.buffers]
     builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.tree.Pack(builder), file_identifier=IDENTIFIER)
+    builder.Finish(model.tree.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
 
 

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 if TYPE_CHECKING:
     from edgeseg.converters.tflite.flatbuffer import Model
 
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def halve_weights(model: Model) -> None:
@@ -21,7 +21,7 @@ def halve_weights(model: Model) -> None:
     """
     operators: list[Any] = []
     for operator in model.operators:
-        if model.op_name(operator) in WEIGHTED:
+        if model.op_name(operator) in _WEIGHTED:
             # Right before its reader: a block of them in front would be cut off from the readers by the first op that
             # XNNPACK does not take, and their weights would count as computed.
             operators.extend(_widening(model, index) for index in _float_constants(model, operator))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # torchao looks for kernels of other machines; torch's pytree announces deprecations.
-TALKATIVE = ("torchao", "torch.utils._pytree")
+_TALKATIVE = ("torchao", "torch.utils._pytree")
 
 
 def lower(program: object, *, shape: tuple[int, ...], int8: bool, dtype: str = "uint8") -> bytes:
@@ -61,7 +61,7 @@ def _quiet() -> Iterator[None]:
             warnings.catch_warnings(),
             native_output(log),
             contextlib.redirect_stdout(said),
-            quiet_loggers(*TALKATIVE),
+            quiet_loggers(*_TALKATIVE),
         ):
             # torch's and jax's deprecations inside litert-torch: nothing that a user could fix.
             warnings.filterwarnings("ignore", category=DeprecationWarning)

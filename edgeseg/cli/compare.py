@@ -15,7 +15,7 @@ COLUMNS = (
     "front",
 )  # fmt: skip
 NUMBERS = COLUMNS[5:12]
-STATED_ONCE = ("device", "net", "input")
+_STATED_ONCE = ("device", "net", "input")
 """Columns that the title states instead where all rows say the same."""
 HELP = "put measurements side by side: table, HTML report, and a gate for continuous integration"
 
@@ -109,7 +109,7 @@ def _columns(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, .
     """Return the columns to show, the rows, and what all rows have in common, for the title."""
     cells = [_cells(row) for row in comparison.rows]
     values = {name: {row[index] for row in cells} for index, name in enumerate(COLUMNS)}
-    stated = [name for name in STATED_ONCE if len(values[name]) == 1]
+    stated = [name for name in _STATED_ONCE if len(values[name]) == 1]
     kept = [index for index, name in enumerate(COLUMNS) if name not in stated]
     common = "".join(f"; {name} {next(iter(values[name]))}" for name in stated)
     return tuple(COLUMNS[i] for i in kept), [tuple(row[i] for i in kept) for row in cells], common

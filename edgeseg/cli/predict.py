@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeseg.verbs.predict import Predictions
 
 HELP = "write the label maps of images in files, large ones in overlapping tiles"
-SHOWN = 20
+_SHOWN = 20
 """Images that the table lists."""
 
 
@@ -132,7 +132,7 @@ def _show(found: Predictions, out: Path) -> None:
             "-" if item.seams is None or item.seams.visibility is None else f"{item.seams.visibility:.2f}",
             ", ".join(f"{name} {share:.0%}" for name, share in _largest(item.share)),
         )
-        for item in found.images[:SHOWN]
+        for item in found.images[:_SHOWN]
     ]
     columns = ("image", "HxW", "runs", "s", "seams", "largest classes")
     settings = found.settings

@@ -21,7 +21,7 @@ MOST_DEPTH = 64
 """Deeper nesting is refused as an attack: our deepest schema has six levels."""
 LARGEST_INTEGER = 2**63
 """TOML's own limit; it also keeps every number within the range of a float."""
-SHOWN = 60
+_SHOWN = 60
 """Characters of a value that an error message repeats."""
 _TEXT = "\n\t"
 """Control characters allowed in text: notices have several lines."""
@@ -58,7 +58,7 @@ def shown(value: object) -> str:
         text = printable(repr(value))
     except (ValueError, RecursionError):  # an integer with more digits than Python prints, or deep nesting
         text = f"a very large {type(value).__name__}"
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def _parsed(parse: Callable[[], object], where: str, kind: str) -> object:

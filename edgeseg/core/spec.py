@@ -12,7 +12,7 @@ Layout = Literal["NCHW", "NHWC", "NHW"]
 Role = Literal["image", "logits", "labels"]
 
 LARGEST_BYTE = 255
-BYTE_TOLERANCE = 1e-3
+_BYTE_TOLERANCE = 1e-3
 """Tolerance, in pixel values, within which a mean counts as a whole byte."""
 
 
@@ -69,7 +69,7 @@ class Preprocess:
             return None
         black = -self.mean[0] / self.std[0]
         middle = self.mean[0] / self.scale
-        if abs(middle - round(middle)) > BYTE_TOLERANCE or not 0 <= round(middle) <= LARGEST_BYTE:
+        if abs(middle - round(middle)) > _BYTE_TOLERANCE or not 0 <= round(middle) <= LARGEST_BYTE:
             return None
         return black, black + LARGEST_BYTE * self.scale / self.std[0]
 

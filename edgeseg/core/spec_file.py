@@ -12,7 +12,7 @@ from edgeseg.core.spec import Argument, ModelSpec, NetOutput, Preprocess, Tensor
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA = 1
+_SCHEMA = 1
 SPEC_FILE = "spec.toml"
 
 
@@ -37,8 +37,8 @@ class SpecFile:
     notice: str = ""
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema is {self.schema}; this version reads schema = {_SCHEMA}.")
         names = self.class_names
         if not names:
             raise ValueError("classes is empty; at least one class is needed.")

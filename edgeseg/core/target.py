@@ -12,7 +12,7 @@ from edgeseg.core.quantization_rules import QuantizationOverrides
 from edgeseg.core.records import bounds
 from edgeseg.core.suggestions import unknown
 
-SCHEMA = 1
+_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,5 +63,5 @@ class Target:
         return math.lcm(*(backend.channel_multiple for backend in self.backends))
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {SCHEMA}.")
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {_SCHEMA}.")

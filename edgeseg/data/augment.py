@@ -126,7 +126,9 @@ class Augment:
         image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.pad_bgr)
         padding = 255 if self.ignore_index is None else self.ignore_index
         labels = cv2.copyMakeBorder(labels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=padding)
-        return (cv2.flip(image, 1), cv2.flip(labels, 1)) if crop.flipped else (image, labels)
+        if crop.flipped:
+            image, labels = cv2.flip(image, 1), cv2.flip(labels, 1)
+        return np.asarray(image, np.uint8), np.asarray(labels, np.uint8)
 
     def _colour(self, image: NDArray[np.uint8], *, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Return the image with changed colours: one colour matrix, one tone curve, then blur and noise."""
@@ -139,14 +141,14 @@ class Augment:
         loud = float(rng.uniform(0, self.noise))
         grain_seed = int(rng.integers(2**31 - 1))
         if saturation != 1.0 or turn != 0.0:
-            image = cv2.transform(image, _hue_saturation(turn, saturation))
+            image = np.asarray(cv2.transform(image, _hue_saturation(turn, saturation)), np.uint8)
         if (bright, contrast, gamma) != (1.0, 1.0, 1.0):
             mean = float(image.mean())
             x = np.arange(256, dtype=np.float64)
             curve = np.clip(((x - mean) * contrast + mean) * bright, 0, 255) / 255
-            image = cv2.LUT(image, np.rint(255 * curve**gamma).astype(np.uint8))
+            image = np.asarray(cv2.LUT(image, np.rint(255 * curve**gamma).astype(np.uint8)), np.uint8)
         if blurred and deviation > 0.2:
-            image = cv2.GaussianBlur(image, (0, 0), deviation)
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.uint8)
         if loud > 0.5:
             noise = np.random.default_rng(grain_seed).standard_normal(image.shape, dtype=np.float32)
             image = np.clip(image + noise * np.float32(loud), 0, 255).astype(np.uint8)

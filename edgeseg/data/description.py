@@ -29,8 +29,8 @@ from edgeseg.data.label_maps import Colour, LabelMapping
 from edgeseg.errors import DatasetError
 
 FILE = "dataset.toml"
-SCHEMA = 1
-Value = int | str
+_SCHEMA = 1
+_Value = int | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class DataTable:
     """Pattern of the label files; the text that its first `*` matches must equal that of `images`."""
     range: Range | None = None
     max_pixels: int | None = None
-    ignore: tuple[Value, ...] = ()
+    ignore: tuple[_Value, ...] = ()
 
     def __post_init__(self) -> None:
         self.decoding()
@@ -72,16 +72,16 @@ class SplitsTable:
 class Description:
     """The content of a dataset.toml; `source` is the file, None if there is none."""
 
-    schema: int = SCHEMA
+    schema: int = _SCHEMA
     reader: str = "folder"
     root: str = ""
     data: DataTable = field(default_factory=DataTable)
-    classes: dict[str, Value | tuple[Value, ...]] = field(default_factory=dict)
+    classes: dict[str, _Value | tuple[_Value, ...]] = field(default_factory=dict)
     splits: SplitsTable = field(default_factory=SplitsTable)
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema is {self.schema}; this version reads schema = {_SCHEMA}.")
         self.mapping()
 
     def mapping(self, source: str = f"{FILE} [classes]") -> LabelMapping | None:

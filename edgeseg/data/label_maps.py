@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeseg.pixels.image_header import Header
 
 Colour = tuple[int, int, int]
-SHOWN = 6
+_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +70,9 @@ class LabelMapping:
 
     def _unknown(self, path: Path, values: list[tuple[int, int]]) -> str:
         shown = ", ".join(
-            f"{f'#{value:06x}' if self.colours else value} ({count:,} pixels)" for value, count in values[:SHOWN]
+            f"{f'#{value:06x}' if self.colours else value} ({count:,} pixels)" for value, count in values[:_SHOWN]
         )
-        more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+        more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
         if self.colours:
             return f"{path}: colour {shown}{more}, which {self.source} does not assign to a class. Add it there."
         if self.plain:

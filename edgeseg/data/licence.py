@@ -10,7 +10,7 @@ from edgeseg.core.files import sha256_of_bytes
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILES = ("LICENSE.txt", "LICENSE", "LICENSE.md")
+_FILES = ("LICENSE.txt", "LICENSE", "LICENSE.md")
 UNKNOWN = "unknown"
 IDENTIFIERS = (
     "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "GPL-2.0-only", "GPL-3.0-only", "LGPL-3.0-only",
@@ -51,7 +51,7 @@ def read_licence(root: Path) -> str:
     It is recognised by an SPDX tag, a line with just its name, the URL of a Creative Commons deed, or its full text.
     Texts that contradict it or name two licences count as unknown.
     """
-    path = next((root / name for name in FILES if (root / name).is_file()), None)
+    path = next((root / name for name in _FILES if (root / name).is_file()), None)
     if path is None:
         return UNKNOWN
     text = path.read_text(encoding="utf-8-sig", errors="replace")

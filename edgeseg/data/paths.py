@@ -7,7 +7,7 @@ from pathlib import Path
 from edgeseg.errors import DatasetError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SHOWN = 50
+_SHOWN = 50
 SPLITS = ("train", "val", "test")
 _SPLIT_WORDS = {
     "train": "train",
@@ -63,6 +63,6 @@ def refuse(problems: list[str]) -> None:
     if not problems:
         return
     shown = problems
-    if len(problems) > SHOWN + 1:
-        shown = [*problems[:SHOWN], f"... and {len(problems) - SHOWN - 1} more.", problems[-1]]
+    if len(problems) > _SHOWN + 1:
+        shown = [*problems[:_SHOWN], f"... and {len(problems) - _SHOWN - 1} more.", problems[-1]]
     raise DatasetError("\n".join(shown), tuple(problems))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgeseg.core.exported import Conversion
     from edgeseg.core.protocols import Engine
 
-DEFAULT_OUT = Path("artifacts")
+_DEFAULT_OUT = Path("artifacts")
 
 
 def compile_artifact(
@@ -65,7 +65,7 @@ def compile_artifact(
     source = open_artifact(artifact)
     _check_source(chosen, source)
     chosen.check()
-    path = out or DEFAULT_OUT / f"{source.folder.resolve().name}-{chosen.name}"
+    path = out or _DEFAULT_OUT / f"{source.folder.resolve().name}-{chosen.name}"
     refuse_foreign(path)
     progress = on_progress or no_progress
     with new_folder(path) as folder:

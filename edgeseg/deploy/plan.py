@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Wanted = str
 """A precision, or "auto"."""
-DEFAULT_OUT = Path("artifacts")
+_DEFAULT_OUT = Path("artifacts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def plan_artifacts(
     for item, stem in zip(chosen, stems, strict=True):
         # Two devices may use the same file with different engines; each gets its own folder.
         name = f"{stem}-{Path(item.target).stem}" if stem in shared else stem
-        path = (out or DEFAULT_OUT) / name if out is None or len(chosen) > 1 else out
+        path = (out or _DEFAULT_OUT) / name if out is None or len(chosen) > 1 else out
         planned.append(
             PlannedArtifact(
                 target=item.target,

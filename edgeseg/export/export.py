@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from edgeseg.core.protocols import Normalisation
     from edgeseg.core.spec import ModelSpec
 
-INNER = "net"
+_INNER = "net"
 """What the deployment module calls the plain net."""
 
 
@@ -118,7 +118,7 @@ def check_float_layers(net: nn.Module, layers: tuple[str, ...]) -> None:
     Paths are those of the deployment module, where the net is called `net`. Whether something of a layer would compute
     in int8 at all is known only once the graph is exported.
     """
-    names = [f"{INNER}.{name}" for name, _ in net.named_modules() if name]
+    names = [f"{_INNER}.{name}" for name, _ in net.named_modules() if name]
     for layer in layers:
         if layer not in names:
             raise unknown("layer to keep in float", layer, names)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 # They hand their input on in evaluation mode.
-NO_OPS = frozenset({"dropout", "dropout1d", "dropout2d", "alpha_dropout", "contiguous", "detach"})
+_NO_OPS = frozenset({"dropout", "dropout1d", "dropout2d", "alpha_dropout", "contiguous", "detach"})
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -120,7 +120,7 @@ class _Watcher(TorchFunctionMode):
         if not made:
             return result
         op = str(getattr(func, "__name__", func)).rstrip("_")
-        if op in NO_OPS and len(read) == 1:
+        if op in _NO_OPS and len(read) == 1:
             for tensor in made:
                 self._makers[tensor] = read[0]
             return result

@@ -13,9 +13,9 @@ from torch.fx import GraphModule, Node
 from edgeseg.graph.float_graph import INNER, layer_path
 from edgeseg.graph.quantization_points import RESHAPING, op_name
 
-SIGMOIDS = ("sigmoid", "hardsigmoid")
-LAYERS = ("conv2d", "linear")
-BETWEEN = (*LAYERS, *SIGMOIDS, *RESHAPING, "relu", "relu6", "hardtanh", "hardswish", "silu", "gelu", "leaky_relu")
+_SIGMOIDS = ("sigmoid", "hardsigmoid")
+_LAYERS = ("conv2d", "linear")
+BETWEEN = (*_LAYERS, *_SIGMOIDS, *RESHAPING, "relu", "relu6", "hardtanh", "hardswish", "silu", "gelu", "leaky_relu")
 """What may lie between the mean and the product."""
 
 
@@ -53,7 +53,7 @@ def _parts(product: Node) -> list[Node] | None:
     for source, factors in (inputs, inputs[::-1]) if len(inputs) == 2 else ():
         parts = _chain(factors, source)
         names = [op_name(part) for part in parts]
-        if sum(name in LAYERS for name in names) == 2 and any(name in SIGMOIDS for name in names):
+        if sum(name in _LAYERS for name in names) == 2 and any(name in _SIGMOIDS for name in names):
             return parts
     return None
 

@@ -9,7 +9,7 @@ from torch.nn.modules import batchnorm
 
 from edgeseg.graph.data_flow import Call, DataFlow, trace
 
-LAYERS = {"conv2d": nn.Conv2d, "conv_transpose2d": nn.ConvTranspose2d, "linear": nn.Linear}
+_LAYERS = {"conv2d": nn.Conv2d, "conv_transpose2d": nn.ConvTranspose2d, "linear": nn.Linear}
 """The ops whose weights can take a batch norm up, and the modules that store those weights."""
 NORM = "batch_norm"
 BatchNorm = batchnorm._BatchNorm
@@ -78,7 +78,7 @@ def _layer_before(norm: str, *, flow: DataFlow, modules: dict[str, nn.Module]) -
 
 def _why_not_foldable(maker: Call, *, flow: DataFlow, modules: dict[str, nn.Module]) -> str:
     """Return why the norm that reads what `maker` makes cannot be folded into it, "" if it can."""
-    kind = LAYERS.get(maker.op)
+    kind = _LAYERS.get(maker.op)
     if kind is None:
         return f"it follows {maker.op}, not a convolution or linear layer"
     layer = modules[maker.layer]  # the net itself for "", which no layer's weights belong to

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from torch.export import ExportedProgram
 
-aten = torch.ops.aten
+_aten = torch.ops.aten
 
 # Dropouts become clones where in-place ops are replaced; without such ops a clone is its input.
-NO_OPS = (aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default, aten.clone.default)
+_NO_OPS = (_aten.dropout.default, _aten.feature_dropout.default, _aten.alpha_dropout.default, _aten.clone.default)
 SPATIAL = [2, 3]
 
 
@@ -59,19 +59,19 @@ def _pool(node: Node) -> None:
     assert isinstance(source, Node)
     rows, columns = source.meta["val"].shape[-2:]
     if (high, width) == (1, 1):
-        node.target, node.args = aten.mean.dim, (source, list(SPATIAL), True)
+        node.target, node.args = _aten.mean.dim, (source, list(SPATIAL), True)
     elif rows % high == 0 and columns % width == 0:
         kernel = [rows // high, columns // width]
-        node.target, node.args = aten.avg_pool2d.default, (source, kernel, list(kernel))
+        node.target, node.args = _aten.avg_pool2d.default, (source, kernel, list(kernel))
 
 
 def _clamp(node: Node) -> None:
     source, low, high = (*node.args, None, None)[:3]
     low, high = node.kwargs.get("min", low), node.kwargs.get("max", high)
     if isinstance(low, (int, float)) and isinstance(high, (int, float)) and math.isfinite(low) and math.isfinite(high):
-        node.target, node.args, node.kwargs = aten.hardtanh.default, (source, low, high), {}
+        node.target, node.args, node.kwargs = _aten.hardtanh.default, (source, low, high), {}
     elif low == 0 and isinstance(low, (int, float)) and high is None:
-        node.target, node.args, node.kwargs = aten.relu.default, (source,), {}
+        node.target, node.args, node.kwargs = _aten.relu.default, (source,), {}
 
 
 def _pair(size: object) -> tuple[int, int]:
@@ -80,8 +80,8 @@ def _pair(size: object) -> tuple[int, int]:
 
 
 _RULES: dict[object, Callable[[Node], None]] = {
-    **dict.fromkeys(NO_OPS, _drop),
-    aten.adaptive_avg_pool2d.default: _pool,
-    aten.clamp.default: _clamp,
-    aten.clamp_min.default: _clamp,
+    **dict.fromkeys(_NO_OPS, _drop),
+    _aten.adaptive_avg_pool2d.default: _pool,
+    _aten.clamp.default: _clamp,
+    _aten.clamp_min.default: _clamp,
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgeseg.metrics.metric import Need, Prediction
 
-TOLERANCE = 0.0075
+_TOLERANCE = 0.0075
 """Share of the image's diagonal within which a boundary pixel counts as matched (0.75 %, as in the paper)."""
 
 
@@ -26,7 +26,7 @@ class BoundaryF1:
 
     need: Need = "labels"
 
-    def __init__(self, classes: tuple[str, ...], /, *, ignore_index: int, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, classes: tuple[str, ...], /, *, ignore_index: int, tolerance: float = _TOLERANCE) -> None:
         self._classes = classes
         self.ignore_index = ignore_index
         self.tolerance = tolerance

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgeseg.metrics.metric import Need, Prediction
 
-BINS = 15
+_BINS = 15
 
 
 class CalibrationError:
@@ -27,7 +27,7 @@ class CalibrationError:
 
     def __init__(self, _classes: tuple[str, ...], /, *, ignore_index: int) -> None:
         self._ignore_index = ignore_index
-        self._gaps = np.zeros(BINS)
+        self._gaps = np.zeros(_BINS)
         self._cells = 0
 
     def update(self, prediction: Prediction, _truth: NDArray[np.uint8], /) -> None:
@@ -59,5 +59,5 @@ def _gaps(logits: NDArray[np.float32], labels: NDArray[np.intp]) -> NDArray[np.f
     shifted = logits - logits.max(axis=1, keepdims=True)
     confidence = 1 / np.exp(shifted).sum(axis=1, dtype=np.float64)
     correct = shifted.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
-    return np.bincount(bins, weights=confidence - correct, minlength=BINS).astype(np.float64)
+    bins = np.clip(np.ceil(confidence * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
+    return np.bincount(bins, weights=confidence - correct, minlength=_BINS).astype(np.float64)

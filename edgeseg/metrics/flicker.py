@@ -49,7 +49,7 @@ class FlickerMeter:
         import cv2
 
         # Sensor noise and blocking artefacts of video coding are not changes of the scene.
-        grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (3, 3), 0)
+        grey = np.asarray(cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (3, 3), 0), np.uint8)
         if self._before is not None and self._before[0].shape == grey.shape:
             self._compare(grey, labels, *self._before)
         self._before = grey, labels
@@ -75,8 +75,10 @@ class FlickerMeter:
             paths = _paths(grey, grey_before)
             # A fill value of 255 could not be told from white, so a separate mask marks pixels from outside the frame.
             seen = cv2.remap(np.full_like(grey, 255), *paths, cv2.INTER_NEAREST)
-            grey_before = cv2.remap(grey_before, *paths, cv2.INTER_LINEAR)
-            labels_before = tuple(cv2.remap(one, *paths, cv2.INTER_NEAREST) for one in labels_before)
+            grey_before = np.asarray(cv2.remap(grey_before, *paths, cv2.INTER_LINEAR), np.uint8)
+            labels_before = tuple(
+                np.asarray(cv2.remap(one, *paths, cv2.INTER_NEAREST), np.uint8) for one in labels_before
+            )
             still = (cv2.absdiff(grey, grey_before) <= self._grey_step) & (seen > 0)
         else:
             still = cv2.absdiff(grey, grey_before) <= self._grey_step
@@ -126,4 +128,4 @@ def _paths(grey: NDArray[np.uint8], grey_before: NDArray[np.uint8]) -> tuple[NDA
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(grey, grey_before, start)
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
     y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
-    return x, y
+    return np.asarray(x, np.float32), np.asarray(y, np.float32)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.metric_value import MetricValue
 
-GROUP = "metrics"
+_GROUP = "metrics"
 
 
 class MetricSet:
@@ -30,7 +30,7 @@ class MetricSet:
     ) -> None:
         self.faults: tuple[str, ...] = ()
         self._metrics: dict[str, Metric] = {}
-        for plugin in registry.load_all(GROUP):
+        for plugin in registry.load_all(_GROUP):
             if plugin.fault or not callable(plugin.value):
                 self._leave_out(plugin.name, plugin.fault or "it cannot be called with the classes")
                 continue

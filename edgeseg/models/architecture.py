@@ -11,7 +11,7 @@ from edgeseg.errors import MissingDependency
 if TYPE_CHECKING:
     from torch import nn
 
-GROUP = "models"
+_GROUP = "models"
 
 
 class BuildNet(Protocol):
@@ -46,7 +46,7 @@ def architecture(name: str) -> Architecture:
         UnknownName: no such architecture, with the nearest one.
         MissingDependency: a plug-in that cannot be imported, or that is not an Architecture.
     """
-    found = registry.load(GROUP, name)
+    found = registry.load(_GROUP, name)
     if not isinstance(found, Architecture):
         raise MissingDependency(f'Model "{name}" is not an Architecture but {type(found).__name__}: fix its plug-in.')
     return found
@@ -54,4 +54,4 @@ def architecture(name: str) -> Architecture:
 
 def architectures() -> tuple[str, ...]:
     """Return the names of all registered architectures, sorted, without importing them."""
-    return registry.names(GROUP)
+    return registry.names(_GROUP)

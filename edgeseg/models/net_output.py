@@ -22,10 +22,10 @@ LABELS = {torch.argmax, Tensor.argmax}
 SCORES = {
     functional.softmax, torch.softmax, Tensor.softmax, functional.log_softmax, torch.log_softmax, Tensor.log_softmax,
 }  # fmt: skip
-SIGMOIDS = {functional.sigmoid, torch.sigmoid, Tensor.sigmoid}
+_SIGMOIDS = {functional.sigmoid, torch.sigmoid, Tensor.sigmoid}
 SQUEEZES = {torch.squeeze, Tensor.squeeze}
 RESIZES = {functional.interpolate}
-ENDS = LABELS | SCORES | SIGMOIDS | SQUEEZES | RESIZES
+ENDS = LABELS | SCORES | _SIGMOIDS | SQUEEZES | RESIZES
 
 
 def adapt(net: nn.Module, *, output: NetOutput, classes: int) -> nn.Module:
@@ -166,11 +166,11 @@ class _Tail(TorchFunctionMode):
         comes before a resize stays, because resizing after it is not the same.
         """
         sigmoid = False
-        for functions in (LABELS, SQUEEZES, SCORES | SIGMOIDS, SQUEEZES, RESIZES):
+        for functions in (LABELS, SQUEEZES, SCORES | _SIGMOIDS, SQUEEZES, RESIZES):
             step = self._made(result, functions)
             if step is not None and step.may_go:
                 result = step.given
-                sigmoid = sigmoid or step.function in SIGMOIDS
+                sigmoid = sigmoid or step.function in _SIGMOIDS
         return result, sigmoid
 
     def holds_sigmoid(self, result: Tensor) -> bool:
@@ -179,7 +179,7 @@ class _Tail(TorchFunctionMode):
         while step is not None:
             result = step.given
             step = self._made(result, SQUEEZES | RESIZES)
-        return self._made(result, SIGMOIDS) is not None
+        return self._made(result, _SIGMOIDS) is not None
 
     def _made(self, result: Tensor, functions: set[Any]) -> _Step | None:
         return next((step for step in self.steps if step.result is result and step.function in functions), None)
@@ -189,7 +189,7 @@ class _Tail(TorchFunctionMode):
             return self._is_our_resize(given, args, options)
         if function in LABELS | SCORES:
             return _axis(args, options) in (1, -3) and given.dim() == 4
-        return function in SIGMOIDS or (given.dim() == 4 and given.shape[1] == 1)
+        return function in _SIGMOIDS or (given.dim() == 4 and given.shape[1] == 1)
 
     def _is_our_resize(self, given: Tensor, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
         """Return whether a resize is the one by which edgeseg brings logits to an image's size."""

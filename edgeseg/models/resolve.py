@@ -8,14 +8,14 @@ from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.models.architecture import architectures
 
-BUNDLED = Path(__file__).with_name("bundled")
+_BUNDLED = Path(__file__).with_name("bundled")
 DEFAULT = "fast_scnn:streets-half"
 SPEC_FILE = "spec.json"
 
 
 def bundled() -> tuple[str, ...]:
     """Return the names of the checkpoints that come with the package, sorted: `fast_scnn:camvid`, ..."""
-    return tuple(sorted(":".join(spec.parent.name.split("-", 1)) for spec in BUNDLED.glob(f"*-*/{SPEC_FILE}")))
+    return tuple(sorted(":".join(spec.parent.name.split("-", 1)) for spec in _BUNDLED.glob(f"*-*/{SPEC_FILE}")))
 
 
 def resolve_model(text: str | None) -> Path:
@@ -46,7 +46,7 @@ def resolve_model(text: str | None) -> Path:
 
 
 def _folder(name: str) -> Path:
-    return BUNDLED / name.replace(":", "-", 1)
+    return _BUNDLED / name.replace(":", "-", 1)
 
 
 def _no_model(name: str, path: Path, candidates: list[str]) -> InputError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 """Keys under which training codes keep the state dict of the net itself."""
-PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
+_PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
 """What DistributedDataParallel, Lightning, torch.compile and others put before each key."""
 OPTIONAL = "num_batches_tracked"
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def fitted(given: Mapping[str, Tensor], *, keys: set[str]) -> dict[str, Tensor]:
-    """Return `given` under the keys of a net: without the prefixes of `PREFIXES` where more keys fit without them."""
+    """Return `given` under the keys of a net: without the prefixes of `_PREFIXES` where more keys fit without them."""
     best = dict(given)
     for candidate in _stripped(best):
         if len(keys & candidate.keys()) > len(keys & best.keys()):
@@ -120,7 +120,7 @@ def check_values(given: Mapping[str, Tensor], *, own: Mapping[str, Tensor], sour
 
 def _stripped(given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Yield the mapping with one prefix undone after another, on the keys that have it."""
-    for prefix in PREFIXES:
+    for prefix in _PREFIXES:
         if not any(key.startswith(prefix) for key in given):
             continue
         without = {key.removeprefix(prefix): value for key, value in given.items()}

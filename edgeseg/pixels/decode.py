@@ -158,7 +158,7 @@ def _best_of_many(gaps: _Gaps, rivals: NDArray[np.bool_]) -> NDArray[np.uint8]:
     # A class whose best corner is below another's worst corner cannot win anywhere in the gap.
     left = rivals & (upper >= lower.max(axis=1)[:, None])
     every = np.arange(len(left))
-    best = labels = np.empty(0)
+    best, labels = np.empty(0), np.empty(0, np.uint8)
     for turn in range(int(left.sum(axis=1).max())):
         # In class order, so that the first one wins a tie. A gap with no class left gets class 0, which has already
         # lost or cannot win.

@@ -61,7 +61,8 @@ def fit(image: NDArray[np.uint8], *, preprocess: Preprocess, size: tuple[int, in
         fitted = cv2.copyMakeBorder(
             fitted, where.top, bottom, where.left, right, cv2.BORDER_CONSTANT, value=(PAD, PAD, PAD)
         )
-    return cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB) if preprocess.color_order == "rgb" else fitted
+    ordered = cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB) if preprocess.color_order == "rgb" else fitted
+    return np.asarray(ordered, np.uint8)
 
 
 def check_image(image: NDArray[Any]) -> None:

@@ -12,7 +12,7 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BINS = 32
+_BINS = 32
 
 
 class StatisticsMeter:
@@ -37,7 +37,7 @@ class StatisticsMeter:
         shares, levels = self._levels / self._images, np.arange(256) / 255
         mean = shares @ levels
         std = np.sqrt(np.maximum(shares @ levels**2 - mean**2, 0))
-        histogram = shares.reshape(3, BINS, -1).sum(axis=2)
+        histogram = shares.reshape(3, _BINS, -1).sum(axis=2)
         return InputStatistics(
             mean=tuple(mean.round(6).tolist()),
             std=tuple(std.round(6).tolist()),

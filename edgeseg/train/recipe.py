@@ -15,8 +15,8 @@ from edgeseg.data import Augment, Decoding
 from edgeseg.data.decoding import Range
 from edgeseg.errors import InputError
 
-BUNDLED = Path(__file__).with_name("recipes")
-SCHEMA = 1
+_BUNDLED = Path(__file__).with_name("recipes")
+_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,13 +186,13 @@ class Recipe:
     notice: str = ""
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema is {self.schema}; this version reads schema = {_SCHEMA}.")
 
 
 def recipes() -> tuple[str, ...]:
     """Return the names of the recipes that come with the package, sorted."""
-    return tuple(sorted(path.stem for path in BUNDLED.glob("*.toml")))
+    return tuple(sorted(path.stem for path in _BUNDLED.glob("*.toml")))
 
 
 def read_recipe(text: str | Path) -> Recipe:
@@ -207,7 +207,7 @@ def read_recipe(text: str | Path) -> Recipe:
     if path.suffix != ".toml" and not path.exists():
         if str(text) not in recipes():
             raise unknown("recipe", str(text), recipes())
-        path = BUNDLED / f"{text}.toml"
+        path = _BUNDLED / f"{text}.toml"
     return read_toml(Recipe, path)
 
 

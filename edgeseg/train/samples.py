@@ -64,7 +64,7 @@ def stretched(sample: Sample, *, size: tuple[int, int]) -> Sample:
         return sample
     image = cv2.resize(sample.image, wanted[::-1], interpolation=cv2.INTER_LINEAR)
     labels = cv2.resize(sample.labels, wanted[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return Sample(id=sample.id, image=image, labels=labels)
+    return Sample(id=sample.id, image=np.asarray(image, np.uint8), labels=np.asarray(labels, np.uint8))
 
 
 def _stretched_size(source_size: tuple[int, int], *, size: tuple[int, int]) -> tuple[int, int]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgeseg.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
-PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def open_fabric(recipe: Recipe, *, accelerator: str = "auto") -> Fabric:
         devices=local if launched else 1,
         num_nodes=world // local if launched else 1,
         strategy="ddp" if launched else "auto",
-        precision=PRECISION[recipe.run.precision],  # type: ignore[arg-type]
+        precision=_PRECISION[recipe.run.precision],  # type: ignore[arg-type]
     )
 
 

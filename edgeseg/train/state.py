@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STATE_FILE = "state.pt"
-VERSION = 2
+_VERSION = 2
 MARK = b"\nedgeseg sha256 "
 
 
@@ -79,7 +79,7 @@ def save_state(state: RunState, folder: Path) -> None:
     Raises OSError if it cannot be written; the old state is then kept.
     """
     data = {item.name: getattr(state, item.name) for item in fields(state)}
-    data.update(version=VERSION, progress=asdict(state.progress))
+    data.update(version=_VERSION, progress=asdict(state.progress))
     partial = folder / f".{STATE_FILE}.{os.getpid()}.partial"
     try:
         with partial.open("wb") as stream:
@@ -114,9 +114,9 @@ def load_state(folder: Path, *, fingerprint: str) -> RunState:
         state = RunState(**{**data, "progress": Position(**data["progress"])})
     except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise TrainingError(f"{path}: cannot be read as a run's state ({type(error).__name__}). Start anew.") from error
-    if version not in (1, VERSION):
-        raise TrainingError(f"{path}: state version {version}; this version of edgeseg reads {VERSION}. Start anew.")
-    if version == VERSION and not sealed:
+    if version not in (1, _VERSION):
+        raise TrainingError(f"{path}: state version {version}; this version of edgeseg reads {_VERSION}. Start anew.")
+    if version == _VERSION and not sealed:
         raise TrainingError(f"{path}: damaged: its checksum is missing. Start anew.")
     if state.fingerprint != fingerprint:
         raise TrainingError(f"{path}: belongs to another recipe. Resume with the recipe in {folder}, or change --out.")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], None]
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+_PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def demo(
     if planned.notice:
         note(planned.notice)
     original = original_of(resolve_model(model))
-    wanted: list[tuple[str | None, Precision]] = [(model, precision) for precision in PRECISIONS]
+    wanted: list[tuple[str | None, Precision]] = [(model, precision) for precision in _PRECISIONS]
     if original:
         wanted.insert(0, (original, "fp32"))
     artifacts = [

@@ -31,7 +31,7 @@ OnFault = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class _Settings:
     """Everything that determines an image's labels; --resume continues only with the same settings."""
 
     artifact: str
@@ -46,7 +46,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
+class _Prediction:
     """One image's result; `labels` is relative to the output folder, (height, width) in pixels, `tile` likewise.
 
     `runs` is how often the net ran, `share` the part of the pixels of each class that occurs.
@@ -66,8 +66,8 @@ class Prediction:
 class Predictions:
     """The summary of an output folder: settings, each finished image, and unusable ones with the reason."""
 
-    settings: Settings
-    images: tuple[Prediction, ...] = field(default=(), metadata=renamed("pictures"))
+    settings: _Settings
+    images: tuple[_Prediction, ...] = field(default=(), metadata=renamed("pictures"))
     unreadable: tuple[str, ...] = ()
     resumed: int = 0
     interrupted: bool = False
@@ -146,9 +146,9 @@ def _one(work: _Work, item: Item, on_progress: Progress | None, on_fault: OnFaul
     work.predict(item, image, truth, tiles if work.cuts(image) else no_progress)
 
 
-def _settings(session: Session, tiling: Tiling, *, palette: bool, overlay: bool) -> Settings:
+def _settings(session: Session, tiling: Tiling, *, palette: bool, overlay: bool) -> _Settings:
     tile = tiling.tile if isinstance(tiling.tile, str) else f"{tiling.tile[0]}x{tiling.tile[1]}"
-    return Settings(
+    return _Settings(
         artifact=session.artifact.manifest.name,
         artifact_sha256=session.artifact.sha256,
         engine=f"{session.engine} {session.engine_version}",
@@ -206,7 +206,7 @@ class _Work:
         counts = np.bincount(done.labels.reshape(-1), minlength=len(self._classes))
         shares = {name: float(n / done.labels.size) for name, n in zip(self._classes, counts, strict=False) if n}
         self.folder.add(
-            Prediction(
+            _Prediction(
                 image=item.source,
                 labels=path.relative_to(self.folder.path).as_posix(),
                 size=(done.labels.shape[0], done.labels.shape[1]),
@@ -222,10 +222,10 @@ class _Work:
 class _Folder:
     """The output folder and its summary."""
 
-    def __init__(self, path: Path, *, settings: Settings, resume: bool, notice: str) -> None:
+    def __init__(self, path: Path, *, settings: _Settings, resume: bool, notice: str) -> None:
         self.path = path
         self.found = Predictions(settings=settings, notice=notice)
-        self._old: dict[str, Prediction] = {}
+        self._old: dict[str, _Prediction] = {}
         self._saved_s = time.monotonic()
         refuse_foreign(path)
         self._take(resume)
@@ -271,7 +271,7 @@ class _Folder:
         self.found = replace(self.found, images=(*self.found.images, old), resumed=self.found.resumed + 1)
         return True
 
-    def add(self, prediction: Prediction) -> None:
+    def add(self, prediction: _Prediction) -> None:
         """Remember a result; the summary on disk follows every few seconds."""
         self.found = replace(self.found, images=(*self.found.images, prediction))
         if time.monotonic() - self._saved_s > SAVE_EVERY_S:
@@ -290,7 +290,7 @@ class _Folder:
             raise InputError(f"{self.path / SUMMARY}: cannot be written: {error.strerror}.") from None
 
 
-def _difference(old: Settings, new: Settings) -> str:
-    names = [name for name in Settings.__slots__ if getattr(old, name) != getattr(new, name)]
+def _difference(old: _Settings, new: _Settings) -> str:
+    names = [name for name in _Settings.__slots__ if getattr(old, name) != getattr(new, name)]
     shown = [f"{name} {getattr(old, name)} (now {getattr(new, name)})" for name in names if name != "artifact_sha256"]
     return f"with {', '.join(shown)}" if shown else "with another conversion of the artifact"

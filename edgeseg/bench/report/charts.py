@@ -21,7 +21,7 @@ _LEAST_SPAN = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class _Axis:
     """Maps values to drawing units; `ticks` are the labelled values."""
 
     low: float
@@ -74,26 +74,26 @@ def _labels(
     return texts, boxes
 
 
-def latency_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
+def latency_axis(values: Sequence[float], *, start: float, end: float) -> _Axis:
     """Return an axis around the values, logarithmic if they span more than a factor of ten."""
     low, high = min(values), max(values)
     if high / low > 10:
         low, high = low / 1.4, high * 1.4
         steps = [digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 5)]
         ticks = [step for step in steps if low <= step <= high]
-        return Axis(low=low, high=high, start=start, end=end, ticks=tuple(ticks), log=True)
+        return _Axis(low=low, high=high, start=start, end=end, ticks=tuple(ticks), log=True)
     margin = max(0.18 * (high - low), 0.05 * high)
     step = _nice_step((high - low + 2 * margin) / 6)
     bottom, top = max(0.0, step * math.floor((low - margin) / step)), step * math.ceil((high + margin) / step)
-    return Axis(low=bottom, high=top, start=start, end=end, ticks=_ticks(bottom, top, step))
+    return _Axis(low=bottom, high=top, start=start, end=end, ticks=_ticks(bottom, top, step))
 
 
-def accuracy_axis(values: Sequence[float], *, start: float, end: float) -> Axis:
+def accuracy_axis(values: Sequence[float], *, start: float, end: float) -> _Axis:
     """Return an axis of fractions around the values, at least two points of mIoU long."""
     middle, span = (min(values) + max(values)) / 2, max(max(values) - min(values), _LEAST_SPAN) * 1.35
     step = _nice_step(span / 5)
     low, high = step * math.floor((middle - span / 2) / step), step * math.ceil((middle + span / 2) / step)
-    return Axis(low=low, high=high, start=start, end=end, ticks=_ticks(low, high, step))
+    return _Axis(low=low, high=high, start=start, end=end, ticks=_ticks(low, high, step))
 
 
 def _nice_step(rough: float) -> float:
@@ -105,7 +105,7 @@ def _ticks(low: float, high: float, step: float) -> tuple[float, ...]:
     return tuple(low + step * index for index in range(round((high - low) / step) + 1))
 
 
-def _grid(x: Axis, y: Axis, frame: Box) -> str:
+def _grid(x: _Axis, y: _Axis, frame: Box) -> str:
     lines, texts = [], []
     for tick in x.ticks:
         lines.append(f'<path d="M{x(tick):.1f} {frame.top}V{frame.bottom}"/>')

@@ -81,13 +81,13 @@ def warning_list(comparison: Comparison) -> str:
     return f'<aside class="warnings"><strong>Before you judge</strong><ul>{items}</ul></aside>' if items else ""
 
 
-HEADS = (
+_HEADS = (
     "artifact", "device", "net", "input", "p50 ms", "speed-up", "mIoU %", "change", "agreement %", "p99 ms", "size MB",
     "memory MB", "engine", "threads",
 )  # fmt: skip
 TEXTS = frozenset({"artifact", "device", "net", "engine"})
 """Columns set flush left."""
-STATED_ONCE = frozenset({"device", "net", "input", "threads"})
+_STATED_ONCE = frozenset({"device", "net", "input", "threads"})
 """Columns left out if all rows are equal: the line above the table, or "How it was measured", states the value."""
 
 
@@ -97,9 +97,9 @@ def result_table(comparison: Comparison, colours: dict[str, int]) -> str:
     kept = [
         index
         for index, values in enumerate(columns)
-        if set(values) != {words.NONE} and not (HEADS[index] in STATED_ONCE and _same(values))
+        if set(values) != {words.NONE} and not (_HEADS[index] in _STATED_ONCE and _same(values))
     ]
-    head = "".join(f'<th scope="col"{_left(index)}>{HEADS[index]}</th>' for index in kept)
+    head = "".join(f'<th scope="col"{_left(index)}>{_HEADS[index]}</th>' for index in kept)
     lines = []
     for row in comparison.rows:
         cells = _cells(row)
@@ -116,9 +116,9 @@ def result_table(comparison: Comparison, colours: dict[str, int]) -> str:
 
 def _stated_once(columns: Sequence[Sequence[str]]) -> str:
     stated = [
-        f"{HEADS[index]}: {values[0]}"
+        f"{_HEADS[index]}: {values[0]}"
         for index, values in enumerate(columns)
-        if HEADS[index] in STATED_ONCE - {"threads"} and _same(values)
+        if _HEADS[index] in _STATED_ONCE - {"threads"} and _same(values)
     ]
     return "; ".join(stated)
 
@@ -221,7 +221,7 @@ def _p99(row: Row) -> str:
 
 
 def _left(index: int) -> str:
-    return ' class="left"' if HEADS[index] in TEXTS else ""
+    return ' class="left"' if _HEADS[index] in TEXTS else ""
 
 
 def _stage_ms(measurement: Measurement, stage: str) -> float:

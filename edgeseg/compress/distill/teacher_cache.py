@@ -23,7 +23,7 @@ from edgeseg.errors import ArtifactError, CheckpointError, InputError
 
 log = logging.getLogger(__name__)
 IDENTITY_FILE = "teacher.json"
-VERSION = 1
+_VERSION = 1
 
 
 def default_root() -> Path:
@@ -47,7 +47,7 @@ class TeacherCache:
     @property
     def key(self) -> str:
         """The SHA-256 of the identity."""
-        return sha256_of_bytes(json.dumps({**self.identity, "version": VERSION}, sort_keys=True).encode())
+        return sha256_of_bytes(json.dumps({**self.identity, "version": _VERSION}, sort_keys=True).encode())
 
     @property
     def folder(self) -> Path:

@@ -25,8 +25,8 @@ from edgeseg.train.recipe import DataRecipe
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.stage import Stage
 
-BUNDLED = Path(__file__).parents[1] / "recipes"
-SCHEMA = 1
+_BUNDLED = Path(__file__).parents[1] / "recipes"
+_SCHEMA = 1
 NAME_LETTERS = frozenset(f"{string.ascii_letters}{string.digits}._-")
 
 
@@ -46,15 +46,15 @@ class _Head:
     stages: tuple[()] = ()
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema is {self.schema}; this version reads schema = {_SCHEMA}.")
         if not self.name or not set(self.name) <= NAME_LETTERS or self.name.startswith("."):
             raise ValueError(f'name is "{self.name}"; it names folders, so use letters, digits and "._-" only.')
 
 
 def recipes() -> tuple[str, ...]:
     """Return the names of the compression recipes that come with the package, sorted."""
-    return tuple(sorted(path.stem for path in BUNDLED.glob("*.toml")))
+    return tuple(sorted(path.stem for path in _BUNDLED.glob("*.toml")))
 
 
 def recipe_file(text: str | Path) -> Path:
@@ -68,7 +68,7 @@ def recipe_file(text: str | Path) -> Path:
         return path
     if str(text) not in recipes():
         raise unknown("compression recipe", str(text), recipes())
-    return BUNDLED / f"{text}.toml"
+    return _BUNDLED / f"{text}.toml"
 
 
 def read_pipeline(text: str | Path) -> PipelineRecipe:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PLACE = re.compile(r"(?:\.\w+|\[\d+\])*")
 QUOTED_KEY = re.compile(r'key "([^"]+)"')
 STAGES_HEADER = re.compile(r"^\s*\[\[\s*stages\s*\]\]")
-HEADER = re.compile(r"^\s*\[+\s*([\w.]+)\s*\]+")
+_HEADER = re.compile(r"^\s*\[+\s*([\w.]+)\s*\]+")
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ def line_of(text: str, keys: list[str]) -> int | None:
 def _names(line: str, key: str) -> bool:
     """Return whether a line sets `key` or opens its table."""
     bare = line.split("#", maxsplit=1)[0]
-    header = HEADER.match(bare)
+    header = _HEADER.match(bare)
     if header:
         return header.group(1).split(".")[-1] == key
     return re.search(rf'(?:^|[{{,.\s])"?{re.escape(key)}"?\s*=', bare) is not None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeseg.compress.pipeline.stage import Stage
 
 RECORD_FILE = "stage.json"
-SCHEMA = 1
+_SCHEMA = 1
 WITHOUT_EFFECT = ("run.tensorboard", "data.cache")
 """Settings of all stages that do not affect the weights; a stage's `without_effect` lists its own."""
 
@@ -42,8 +42,8 @@ class StageRecord:
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema is {self.schema}; this version reads schema = {_SCHEMA}.")
 
 
 def resolved(stage: Stage, *, data: DataRecipe, size: tuple[int, int]) -> dict[str, Setting]:
@@ -65,7 +65,7 @@ def resolved(stage: Stage, *, data: DataRecipe, size: tuple[int, int]) -> dict[s
 
 def begin(folder: Path, *, kind: str, parent_sha256: str, settings: dict[str, Setting]) -> StageRecord:
     """Write and return the record of a stage that starts."""
-    record = StageRecord(schema=SCHEMA, kind=kind, parent_sha256=parent_sha256, settings=settings)
+    record = StageRecord(schema=_SCHEMA, kind=kind, parent_sha256=parent_sha256, settings=settings)
     write_json(record, folder / RECORD_FILE)
     return record
 

@@ -8,7 +8,7 @@ from edgeseg.compress.pipeline.stage import Stage
 from edgeseg.core import registry
 from edgeseg.errors import MissingDependency, RecipeError, UnknownName
 
-GROUP = "stages"
+_GROUP = "stages"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ def stage_class(name: str, *, where: str = "kind") -> type[Stage]:
         RecipeError: no such stage (names the nearest one), or a broken plug-in (gives the reason).
     """
     try:
-        found = registry.load(GROUP, name)
+        found = registry.load(_GROUP, name)
     except (UnknownName, MissingDependency) as error:
         raise RecipeError(f"{where}: {error}") from error
     fault = _fault(found, name)
@@ -40,7 +40,7 @@ def stage_class(name: str, *, where: str = "kind") -> type[Stage]:
 def installed_stages() -> tuple[InstalledStage, ...]:
     """Return all registered stages, sorted by name; `fault` says why a stage is broken."""
     listed = []
-    for plugin in registry.load_all(GROUP):
+    for plugin in registry.load_all(_GROUP):
         fault = plugin.fault or _fault(plugin.value, plugin.name)
         does = "" if fault else str(getattr(plugin.value, "does", ""))
         listed.append(InstalledStage(name=plugin.name, does=does, fault=fault))

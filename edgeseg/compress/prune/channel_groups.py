@@ -20,7 +20,7 @@ from edgeseg.models.net_output import all_outputs
 if TYPE_CHECKING:
     from torch_pruning import DependencyGraph
 
-HEADS = ("num_heads", "heads", "n_heads", "num_attention_heads")
+_HEADS = ("num_heads", "heads", "n_heads", "num_attention_heads")
 """Attribute names for the number of heads of attention modules."""
 Side = Literal["out", "in", "both"]
 """The side of a layer that a channel belongs to: output, input, or both (depthwise convolutions, norms)."""
@@ -102,7 +102,7 @@ class Dependencies:
         """
         heads = [
             name for name, module in self._net.named_modules()
-            if any(isinstance(getattr(module, word, None), int) for word in HEADS)
+            if any(isinstance(getattr(module, word, None), int) for word in _HEADS)
         ]  # fmt: skip
         return {
             name

@@ -49,7 +49,7 @@ class GroupCut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class _Settings:
     """The settings by which a net was pruned."""
 
     budget: Budget
@@ -75,7 +75,7 @@ class Pruned:
     before: Cost
     after: Cost
     groups: tuple[GroupCut, ...]
-    settings: Settings
+    settings: _Settings
     before_ms: float | None = None
     after_ms: float | None = None
 
@@ -114,7 +114,7 @@ def prune(
     """
     if latency_weight is None:
         latency_weight = 1.0 if importance == "taylor" else 0.5
-    settings = Settings(
+    settings = _Settings(
         budget=budget,
         importance=importance,
         scope=scope,
@@ -193,7 +193,7 @@ class _Cut:
 
     checkpoint: Checkpoint
     start: nn.Module
-    settings: Settings
+    settings: _Settings
     batches: Sequence[Batch]
     objective: Objective | None
     price: PriceOf
@@ -260,7 +260,7 @@ def _start(checkpoint: Checkpoint, batches: Sequence[Batch]) -> nn.Module:
     return net
 
 
-def _check(settings: Settings, checkpoint: Checkpoint) -> None:
+def _check(settings: _Settings, checkpoint: Checkpoint) -> None:
     if settings.scope not in SCOPES:
         raise unknown("scope", settings.scope, SCOPES)
     if (
@@ -278,7 +278,7 @@ def _check(settings: Settings, checkpoint: Checkpoint) -> None:
             raise unknown("layer to keep", name, names)
 
 
-def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) -> dict[str, int]:
+def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: _Settings) -> dict[str, int]:
     """Return the fewest channels of each group: a share of the architecture's own width, rounded up to multiples.
 
     Using the architecture's own width prevents repeated pruning from shrinking a group further and further.
@@ -292,7 +292,7 @@ def _least(spec: ModelSpec, groups: Sequence[ChannelGroup], settings: Settings) 
     return found
 
 
-def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: Settings, groups: tuple[GroupCut, ...]) -> Pruned:
+def _pruned(checkpoint: Checkpoint, net: nn.Module, *, settings: _Settings, groups: tuple[GroupCut, ...]) -> Pruned:
     spec = checkpoint.spec
     plain = build_unpruned(spec)
     channels = channels_of(net, plain=plain)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeseg.train.samples import TrainingSet
 
 Scope = Literal["global", "layer"]
-SCOPES: tuple[Scope, ...] = ("global", "layer")
+_SCOPES: tuple[Scope, ...] = ("global", "layer")
 Masks = dict[str, Tensor]
 """Masks by layer name: booleans of the weight's shape, true where the weight stays."""
 
@@ -43,8 +43,8 @@ def magnitude_masks(net: nn.Module, *, sparsity: float, scope: Scope = "global",
         InputError: a share outside 0 to below 1.
         UnknownName: no such scope.
     """
-    if scope not in SCOPES:
-        raise unknown("scope", scope, SCOPES)
+    if scope not in _SCOPES:
+        raise unknown("scope", scope, _SCOPES)
     if not 0 <= sparsity < 1:
         raise InputError(f"sparsity is {sparsity}; give the share of weights to drop, 0 to below 1.")
     sizes = {name: weight.detach().abs() for name, weight in _weights(net, keep=keep).items()}

@@ -42,7 +42,7 @@ QUANTILE = 0.9999
 LEAST = 1e-6
 LARGEST_FACTOR = 100.0
 # Relative to the largest logit: the float32 rounding error of an equal net with another order of operations.
-TOLERANCE = 1e-3
+_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +230,7 @@ def _spread(held: Tensor) -> float:
 
 def _check_same(before: Tensor, after: Tensor) -> None:
     change = float((before - after).abs().max() / before.abs().max().clamp_min(LEAST))
-    if not change <= TOLERANCE:
+    if not change <= _TOLERANCE:
         raise InputError(
             f"Equalization changed the net's logits by {change:.1e} of the largest: a layer reads channels in a way "
             "that is not known here. Leave this stage out."

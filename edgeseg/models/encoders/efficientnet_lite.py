@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from edgeseg.models.blocks.layers import BATCH_NORM_MOMENTUM
 
 # Kernel, expansion, output channels, repeats, stride of the first repeat: table 1 of the paper at Lite0's scale.
-STAGES = (
+_STAGES = (
     (3, 1, 16, 1, 1),
     (3, 6, 24, 2, 2),
     (5, 6, 40, 2, 2),
@@ -16,8 +16,8 @@ STAGES = (
     (5, 6, 192, 4, 2),
     (3, 6, 320, 1, 1),
 )
-STEM_CHANNELS = 32
-NORM_EPS = 1e-3
+_STEM_CHANNELS = 32
+_NORM_EPS = 1e-3
 
 
 class PaddedConv(nn.Conv2d):
@@ -93,11 +93,11 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, *, inputs: int = 3, output_stride: int = 32) -> None:
         super().__init__()
-        self.conv_stem = PaddedConv(inputs, STEM_CHANNELS, 3, stride=2)
-        self.bn1 = _norm(STEM_CHANNELS)
+        self.conv_stem = PaddedConv(inputs, _STEM_CHANNELS, 3, stride=2)
+        self.bn1 = _norm(_STEM_CHANNELS)
         self.activation = nn.ReLU6()
-        channels, stride, dilation, stages = STEM_CHANNELS, 2, 1, []
-        for kernel, expansion, outputs, repeats, first_stride in STAGES:
+        channels, stride, dilation, stages = _STEM_CHANNELS, 2, 1, []
+        for kernel, expansion, outputs, repeats, first_stride in _STAGES:
             blocks: list[nn.Module] = []
             for repeat in range(repeats):
                 step, own_dilation = (first_stride if repeat == 0 else 1), dilation
@@ -126,4 +126,4 @@ class EfficientNetLite0(nn.Module):
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
+    return nn.BatchNorm2d(channels, eps=_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)

@@ -10,10 +10,10 @@ from edgeseg.models.encoders.resnet import Bottleneck
 
 # The reference's "small v2": modules and blocks of each stage after the stem's bottlenecks, and the widths at strides
 # 4, 8, 16 and 32.
-WIDTHS = (18, 36, 72, 144)
-MODULES = (1, 3, 2)
+_WIDTHS = (18, 36, 72, 144)
+_MODULES = (1, 3, 2)
 BLOCKS = 2
-STEM_CHANNELS = 64
+_STEM_CHANNELS = 64
 STEM_BLOCKS = 2
 
 
@@ -50,20 +50,20 @@ class HRNetSmall(nn.Module):
     def __init__(self, *, inputs: int = 3) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            ConvNormAct(inputs, STEM_CHANNELS, stride=2), ConvNormAct(STEM_CHANNELS, STEM_CHANNELS, stride=2)
+            ConvNormAct(inputs, _STEM_CHANNELS, stride=2), ConvNormAct(_STEM_CHANNELS, _STEM_CHANNELS, stride=2)
         )
-        width = STEM_CHANNELS * Bottleneck.expansion
+        width = _STEM_CHANNELS * Bottleneck.expansion
         self.layer1 = nn.Sequential(
-            Bottleneck(STEM_CHANNELS, STEM_CHANNELS, stride=1),
-            *(Bottleneck(width, STEM_CHANNELS, stride=1) for _ in range(STEM_BLOCKS - 1)),
+            Bottleneck(_STEM_CHANNELS, _STEM_CHANNELS, stride=1),
+            *(Bottleneck(width, _STEM_CHANNELS, stride=1) for _ in range(STEM_BLOCKS - 1)),
         )
-        self.first = nn.ModuleList([ConvNormAct(width, WIDTHS[0]), ConvNormAct(width, WIDTHS[1], stride=2)])
-        self.third = ConvNormAct(WIDTHS[1], WIDTHS[2], stride=2)
-        self.fourth = ConvNormAct(WIDTHS[2], WIDTHS[3], stride=2)
+        self.first = nn.ModuleList([ConvNormAct(width, _WIDTHS[0]), ConvNormAct(width, _WIDTHS[1], stride=2)])
+        self.third = ConvNormAct(_WIDTHS[1], _WIDTHS[2], stride=2)
+        self.fourth = ConvNormAct(_WIDTHS[2], _WIDTHS[3], stride=2)
         self.stages = nn.ModuleList(
-            nn.ModuleList(Exchange(WIDTHS[: index + 2]) for _ in range(count)) for index, count in enumerate(MODULES)
+            nn.ModuleList(Exchange(_WIDTHS[: index + 2]) for _ in range(count)) for index, count in enumerate(_MODULES)
         )
-        self.channels = WIDTHS
+        self.channels = _WIDTHS
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return features at strides 4, 8, 16 and 32 of x (N, inputs, H, W)."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from edgeseg.models.blocks.layers import BATCH_NORM_MOMENTUM, ConvNormAct, divisible
 
 # Table 2: expansion, output channels, repeats, stride of the first repeat.
-BOTTLENECKS = (
+_BOTTLENECKS = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -16,10 +16,10 @@ BOTTLENECKS = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-STEM_CHANNELS = 32
+_STEM_CHANNELS = 32
 
 
-class InvertedResidual(nn.Module):
+class _InvertedResidual(nn.Module):
     """Expand, 3x3 depthwise, linear projection; added to x where shapes agree. Keys are torchvision's."""
 
     def __init__(self, inputs: int, outputs: int, *, expansion: int, stride: int, dilation: int) -> None:
@@ -49,10 +49,10 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, *, width: float = 1.0, output_stride: int = 32, inputs: int = 3) -> None:
         super().__init__()
-        channels = divisible(STEM_CHANNELS * width)
+        channels = divisible(_STEM_CHANNELS * width)
         layers: list[nn.Module] = [ConvNormAct(inputs, channels, stride=2, activation=nn.ReLU6)]
         stride, dilation, ends = 2, 1, {}
-        for expansion, outputs, repeats, first_stride in BOTTLENECKS:
+        for expansion, outputs, repeats, first_stride in _BOTTLENECKS:
             for repeat in range(repeats):
                 step, own_dilation = (first_stride if repeat == 0 else 1), dilation
                 if stride * step > output_stride:
@@ -60,7 +60,9 @@ class MobileNetV2(nn.Module):
                     dilation, step = dilation * step, 1
                 stride *= step
                 made = divisible(outputs * width)
-                layers.append(InvertedResidual(channels, made, expansion=expansion, stride=step, dilation=own_dilation))
+                layers.append(
+                    _InvertedResidual(channels, made, expansion=expansion, stride=step, dilation=own_dilation)
+                )
                 channels = made
             # By the stride that the stage has where nothing is dilated.
             ends[stride * dilation] = (len(layers), channels)

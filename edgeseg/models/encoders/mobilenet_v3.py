@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from edgeseg.models.blocks.layers import ConvNormAct, divisible
 
 # The reference implementations' batch norm epsilon: pretrained statistics depend on it.
-NORM_EPS = 1e-3
+_NORM_EPS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class _Row:
     """One bottleneck line of the paper's tables: kernel, expansion size, output channels, SE, activation, stride."""
 
     kernel: int
@@ -25,40 +25,40 @@ class Row:
 
 
 RE, HS = "relu", "hardswish"
-STEM_CHANNELS = 16
+_STEM_CHANNELS = 16
 LAST_CONV_EXPANSION = 6
 
 LARGE = (
-    Row(3, 16, 16, False, RE, 1),
-    Row(3, 64, 24, False, RE, 2),
-    Row(3, 72, 24, False, RE, 1),
-    Row(5, 72, 40, True, RE, 2),
-    Row(5, 120, 40, True, RE, 1),
-    Row(5, 120, 40, True, RE, 1),
-    Row(3, 240, 80, False, HS, 2),
-    Row(3, 200, 80, False, HS, 1),
-    Row(3, 184, 80, False, HS, 1),
-    Row(3, 184, 80, False, HS, 1),
-    Row(3, 480, 112, True, HS, 1),
-    Row(3, 672, 112, True, HS, 1),
-    Row(5, 672, 160, True, HS, 2),
-    Row(5, 960, 160, True, HS, 1),
-    Row(5, 960, 160, True, HS, 1),
+    _Row(3, 16, 16, False, RE, 1),
+    _Row(3, 64, 24, False, RE, 2),
+    _Row(3, 72, 24, False, RE, 1),
+    _Row(5, 72, 40, True, RE, 2),
+    _Row(5, 120, 40, True, RE, 1),
+    _Row(5, 120, 40, True, RE, 1),
+    _Row(3, 240, 80, False, HS, 2),
+    _Row(3, 200, 80, False, HS, 1),
+    _Row(3, 184, 80, False, HS, 1),
+    _Row(3, 184, 80, False, HS, 1),
+    _Row(3, 480, 112, True, HS, 1),
+    _Row(3, 672, 112, True, HS, 1),
+    _Row(5, 672, 160, True, HS, 2),
+    _Row(5, 960, 160, True, HS, 1),
+    _Row(5, 960, 160, True, HS, 1),
 )
 SMALL = (
-    Row(3, 16, 16, True, RE, 2),
-    Row(3, 72, 24, False, RE, 2),
-    Row(3, 88, 24, False, RE, 1),
-    Row(5, 96, 40, True, HS, 2),
-    Row(5, 240, 40, True, HS, 1),
-    Row(5, 240, 40, True, HS, 1),
-    Row(5, 120, 48, True, HS, 1),
-    Row(5, 144, 48, True, HS, 1),
-    Row(5, 288, 96, True, HS, 2),
-    Row(5, 576, 96, True, HS, 1),
-    Row(5, 576, 96, True, HS, 1),
+    _Row(3, 16, 16, True, RE, 2),
+    _Row(3, 72, 24, False, RE, 2),
+    _Row(3, 88, 24, False, RE, 1),
+    _Row(5, 96, 40, True, HS, 2),
+    _Row(5, 240, 40, True, HS, 1),
+    _Row(5, 240, 40, True, HS, 1),
+    _Row(5, 120, 48, True, HS, 1),
+    _Row(5, 144, 48, True, HS, 1),
+    _Row(5, 288, 96, True, HS, 2),
+    _Row(5, 576, 96, True, HS, 1),
+    _Row(5, 576, 96, True, HS, 1),
 )
-TABLES = {"large": LARGE, "small": SMALL}
+_TABLES = {"large": LARGE, "small": SMALL}
 
 
 class SqueezeExcite(nn.Module):
@@ -83,14 +83,14 @@ class InvertedResidual(nn.Module):
     """One row of the table: expand, depthwise, squeeze and excite, linear projection; a residual where shapes agree."""
 
     def __init__(
-        self, inputs: int, row: Row, *, stride: int, dilation: int = 1, hardswish: type[nn.Module] = nn.Hardswish
+        self, inputs: int, row: _Row, *, stride: int, dilation: int = 1, hardswish: type[nn.Module] = nn.Hardswish
     ) -> None:
         super().__init__()
         act = hardswish if row.activation == HS else nn.ReLU
         self.residual = row.stride == 1 and inputs == row.outputs
         layers: list[nn.Module] = []
         if row.expanded != inputs:
-            layers.append(ConvNormAct(inputs, row.expanded, kernel=1, activation=act, eps=NORM_EPS))
+            layers.append(ConvNormAct(inputs, row.expanded, kernel=1, activation=act, eps=_NORM_EPS))
         layers.append(
             ConvNormAct(
                 row.expanded,
@@ -100,12 +100,12 @@ class InvertedResidual(nn.Module):
                 dilation=dilation,
                 groups=row.expanded,
                 activation=act,
-                eps=NORM_EPS,
+                eps=_NORM_EPS,
             )
         )
         if row.squeeze:
             layers.append(SqueezeExcite(row.expanded))
-        layers.append(ConvNormAct(row.expanded, row.outputs, kernel=1, activation=None, eps=NORM_EPS))
+        layers.append(ConvNormAct(row.expanded, row.outputs, kernel=1, activation=None, eps=_NORM_EPS))
         self.block = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,8 +132,8 @@ class MobileNetV3(nn.Module):
         super().__init__()
         rows = segmentation_rows(variant, width=width, reduced_tail=reduced_tail)
         strided = [index for index, row in enumerate(rows) if row.stride == 2]
-        channels = divisible(STEM_CHANNELS * width)
-        layers: list[nn.Module] = [ConvNormAct(3, channels, stride=2, activation=hardswish, eps=NORM_EPS)]
+        channels = divisible(_STEM_CHANNELS * width)
+        layers: list[nn.Module] = [ConvNormAct(3, channels, stride=2, activation=hardswish, eps=_NORM_EPS)]
         for index, row in enumerate(rows):
             # The row that gives up its stride still reads its input's own grid; only what follows sees a finer one and
             # dilates. So each weight meets the neighbours it was trained on (Chen et al., DeepLab, TPAMI 2018).
@@ -141,7 +141,7 @@ class MobileNetV3(nn.Module):
             layers.append(InvertedResidual(channels, row, stride=stride, dilation=dilation, hardswish=hardswish))
             channels = row.outputs
         self.channels = LAST_CONV_EXPANSION * channels
-        layers.append(ConvNormAct(channels, self.channels, kernel=1, activation=hardswish, eps=NORM_EPS))
+        layers.append(ConvNormAct(channels, self.channels, kernel=1, activation=hardswish, eps=_NORM_EPS))
         self.features = nn.Sequential(*layers)
         # The skip is the first block at stride 8, as in torchvision; the auxiliary head sees the last undilated one.
         self.low_index = strided[-3] + 1
@@ -156,21 +156,21 @@ class MobileNetV3(nn.Module):
         return low, middle, self.features[self.middle_index + 1 :](middle)
 
 
-def segmentation_rows(variant: str, *, width: float = 1.0, reduced_tail: bool = False) -> tuple[Row, ...]:
+def segmentation_rows(variant: str, *, width: float = 1.0, reduced_tail: bool = False) -> tuple[_Row, ...]:
     """Return the table's rows at a width multiplier, the last stage's sizes halved where `reduced_tail` is on.
 
     Expansion and output sizes of the whole stage are halved: this gives the parameter counts of the paper's
     table 8 (torchvision keeps the expansion size of the stage's first row and has 16 % more).
     """
-    table = TABLES[variant]
+    table = _TABLES[variant]
     tail = max(index for index, row in enumerate(table) if row.stride == 2)
     return tuple(
         _scaled(row, factor=width / 2 if reduced_tail and index >= tail else width) for index, row in enumerate(table)
     )
 
 
-def _scaled(row: Row, *, factor: float) -> Row:
-    return Row(
+def _scaled(row: _Row, *, factor: float) -> _Row:
+    return _Row(
         row.kernel,
         divisible(row.expanded * factor),
         divisible(row.outputs * factor),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 # Wrappers that training codes put around an encoder's own keys.
-PREFIXES = ("module.", "model.", "encoder.", "backbone.", "features.")
+_PREFIXES = ("module.", "model.", "encoder.", "backbone.", "features.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,5 +66,5 @@ def load_encoder(net: nn.Module, path: Path) -> EncoderLoad:
 
 
 def _own_key(key: str) -> str:
-    stripped = next((key.removeprefix(prefix) for prefix in PREFIXES if key.startswith(prefix)), key)
+    stripped = next((key.removeprefix(prefix) for prefix in _PREFIXES if key.startswith(prefix)), key)
     return stripped if stripped == key else _own_key(stripped)

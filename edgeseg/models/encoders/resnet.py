@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Table 1: blocks of conv2_x to conv5_x, and whether they are bottlenecks.
 DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
-WIDTHS = (64, 128, 256, 512)
+_WIDTHS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
 
 
@@ -78,7 +78,7 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         channels, stride, dilation = 64, 4, 1
         stages = []
-        for index, (width, count) in enumerate(zip(WIDTHS, counts, strict=True)):
+        for index, (width, count) in enumerate(zip(_WIDTHS, counts, strict=True)):
             step, first_dilation = (1 if index == 0 else 2), dilation
             if stride * step > output_stride:
                 dilation, step = dilation * step, 1
@@ -88,7 +88,7 @@ class ResNet(nn.Module):
             )
             channels = width * block.expansion
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.channels: Sequence[int] = tuple(width * block.expansion for width in WIDTHS)
+        self.channels: Sequence[int] = tuple(width * block.expansion for width in _WIDTHS)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the features of the four stages, at strides 4, 8, 16 and 32 at most, of x (N, inputs, H, W)."""

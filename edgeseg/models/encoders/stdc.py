@@ -9,7 +9,7 @@ from edgeseg.models.blocks.layers import ConvNormAct
 
 # Table 2: modules of stages 3 to 5.
 REPEATS = {1: (2, 2, 2), 2: (4, 5, 3)}
-STEM_CHANNELS = (32, 64)
+_STEM_CHANNELS = (32, 64)
 STAGE_CHANNELS = (256, 512, 1024)
 
 
@@ -44,7 +44,7 @@ class STDC(nn.Module):
 
     def __init__(self, variant: int, *, inputs: int = 3) -> None:
         super().__init__()
-        first, second = STEM_CHANNELS
+        first, second = _STEM_CHANNELS
         self.stem1 = ConvNormAct(inputs, first, stride=2)
         self.stem2 = ConvNormAct(first, second, stride=2)
         channels, stages = second, []

@@ -9,10 +9,10 @@ from edgeseg.models.architecture import Architecture
 from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, Resize, initialise
 from edgeseg.models.encoders.resnet import ResNet
 
-CONTEXT_CHANNELS = 128
+_CONTEXT_CHANNELS = 128
 SPATIAL_CHANNELS = 64
-FUSED_CHANNELS = 256
-HEAD_CHANNELS = 256
+_FUSED_CHANNELS = 256
+_HEAD_CHANNELS = 256
 
 
 class AttentionRefinement(nn.Module):
@@ -57,11 +57,11 @@ class ContextPath(nn.Module):
         super().__init__()
         self.encoder = ResNet(18, inputs=inputs)
         *_, middle, high = self.encoder.channels
-        self.refine16 = AttentionRefinement(middle, CONTEXT_CHANNELS)
-        self.refine32 = AttentionRefinement(high, CONTEXT_CHANNELS)
-        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, CONTEXT_CHANNELS, kernel=1))
-        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
-        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
+        self.refine16 = AttentionRefinement(middle, _CONTEXT_CHANNELS)
+        self.refine32 = AttentionRefinement(high, _CONTEXT_CHANNELS)
+        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, _CONTEXT_CHANNELS, kernel=1))
+        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(_CONTEXT_CHANNELS, _CONTEXT_CHANNELS))
+        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(_CONTEXT_CHANNELS, _CONTEXT_CHANNELS))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return context at strides 8 and 16, (N, 128, ·, ·), from x (N, inputs, H, W)."""
@@ -79,15 +79,15 @@ class BiSeNetV1(nn.Module):
             ConvNormAct(inputs, SPATIAL_CHANNELS, kernel=7, stride=2),
             ConvNormAct(SPATIAL_CHANNELS, SPATIAL_CHANNELS, stride=2),
             ConvNormAct(SPATIAL_CHANNELS, SPATIAL_CHANNELS, stride=2),
-            ConvNormAct(SPATIAL_CHANNELS, CONTEXT_CHANNELS, kernel=1),
+            ConvNormAct(SPATIAL_CHANNELS, _CONTEXT_CHANNELS, kernel=1),
         )
         self.context = ContextPath(inputs=inputs)
-        self.fusion = FeatureFusion(2 * CONTEXT_CHANNELS, FUSED_CHANNELS)
+        self.fusion = FeatureFusion(2 * _CONTEXT_CHANNELS, _FUSED_CHANNELS)
         self.head = nn.Sequential(
-            ConvNormAct(FUSED_CHANNELS, HEAD_CHANNELS), nn.Dropout(0.1), nn.Conv2d(HEAD_CHANNELS, classes, 1)
+            ConvNormAct(_FUSED_CHANNELS, _HEAD_CHANNELS), nn.Dropout(0.1), nn.Conv2d(_HEAD_CHANNELS, classes, 1)
         )
         # Section 3.3: two auxiliary losses on the context path.
-        self.aux = nn.ModuleList(AuxHead(CONTEXT_CHANNELS, classes, hidden=64) for _ in range(2 if aux else 0))
+        self.aux = nn.ModuleList(AuxHead(_CONTEXT_CHANNELS, classes, hidden=64) for _ in range(2 if aux else 0))
         initialise(self)
 
     @property

@@ -12,12 +12,12 @@ from edgeseg.models.blocks.layers import ConvNormAct, Resize, initialise
 DETAIL_STAGES = ((64, 2), (64, 3), (128, 3))
 # Table 1: (output channels, gather-and-expansion layers) of stages 3 to 5 of the semantic branch.
 SEMANTIC_STAGES = ((32, 2), (64, 2), (128, 4))
-STEM_CHANNELS = 16
-EXPANSION = 6
+_STEM_CHANNELS = 16
+_EXPANSION = 6
 CHANNELS = 128
 # Section 5.2: the width of the segmentation head at inference and of the booster heads in training.
-HEAD_CHANNELS = 1024
-AUX_CHANNELS = 128
+_HEAD_CHANNELS = 1024
+_AUX_CHANNELS = 128
 
 
 class Stem(nn.Module):
@@ -42,7 +42,7 @@ class GatherExpansion(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
-        hidden = inputs * EXPANSION
+        hidden = inputs * _EXPANSION
         self.gather = ConvNormAct(inputs, inputs)
         expand = [ConvNormAct(inputs, hidden, stride=stride, groups=inputs, activation=None)]
         if stride == 2:
@@ -104,14 +104,14 @@ class BiSeNetV2(nn.Module):
     def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
         super().__init__()
         self.detail = _detail_branch(inputs)
-        self.stem = Stem(inputs, STEM_CHANNELS)
+        self.stem = Stem(inputs, _STEM_CHANNELS)
         self.semantic = nn.ModuleList(_semantic_stages())
         self.context = ContextEmbedding(CHANNELS)
         self.aggregate = GuidedAggregation(CHANNELS)
-        self.head = _head(CHANNELS, HEAD_CHANNELS, classes)
+        self.head = _head(CHANNELS, _HEAD_CHANNELS, classes)
         # The booster heads of figure 3: after the stem, stages 3 and 4, and the last gather-and-expansion layer.
-        widths = (STEM_CHANNELS, *(channels for channels, _ in SEMANTIC_STAGES))
-        self.aux = nn.ModuleList(_head(width, AUX_CHANNELS, classes) for width in widths if aux)
+        widths = (_STEM_CHANNELS, *(channels for channels, _ in SEMANTIC_STAGES))
+        self.aux = nn.ModuleList(_head(width, _AUX_CHANNELS, classes) for width in widths if aux)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -138,7 +138,7 @@ def _detail_branch(inputs: int) -> nn.Sequential:
 
 
 def _semantic_stages() -> list[nn.Sequential]:
-    stages, inputs = [], STEM_CHANNELS
+    stages, inputs = [], _STEM_CHANNELS
     for outputs, count in SEMANTIC_STAGES:
         widths = (inputs, *[outputs] * (count - 1))
         stages.append(

@@ -10,9 +10,9 @@ from edgeseg.models.blocks.pooling import DAPPM
 from edgeseg.models.blocks.pyramid_pooling import resize_between
 from edgeseg.models.blocks.residual import ResidualBottleneck, residual_stage
 
-WIDTH = 32
-POOLING_CHANNELS = 128
-HEAD_CHANNELS = 64
+_WIDTH = 32
+_POOLING_CHANNELS = 128
+_HEAD_CHANNELS = 64
 
 
 class SegmentationHead(nn.Sequential):
@@ -33,28 +33,28 @@ class DDRNetSlim(nn.Module):
 
     def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
         super().__init__()
-        high = 2 * WIDTH
+        high = 2 * _WIDTH
         grid8, grid64 = (size[0] // 8, size[1] // 8), (-(-size[0] // 64), -(-size[1] // 64))
-        self.stem = nn.Sequential(ConvNormAct(inputs, WIDTH, stride=2), ConvNormAct(WIDTH, WIDTH, stride=2))
-        self.layer1 = residual_stage(WIDTH, WIDTH, blocks=2)
-        self.layer2 = residual_stage(WIDTH, high, blocks=2, stride=2)
-        self.low3 = residual_stage(high, 4 * WIDTH, blocks=2, stride=2)
-        self.low4 = residual_stage(4 * WIDTH, 8 * WIDTH, blocks=2, stride=2)
-        self.low5 = ResidualBottleneck(8 * WIDTH, 8 * WIDTH, stride=2)
+        self.stem = nn.Sequential(ConvNormAct(inputs, _WIDTH, stride=2), ConvNormAct(_WIDTH, _WIDTH, stride=2))
+        self.layer1 = residual_stage(_WIDTH, _WIDTH, blocks=2)
+        self.layer2 = residual_stage(_WIDTH, high, blocks=2, stride=2)
+        self.low3 = residual_stage(high, 4 * _WIDTH, blocks=2, stride=2)
+        self.low4 = residual_stage(4 * _WIDTH, 8 * _WIDTH, blocks=2, stride=2)
+        self.low5 = ResidualBottleneck(8 * _WIDTH, 8 * _WIDTH, stride=2)
         self.high3 = residual_stage(high, high, blocks=2)
         self.high4 = residual_stage(high, high, blocks=2)
         self.high5 = ResidualBottleneck(high, high)
-        self.compress3 = nn.Sequential(ConvNormAct(4 * WIDTH, high, kernel=1, activation=None), Resize(2, 2))
-        self.compress4 = nn.Sequential(ConvNormAct(8 * WIDTH, high, kernel=1, activation=None), Resize(4, 4))
-        self.down3 = ConvNormAct(high, 4 * WIDTH, stride=2, activation=None)
+        self.compress3 = nn.Sequential(ConvNormAct(4 * _WIDTH, high, kernel=1, activation=None), Resize(2, 2))
+        self.compress4 = nn.Sequential(ConvNormAct(8 * _WIDTH, high, kernel=1, activation=None), Resize(4, 4))
+        self.down3 = ConvNormAct(high, 4 * _WIDTH, stride=2, activation=None)
         self.down4 = nn.Sequential(
-            ConvNormAct(high, 4 * WIDTH, stride=2), ConvNormAct(4 * WIDTH, 8 * WIDTH, stride=2, activation=None)
+            ConvNormAct(high, 4 * _WIDTH, stride=2), ConvNormAct(4 * _WIDTH, 8 * _WIDTH, stride=2, activation=None)
         )
-        self.pooling = DAPPM(16 * WIDTH, POOLING_CHANNELS, 4 * WIDTH, grid=grid64)
+        self.pooling = DAPPM(16 * _WIDTH, _POOLING_CHANNELS, 4 * _WIDTH, grid=grid64)
         self.resize = resize_between(grid64, grid8)
         self.relu = nn.ReLU()
-        self.head = SegmentationHead(4 * WIDTH, HEAD_CHANNELS, classes)
-        self.aux = nn.ModuleList([SegmentationHead(high, HEAD_CHANNELS, classes)] if aux else [])
+        self.head = SegmentationHead(4 * _WIDTH, _HEAD_CHANNELS, classes)
+        self.aux = nn.ModuleList([SegmentationHead(high, _HEAD_CHANNELS, classes)] if aux else [])
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:

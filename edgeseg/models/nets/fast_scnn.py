@@ -8,9 +8,9 @@ from edgeseg.models.architecture import Architecture
 from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, DepthwiseSeparable, Resize, initialise
 from edgeseg.models.blocks.pyramid_pooling import PyramidPooling
 
-EXPANSION = 6
+_EXPANSION = 6
 # Table 1, the global feature extractor: output channels, repeats, stride of the first repeat.
-BOTTLENECKS = ((64, 3, 2), (96, 3, 2), (128, 3, 1))
+_BOTTLENECKS = ((64, 3, 2), (96, 3, 2), (128, 3, 1))
 
 
 class Bottleneck(nn.Module):
@@ -18,7 +18,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
-        hidden = inputs * EXPANSION
+        hidden = inputs * _EXPANSION
         self.residual = stride == 1 and inputs == outputs
         self.block = nn.Sequential(
             ConvNormAct(inputs, hidden, kernel=1),
@@ -31,7 +31,7 @@ class Bottleneck(nn.Module):
         return x + self.block(x) if self.residual else self.block(x)
 
 
-class FeatureFusion(nn.Module):
+class _FeatureFusion(nn.Module):
     """Adds the stride-32 features, resized by 4, to the stride-8 ones (table 3)."""
 
     def __init__(self, high: int, low: int, outputs: int) -> None:
@@ -61,7 +61,7 @@ class FastSCNN(nn.Module):
         )
         self.features = _bottlenecks(64)
         self.pyramid = PyramidPooling(128, 128, grid=(size[0] // 32, size[1] // 32))
-        self.fusion = FeatureFusion(64, 128, 128)
+        self.fusion = _FeatureFusion(64, 128, 128)
         self.classifier = nn.Sequential(
             DepthwiseSeparable(128, 128),
             DepthwiseSeparable(128, 128),
@@ -87,7 +87,7 @@ class FastSCNN(nn.Module):
 
 def _bottlenecks(inputs: int) -> nn.Sequential:
     blocks: list[nn.Module] = []
-    for outputs, repeats, first_stride in BOTTLENECKS:
+    for outputs, repeats, first_stride in _BOTTLENECKS:
         for repeat in range(repeats):
             blocks.append(Bottleneck(inputs, outputs, stride=first_stride if repeat == 0 else 1))
             inputs = outputs

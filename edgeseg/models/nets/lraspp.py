@@ -11,7 +11,7 @@ from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, Resize, initialis
 from edgeseg.models.encoders.mobilenet_v3 import MobileNetV3
 
 PAPER = "Howard et al.: Searching for MobileNetV3, ICCV 2019"
-HEAD_CHANNELS = 128
+_HEAD_CHANNELS = 128
 
 
 class LRASPPHead(nn.Module):
@@ -24,9 +24,11 @@ class LRASPPHead(nn.Module):
 
     def __init__(self, low: int, high: int, classes: int) -> None:
         super().__init__()
-        self.cbr = ConvNormAct(high, HEAD_CHANNELS, kernel=1)
-        self.scale = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(high, HEAD_CHANNELS, 1, bias=False), nn.Sigmoid())
-        self.high_classifier = nn.Conv2d(HEAD_CHANNELS, classes, 1)
+        self.cbr = ConvNormAct(high, _HEAD_CHANNELS, kernel=1)
+        self.scale = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(high, _HEAD_CHANNELS, 1, bias=False), nn.Sigmoid()
+        )
+        self.high_classifier = nn.Conv2d(_HEAD_CHANNELS, classes, 1)
         self.resize = Resize(2, 2)
         self.low_classifier = nn.Conv2d(low, classes, 1)
 

@@ -11,9 +11,9 @@ from edgeseg.models.blocks.pyramid_pooling import resize_between
 from edgeseg.models.blocks.residual import ResidualBlock, ResidualBottleneck, residual_stage
 from edgeseg.models.nets.ddrnet import SegmentationHead
 
-WIDTH = 32
-POOLING_CHANNELS = 96
-HEAD_CHANNELS = 128
+_WIDTH = 32
+_POOLING_CHANNELS = 96
+_HEAD_CHANNELS = 128
 ATTENTION_CHANNELS = 32
 
 
@@ -51,34 +51,35 @@ class PIDNetSmall(nn.Module):
 
     def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
         super().__init__()
-        high = 2 * WIDTH
+        high = 2 * _WIDTH
         grid8, grid64 = (size[0] // 8, size[1] // 8), (-(-size[0] // 64), -(-size[1] // 64))
-        self.stem = nn.Sequential(ConvNormAct(inputs, WIDTH, stride=2), ConvNormAct(WIDTH, WIDTH, stride=2))
-        self.layer1 = residual_stage(WIDTH, WIDTH, blocks=2)
-        self.layer2 = residual_stage(WIDTH, high, blocks=2, stride=2)
-        self.context3 = residual_stage(high, 4 * WIDTH, blocks=3, stride=2)
-        self.context4 = residual_stage(4 * WIDTH, 8 * WIDTH, blocks=3, stride=2)
+        self.stem = nn.Sequential(ConvNormAct(inputs, _WIDTH, stride=2), ConvNormAct(_WIDTH, _WIDTH, stride=2))
+        self.layer1 = residual_stage(_WIDTH, _WIDTH, blocks=2)
+        self.layer2 = residual_stage(_WIDTH, high, blocks=2, stride=2)
+        self.context3 = residual_stage(high, 4 * _WIDTH, blocks=3, stride=2)
+        self.context4 = residual_stage(4 * _WIDTH, 8 * _WIDTH, blocks=3, stride=2)
         self.context5 = nn.Sequential(
-            ResidualBottleneck(8 * WIDTH, 8 * WIDTH, stride=2, activate=True), ResidualBottleneck(16 * WIDTH, 8 * WIDTH)
+            ResidualBottleneck(8 * _WIDTH, 8 * _WIDTH, stride=2, activate=True),
+            ResidualBottleneck(16 * _WIDTH, 8 * _WIDTH),
         )
         self.detail3 = residual_stage(high, high, blocks=2)
         self.detail4 = residual_stage(high, high, blocks=2)
         self.detail5 = ResidualBottleneck(high, high)
-        self.boundary3 = ResidualBlock(high, WIDTH, activate=False)
-        self.boundary4 = ResidualBottleneck(WIDTH, WIDTH)
+        self.boundary3 = ResidualBlock(high, _WIDTH, activate=False)
+        self.boundary4 = ResidualBottleneck(_WIDTH, _WIDTH)
         self.boundary5 = ResidualBottleneck(high, high)
-        self.compress3 = ConvNormAct(4 * WIDTH, high, kernel=1, activation=None)
-        self.compress4 = ConvNormAct(8 * WIDTH, high, kernel=1, activation=None)
+        self.compress3 = ConvNormAct(4 * _WIDTH, high, kernel=1, activation=None)
+        self.compress4 = ConvNormAct(8 * _WIDTH, high, kernel=1, activation=None)
         self.attend3 = PixelAttention(high, scale=2)
         self.attend4 = PixelAttention(high, scale=4)
-        self.difference3 = nn.Sequential(ConvNormAct(4 * WIDTH, WIDTH, activation=None), Resize(2, 2))
-        self.difference4 = nn.Sequential(ConvNormAct(8 * WIDTH, high, activation=None), Resize(4, 4))
-        self.pooling = PAPPM(16 * WIDTH, POOLING_CHANNELS, 4 * WIDTH, grid=grid64)
+        self.difference3 = nn.Sequential(ConvNormAct(4 * _WIDTH, _WIDTH, activation=None), Resize(2, 2))
+        self.difference4 = nn.Sequential(ConvNormAct(8 * _WIDTH, high, activation=None), Resize(4, 4))
+        self.pooling = PAPPM(16 * _WIDTH, _POOLING_CHANNELS, 4 * _WIDTH, grid=grid64)
         self.resize = resize_between(grid64, grid8)
-        self.fusion = BoundaryAttention(4 * WIDTH, 4 * WIDTH)
+        self.fusion = BoundaryAttention(4 * _WIDTH, 4 * _WIDTH)
         self.relu = nn.ReLU()
-        self.head = SegmentationHead(4 * WIDTH, HEAD_CHANNELS, classes)
-        self.aux = nn.ModuleList([SegmentationHead(high, HEAD_CHANNELS, classes)] if aux else [])
+        self.head = SegmentationHead(4 * _WIDTH, _HEAD_CHANNELS, classes)
+        self.aux = nn.ModuleList([SegmentationHead(high, _HEAD_CHANNELS, classes)] if aux else [])
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:

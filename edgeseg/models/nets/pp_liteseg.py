@@ -11,9 +11,9 @@ from edgeseg.models.blocks.pooling import SPPM
 from edgeseg.models.encoders.stdc import STDC
 
 # Section 4.1, variant T: channels of the flexible and lightweight decoder at strides 8, 16 and 32.
-DECODER_CHANNELS = (32, 64, 128)
-CONTEXT_CHANNELS = 128
-HEAD_CHANNELS = 32
+_DECODER_CHANNELS = (32, 64, 128)
+_CONTEXT_CHANNELS = 128
+_HEAD_CHANNELS = 32
 
 
 class UnifiedAttentionFusion(nn.Module):
@@ -41,13 +41,13 @@ class PPLiteSeg(nn.Module):
         super().__init__()
         self.encoder = STDC(1, inputs=inputs)
         _, low, middle, high = self.encoder.channels
-        at8, at16, at32 = DECODER_CHANNELS
-        self.context = SPPM(high, CONTEXT_CHANNELS, grid=(size[0] // 32, size[1] // 32))
-        self.fuse32 = UnifiedAttentionFusion(high, CONTEXT_CHANNELS, at32, scale=1)
+        at8, at16, at32 = _DECODER_CHANNELS
+        self.context = SPPM(high, _CONTEXT_CHANNELS, grid=(size[0] // 32, size[1] // 32))
+        self.fuse32 = UnifiedAttentionFusion(high, _CONTEXT_CHANNELS, at32, scale=1)
         self.fuse16 = UnifiedAttentionFusion(middle, at32, at16, scale=2)
         self.fuse8 = UnifiedAttentionFusion(low, at16, at8, scale=2)
         self.head = nn.Sequential(
-            ConvNormAct(at8, HEAD_CHANNELS), nn.Dropout(0.1), nn.Conv2d(HEAD_CHANNELS, classes, 1)
+            ConvNormAct(at8, _HEAD_CHANNELS), nn.Dropout(0.1), nn.Conv2d(_HEAD_CHANNELS, classes, 1)
         )
         self.aux = nn.ModuleList([AuxHead(at16, classes), AuxHead(at32, classes)] if aux else [])
         initialise(self)

@@ -8,7 +8,7 @@ from edgeseg.models.architecture import Architecture
 from edgeseg.models.blocks.layers import BATCH_NORM_MOMENTUM, AuxHead, Resize, initialise
 from edgeseg.models.encoders.mit import MixTransformer
 
-DECODER_CHANNELS = 256
+_DECODER_CHANNELS = 256
 
 
 class AllMlpDecoder(nn.Module):
@@ -19,7 +19,7 @@ class AllMlpDecoder(nn.Module):
     here each stage is fused at its own resolution and only the sums are at stride 4. The result is the same.
     """
 
-    def __init__(self, inputs: tuple[int, ...], classes: int, *, hidden: int = DECODER_CHANNELS) -> None:
+    def __init__(self, inputs: tuple[int, ...], classes: int, *, hidden: int = _DECODER_CHANNELS) -> None:
         super().__init__()
         self.project = nn.ModuleList(nn.Conv2d(channels, hidden, 1) for channels in inputs)
         self.fuse = nn.ModuleList(nn.Conv2d(hidden, hidden, 1, bias=False) for _ in inputs)

@@ -11,9 +11,9 @@ from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, Resize, initialis
 from edgeseg.models.encoders.stdc import STDC
 from edgeseg.models.nets.bisenet_v1 import AttentionRefinement, FeatureFusion
 
-CONTEXT_CHANNELS = 128
-FUSED_CHANNELS = 256
-AUX_CHANNELS = 64
+_CONTEXT_CHANNELS = 128
+_FUSED_CHANNELS = 256
+_AUX_CHANNELS = 64
 
 
 class STDCSeg(nn.Module):
@@ -25,17 +25,17 @@ class STDCSeg(nn.Module):
         super().__init__()
         self.encoder = STDC(variant, inputs=inputs)
         _, low, middle, high = self.encoder.channels
-        self.refine16 = AttentionRefinement(middle, CONTEXT_CHANNELS)
-        self.refine32 = AttentionRefinement(high, CONTEXT_CHANNELS)
-        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, CONTEXT_CHANNELS, kernel=1))
-        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
-        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
-        self.fusion = FeatureFusion(low + CONTEXT_CHANNELS, FUSED_CHANNELS)
+        self.refine16 = AttentionRefinement(middle, _CONTEXT_CHANNELS)
+        self.refine32 = AttentionRefinement(high, _CONTEXT_CHANNELS)
+        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, _CONTEXT_CHANNELS, kernel=1))
+        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(_CONTEXT_CHANNELS, _CONTEXT_CHANNELS))
+        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(_CONTEXT_CHANNELS, _CONTEXT_CHANNELS))
+        self.fusion = FeatureFusion(low + _CONTEXT_CHANNELS, _FUSED_CHANNELS)
         self.head = nn.Sequential(
-            ConvNormAct(FUSED_CHANNELS, FUSED_CHANNELS), nn.Dropout(0.1), nn.Conv2d(FUSED_CHANNELS, classes, 1)
+            ConvNormAct(_FUSED_CHANNELS, _FUSED_CHANNELS), nn.Dropout(0.1), nn.Conv2d(_FUSED_CHANNELS, classes, 1)
         )
         self.aux = nn.ModuleList(
-            AuxHead(CONTEXT_CHANNELS, classes, hidden=AUX_CHANNELS) for _ in range(2 if aux else 0)
+            AuxHead(_CONTEXT_CHANNELS, classes, hidden=_AUX_CHANNELS) for _ in range(2 if aux else 0)
         )
         initialise(self)
 

@@ -14,10 +14,10 @@ from edgeseg.errors import CameraError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 KEPT_WORDS = 2000
 END_S = 1.0
-STEP_S = 0.2
+_STEP_S = 0.2
 
 
 class Child:
@@ -90,7 +90,7 @@ class Child:
         """Return the end of the process's output, waiting a moment for it to end."""
         end_s = time.monotonic() + END_S
         while self._talks and time.monotonic() < end_s:
-            self._read_output(STEP_S)
+            self._read_output(_STEP_S)
         return self._words.decode(errors="replace")
 
     def _wait(self, deadline_s: float) -> None:
@@ -111,7 +111,7 @@ class Child:
         stream = self._process.stdout
         assert stream is not None
         if select.select([stream], [], [], wait_s)[0]:
-            said = os.read(stream.fileno(), CHUNK_BYTES)
+            said = os.read(stream.fileno(), _CHUNK_BYTES)
             self._talks = bool(said)
             self._words = (self._words + said)[-KEPT_WORDS:]
 
@@ -121,7 +121,7 @@ def _widen(pipe: int) -> None:
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import fcntl
 
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
 
 
 def start(command: Callable[[int], Sequence[str]], *, name: str, stdin_text: bytes = b"") -> Child:

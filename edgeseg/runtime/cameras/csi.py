@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Board = Literal["jetson", "pi", "other"]
 MODEL = Path("/proc/device-tree/model")
-SIZE = (720, 1280)
-FPS = 30.0
+_SIZE = (720, 1280)
+_FPS = 30.0
 PICAMERA = "sudo apt install python3-picamera2, and a virtual environment made with --system-site-packages"
 ARGUS = "install JetPack's multimedia packages: sudo apt install nvidia-l4t-gstreamer gstreamer1.0-tools"
 
@@ -45,7 +45,7 @@ class CsiSource:
         if board() == "jetson":
             return pipeline_camera(argus_pipeline(int(number), request), name=request.uri, request=request)
         return LiveCamera(
-            lambda: PicameraFeed(int(number), name=request.uri, size=request.size or SIZE, fps=request.fps or FPS),
+            lambda: PicameraFeed(int(number), name=request.uri, size=request.size or _SIZE, fps=request.fps or _FPS),
             name=request.uri,
             size=request.size,
             fps=request.fps,
@@ -77,8 +77,8 @@ def board() -> Board:
 
 def argus_pipeline(number: int, request: Request) -> str:
     """Return the pipeline of a Jetson's sensor: nvvidconv copies out of NVMM memory."""
-    height, width = request.size or SIZE
-    rate = f"{round(request.fps or FPS)}/1"
+    height, width = request.size or _SIZE
+    rate = f"{round(request.fps or _FPS)}/1"
     return (
         f"nvarguscamerasrc sensor-id={number} ! video/x-raw(memory:NVMM),width={width},height={height},framerate={rate}"
         " ! nvvidconv ! video/x-raw,format=I420"

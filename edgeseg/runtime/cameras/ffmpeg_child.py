@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HEADER = struct.Struct("<4sIIddd")
 """Mark, height, width, time of arrival (`time.monotonic` seconds, the same in all processes), time in the video or NaN,
 frames a second or 0."""
-IMAGE = b"IMAG"
+_IMAGE = b"IMAG"
 CONCEALED = b"PART"
 OPENED = b"OPEN"
 DAMAGED = b"BAD."
@@ -66,7 +66,7 @@ def _send_all(pipe: object, reader: MediaReader) -> None:
             _send(pipe, DAMAGED)
             continue
         height, width = decoded.image.shape[:2]
-        mark = CONCEALED if decoded.concealed else IMAGE
+        mark = CONCEALED if decoded.concealed else _IMAGE
         _send(pipe, mark, height=height, width=width, media_s=decoded.media_s, data=decoded.image.data)
 
 

@@ -18,7 +18,7 @@ from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Image
 from edgeseg.runtime.cameras.media import open_media
 from edgeseg.runtime.cameras.opencv_reader import COMPLAINT, black_words
 
-LARGEST_SIDE = 1 << 16
+_LARGEST_SIDE = 1 << 16
 START_S = 5.0
 """Time for the process to start on a slow board."""
 
@@ -62,7 +62,7 @@ class FfmpegReader:
             raise EOFError
         if mark == ffmpeg_child.DAMAGED:
             return None
-        assert max(height, width) < LARGEST_SIDE
+        assert max(height, width) < _LARGEST_SIDE
         pixels = self._bytes(height * width * 3, deadline_s)
         return Decoded(
             image=np.frombuffer(pixels, np.uint8).reshape(height, width, 3),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeseg.core.protocols import Camera
 
 LAUNCH = "gst-launch-1.0"
-INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+_INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
 # A slow reader gets the newest image: the queue drops older ones.
 TAIL = "queue leaky=downstream max-size-buffers=1 ! videoconvert ! video/x-raw,format=I420 ! y4menc ! fdsink sync=false"
 APPSINK = re.compile(r"!\s*appsink\b[^!]*$")
@@ -54,7 +54,7 @@ class GstSource:
         if sys.platform == "win32":
             return SourceStatus(uris=uris, works=False, detail="not on Windows")
         if shutil.which(LAUNCH) is None:
-            return SourceStatus(uris=uris, works=False, detail=f"{LAUNCH} is not installed", fix=INSTALL)
+            return SourceStatus(uris=uris, works=False, detail=f"{LAUNCH} is not installed", fix=_INSTALL)
         return SourceStatus(uris=uris, works=True, detail=f"through {LAUNCH}")
 
 
@@ -166,7 +166,7 @@ def _require_launch() -> None:
     if sys.platform == "win32":
         raise UnsupportedError("gst: pipelines do not run on Windows. Use another kind of source.")
     if shutil.which(LAUNCH) is None:
-        raise MissingDependency(f"gst: {LAUNCH} is not installed: {INSTALL}.")
+        raise MissingDependency(f"gst: {LAUNCH} is not installed: {_INSTALL}.")
 
 
 def _fault_of(words: str) -> str:

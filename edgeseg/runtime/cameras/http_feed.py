@@ -22,7 +22,7 @@ from edgeseg.runtime.cameras.multipart import Parts, damage
 if TYPE_CHECKING:
     from edgeseg.runtime.cameras.address import Address
 
-CHUNK_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 16
 REDIRECTS = 5
 LARGEST_PLAYLIST = 1 << 20
 PORTS = {"http": 80, "https": 443}
@@ -164,7 +164,7 @@ class HttpFeed:
             raise CameraError(f"{self._shown}: was closed.")
         try:
             self._socket.deadline_s = deadline_s
-            data = self._response.read1(CHUNK_BYTES)
+            data = self._response.read1(_CHUNK_BYTES)
         except TimeoutError:
             raise CameraError(f"{self._shown}: no image for {self._stall_s:g} s.") from None
         except (OSError, http.client.HTTPException, ValueError) as error:

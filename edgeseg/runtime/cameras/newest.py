@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-JOIN_S = 2.0
+_JOIN_S = 2.0
 # Waits time out now and then: on Windows a thread that waits forever does not see Ctrl-C.
-WAKE_S = 0.5
+_WAKE_S = 0.5
 
 
 class Newest:
@@ -94,7 +94,7 @@ class Newest:
         """Stop the thread and wait for it; a read that hangs in a driver is abandoned."""
         self.stop()
         if self._thread.ident is not None:
-            self._thread.join(timeout=JOIN_S)
+            self._thread.join(timeout=_JOIN_S)
             if self._thread.is_alive():
                 _log.warning("%s: a read does not return; its thread was abandoned.", self._name)
         with self._changed:
@@ -110,7 +110,7 @@ class Newest:
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
                     raise CameraError(f"{self._name}: no frame for {limit_s:.0f} s; the driver hangs.")
-                self._changed.wait(min(WAKE_S, left_s))
+                self._changed.wait(min(_WAKE_S, left_s))
             frame, self._frame = self._frame, None
             if self._closing.is_set():
                 self._skipped += frame is not None

@@ -19,9 +19,9 @@ from edgeseg.runtime.cameras.source import Request, SourceStatus
 if TYPE_CHECKING:
     from edgeseg.core.protocols import Camera
 
-FPS = 15.0
-INSTALL = 'pip install "edgeseg[screen]"'
-Region = tuple[int, int, int, int]
+_FPS = 15.0
+_INSTALL = 'pip install "edgeseg[screen]"'
+_Region = tuple[int, int, int, int]
 
 
 class ScreenSource:
@@ -35,7 +35,7 @@ class ScreenSource:
         number = request.rest.strip("/") or "1"
         if not number.isdecimal():
             raise InputError(f"{request.shown}: write it as screen: or screen:NUMBER.")
-        region, fps = _region(own.get("region")), request.fps or FPS
+        region, fps = _region(own.get("region")), request.fps or _FPS
         return LiveCamera(
             lambda: ScreenFeed(int(number), name=request.uri, region=region, fps=fps),
             name=request.uri,
@@ -48,7 +48,7 @@ class ScreenSource:
         """Return whether mss is installed and there is a display."""
         uris = ("screen:", "screen:NUMBER")
         if missing_modules(["mss"]):
-            return SourceStatus(uris=uris, works=False, detail="mss is not installed", fix=INSTALL)
+            return SourceStatus(uris=uris, works=False, detail="mss is not installed", fix=_INSTALL)
         display = _display_fault()
         if display:
             return SourceStatus(uris=uris, works=False, detail=display, fix="run it in a desktop session")
@@ -58,7 +58,7 @@ class ScreenSource:
 class ScreenFeed:
     """One opened display; images are taken at `fps`."""
 
-    def __init__(self, number: int, *, name: str, region: Region | None, fps: float) -> None:
+    def __init__(self, number: int, *, name: str, region: _Region | None, fps: float) -> None:
         self.fps: float | None = fps
         self._number = number
         self._name = name
@@ -101,7 +101,7 @@ class ScreenFeed:
 
     def _looked_up(self) -> dict[str, int]:
         if missing_modules(["mss"]):
-            raise MissingDependency(f"{self._name}: mss is not installed: {INSTALL}.")
+            raise MissingDependency(f"{self._name}: mss is not installed: {_INSTALL}.")
         if _display_fault():
             raise CameraError(f"{self._name}: {_display_fault()}. Run it in a desktop session.")
         from mss.exception import ScreenShotError
@@ -139,7 +139,7 @@ def _display_fault() -> str:
     return ""
 
 
-def _region(text: str | None) -> Region | None:
+def _region(text: str | None) -> _Region | None:
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),([1-9]\d{0,4}),([1-9]\d{0,4})", text)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-SIZE = (360, 480)
-FPS = 30.0
+_SIZE = (360, 480)
+_FPS = 30.0
 
 
 class SyntheticSource:
@@ -33,7 +33,7 @@ class SyntheticSource:
         seed, live = request.rest, own.get("live", "0")
         if not (seed == "" or seed.isdecimal()) or live not in ("0", "1"):
             raise InputError(f"{request.shown}: write it as synthetic, synthetic:SEED or synthetic:SEED?live=1.")
-        size, fps = request.size or SIZE, request.fps or FPS
+        size, fps = request.size or _SIZE, request.fps or _FPS
         if live == "0":
             return Street(int(seed or 0), size=size, fps=fps)
         from edgeseg.data.streets import CLASSES

@@ -20,7 +20,7 @@ ENUM_FRAMESIZES = (0xC02C564A, 44)
 CAPTURE, CAPTURE_MPLANE, DEVICE_CAPS = 0x1, 0x1000, 0x80000000
 SINGLE_PLANAR, MULTI_PLANAR = 1, 9
 DISCRETE = 1
-GROUP = "sudo usermod -aG video $USER, then log in again"
+_GROUP = "sudo usermod -aG video $USER, then log in again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ def why(error: OSError) -> str:
 def fix_for(error: OSError) -> str:
     """Return how to fix it, or an empty text."""
     steps = {
-        errno.EACCES: GROUP,
+        errno.EACCES: _GROUP,
         errno.EPERM: "in a container: start it with --device for this device",
         errno.EBUSY: "fuser -v DEVICE names the program",
         errno.ENODEV: "plug the camera in again",

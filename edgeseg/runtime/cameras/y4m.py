@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAGIC = b"YUV4MPEG2"
 FRAME = b"FRAME\n"
 LONGEST_LINE = 200
-LARGEST_SIDE = 1 << 15
+_LARGEST_SIDE = 1 << 15
 
 
 class BadVideo(Exception):
@@ -74,7 +74,7 @@ class Y4mReader:
         if sides is None:
             raise BadVideo(f"expected a YUV4MPEG2 header, got {bytes(line[:20])!r}")
         width, height, rate, per = (int(number) for number in sides.groups())
-        if not 0 < width < LARGEST_SIDE or not 0 < height < LARGEST_SIDE:
+        if not 0 < width < _LARGEST_SIDE or not 0 < height < _LARGEST_SIDE:
             raise BadVideo(f"an image of {height}x{width}")
         self.fps = rate / per if rate and per else None
         self._choices = layouts(height, width)

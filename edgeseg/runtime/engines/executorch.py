@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 # `executorch.runtime` wraps this one, but importing it loads the whole compiler with it (pandas, sympy, seconds).
 BINDING = "executorch.extension.pybindings._C"
 METHOD = "forward"
-INSTALL = 'pip install "edgeseg[executorch]"'
+_INSTALL = 'pip install "edgeseg[executorch]"'
 
 
 class ExecuTorchSession:
@@ -81,12 +81,12 @@ class ExecuTorch:
     def status(self) -> EngineStatus:
         """Return the version of ExecuTorch, or the command that installs it; never raises."""
         torch = library_status(
-            "torch", title="PyTorch, which ExecuTorch's binding needs,", distribution="torch", fix=INSTALL
+            "torch", title="PyTorch, which ExecuTorch's binding needs,", distribution="torch", fix=_INSTALL
         )
         if not torch.available:
             return torch
         with _quiet():
-            return library_status(BINDING, title="ExecuTorch", distribution="executorch", fix=INSTALL)
+            return library_status(BINDING, title="ExecuTorch", distribution="executorch", fix=_INSTALL)
 
     def options(self) -> dict[str, str]:
         """Return what changes numbers or speed."""

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 RESOLVERS = {"": "AUTO", "xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
 """Delegates by the name of the op resolver that applies them or leaves them out."""
-IDENTIFIER = b"TFL3"
+_IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of every TFLite file (its FlatBuffers file identifier)."""
 
 
@@ -107,5 +107,5 @@ def _refuse_foreign_file(path: Path) -> None:
     # The interpreter follows the offsets in a file without checking them; a file of another kind may crash it.
     with path.open("rb") as stream:
         head = stream.read(8)
-    if head[4:8] != IDENTIFIER:
+    if head[4:8] != _IDENTIFIER:
         raise ArtifactError(f"{path}: not a TFLite file. Copy or convert the artifact again.")

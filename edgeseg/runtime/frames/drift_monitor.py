@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeseg.runtime.frames.frame_processor import Reader
     from edgeseg.runtime.sinks.base import View
 
-JOIN_S = 10.0
+_JOIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class Monitor:
             self._ending = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(timeout=JOIN_S)
+            self._thread.join(timeout=_JOIN_S)
 
     def observation(self) -> Observation:
         """Return the findings so far."""

@@ -53,7 +53,7 @@ def region_of(text: str | None) -> Region | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class _Reading:
     """Labels (H, W) uint8, the ignore index outside the region, and uncertainty (H, W) uint8 (255: most) or None."""
 
     labels: np.ndarray
@@ -115,15 +115,15 @@ class Reader:
         """Return the input tensor of a frame (H, W, 3) BGR uint8, or of its region."""
         return self.session.preprocess(self._cut(image))
 
-    def read(self, output: np.ndarray, *, size: tuple[int, int]) -> Reading:
+    def read(self, output: np.ndarray, *, size: tuple[int, int]) -> _Reading:
         """Return what the engine's output says of a frame of `size` (height, width)."""
         where = None if self._region is None else self._region.within(size)
         inner = size if where is None else (where[0].stop - where[0].start, where[1].stop - where[1].start)
         labels, uncertainty = self._read(output, inner)
         if where is None:
-            return Reading(labels=labels, uncertainty=uncertainty)
+            return _Reading(labels=labels, uncertainty=uncertainty)
         framed = None if uncertainty is None else _framed(uncertainty, where, size, 0)
-        return Reading(labels=_framed(labels, where, size, self.ignore_index), uncertainty=framed)
+        return _Reading(labels=_framed(labels, where, size, self.ignore_index), uncertainty=framed)
 
     def _read(self, output: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
         from edgeseg.pixels import decode

@@ -10,7 +10,7 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 # Waits time out now and then: on Windows a thread that waits forever does not see Ctrl-C.
-WAKE_S = 0.5
+_WAKE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ class Handover(Generic[T]):
     def _taken(self, source: queue.SimpleQueue[V | _End]) -> V | _End:
         while not self._stopped:
             try:
-                return source.get(timeout=WAKE_S)
+                return source.get(timeout=_WAKE_S)
             except queue.Empty:
                 continue
         return _END

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 ROOM = 2
 """Frames that may wait between two stages of a file's loop: enough to bridge a slow frame."""
 HUD_STAGES = {"prep": "preprocess", "infer": "infer", "decode": "decode"}
-JOIN_S = 2.0
+_JOIN_S = 2.0
 WAIT_MS, SPARE = 1.0, 10
 """A loop is limited by its live source if it waits for half of the frames and skips less than a tenth of them."""
 
@@ -392,7 +392,7 @@ class _Loop:
 
     def _join(self, threads: Sequence[threading.Thread]) -> None:
         for thread in threads:
-            thread.join(timeout=JOIN_S)
+            thread.join(timeout=_JOIN_S)
             if thread.is_alive():
                 name = thread.name.removeprefix("edgeseg-")
                 self._notify(f'The stage "{name}" does not return from native code and was abandoned.')

@@ -14,7 +14,7 @@ from edgeseg.runtime.sinks.hud import StageTimes
 if TYPE_CHECKING:
     from types import TracebackType
 
-STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
+_STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
 THREADS = (("capture", "preprocess"), ("infer",), ("decode", "draw"), ("sink",))
 """Stages that one thread runs in turn; the threads run in parallel."""
 KEPT = 20_000
@@ -94,7 +94,7 @@ class LoopTimer:
     """The times of all stages; each stage is written by one thread only."""
 
     def __init__(self) -> None:
-        self.stages = {name: Stage(name) for name in STAGES}
+        self.stages = {name: Stage(name) for name in _STAGES}
         self.frames = 0
         self._ages_ms = RecentTimes()
         self._recent_s: deque[float] = deque(maxlen=RECENT + 1)

@@ -14,7 +14,7 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, INDEXED = 0, 3
 ROWS_AT_ONCE = 256
 Palette = tuple[tuple[int, int, int], ...]
@@ -33,7 +33,7 @@ def write_labels(path: Path, labels: np.ndarray, *, palette: Palette | None = No
         colors = [*palette, *[(0, 0, 0)] * (256 - len(palette))]
         chunks.append(_chunk(b"PLTE", bytes(channel for color in colors for channel in color)))
     chunks += [_chunk(b"IDAT", _deflated(labels)), _chunk(b"IEND", b"")]
-    _write(path, SIGNATURE + b"".join(chunks))
+    _write(path, _SIGNATURE + b"".join(chunks))
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -72,7 +72,7 @@ class OpenCvWriter:
     def _start(self) -> None:
         assert self._first is not None
         images, self._first = self._first, None
-        self._fps = rate_of([timed.time_s for timed in images], highest=self._fps)
+        self._fps = _rate_of([timed.time_s for timed in images], highest=self._fps)
         self._timeline = Timeline(self._fps)
         self._writer = self._open()
         for timed in images:
@@ -128,7 +128,7 @@ class Timeline:
             self._held = None
 
 
-def rate_of(times_s: list[float], *, highest: float) -> float:
+def _rate_of(times_s: list[float], *, highest: float) -> float:
     """Return the rate (frames per second) from the median interval; `highest` for a single frame."""
     distances = sorted(after - before for before, after in itertools.pairwise(times_s))
     middle_s = distances[len(distances) // 2] if distances else 0.0

@@ -55,7 +55,7 @@ class Tiling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
+class _Axis:
     """The common grid along one axis: cell c covers image pixels from `origin_px + c * cell_px`."""
 
     cells: int
@@ -100,8 +100,8 @@ class Plan:
     overtakes the last one's: pixel s - 1 belongs to one tile, pixel s to the next.
     """
 
-    rows: Axis
-    columns: Axis
+    rows: _Axis
+    columns: _Axis
     tiles: tuple[Tile, ...]
     tile_px: tuple[int, int]
     seams_px: tuple[tuple[int, ...], tuple[int, ...]]
@@ -128,7 +128,7 @@ def make_plan(
         tile_px = (round(grid[0].cells * grid[0].cell_px), round(grid[1].cells * grid[1].cell_px))
     else:
         steps = [tile // count for tile, count in zip(tile_px, cells, strict=True)]
-        grid = tuple(Axis(cells=math.ceil(side / step), cell_px=step) for side, step in zip(size, steps, strict=True))
+        grid = tuple(_Axis(cells=math.ceil(side / step), cell_px=step) for side, step in zip(size, steps, strict=True))
     tiles: list[Tile] = []
     seams: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     for scale in tiling.scales:
@@ -160,17 +160,17 @@ def _tile_px(
 
 def _grid_of_the_input(
     size: tuple[int, int], *, input_size: tuple[int, int], cells: tuple[int, int], preprocess: Preprocess
-) -> tuple[Axis, ...]:
+) -> tuple[_Axis, ...]:
     """Return the grid of the net's output over the whole image, and over the grey beside a letterboxed one."""
     where = place(size, input_size=input_size, preprocess=preprocess)
     shares = (size[0] / where.height, size[1] / where.width)
     return tuple(
-        Axis(cells=count, cell_px=total / count * share, origin_px=-offset * share)
+        _Axis(cells=count, cell_px=total / count * share, origin_px=-offset * share)
         for count, total, share, offset in zip(cells, input_size, shares, (where.top, where.left), strict=True)
     )
 
 
-def _strips(axis: Axis, cells: int, *, scale: float, overlap: float) -> list[Strip]:
+def _strips(axis: _Axis, cells: int, *, scale: float, overlap: float) -> list[Strip]:
     """Return the tiles of one scale along an axis, their weights adding up to one in each cell."""
     extent = cells * axis.cell_px / scale
     aligned = scale == 1
@@ -194,7 +194,7 @@ def _strips(axis: Axis, cells: int, *, scale: float, overlap: float) -> list[Str
     ]
 
 
-def _strip(axis: Axis, start: float, extent: float, cells: int, *, aligned: bool) -> Strip:
+def _strip(axis: _Axis, start: float, extent: float, cells: int, *, aligned: bool) -> Strip:
     """Return a tile along an axis with the weights of a Hann window, not normalised yet."""
     start_px, extent_px = round(start), max(1, round(extent))
     inside = (axis.centres() - start) / extent

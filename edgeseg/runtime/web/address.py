@@ -17,7 +17,7 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 TOKEN_BYTES = 18
 LEAST_TOKEN = 16
-FILES = ("token", "cert", "key")
+_FILES = ("token", "cert", "key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +111,8 @@ def web_address(text: str) -> WebAddress:
     host = DEFAULT_HOST if match[1] else match[2] or match[3] or "0.0.0.0"
     files = {name: Path(value) for name, value in parse_qsl(query)}
     for name in files:
-        if name not in FILES:
-            raise unknown("option of --web", name, FILES)
+        if name not in _FILES:
+            raise unknown("option of --web", name, _FILES)
     return WebAddress(
         host=host, port=port, token_file=files.get("token"), certificate=files.get("cert"), key=files.get("key")
     )

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 INDEXED_8_BIT = (8, 3, 0, 0, 0)
 LEVEL = 1
 
@@ -30,7 +30,7 @@ def paletted_png(labels: np.ndarray, *, palette: tuple[tuple[int, int, int], ...
     rows[:, 1:] = labels
     return b"".join(
         (
-            SIGNATURE,
+            _SIGNATURE,
             _chunk(b"IHDR", struct.pack(">II5B", width, height, *INDEXED_8_BIT)),
             _chunk(b"PLTE", colors.tobytes()),
             _chunk(b"tRNS", alpha.tobytes()),

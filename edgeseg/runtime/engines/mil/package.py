@@ -11,7 +11,7 @@ from edgeseg.core.files import read_json_value
 from edgeseg.errors import ArtifactError, EdgesegError, UnsupportedError
 from edgeseg.runtime.engines.mil.schema import model_class
 
-MANIFEST = "Manifest.json"
+_MANIFEST = "Manifest.json"
 # One record of weight.bin (coremltools, MILBlob/Blob/StorageFormat.hpp): sentinel, type, size and offset in bytes.
 RECORD = struct.Struct("<IIQQ")
 SENTINEL = 0xDEADBEEF
@@ -72,7 +72,7 @@ def read_blob(path: Path, *, offset: int) -> bytes:
 
 def _model_path(path: Path) -> Path:
     try:
-        manifest: Any = read_json_value(path / MANIFEST)
+        manifest: Any = read_json_value(path / _MANIFEST)
         entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]
         model = (path / "Data" / str(entry["path"])).resolve()
         model.relative_to(path.resolve())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class _Step:
     """One op: `inputs` names earlier results, `fixed` holds constants, `done_with` may be forgotten afterwards."""
 
     kernel: Kernel
@@ -48,7 +48,7 @@ class Program:
 
     input: str
     output: str
-    steps: tuple[Step, ...]
+    steps: tuple[_Step, ...]
 
     def evaluate(self, tensor: np.ndarray) -> np.ndarray:
         """Return the program's output for an input tensor of numbers, read as float32."""
@@ -90,7 +90,7 @@ def _refuse_unknown(operations: Any) -> None:
         )
 
 
-def _read(op: Any, constants: dict[str, Value], *, package: Package) -> Iterator[Step]:
+def _read(op: Any, constants: dict[str, Value], *, package: Package) -> Iterator[_Step]:
     """Yield the op as a step, or compute it now where all that it reads is constant."""
     output = op.outputs[0]
     if op.type == "const":
@@ -107,7 +107,7 @@ def _read(op: Any, constants: dict[str, Value], *, package: Package) -> Iterator
         fixed[name] = tuple(_held(binding, constants, package=package) for binding in argument.arguments)
         if any(source is not None for source in sources):
             inputs[name] = sources
-    step = Step(kernel=KERNELS[op.type], inputs=inputs, fixed=fixed, output=output.name, half=is_half(output))
+    step = _Step(kernel=KERNELS[op.type], inputs=inputs, fixed=fixed, output=output.name, half=is_half(output))
     if inputs:
         yield step
     else:
@@ -120,7 +120,7 @@ def _held(binding: Any, constants: dict[str, Value], *, package: Package) -> Val
     return constants.get(binding.name, "")
 
 
-def _forgetting(steps: list[Step], *, output: str) -> Iterator[Step]:
+def _forgetting(steps: list[_Step], *, output: str) -> Iterator[_Step]:
     """Yield the steps with the names that no later one reads, so that memory holds only what is still needed."""
     last: dict[str, int] = {}
     for place, step in enumerate(steps):

@@ -12,7 +12,7 @@ from typing import Any
 from edgeseg.errors import MissingDependency
 
 PACKAGE = "_edgeseg_coreml_proto"
-INSTALL = 'pip install "coremltools>=9.0"'
+_INSTALL = 'pip install "coremltools>=9.0"'
 
 
 @cache
@@ -27,14 +27,16 @@ def model_class() -> Any:
     """
     found = importlib.util.find_spec("coremltools")
     if found is None or found.origin is None:
-        raise MissingDependency(f"coremltools is not installed: {INSTALL}.")
+        raise MissingDependency(f"coremltools is not installed: {_INSTALL}.")
     folder = Path(found.origin).parent / "proto"
     if PACKAGE not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             PACKAGE, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
         if spec is None or spec.loader is None:
-            raise MissingDependency(f"{folder}: coremltools without its protobuf classes. Install it again: {INSTALL}.")
+            raise MissingDependency(
+                f"{folder}: coremltools without its protobuf classes. Install it again: {_INSTALL}."
+            )
         module = importlib.util.module_from_spec(spec)
         sys.modules[PACKAGE] = module
         spec.loader.exec_module(module)

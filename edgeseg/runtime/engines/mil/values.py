@@ -12,7 +12,7 @@ from edgeseg.runtime.engines.mil.package import Package, read_blob
 Value = np.ndarray | str
 
 # DataType of coremltools' MIL.proto. Halves and bfloat16 aside, numpy has the same types.
-DTYPES = {
+_DTYPES = {
     1: "bool",
     10: "float16",
     11: "float32",
@@ -67,6 +67,6 @@ def _shape(tensor: Any) -> tuple[int, ...]:
 
 
 def _dtype(tensor: Any) -> str:
-    if tensor.dataType not in DTYPES:
+    if tensor.dataType not in _DTYPES:
         raise UnsupportedError(f"MIL data type {tensor.dataType} is not known to the reference evaluator.")
-    return DTYPES[tensor.dataType]
+    return _DTYPES[tensor.dataType]
