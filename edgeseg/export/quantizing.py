@@ -42,9 +42,11 @@ class FromRange(ObserverBase):
         self.qscheme = torch.per_tensor_symmetric if symmetric else torch.per_tensor_affine
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x."""
         return x
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """Return scale and zero point, (1,) each."""
         return torch.tensor([self.scale]), torch.tensor([self.zero_point])
 
 
@@ -56,6 +58,7 @@ class WeightObserver(PerChannelMinMaxObserver):
         self.least_scales = least_scales
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """Return scales and zero points, (output channels,) each."""
         scale, zero_point = super().calculate_qparams()
         return torch.maximum(scale, self.least_scales.to(scale.dtype)), zero_point
 
@@ -68,6 +71,7 @@ class WholeWeightObserver(MinMaxObserver):
         self.least_scales = least_scales
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """Return scale and zero point, (1,) each."""
         scale, zero_point = super().calculate_qparams()
         return torch.maximum(scale, self.least_scales.max().to(scale.dtype)), zero_point
 

@@ -72,6 +72,6 @@ def _parameter(values: Tensor, *, like: Tensor) -> nn.Parameter:
 def _remove(net: nn.Module, norms: set[BatchNorm]) -> None:
     """Put an identity in the place of each norm, under every name that it is stored by."""
     for module in list(net.modules()):
-        for name, child in list(module._modules.items()):
+        for name, child in list(module._modules.items()):  # noqa: SLF001 - named_children skips a second name
             if child in norms:
                 setattr(module, name, nn.Identity())

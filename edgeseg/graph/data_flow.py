@@ -85,8 +85,7 @@ class _Watcher(TorchFunctionMode):
         self._owners = {
             id(tensor): path
             for path, module in net.named_modules()
-            for tensor in (*module._parameters.values(), *module._buffers.values())
-            if tensor is not None
+            for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))
         }
         self._path = [""]
 

@@ -21,8 +21,10 @@ BETWEEN = (*_LAYERS, *_SIGMOIDS, *RESHAPING, "relu", "relu6", "hardtanh", "hards
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A gate that can be folded: its module's path in the plain net, the convolution that alone reads the product,
-    and the node of its factors (N, C) or (N, C, 1, 1).
+    """A gate that can be folded.
+
+    `module` is its module's path in the plain net, `reader` the only convolution that reads the product, and `factors`
+    the node of its factors, (N, C) or (N, C, 1, 1).
     """
 
     module: str

@@ -12,7 +12,7 @@ from edgeseg.graph.data_flow import Call, DataFlow, trace
 _LAYERS = {"conv2d": nn.Conv2d, "conv_transpose2d": nn.ConvTranspose2d, "linear": nn.Linear}
 """The ops whose weights can take a batch norm up, and the modules that store those weights."""
 NORM = "batch_norm"
-BatchNorm = batchnorm._BatchNorm
+BatchNorm = batchnorm._BatchNorm  # noqa: SLF001 - the common base of all of them has no public name
 """Batch norm of any number of dimensions, synchronised or not."""
 
 
@@ -82,7 +82,7 @@ def _why_not_foldable(maker: Call, *, flow: DataFlow, modules: dict[str, nn.Modu
     if kind is None:
         return f"it follows {maker.op}, not a convolution or linear layer"
     layer = modules[maker.layer]  # the net itself for "", which no layer's weights belong to
-    if not isinstance(layer, kind) or layer._parameters.get("weight") is None:
+    if not isinstance(layer, kind) or "weight" not in dict(layer.named_parameters(recurse=False)):
         return f"it follows a {maker.op} whose weights are no stored parameters of a {kind.__name__}"
     if len(flow.of(maker.layer)) > 1:
         return f"{maker.layer} is called, or its parameters are read, more than once"

@@ -43,8 +43,8 @@ IMAGE = ":permute"
 MOVING = (
     aten.permute.default,
     aten.to.dtype,
-    aten._to_copy.default,
-    aten._assert_tensor_metadata.default,
+    aten._to_copy.default,  # noqa: SLF001 - an operator of exported graphs
+    aten._assert_tensor_metadata.default,  # noqa: SLF001 - an operator of exported graphs
 )
 RESHAPING = frozenset(
     [

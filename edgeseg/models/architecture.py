@@ -20,7 +20,8 @@ class BuildNet(Protocol):
     It may also take `aux` (bool), to have auxiliary heads for training, and `inputs`, the channels of its input.
     """
 
-    def __call__(self, *, classes: int, size: tuple[int, int]) -> nn.Module: ...
+    def __call__(self, *, classes: int, size: tuple[int, int]) -> nn.Module:
+        """Return the net, in training mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

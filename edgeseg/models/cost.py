@@ -35,7 +35,7 @@ def cost(net: nn.Module, *, size: tuple[int, int]) -> Cost:
     try:
         with torch.no_grad(), counter:
             copy.deepcopy(counted).to("meta")(torch.empty(1, 3, *size, device="meta"))
-    except Exception:  # a foreign net may make tensors of its own on the CPU
+    except Exception:  # noqa: BLE001 - a foreign net may make tensors of its own on the CPU
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
             counted.cpu()(torch.zeros(1, 3, *size))

@@ -77,7 +77,7 @@ def dry_forward(
                 return tried(torch.zeros(batch, inputs, *size, device=device))
         except InputError:
             raise
-        except Exception as error:  # foreign code may fail in any way
+        except Exception as error:  # noqa: BLE001 - foreign code may fail in any way
             fault = error
     lines = str(fault).strip().splitlines() or [type(fault).__name__]
     raise InputError(f"{type(net).__name__} does not take {size[0]}x{size[1]}: {lines[0]}") from fault

@@ -166,7 +166,7 @@ def _returns_net(factory: object) -> bool:
     if not isinstance(factory, type):
         try:
             kind = typing.get_type_hints(factory).get("return")
-        except Exception:  # annotations are foreign code too
+        except Exception:  # noqa: BLE001 - annotations are foreign code too
             return False
     return isinstance(kind, type) and issubclass(kind, nn.Module)
 

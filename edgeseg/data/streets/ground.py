@@ -140,7 +140,7 @@ def _lay_side(plan: Ground, *, part: Chunk, side: int, z: tuple[float, float]) -
         plan.strip(x=(side * (half - 0.5), side * (half - 0.38)), z=z, material=_WHITE)
 
 
-def _mark(plan: Ground, *, part: Chunk, z: tuple[float, float]) -> None:
+def _mark(plan: Ground, *, part: Chunk, z: tuple[float, float]) -> None:  # noqa: PLR0912 - one branch a marking
     """Paint the centre line, now and then an arrow, zigzags, a stop line, a zebra crossing or a patched trench."""
     half = plan.town.road_half_m
     if z[0] > plan.camera.z_m + 75.0:  # a marking is less than a pixel high there

@@ -49,6 +49,8 @@ class Town:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Building:
+    """One building: its side of the road (-1 or 1), its reach along the road, its distance from it and its height."""
+
     side: int
     near_m: float
     far_m: float

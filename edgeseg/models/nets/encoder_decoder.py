@@ -41,7 +41,8 @@ class Encoder(Protocol):
 class Head(Protocol):
     """Builds a module from an encoder's features to logits."""
 
-    def __call__(self, channels: Sequence[int], classes: int, *, size: tuple[int, int]) -> nn.Module: ...
+    def __call__(self, channels: Sequence[int], classes: int, *, size: tuple[int, int]) -> nn.Module:
+        """Return the head for features of these widths and images of `size` (height, width)."""
 
 
 class EncoderDecoder(nn.Module):
