@@ -123,7 +123,7 @@ def test_another_recipe_or_a_torn_state_is_not_resumed(whole: tuple[Path, Traini
         train(other, out=whole[0], resume=True)
     with pytest.raises(InputError, match=r"already holds a run\. Continue it with --resume"):
         train(RESUMED, out=whole[0])
-    with pytest.raises(TrainingError, match=r"no state\.pt there to resume from"):
+    with pytest.raises(TrainingError, match=r"has no state\.pt to resume from"):
         train(RESUMED, out=tmp_path / "new", resume=True)
     torn = Path(shutil.copytree(whole[0], tmp_path / "torn")) / "state.pt"
     torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
