@@ -49,7 +49,7 @@ def test_qat_may_listen_to_teachers() -> None:
         ({"kind": "prun", "macs": 0.5}, r'r\.toml\.stages\[0\]\.kind: Unknown stage "prun"\. Did you mean "prune"\?'),
         ({"kind": "prune", "mac": 0.5}, r'r\.toml\.stages\[0\]: unknown key "mac".*Did you mean "macs"\?'),
         ({"kind": "prune", "macs": 0.5, "schedule": {}}, 'unknown key "schedule" of kind = "prune"'),
-        ({"kind": "prune"}, "exactly one of macs and parameters"),
+        ({"kind": "prune"}, "exactly one of macs, parameters"),
         ({"kind": "prune", "ms": 3.0}, "need the engine"),
         ({"kind": "finetune", "schedule": {"epoch": 1}}, r'stages\[0\]\.schedule: unknown key "epoch".*"epochs"'),
         ({"kind": "distill"}, r'stages\[0\]: the key "teachers" is missing'),

@@ -135,10 +135,14 @@ def test_int8_answers_as_the_int8_program_does(checkpoint: Checkpoint, int8: Mad
 
 
 def test_scales_in_the_file_are_those_of_the_ranges(int8: Made, observed: Ranges) -> None:
-    wanted = sorted(affine(item.low, item.high) for item in observed.ranges)
-    found = sorted(scales(read_model(int8[2])))
-    for scale, zero_point in wanted:
-        assert any(zero_point == zero and scale == pytest.approx(other, rel=1e-6) for other, zero in found), scale
+    # Ranges are observed at every tensor; the file uses those of the points that LiteRT's rules plan.
+    observed_scales = [affine(item.low, item.high) for item in observed.ranges]
+    found = scales(read_model(int8[2]))
+    assert len(found) > 30
+    for scale, zero_point in found:
+        assert any(zero_point == zero and scale == pytest.approx(other, rel=1e-6) for other, zero in observed_scales), (
+            scale
+        )
 
 
 def test_weights_are_int8_with_a_scale_a_channel(int8: Made) -> None:

@@ -158,7 +158,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                  "lraspp_mobilenet_v3_small-camvid-half"):  # fmt: skip
         (tmp_path / name).mkdir()
         (tmp_path / name / "spec.json").touch()
-    monkeypatch.setattr(resolve, "BUNDLED", tmp_path)
+    monkeypatch.setattr(resolve, "_BUNDLED", tmp_path)
     return tmp_path
 
 

@@ -171,7 +171,7 @@ def test_a_receipt_names_artifact_and_device_and_changes_no_checksum(folder: Pat
     assert done.verification.artifact_sha256 == again.verification.artifact_sha256 == open_artifact(folder).sha256
     (receipt,) = read_receipts(folder, artifact_sha256=done.verification.artifact_sha256)
     assert (receipt.device, receipt.engine, receipt.agreement) == ("my board", "onnxruntime", 1.0)
-    with pytest.raises(ArtifactError, match="receipt of another artifact"):
+    with pytest.raises(ArtifactError, match="belongs to another artifact"):
         read_receipts(folder, artifact_sha256="0" * 64)
     write_json({"schema": 1, "agreement": 5}, done.receipt)
     with pytest.raises(Exception, match=r"is missing|out of range"):

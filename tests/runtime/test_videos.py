@@ -14,7 +14,7 @@ from contracts.videos import break_packets, turn, write_video  # noqa: E402
 
 from edgeseg.errors import CameraError  # noqa: E402
 from edgeseg.runtime import open_camera  # noqa: E402
-from edgeseg.runtime.cameras import media, opencv_reader  # noqa: E402
+from edgeseg.runtime.cameras import decoded, opencv_reader  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +112,7 @@ def test_a_truncated_video_says_how_many_frames_are_missing(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("reader")
 def test_a_header_that_asks_for_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "LARGEST_PIXELS", 1000)
+    monkeypatch.setattr(decoded, "LARGEST_PIXELS", 1000)
     with pytest.raises(CameraError, match="240x320"):
         read(write_video(tmp_path / "giant.mp4"))
 

@@ -95,13 +95,21 @@ def check_same(
     stored = {**_defaults(stage, among=settings), **_current(record.settings, stage)}
     for key in dict.fromkeys((*settings, *stored)):
         was, now = stored.get(key), settings.get(key)
-        if was != now:
+        if not _same(key, was, now):
             raise InputError(f"{folder}: was made with {key} = {was!r}; the recipe now says {now!r}. {again}")
     if record.parent_sha256 != parent_sha256:
         raise InputError(
             f"{folder}: was made from the weights {record.parent_sha256[:12]}...; the stage before it now gives "
             f"{parent_sha256[:12]}.... {again}"
         )
+
+
+def _same(key: str, was: Setting | None, now: Setting | None) -> bool:
+    """Return whether two values of a setting mean the same.
+
+    Earlier records hold 255 where augmentation takes the data's own ignore index, which was 255 throughout.
+    """
+    return was == now or (key == "augment.ignore_index" and {was, now} == {None, 255})
 
 
 def check_weights(record: StageRecord, *, folder: Path, weights: Path) -> None:
