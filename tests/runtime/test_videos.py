@@ -14,7 +14,7 @@ from contracts.videos import break_packets, turn, write_video  # noqa: E402
 
 from edgeseg.errors import CameraError  # noqa: E402
 from edgeseg.runtime import open_camera  # noqa: E402
-from edgeseg.runtime.cameras import decoded, opencv_reader  # noqa: E402
+from edgeseg.runtime.cameras import decoded, media, opencv_reader  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
