@@ -34,7 +34,7 @@ class TorchEngine:
     def status(self) -> EngineStatus:
         """Return torch's version, or how to install it; never raises."""
         if find_spec("torch") is None or find_spec("torchao") is None:
-            return EngineStatus(available=False, reason="torch is not installed:", mend='pip install "edgeseg[train]"')
+            return EngineStatus(available=False, reason="torch is not installed:", fix='pip install "edgeseg[train]"')
         return EngineStatus(available=True, version=metadata.version("torch"))
 
     def options(self) -> dict[str, str]:
@@ -45,7 +45,7 @@ class TorchEngine:
         """Return a session; raises `MissingDependency` or `ArtifactError`."""
         status = self.status()
         if not status.available:
-            raise MissingDependency(f"{status.reason} {status.mend}")
+            raise MissingDependency(f"{status.reason} {status.fix}")
         import torch
 
         if artifact.manifest.scheme.needs_ranges:
