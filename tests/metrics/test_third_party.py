@@ -59,7 +59,9 @@ def data_set(folder: Path) -> Path:
         (folder / part / "val").mkdir(parents=True)
     (folder / "classes.txt").write_text("\n".join(tiny.CLASSES) + "\n")
     cv2.imwrite(str(folder / "images" / "val" / "a.png"), tiny.image())
-    cv2.imwrite(str(folder / "labels" / "val" / "a.png"), np.full(tiny.SIZE, 1, np.uint8))
+    labels = np.full(tiny.SIZE, 1, np.uint8)
+    labels[: tiny.SIZE[0] // 2] = 2
+    cv2.imwrite(str(folder / "labels" / "val" / "a.png"), labels)
     return folder
 
 

@@ -55,7 +55,7 @@ def test_a_window_that_is_closed_ends_the_loop_with_a_finished_file(
     )  # fmt: skip
     screen = xdisplay.Display(environment["DISPLAY"])
     try:
-        window = wait_for(lambda: window_called("edgeseg", screen.screen().root))
+        window = wait_for(lambda: window_called("edgeseg: tiny-tflite", screen.screen().root))
         wait_for(lambda: areas.read_bytes().count(b"\n") > 5 or None)
         if end == "ctrl-c":
             process.send_signal(2)
