@@ -97,13 +97,16 @@ class Augment:
 
     def apply(self, sample: Sample, *, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
         """Return a new sample of `size` (height, width): scaled, cropped or padded, flipped, with changed colours."""
-        crop = self.crop(sample.labels.shape, rng=rng, size=size)
+        return self.apply_crop(sample, self.crop(sample.labels.shape, rng=rng, size=size), rng=rng)
+
+    def apply_crop(self, sample: Sample, crop: Crop, *, rng: np.random.Generator) -> Sample:
+        """Return the sample's `crop` with changed colours; `rng` is the one that `crop` has drawn from."""
         image, labels = self._cut(sample, crop)
         image = self._colour(image, rng=rng)
         return Sample(id=sample.id, image=image, labels=labels)
 
     def crop(self, source_size: tuple[int, ...], *, rng: np.random.Generator, size: tuple[int, int]) -> Crop:
-        """Return the crop that `apply` uses with the same `rng`, for an image of `source_size` (height, width)."""
+        """Return a random crop of `size` for an image of `source_size` (height, width)."""
         high, width = source_size
         fit = min(size[0] / high, size[1] / width)
         zoom = fit * float(np.exp(rng.uniform(np.log(self.scale_min), np.log(self.scale_max))))

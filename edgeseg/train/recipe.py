@@ -70,6 +70,22 @@ class DataRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingRecipe:
+    """`[sampling]`: more of the rare classes; both are off by default."""
+
+    focus: float = 0.0
+    """Chance that a crop is placed to show a rare class that its image has, 0..1."""
+    paste: float = 0.0
+    """Chance that the rare classes' pixels of another image are pasted over the crop, 0..1."""
+    classes: tuple[str, ...] = ()
+    """Names of the rare classes; by default those with fewer pixels than the median class."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.focus <= 1 or not 0 <= self.paste <= 1:
+            raise ValueError(f"focus = {self.focus:g}, paste = {self.paste:g}: both are chances from 0 to 1.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LossRecipe:
     """The weights and settings of the loss terms; see `edgeseg.train.losses` for the formulas."""
 
@@ -123,11 +139,14 @@ class OptimizerRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRecipe:
-    """Linear warm-up, then learning rate * (1 - progress) ** power, step by step."""
+    """A warm-up, then a learning rate that falls to 0, step by step; see `edgeseg.train.schedule`."""
 
     epochs: int = 100
     warmup_epochs: float = 1.0
+    shape: Literal["poly", "cosine", "one-cycle"] = "poly"
+    """poly: (1 - progress) ** power. cosine: half a cosine. one-cycle: a cosine up over the warm-up, then one down."""
     power: float = 0.9
+    """Exponent of poly."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 0 <= self.warmup_epochs < self.epochs or self.power < 0:
@@ -177,6 +196,7 @@ class Recipe:
     model: ModelRecipe
     data: DataRecipe
     augment: Augment = field(default_factory=Augment)
+    sampling: SamplingRecipe = field(default_factory=SamplingRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)

@@ -17,6 +17,8 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from edgeseg.train.rare_classes import RareClasses
+
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -33,27 +35,51 @@ class TrainingSet:
     preprocess: Preprocess
     size: tuple[int, int]
     seed: int
+    rare: RareClasses | None = None
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
+        sample = self._augmented(key)
+        if self.rare is not None:
+            rng = self._rng(key, purpose=2)
+            donor = self.rare.donor(rng=rng)
+            if donor is not None and donor != key[1]:
+                sample = self.rare.pasted(sample, self._augmented((key[0], donor), draw=int(rng.integers(2**31))))
+        image = cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB) if self.preprocess.color_order == "rgb" else sample.image
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(sample.labels)
+
+    def _augmented(self, key: tuple[int, int], *, draw: int = 0) -> Sample:
+        """Return the sample cropped and with changed colours; other values of `draw` give other crops."""
         sample = self.original(key[1])
         if self.preprocess.resize == "stretch":
             sample = stretched(sample, size=self.size)
-        sample = self.augment.apply(sample, rng=self._rng(key), size=self.size)
-        image = cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB) if self.preprocess.color_order == "rgb" else sample.image
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(sample.labels)
+        rng = self._rng(key, draw=draw)
+        crop = self.augment.crop(sample.labels.shape, rng=rng, size=self.size)
+        if self.rare is not None:
+            crop = self.rare.focused(crop, sample.labels, rng=self._rng(key, purpose=1, draw=draw))
+        return self.augment.apply_crop(sample, crop, rng=rng)
 
     def original(self, index: int) -> Sample:
         """Return a sample without augmentation."""
         return self.data.load(index) if self.samples is None else self.samples[index]
 
     def crop(self, key: tuple[int, int], *, source_size: tuple[int, int]) -> Crop:
-        """Return the crop of the sample `key` on its image of `source_size` (height, width), without loading it."""
+        """Return the crop of the sample `key` on its image of `source_size` (height, width).
+
+        The sample is loaded only where its crop depends on its labels.
+        """
         if self.preprocess.resize == "stretch":
             source_size = _stretched_size(source_size, size=self.size)
-        return self.augment.crop(source_size, rng=self._rng(key), size=self.size)
+        crop = self.augment.crop(source_size, rng=self._rng(key), size=self.size)
+        if self.rare is None or not self.rare.focus:
+            return crop
+        sample = self.original(key[1])
+        if self.preprocess.resize == "stretch":
+            sample = stretched(sample, size=self.size)
+        return self.rare.focused(crop, sample.labels, rng=self._rng(key, purpose=1))
 
-    def _rng(self, key: tuple[int, int]) -> np.random.Generator:
-        return np.random.default_rng((self.seed, *key))
+    def _rng(self, key: tuple[int, int], *, purpose: int = 0, draw: int = 0) -> np.random.Generator:
+        """Return the generator of a sample's augmentation (purpose 0), focus (1) or donor (2)."""
+        return np.random.default_rng((self.seed, *key, purpose, draw) if purpose or draw else (self.seed, *key))
 
 
 def stretched(sample: Sample, *, size: tuple[int, int]) -> Sample:

@@ -22,6 +22,7 @@ from edgeseg.train.ema import WeightAverage
 from edgeseg.train.method import Method
 from edgeseg.train.objective import Objective
 from edgeseg.train.optimizer import make_optimizer
+from edgeseg.train.rare_classes import rare_classes
 from edgeseg.train.samples import Batches, TrainingSet
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ def set_up(
         preprocess=recipe.preprocess,
         size=recipe.model.size,
         seed=recipe.run.seed,
+        rare=rare_classes(
+            recipe.sampling, samples or _each(training), classes=spec.classes, ignore_index=spec.ignore_index
+        ),
     )
     restore_batch_norm_statistics(net, training_images(images, spec=spec))
     parts = _assemble(

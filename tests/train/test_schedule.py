@@ -82,3 +82,16 @@ def test_a_power_softens_the_weights() -> None:
 def test_given_weights_need_one_for_each_class() -> None:
     with pytest.raises(RecipeError, match="has 2 values for 3 classes"):
         class_weights(LossRecipe(class_weights=(1.0, 2.0)), [], classes=("a", "b", "c"), ignore_index=255)
+
+
+def test_a_cosine_falls_to_zero_and_a_cycle_rises_first() -> None:
+    cosine = ScheduleRecipe(epochs=10, warmup_epochs=0.0, shape="cosine")
+    assert [rate_factor(step, steps=100, steps_per_epoch=10, recipe=cosine) for step in (0, 50, 100)] == pytest.approx(
+        [1, 0.5, 0], abs=1e-9
+    )
+    cycle = ScheduleRecipe(epochs=10, warmup_epochs=3.0, shape="one-cycle")
+    factors = [rate_factor(step, steps=100, steps_per_epoch=10, recipe=cycle) for step in range(100)]
+    assert factors[0] == pytest.approx(1 / 25)
+    assert factors[15] == pytest.approx((1 + 1 / 25) / 2)
+    assert max(factors) == factors[30] == 1
+    assert factors[65] == pytest.approx(0.5)
