@@ -39,6 +39,7 @@ VERBS = (
     "debug-quant",
     "models",
     "targets",
+    "toolchain",
     "cameras",
     "doctor",
     "completion",

@@ -1,0 +1,161 @@
+"""A toolchain as data: `Toolchain`, from NAME.toml, with the lock file NAME.lock beside it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeseg.core.files import read_toml, sha256_of
+from edgeseg.core.records import bounds
+from edgeseg.core.suggestions import unknown
+from edgeseg.errors import InputError, RecipeError, UnsupportedError
+
+_SCHEMA = 1
+_PINNED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """The keys of the TOML file."""
+
+    schema: int
+    name: str
+    title: str
+    purpose: str
+    version: str
+    licence: str
+    licence_url: str
+    terms: str
+    download_mb: int = field(metadata=bounds(low=0))
+    installed_mb: int = field(metadata=bounds(low=0))
+    python: tuple[str, str]
+    systems: tuple[str, ...] = ("Linux",)
+    machines: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {_SCHEMA}.")
+        for text in self.python:
+            if not re.fullmatch(r"3\.\d+", text):
+                raise ValueError(f'python: "{text}" is not a version such as 3.11.')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """A vendor's tool, and how to install it.
+
+    `purpose` says what it does in one line. `licence` is an SPDX identifier or a name, `terms` what it means for a
+    user in one or two sentences. `pythons` are the versions it runs on, `systems` and `machines` the values of
+    `platform.system()` and `platform.machine()` (empty: any). `imports` must import after the installation, and
+    `programs` must be on the PATH (Java, for one). `pinned` are the distributions of the lock file.
+    """
+
+    name: str
+    title: str
+    purpose: str
+    version: str
+    licence: str
+    licence_url: str
+    terms: str
+    download_mb: int
+    installed_mb: int
+    pythons: tuple[str, ...]
+    systems: tuple[str, ...]
+    machines: tuple[str, ...]
+    imports: tuple[str, ...]
+    programs: tuple[str, ...]
+    lock: Path
+    lock_sha256: str
+    pinned: dict[str, str]
+
+    @property
+    def install_command(self) -> str:
+        """The command that installs it."""
+        place = self.lock.with_suffix(".toml")
+        return f"edgeseg toolchain install {self.name if place.parent == _HERE else place}"
+
+    def check_machine(self) -> None:
+        """Raise `UnsupportedError` if it does not run on this kind of machine or lacks a program."""
+        here, machine = platform.system(), platform.machine()
+        if here not in self.systems or (self.machines and machine not in self.machines):
+            able = f"{' or '.join(self.systems)} {' or '.join(self.machines)}".rstrip()
+            raise UnsupportedError(f"{self.title} runs on {able} only; this is {here} {machine}.")
+        for program in self.programs:
+            if shutil.which(program) is None:
+                raise UnsupportedError(f"{self.title} needs the program {program}, which is not on the PATH.")
+
+
+def find_toolchain(text: str) -> Toolchain:
+    """Return the toolchain of a name, or the one in a file of your own if `text` ends in .toml.
+
+    Raises:
+        UnknownName: no such toolchain; names the nearest one.
+        InputError, RecipeError: the description or its lock file is missing or does not follow the schema.
+    """
+    if text.endswith(".toml"):
+        return _read(Path(text).expanduser())
+    known = [path.stem for path in sorted(_HERE.glob("*.toml"))]
+    if text not in known:
+        raise unknown("toolchain", text, known)
+    return _read(_HERE / f"{text}.toml")
+
+
+def load_toolchains() -> tuple[Toolchain, ...]:
+    """Return edgeseg's own toolchains, sorted by name."""
+    return tuple(_read(path) for path in sorted(_HERE.glob("*.toml")))
+
+
+def _read(path: Path) -> Toolchain:
+    table = read_toml(_Table, path)
+    if table.name != path.stem or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", table.name):
+        raise RecipeError(f'{path}: name = "{table.name}" must equal the file\'s name, in a-z, 0-9 and hyphens.')
+    lock = path.with_suffix(".lock")
+    return Toolchain(
+        name=table.name,
+        title=table.title,
+        purpose=table.purpose,
+        version=table.version,
+        licence=table.licence,
+        licence_url=table.licence_url,
+        terms=table.terms,
+        download_mb=table.download_mb,
+        installed_mb=table.installed_mb,
+        pythons=_versions(*table.python),
+        systems=table.systems,
+        machines=table.machines,
+        imports=table.imports,
+        programs=table.programs,
+        lock=lock,
+        pinned=_pinned(lock),
+        lock_sha256=sha256_of(lock),
+    )
+
+
+def _versions(first: str, last: str) -> tuple[str, ...]:
+    low, high = int(first.split(".")[1]), int(last.split(".")[1])
+    return tuple(f"3.{minor}" for minor in range(low, high + 1))
+
+
+def _pinned(lock: Path) -> dict[str, str]:
+    try:
+        text = lock.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"{lock}: the lock file beside the description cannot be read: {error.strerror}.") from None
+    found: dict[str, str] = {}
+    for requirement in re.split(r"(?<!\\)\n", text):
+        line = requirement.strip()
+        if not line or line.startswith("#"):
+            continue
+        pin = _PINNED.match(line)
+        if pin is None or "--hash=sha256:" not in line:
+            raise RecipeError(f'{lock}: "{line.splitlines()[0][:60]}" is not NAME==VERSION with --hash=sha256:...')
+        found[pin["name"]] = pin["version"]
+    if not found:
+        raise RecipeError(f"{lock}: names no package.")
+    return found

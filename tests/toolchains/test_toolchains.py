@@ -1,0 +1,236 @@
+"""Toolchains: installed whole or not at all, by hash, in an environment of their own; every bad state is one line."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgeseg.cli.main import main
+from edgeseg.errors import ConversionError, EdgesegError, InputError, MissingDependency, UnknownName, UnsupportedError
+from edgeseg.toolchains import (
+    find_toolchain,
+    install_toolchain,
+    load_toolchains,
+    remove_toolchain,
+    require_toolchain,
+    toolchain_status,
+)
+from edgeseg.toolchains.store import site_packages
+
+TABLE = """
+schema = 1
+name = "tiny-tool"
+title = "Tiny Tool"
+purpose = "prints"
+version = "1.0"
+licence = "Tiny Licence"
+licence_url = "https://example.invalid/licence"
+terms = "For tests."
+download_mb = 1
+installed_mb = 1
+python = ["3.8", "3.30"]
+imports = ["tiny_tool"]
+"""
+KILLED = """
+import os, pathlib, signal, sys
+from edgeseg.toolchains import find_toolchain, install_toolchain, installing as module
+real = module._run
+def run(command, *, what):
+    if what == "pip":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(command, what=what)
+module._run = run
+install_toolchain(find_toolchain(sys.argv[1]), accept_licence=True, wheels=pathlib.Path(sys.argv[2]))
+"""
+
+
+def wheel(folder: Path, *, version: str = "1.0", code: str = "NAME = 'tiny'\n") -> Path:
+    """Return a wheel of one module, written by hand."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"tiny_tool-{version}-py3-none-any.whl"
+    about = f"tiny_tool-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("tiny_tool.py", code)
+        file.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: tiny-tool\nVersion: {version}\n")
+        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{about}/entry_points.txt", "[console_scripts]\ntiny = tiny_tool:main\n")
+        file.writestr(f"{about}/RECORD", "")
+    return path
+
+
+def describe(folder: Path, wheel_file: Path, *, table: str = TABLE, sha256: str = "") -> str:
+    digest = sha256 or hashlib.sha256(wheel_file.read_bytes()).hexdigest()
+    version = wheel_file.name.split("-")[1]
+    (folder / "tiny-tool.lock").write_text(f"tiny-tool=={version} \\\n    --hash=sha256:{digest}\n")
+    path = folder / "tiny-tool.toml"
+    path.write_text(table)
+    return str(path)
+
+
+@dataclass(frozen=True)
+class Place:
+    text: str
+    wheels: Path
+    store: Path
+    killed: int
+    seen_after_kill: str
+    packages_changed: bool
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Kill an installation in the middle, look, and repeat it."""
+    folder = tmp_path_factory.mktemp("toolchains")
+    os.environ["EDGESEG_TOOLCHAINS"] = str(folder / "store")
+    text = describe(folder, wheel(folder / "wheels"))
+    before = packages()
+    command = [sys.executable, "-c", KILLED, text, str(folder / "wheels")]
+    killed = subprocess.run(command, check=False, timeout=60).returncode
+    seen = toolchain_status(find_toolchain(text)).state
+    install_toolchain(find_toolchain(text), accept_licence=True, wheels=folder / "wheels")
+    return Place(
+        text=text, wheels=folder / "wheels", store=folder / "store", killed=killed, seen_after_kill=seen,
+        packages_changed=packages() != before,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _store(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(place.store))
+
+
+def packages() -> set[tuple[str, str]]:
+    return {(found.name, found.version) for found in importlib.metadata.distributions()}
+
+
+def test_a_killed_installation_leaves_nothing_half_and_the_next_one_is_whole(place: Place) -> None:
+    assert place.killed == -signal.SIGKILL
+    assert place.seen_after_kill == "missing"
+    tool = find_toolchain(place.text)
+    found = toolchain_status(tool)
+    assert found.state == "installed"
+    said = subprocess.run(
+        [found.python, "-c", "import tiny_tool; print(tiny_tool.NAME)"], capture_output=True, text=True
+    )
+    assert said.stdout.strip() == "tiny"
+    assert sorted(path.name for path in place.store.iterdir()) == ["tiny-tool"]
+    assert str(found.folder / "bin") in (found.folder / "bin" / "tiny").read_text()
+
+
+def test_our_own_environment_is_unchanged(place: Place) -> None:
+    assert not place.packages_changed
+
+
+def test_without_the_licence_nothing_is_installed(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "other"))
+    assert main(["toolchain", "install", place.text]) == 1
+    said = capsys.readouterr().err
+    assert "https://example.invalid/licence" in said
+    assert "For tests." in said
+    assert "1 MB to download" in said
+    assert "--accept-licence" in said.splitlines()[-1]
+    assert not (tmp_path / "other").exists()
+
+
+def test_another_file_than_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "store"))
+    text = describe(tmp_path, wheel(tmp_path / "wheels"), sha256="0" * 64)
+    with pytest.raises(ConversionError, match=r"pip failed.*Nothing was installed") as caught:
+        install_toolchain(find_toolchain(text), accept_licence=True, wheels=tmp_path / "wheels")
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_every_bad_state_is_one_line_with_the_command(place: Place) -> None:
+    tool = find_toolchain(place.text)
+    lock = Path(place.text).with_suffix(".lock")
+    content = lock.read_text()
+    lock.write_text(content + "# changed\n")
+    assert state_line(place) == ("outdated", True)
+    lock.write_text(content)
+    found = toolchain_status(tool)
+    packages_here = site_packages(found.folder, version=f"3.{sys.version_info.minor}")
+    (packages_here / "tiny_tool.py").rename(packages_here / "gone")
+    assert state_line(place) == ("damaged", True)
+    (packages_here / "gone").rename(packages_here / "tiny_tool.py")
+    record = found.folder / "installed.json"
+    whole = record.read_text()
+    record.write_text(whole[: len(whole) // 2])
+    assert state_line(place) == ("damaged", True)
+    record.write_text(whole)
+    assert toolchain_status(tool).state == "installed"
+
+
+def state_line(place: Place) -> tuple[str, bool]:
+    found = toolchain_status(find_toolchain(place.text))
+    return found.state, bool(found.detail) and found.fix == f"edgeseg toolchain install {place.text}"
+
+
+def test_what_is_installed_is_not_installed_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeseg.toolchains.installing._run", pytest.fail)
+    assert install_toolchain(find_toolchain(place.text), accept_licence=True).state == "installed"
+
+
+def test_removing_leaves_nothing_and_a_missing_one_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "store"))
+    text = describe(tmp_path, wheel(tmp_path / "wheels"))
+    folder = tmp_path / "store" / "tiny-tool"
+    folder.mkdir(parents=True)
+    (folder / "data").write_bytes(b"1234")
+    with pytest.raises(InputError, match="not made by edgeseg"):
+        remove_toolchain(find_toolchain(text))
+    (folder / ".edgeseg").touch()
+    assert main(["toolchain", "remove", text, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "tiny-tool", "freed_bytes": 4}
+    assert list((tmp_path / "store").iterdir()) == []
+    assert main(["toolchain", "remove", text]) == 1
+    assert "is not installed" in capsys.readouterr().err
+
+
+def test_a_machine_or_python_it_does_not_run_on_is_named(tmp_path: Path) -> None:
+    made = wheel(tmp_path / "wheels")
+    for key, words in (
+        ('systems = ["Plan9"]', "Plan9 only"),
+        ('programs = ["no-such-java"]', "no-such-java"),
+    ):
+        tool = find_toolchain(describe(tmp_path, made, table=TABLE + key + "\n"))
+        with pytest.raises(UnsupportedError, match=words):
+            install_toolchain(tool, accept_licence=True, wheels=tmp_path / "wheels")
+    old = TABLE.replace('["3.8", "3.30"]', '["3.1", "3.2"]')
+    with pytest.raises(UnsupportedError, match=r"needs Python 3\.1 to 3\.2"):
+        install_toolchain(find_toolchain(describe(tmp_path, made, table=old)), accept_licence=True)
+
+
+def test_a_name_that_does_not_exist_and_a_lock_without_hashes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match='Did you mean "ethos-u-vela"'):
+        find_toolchain("ethos-u-vella")
+    text = describe(tmp_path, wheel(tmp_path / "wheels"))
+    Path(text).with_suffix(".lock").write_text("tiny-tool==1.0\n")
+    with pytest.raises(EdgesegError, match="--hash=sha256"):
+        find_toolchain(text)
+
+
+def test_our_toolchains_hold_and_a_missing_one_names_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path))
+    for tool in load_toolchains():
+        assert tool.pinned
+        assert tool.terms
+        assert tool.licence_url.startswith("https://")
+        with pytest.raises(MissingDependency, match=f"edgeseg toolchain install {tool.name}$"):
+            require_toolchain(tool.name)
