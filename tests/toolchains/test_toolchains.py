@@ -120,7 +120,7 @@ def test_a_killed_installation_leaves_nothing_half_and_the_next_one_is_whole(pla
     found = toolchain_status(tool)
     assert found.state == "installed"
     said = subprocess.run(
-        [found.python, "-c", "import tiny_tool; print(tiny_tool.NAME)"], capture_output=True, text=True
+        [found.python, "-c", "import tiny_tool; print(tiny_tool.NAME)"], capture_output=True, text=True, check=True
     )
     assert said.stdout.strip() == "tiny"
     assert sorted(path.name for path in place.store.iterdir()) == ["tiny-tool"]
