@@ -93,6 +93,8 @@ def _print_stages(*, as_json: bool) -> int:
 
 def _print_result(done: CompressionResult) -> None:
     from edgeseg.cli import render
+    from edgeseg.models.checkpoint import read_spec
+    from edgeseg.models.factory import path_prefix
 
     columns = ("stage", "val mIoU %", "MACs", "parameters", "seconds")
     rows = [
@@ -110,7 +112,8 @@ def _print_result(done: CompressionResult) -> None:
         return
     place = _near(done.checkpoint)
     render.result(f"{place}: {done.ranges}")
-    render.result(f"Next: edgeseg convert {place} --target tflite --precision int8")
+    prefix = path_prefix(read_spec(done.checkpoint).architecture)
+    render.result(f"Next: {prefix}edgeseg convert {place} --target tflite --precision int8")
 
 
 def _print_plan(planned: PipelinePlan) -> None:

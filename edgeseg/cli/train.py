@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train, and print the best score and where the checkpoint is."""
     from edgeseg.cli import render
-    from edgeseg.models.factory import is_factory, trust
+    from edgeseg.models.factory import is_factory, path_prefix, trust
     from edgeseg.train import override, read_recipe, train
 
     recipe = override(
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         render.result_json(result)
         return 0
     render.result(f"{result.checkpoint}: val mIoU {render.percent(result.miou)} %, epoch {result.best_epoch}")
-    render.result(f"Next: edgeseg convert {result.checkpoint} --target tflite")
+    render.result(f"Next: {path_prefix(recipe.model.name)}edgeseg convert {result.checkpoint} --target tflite")
     return 0
 
 

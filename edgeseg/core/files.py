@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edgeseg.core import atomic
 from edgeseg.core.parsing import parse_json, parse_toml
+from edgeseg.core.recipe_lines import with_lines
 from edgeseg.core.records import decode, encode
 from edgeseg.errors import InputError, RecipeError
 
@@ -55,9 +56,10 @@ def read_toml(cls: type[T], path: Path) -> T:
 
     Raises:
         InputError: no such file, or one that cannot be read.
-        RecipeError: not TOML, or not the schema of `cls`; the message names the file and the key.
+        RecipeError: not TOML, or not the schema of `cls`; the message names the file, the line and the key.
     """
-    return decode(cls, read_toml_table(path), where=path.name)
+    with with_lines(path):
+        return decode(cls, read_toml_table(path), where=path.name)
 
 
 def read_toml_table(path: Path) -> dict[str, object]:

@@ -132,12 +132,31 @@ def _import(module_name: str, text: str) -> object:
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(f"{missing}."):
-            raise InputError(
-                f"{text}: there is no module {missing}. Install it, or put the folder that holds it on PYTHONPATH."
-            ) from error
+            raise InputError(f"{text}: there is no module {missing}. {_where_to_look(missing, text)}") from error
         raise InputError(f"{text}: the module {module_name} needs {missing}, which is not installed.") from error
     except Exception as error:  # foreign code may fail in any way
         raise InputError(f"{text}: importing {module_name} failed with {_one_line(error)}") from error
+
+
+def path_prefix(text: str) -> str:
+    """Return "PYTHONPATH=. " where a later command needs it to find a checkpoint's own factory, else ""."""
+    if not is_factory(text):
+        return ""
+    folder, here = module_folder(text), Path.cwd()
+    on_path = any(Path(place).resolve() == here for place in sys.path if place)
+    inside = folder is not None and folder.resolve().is_relative_to(here)
+    return "PYTHONPATH=. " if inside and not on_path else ""
+
+
+def _where_to_look(missing: str, text: str) -> str:
+    top = missing.partition(".")[0]
+    is_here = Path(f"{top}.py").is_file() or Path(top).is_dir()
+    if text in _trusted or not is_here:
+        return "Install it, or put the folder that holds it on PYTHONPATH."
+    return (
+        "It is in this folder, but a checkpoint may come from anyone, so the code that it names is only looked for "
+        "among installed modules and on PYTHONPATH. Where you trust it: export PYTHONPATH=."
+    )
 
 
 @contextmanager

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 KEYS = ("out", "logits")
 """Where dicts (torchvision, SMP) and objects (transformers) hold their logits."""
-LABELS = {torch.argmax, Tensor.argmax}
+LABELS = {torch.argmax, Tensor.argmax, torch.max, Tensor.max}
+"""Of `max` over the classes, the indices count as the labels."""
 SCORES = {
     functional.softmax, torch.softmax, Tensor.softmax, functional.log_softmax, torch.log_softmax, Tensor.log_softmax,
 }  # fmt: skip
 _SIGMOIDS = {functional.sigmoid, torch.sigmoid, Tensor.sigmoid}
 SQUEEZES = {torch.squeeze, Tensor.squeeze}
 RESIZES = {functional.interpolate}
-ENDS = LABELS | SCORES | _SIGMOIDS | SQUEEZES | RESIZES
+THRESHOLDS = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
+CASTS = {Tensor.to, Tensor.type, Tensor.long, Tensor.int, Tensor.byte, Tensor.float}
+ENDS = LABELS | SCORES | _SIGMOIDS | SQUEEZES | RESIZES | THRESHOLDS | CASTS
 
 
 def adapt(net: nn.Module, *, output: NetOutput, classes: int) -> nn.Module:
@@ -36,6 +39,19 @@ def adapt(net: nn.Module, *, output: NetOutput, classes: int) -> nn.Module:
     """
     net.forward = NetLogits(net=net, output=output, classes=classes)
     return net
+
+
+def labels_of(returned: object, *, output: NetOutput) -> Tensor | None:
+    """Return class ids (N, H, W) from what a net returned: scores by their largest channel, or labels as they are.
+
+    One channel of labels is (N, 1, H, W) or (N, H, W), of any integer type, bool or float. None without a tensor.
+    """
+    found = _pick(returned, output.key)
+    if not isinstance(found, Tensor):
+        return None
+    if found.dim() == 4 and found.shape[1] > 1:
+        return found.argmax(1)
+    return found.reshape(found.shape[0], *found.shape[-2:]).long()
 
 
 def all_outputs(net: nn.Module, x: Tensor) -> list[Tensor]:
@@ -116,7 +132,7 @@ class NetLogits:
         if found.dim() != 4 or not found.dtype.is_floating_point:
             raise InputError(
                 f"{name} returns {tuple(given.shape)} {given.dtype}, labels whose logits were not found. Let it "
-                "return the logits, or end with argmax(dim=1)."
+                "return the logits, or end with argmax(dim=1), or for one channel with > 0.5 after a sigmoid."
             )
         if found.shape[1] == 1 and self.classes == 2:
             first = 1 - found if one_channel == "probability" else torch.zeros_like(found)
@@ -154,19 +170,23 @@ class _Tail(TorchFunctionMode):
         options = dict(kwargs or {})
         result = func(*args, **options)
         given = args[0] if args else options.get("input")
-        if func in ENDS and isinstance(given, Tensor) and isinstance(result, Tensor):
-            may_go = self._may_go(func, given, args, options)
-            self.steps.append(_Step(function=func, given=given, result=result, may_go=may_go))
+        if func in ENDS and isinstance(given, Tensor):
+            made = result[1] if func in LABELS and isinstance(result, tuple) else result
+            if isinstance(made, Tensor) and made is not given:
+                may_go = self._may_go(func, given, args, options)
+                self.steps.append(_Step(function=func, given=given, result=made, may_go=may_go))
         return result
 
     def cut(self, result: Tensor) -> tuple[Tensor, bool]:
         """Return what `result` was made of, and whether a sigmoid was cut.
 
-        From the end backwards: argmax, squeeze, softmax or sigmoid, squeeze, and one resize, each at most once. What
-        comes before a resize stays, because resizing after it is not the same.
+        From the end backwards: a cast of labels, argmax or a threshold, softmax or sigmoid, and one resize, each at
+        most once, and squeezes between them. What comes before a resize stays, because resizing after it is not the
+        same.
         """
         sigmoid = False
-        for functions in (LABELS, SQUEEZES, SCORES | _SIGMOIDS, SQUEEZES, RESIZES):
+        labels = (CASTS, SQUEEZES, CASTS, LABELS | THRESHOLDS)
+        for functions in (*labels, SQUEEZES, SCORES | _SIGMOIDS, SQUEEZES, RESIZES):
             step = self._made(result, functions)
             if step is not None and step.may_go:
                 result = step.given
@@ -187,6 +207,12 @@ class _Tail(TorchFunctionMode):
     def _may_go(self, function: object, given: Tensor, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
         if function in RESIZES:
             return self._is_our_resize(given, args, options)
+        if function in CASTS:
+            return not given.dtype.is_floating_point
+        if function in THRESHOLDS:
+            # The second class wins where its probability is above one half, that is, its logit above zero.
+            limit = options.get("other", args[1] if len(args) > 1 else None)
+            return isinstance(limit, (int, float)) and limit == (0.5 if self.holds_sigmoid(given) else 0)
         if function in LABELS | SCORES:
             return _axis(args, options) in (1, -3) and given.dim() == 4
         return function in _SIGMOIDS or (given.dim() == 4 and given.shape[1] == 1)
@@ -224,4 +250,5 @@ def _pick(returned: object, key: str) -> object:
 
 
 def _axis(args: Sequence[Any], options: Mapping[str, Any]) -> object:
-    return options.get("dim", args[1] if len(args) > 1 else None)
+    axis = options.get("dim", args[1] if len(args) > 1 else None)
+    return axis if isinstance(axis, int) else None  # torch.max(a, b) has a tensor there

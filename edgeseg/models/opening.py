@@ -21,7 +21,7 @@ from edgeseg.models.build import build, net_at, stride_of
 from edgeseg.models.checkpoint import Checkpoint, at_size, load_checkpoint, save_checkpoint
 from edgeseg.models.dry_run import check_logits
 from edgeseg.models.factory import PATTERN, is_factory, module_folder, trust
-from edgeseg.models.net_output import adapt
+from edgeseg.models.net_output import adapt, labels_of
 from edgeseg.models.resolve import bundled, resolve_model
 from edgeseg.models.state_dict import check_values, fitted, load_weights, read_state_dict
 
@@ -99,9 +99,11 @@ def _from_name(text: str, *, weights: Path | None, spec: str | Path | SpecFile |
     said = _spec(spec, weights=weights, name=text)
     count = len(said.class_names)
     registered = not is_factory(text)
-    net = build(
-        text, classes=count, size=said.size, arguments=said.arguments, output=None if registered else said.output
-    )
+    output = None if registered else said.output
+    # Without weights, the fresh ones must be the same each time: a run that starts from them can then be resumed.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build(text, classes=count, size=said.size, arguments=said.arguments, output=output)
     if weights is not None:
         given = fitted(read_state_dict(weights), keys=set(net.state_dict()))
         load_weights(net, given, source=str(weights), advice="Check the factory's arguments and classes in the spec.")
@@ -170,14 +172,14 @@ def _prove_cut(net: nn.Module, spec: ModelSpec) -> None:
     logits = adapted(x)
     adapt(adapted, output=dataclasses.replace(spec.output, cut=False), classes=len(spec.classes))
     try:
-        whole = adapted(x)
+        labels = adapted(x).argmax(1)
     except InputError:  # labels: without the cut there are no logits
-        whole = type(adapted).forward(adapted, x)
-        if not isinstance(whole, torch.Tensor):
-            return
-    labels = whole.argmax(1) if whole.dim() == 4 else whole
+        returned = labels_of(type(adapted).forward(adapted, x), output=spec.output)
+        if returned is None:
+            raise
+        labels = returned
     resized = nn.functional.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-    equal = (resized.argmax(1) == labels.reshape(resized.argmax(1).shape)).float().mean().item()
+    equal = (resized.argmax(1) == labels).float().mean().item()
     if equal < LEAST_EQUAL:
         raise InputError(
             f"{spec.name}: without its last upsampling and activation, only {100 * equal:.2f} % of the labels stay "

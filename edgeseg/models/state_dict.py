@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 from typing import TYPE_CHECKING
 
 from edgeseg.errors import CheckpointError, InputError
@@ -14,10 +15,17 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
-"""Keys under which training codes keep the state dict of the net itself."""
-_PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
-"""What DistributedDataParallel, Lightning, torch.compile and others put before each key."""
+WRAPPERS = (
+    "state_dict", "model_state_dict", "model_state", "model", "net", "module",
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema",
+)  # fmt: skip
+"""Keys under which training codes keep the state dict of the net itself, those of a moving average last."""
+_AVERAGES = WRAPPERS[6:]
+_PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "ema_model.", "shadow.")
+"""What DistributedDataParallel, Lightning, torch.compile, averages of the weights and others put before each key."""
+_COUNTERS = ("n_averaged",)
+"""Tensors that PyTorch's own AveragedModel adds; no net has them."""
+_CLASS = re.compile(r"(?:GLOBAL|global) ([\w.]+)")
 OPTIONAL = "num_batches_tracked"
 log = logging.getLogger(__name__)
 
@@ -44,24 +52,52 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_not_weights(path, error)) from error
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{path}: is a TorchScript archive. Save the weights alone: "
+                f'torch.save(torch.jit.load("{path.name}").state_dict(), "weights.pth").'
+            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: cannot be read as weights: {reason}") from error
+    state = _unwrapped(loaded, path)
+    if not isinstance(state, dict) or not state or not all(isinstance(item, torch.Tensor) for item in state.values()):
+        raise CheckpointError(f"{path}: holds no state dict (a mapping from key to tensor), but {_described(state)}.")
+    return {str(key): value for key, value in state.items() if key not in _COUNTERS}
+
+
+def _unwrapped(loaded: object, path: Path) -> object:
+    """Return what the wrappers of training codes hold; the weights are preferred to their moving average, and said."""
     while isinstance(loaded, dict):
-        inner = next((loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), dict)), None)
-        if inner is None:
+        held = [key for key in WRAPPERS if isinstance(loaded.get(key), dict)]
+        if not held:
             break
-        loaded = inner
-    if (
-        not isinstance(loaded, dict)
-        or not loaded
-        or not all(isinstance(item, torch.Tensor) for item in loaded.values())
-    ):
-        raise CheckpointError(f"{path}: holds no state dict (a mapping from key to tensor).")
-    return {str(key): value for key, value in loaded.items()}
+        others = [key for key in held[1:] if key in _AVERAGES]
+        if others:
+            log.warning(
+                "%s: holds %s and %s; %s is used. Save the other one alone to use it.",
+                path,
+                held[0],
+                others[0],
+                held[0],
+            )
+        loaded = loaded[held[0]]
+    return loaded
+
+
+def _described(found: object) -> str:
+    if not isinstance(found, dict):
+        return f"a {type(found).__name__}"
+    if not found:
+        return "an empty table"
+    kinds = ", ".join(f"{key} ({type(value).__name__})" for key, value in list(found.items())[:4])
+    return f"{kinds}{', ...' if len(found) > 4 else ''}"
 
 
 def fitted(given: Mapping[str, Tensor], *, keys: set[str]) -> dict[str, Tensor]:
-    """Return `given` under the keys of a net: without the prefixes of `_PREFIXES` where more keys fit without them."""
+    """Return `given` under the keys of a net, without the prefixes that training codes put before them.
+
+    A prefix is undone where more keys fit without it: one of `_PREFIXES`, or any that all keys share.
+    """
     best = dict(given)
     for candidate in _stripped(best):
         if len(keys & candidate.keys()) > len(keys & best.keys()):
@@ -120,7 +156,9 @@ def check_values(given: Mapping[str, Tensor], *, own: Mapping[str, Tensor], sour
 
 def _stripped(given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Yield the mapping with one prefix undone after another, on the keys that have it."""
-    for prefix in _PREFIXES:
+    first = next(iter(given), "").partition(".")[0] + "."
+    shared = (first,) if first not in _PREFIXES and all(key.startswith(first) for key in given) else ()
+    for prefix in (*_PREFIXES, *shared):
         if not any(key.startswith(prefix) for key in given):
             continue
         without = {key.removeprefix(prefix): value for key, value in given.items()}
@@ -131,9 +169,13 @@ def _stripped(given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 def _not_weights(path: Path, error: Exception) -> str:
     text = str(error)
-    if "GLOBAL" in text or "global" in text or "TorchScript" in text:
+    if "GLOBAL" in text or "global" in text:
+        named = _CLASS.search(text)
+        what = f"holds a pickled object ({named[1]})" if named else "holds a pickled module or other objects"
         return (
-            f"{path}: holds a pickled module or other objects, and reading those runs their code. Save the weights "
-            "alone where you trust the file: torch.save(model.state_dict(), path)."
+            f"{path}: {what}, and reading it runs its code. Where you trust the file, save the weights alone: "
+            f'model = torch.load("{path.name}", weights_only=False), then torch.save(model.state_dict(), '
+            '"weights.pth"), or in place of model.state_dict() the entry that holds the weights, such as '
+            'model["state_dict"].'
         )
     return f"{path}: cannot be read as weights: {(text.splitlines() or [type(error).__name__])[0]}"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.compress.pipeline.recipe import override_pipeline, read_pipeline, recipe_file
-from edgeseg.compress.pipeline.recipe_lines import with_lines
 from edgeseg.compress.pipeline.stage import LatencyProbe
+from edgeseg.core.recipe_lines import with_lines
 
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.dry_run import PipelinePlan

@@ -108,7 +108,15 @@ class Tail(nn.Module):
         if "latesize" in self.end:
             z = F.interpolate(z, scale_factor=8, mode="bilinear")
         if "argmax" in self.end:
-            z = z.argmax(1)
+            z = z.argmax(1, keepdim="keep" in self.end)
+        if "largest" in self.end:
+            z = torch.max(z, dim=1)[1].to(torch.uint8)
+        if "half" in self.end:
+            z = (z > 0.5).float()
+        if "positive" in self.end:
+            z = z.ge(0)
+        if "third" in self.end:
+            z = z > 0.3
         if "object" in self.end:
             return type("Output", (), {"logits": z})()
         if "list" in self.end:

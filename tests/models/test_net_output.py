@@ -40,7 +40,7 @@ def image() -> torch.Tensor:
 @pytest.mark.parametrize(
     "end",
     ["logits", "up", "softmax", "argmax", "up softmax", "up argmax", "up softmax argmax", "softmax latesize argmax",
-     "object", "list", "up list"],
+     "object", "list", "up list", "up argmax keep", "up largest", "up softmax largest"],
 )  # fmt: skip
 def test_every_end_comes_down_to_the_same_logits(package: str, tmp_path: Path, end: str) -> None:
     opened = open_tail(package, tmp_path, end)
@@ -52,8 +52,9 @@ def test_every_end_comes_down_to_the_same_logits(package: str, tmp_path: Path, e
 
 @pytest.mark.parametrize(
     ("end", "factors"),
-    [("logits", None), ("up sigmoid", None), ("sigmoid", None), ("sigmoid latesize", "probability")],
-)
+    [("logits", None), ("up sigmoid", None), ("sigmoid", None), ("sigmoid latesize", "probability"),
+     ("up sigmoid half", None), ("up positive", None), ("sigmoid latesize half", "probability")],
+)  # fmt: skip
 def test_one_channel_becomes_two_classes(package: str, tmp_path: Path, end: str, factors: str | None) -> None:
     opened = open_tail(package, tmp_path, end, classes='["background", "crack"]', more="num_classes = 1")
     with torch.no_grad():
@@ -62,6 +63,23 @@ def test_one_channel_becomes_two_classes(package: str, tmp_path: Path, end: str,
     wanted = torch.cat((1 - p, p) if factors else (torch.zeros_like(z), z), 1)
     torch.testing.assert_close(logits, wanted)
     assert torch.equal(logits.argmax(1) == 1, p[:, 0] > 0.5)
+
+
+def test_a_threshold_of_another_share_is_refused(package: str, tmp_path: Path) -> None:
+    for end in ("sigmoid third", "third"):
+        with pytest.raises(InputError, match="labels whose logits were not found"):
+            open_tail(package, tmp_path, end, classes='["background", "crack"]', more="num_classes = 1")
+
+
+@pytest.mark.parametrize("end", ["up argmax", "up argmax keep", "up largest"])
+def test_a_cut_that_changes_the_labels_is_refused(
+    package: str, tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeseg.models import net_output
+
+    monkeypatch.setattr(net_output._Tail, "_is_our_resize", lambda *_: True)
+    with pytest.raises(InputError, match=r"only \d+\.\d+ % of the labels stay the same.*cut = false"):
+        open_tail(package, tmp_path, end, more="align_corners = true")
 
 
 def test_a_dict_needs_a_key_where_nothing_is_called_out_or_logits(package: str, tmp_path: Path) -> None:

@@ -130,6 +130,32 @@ def test_a_checkpoint_cannot_have_any_function_called(package: str, spec: Path, 
             load_checkpoint(tmp_path / "evil")
 
 
+def test_fresh_weights_are_the_same_each_time(package: str, spec: Path) -> None:
+    torch.manual_seed(7)
+    one, before = open_model(f"{package}:build", spec=spec), torch.random.get_rng_state()
+    other = open_model(f"{package}:build", spec=spec)
+    assert one.spec.weights_sha256 == other.spec.weights_sha256
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_checkpoints_code_in_the_working_folder_is_not_run_unasked(
+    tmp_path: Path, spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(factory, "_trusted", set())
+    with foreign_package(tmp_path, "local_nets") as name:
+        folder = open_model(f"{name}:build", spec=spec).folder
+    monkeypatch.setattr(factory, "_trusted", set())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"no module local_nets. It is in this folder.*export PYTHONPATH=\."):
+        load_checkpoint(folder)
+    open_model("local_nets:build", spec=spec)
+    assert factory.path_prefix("local_nets:build") == "PYTHONPATH=. "
+    assert factory.path_prefix("fast_scnn") == ""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert factory.path_prefix("local_nets:build") == ""
+    sys.modules.pop("local_nets")
+
+
 def test_a_function_that_the_user_named_needs_no_annotation(
     package: str, spec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

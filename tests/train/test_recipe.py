@@ -36,8 +36,8 @@ def test_a_short_recipe_has_defaults(tmp_path: Path) -> None:
     ("more", "words"),
     [
         ("[optimiser]\nrate = 1.0", 'unknown key "optimiser". Did you mean "optimizer"?'),
-        ("[loss]\nlovas = 1.0", 'mine.toml.loss: unknown key "lovas". Did you mean "lovasz"?'),
-        ("[schedule]\nepochs = 2.5", "mine.toml.schedule.epochs: expected an integer; got 2.5"),
+        ("[loss]\nlovas = 1.0", 'mine.toml:9: loss: unknown key "lovas". Did you mean "lovasz"?'),
+        ("[schedule]\nepochs = 2.5", "mine.toml:9: schedule.epochs: expected an integer; got 2.5"),
         ("[schedule]\nepochs = 0", "epochs is 1 or more"),
         ("[loss]\nohem_share = 0.0", "ohem_share must be above 0"),
         ('[run]\nprecision = "fp8"', "expected one of fp32, bf16, fp16; got 'fp8'"),

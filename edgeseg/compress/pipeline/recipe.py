@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.compress.pipeline.recipe_lines import with_lines
 from edgeseg.compress.pipeline.registry import stage_class
 from edgeseg.compress.pipeline.schema import CalibrationRecipe, PipelineRecipe
 from edgeseg.compress.pipeline.tables import TABLES, TrainingTables
 from edgeseg.core.files import read_toml_table
+from edgeseg.core.recipe_lines import with_lines
 from edgeseg.core.records import decode, known_keys
 from edgeseg.core.suggestions import suggestion, unknown
 from edgeseg.errors import RecipeError

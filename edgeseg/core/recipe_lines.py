@@ -1,4 +1,4 @@
-"""The line of a recipe file that an error message is about.
+"""The line of a TOML file that an error message is about.
 
 TOML readers keep no line numbers, so the key is searched in the text, below the header of its table.
 """
@@ -23,7 +23,7 @@ _HEADER = re.compile(r"^\s*\[+\s*([\w.]+)\s*\]+")
 
 @contextlib.contextmanager
 def with_lines(path: Path) -> Iterator[None]:
-    """Add the line number to errors of the block that start with a place in this recipe file.
+    """Add the line number to errors of the block that start with a place in this TOML file.
 
     `tiny.toml.stages[1]: unknown key "mac"` becomes `tiny.toml:17: stages[1]: unknown key "mac"`.
     """
