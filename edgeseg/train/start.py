@@ -37,7 +37,15 @@ def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str
     if recipe.model.encoder:
         path = Path(recipe.model.encoder)
         loaded = load_encoder(net, path)
-        log.info("encoder weights: %d tensors, %d missing", len(loaded.matched), len(loaded.missing))
+        log.info("encoder weights%s: %d tensors", f" of {loaded.layout}" * bool(loaded.layout), len(loaded.matched))
+        trained = loaded.preprocess
+        if trained is not None and (trained.mean, trained.std) != (recipe.preprocess.mean, recipe.preprocess.std):
+            log.warning(
+                "%s: trained on images normalized with mean = %s, std = %s: set both in the recipe's [preprocess]",
+                path,
+                [round(value, 6) for value in trained.mean],
+                [round(value, 6) for value in trained.std],
+            )
         return net, {"encoder": path.name, "sha256": sha256_of(path)}
     if checkpoint is None:
         return net, {}

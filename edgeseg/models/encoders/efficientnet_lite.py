@@ -17,6 +17,8 @@ _STAGES = (
     (3, 6, 320, 1, 1),
 )
 _STEM_CHANNELS = 32
+REPEATS = tuple(stage[3] for stage in _STAGES)
+"""Blocks of each stage."""
 _NORM_EPS = 1e-3
 
 

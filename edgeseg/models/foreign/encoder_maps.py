@@ -1,0 +1,7 @@
+"""The key maps of encoders whose keys differ from ours; torchvision's and timm's are ours already."""
+
+from __future__ import annotations
+
+from edgeseg.models.foreign import efficientnet_pytorch
+
+ENCODER_MAPS = (efficientnet_pytorch.LITE0,)
