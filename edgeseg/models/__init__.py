@@ -6,7 +6,7 @@ from edgeseg.models.architecture import Architecture, architecture, architecture
 from edgeseg.models.build import build, build_spec
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgeseg.models.cost import Cost, cost
-from edgeseg.models.encoders.pretrained import EncoderLoad, load_encoder
+from edgeseg.models.foreign.encoder_weights import EncoderLoad, load_encoder
 from edgeseg.models.opening import Model, open_model
 from edgeseg.models.pruned_channels import channels_of
 from edgeseg.models.resolve import bundled, resolve_model
