@@ -6,7 +6,7 @@ from edgeseg.bench.accuracy import Segmenter, validate
 from edgeseg.bench.compare import Comparison, Row, compare
 from edgeseg.bench.devices import DeviceWatch, describe_device
 from edgeseg.bench.gate import check_gate, gate_results, parse_gate
-from edgeseg.bench.latency import bench, bench_interleaved, ratio
+from edgeseg.bench.latency import bench, bench_interleaved, bench_sustained, ratio
 from edgeseg.bench.paired import AccuracyChange, compare_accuracy
 from edgeseg.bench.record import build_measurement, read_measurement, read_measurements, write_measurement
 from edgeseg.bench.report import Image, render_report, write_report
@@ -20,6 +20,7 @@ __all__ = [
     "Segmenter",
     "bench",
     "bench_interleaved",
+    "bench_sustained",
     "build_measurement",
     "check_gate",
     "compare",

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from edgeseg.core.measurement import Measurement
 
 
+_LEAST_DIGITS = 8
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baselines:
     """The index of each measurement's baseline or None; `fixed` is the index of a common baseline.
@@ -35,7 +38,11 @@ def choose_baselines(measurements: Sequence[Measurement], text: str | None) -> B
     if across:
         fixed = _only(measurements, across, text)
         return Baselines(indices=(fixed,) * len(measurements), fixed=fixed)
-    fits = [i for i, item in enumerate(measurements) if text in (item.artifact, f"{item.artifact}{_run(item)}")]
+    fits = [
+        index
+        for index, item in enumerate(measurements)
+        if text in (item.artifact, f"{item.artifact}{_run(item)}") or _is_hash_of(text, item)
+    ]
     if not fits:
         known = [name for m in measurements for name in (m.artifact, m.name, m.model, f"{m.artifact}{_run(m)}")]
         raise unknown("baseline", text, known)
@@ -91,6 +98,10 @@ def _conditions(item: Measurement) -> tuple[object, ...]:
     return item.device.name, item.device.cpu, item.engine, item.threads, item.input_size
 
 
+def _is_hash_of(text: str, item: Measurement) -> bool:
+    return len(text) >= _LEAST_DIGITS and item.artifact_sha256.startswith(text.lower())
+
+
 def _run(item: Measurement) -> str:
     return f"-{item.engine}-{item.threads}t"
 
@@ -106,7 +117,8 @@ def _only(measurements: Sequence[Measurement], fits: list[int], text: str) -> in
     if len(runs) == 1:
         hashes = ", ".join(sorted({measurements[index].artifact_sha256[:8] for index in fits}))
         raise InputError(
-            f'Baseline "{text}" names {len(kinds)} different artifacts or sizes ({hashes}). Leave out all but one.'
+            f'Baseline "{text}" names {len(kinds)} different artifacts or sizes ({hashes}). Name one by its hash, or '
+            "leave the others out."
         )
     raise InputError(f'Baseline "{text}" fits {len(runs)} runs. Say which: {", ".join(runs)}.')
 

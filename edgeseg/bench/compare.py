@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.bench.alike import check_alike, data_key, find_warnings
 from edgeseg.bench.baselines import choose_baselines
+from edgeseg.bench.change import LatencyChange, latency_change
 from edgeseg.bench.latency import ratio
 from edgeseg.core.measurement import Measurement
 from edgeseg.errors import InputError
@@ -22,7 +23,8 @@ class Row:
     `label` is short and unique; `baseline` is the label of the row that it is compared with, "" for none. `speed_up` is
     the baseline's p50 over its own, of a whole frame, and `infer_speed_up` of the engine's part of it. `miou_change` is
     its mIoU minus the baseline's, a fraction, negative if it is worse, and `int8_change` the same against the fp32
-    artifact of its own net: what quantization alone costs. Times of an emulated device are left out. `on_front` says
+    artifact of its own net: what quantization alone costs. `p50_change` is the change of the p50 with its interval and
+    verdict, where both records have raw samples. Times of an emulated device are left out. `on_front` says
     that no other row of its device is both as fast and as accurate.
     """
 
@@ -39,6 +41,7 @@ class Row:
     int8_change: float | None
     agreement: float | None
     on_front: bool
+    p50_change: LatencyChange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +80,9 @@ def compare(
 
     Without `baseline`, each is compared with the fp32 artifact of the same model, device, engine, threads and input
     size. With an artifact's name, the rows of each device are compared with that artifact there; with DEVICE/ARTIFACT,
-    all rows with that one; with a model's name, each with that model's fp32 artifact on the same device and engine:
-    the gain of compression. -ENGINE-Nt behind an artifact's name selects one of its runs.
+    all rows with that one; with eight or more digits of an artifact's SHA-256, as with its name; with a model's name,
+    each with that model's fp32 artifact on the same device and engine: the gain of compression. -ENGINE-Nt behind an
+    artifact's name selects one of its runs.
 
     Records of different data, sizes or states are refused, except for the fields in `mixed` (`data`, `input_size`,
     `image_size`, `emulated`, `throttled`).
@@ -177,6 +181,7 @@ def _row(
         int8_change=_miou_change(item, own_float) if item.precision != "fp32" else None,
         agreement=item.label_agreement,
         on_front=on_front,
+        p50_change=latency_change(item, baseline) if baseline is not None and timed and baseline is not item else None,
     )
 
 

@@ -41,6 +41,8 @@ def describe_device(*, name: str | None = None, root: Path = Path("/")) -> Devic
         throttled=telemetry.read_throttled(root),
         power_w=telemetry.read_board_power_w(root),
         emulated=is_emulated(root),
+        governor=telemetry.read_governor(root),
+        power_source=telemetry.read_power_source(root),
     )
 
 
@@ -55,13 +57,15 @@ class DeviceWatch:
         self._start_s = time.perf_counter()
 
     def finish(self) -> DeviceState:
-        """Return the state before, with temperature, frequency, throttling and mean power of the time since."""
+        """Return the state before and after, with throttling and mean power of the time between."""
         root = self._root
         now = telemetry.read_throttled(root)
         seen = [value for value in (self._before.throttled, now, self._slowed()) if value is not None]
         return dataclasses.replace(
             self._before,
             temperature_after_c=telemetry.read_temperature_c(root),
+            load_average_after=telemetry.read_load_average(root),
+            frequency_before_mhz=self._before.frequency_mhz,
             frequency_mhz=telemetry.read_frequency_mhz(root),
             throttled=any(seen) if seen else None,
             power_w=self._power_w(),

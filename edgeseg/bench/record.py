@@ -18,6 +18,8 @@ from edgeseg.errors import EdgesegError, InputError, RecipeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeseg.bench.memory import FreshProcess
+    from edgeseg.core.timing_method import TimingMethod
     from edgeseg.runtime import Session
 
 
@@ -27,7 +29,9 @@ def build_measurement(
     device: DeviceState,
     samples: RawSamples | None = None,
     warmup: int = 0,
-    peak_memory_mb: float | None = None,
+    method: TimingMethod | None = None,
+    fresh: FreshProcess | None = None,
+    energy_mj: float | None = None,
     image_size: tuple[int, int] | None = None,
     accuracy: Accuracy | None = None,
     label_agreement: float | None = None,
@@ -57,8 +61,8 @@ def build_measurement(
         warmup=warmup,
         latency=latency,
         fps=round(1000 / total.p50_ms, 2) if total and total.p50_ms else 0.0,
-        peak_memory_mb=peak_memory_mb,
-        peak_memory_how=HOW if peak_memory_mb is not None else "",
+        peak_memory_mb=fresh.peak_memory_mb or None if fresh else None,
+        peak_memory_how=HOW if fresh and fresh.peak_memory_mb else "",
         image_size=image_size if latency else None,
         device=device,
         accuracy=accuracy,
@@ -69,6 +73,12 @@ def build_measurement(
         lineage=manifest.lineage,
         inference_precision=options.get("inference_precision", ""),
         samples=samples,
+        method=method,
+        load_ms=fresh.load_ms if fresh else None,
+        reload_ms=fresh.reload_ms if fresh else None,
+        first_inference_ms=fresh.first_inference_ms if fresh else None,
+        steady_memory_mb=fresh.steady_memory_mb or None if fresh else None,
+        energy_mj=energy_mj,
     )
 
 

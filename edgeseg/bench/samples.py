@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
+import math
 import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeseg.bench.intervals import intervals
 from edgeseg.core.measurement import LEAST_RUNS_FOR_P99, RawSamples, StageLatency
 from edgeseg.errors import RecipeError
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 STAGES = ("preprocess", "infer", "decode", "total")
 """Timed stages; the last one is the sum of the others."""
 TICK_MS = 1e-4
+_PERCENTILES = (50.0, 90.0, 99.0)
 _TOLERANCE_MS = 2e-4
 """Percentiles are written to a ten-thousandth of a millisecond."""
 
@@ -53,15 +57,31 @@ def unpack_samples(samples: RawSamples) -> NDArray[np.float64]:
 
 
 def latency_of(samples: RawSamples) -> tuple[StageLatency, ...]:
-    """Return the percentiles of each stage and of their sum; raises as `unpack_samples` does."""
+    """Return the percentiles of each stage and of their sum, with intervals; raises as `unpack_samples` does."""
+    columns = _columns(samples)
+    return tuple(_with_intervals(summarise(stage, times_ms), times_ms) for stage, times_ms in columns.items())
+
+
+def _columns(samples: RawSamples) -> dict[str, NDArray[np.float64]]:
     times_ms = unpack_samples(samples)
-    columns = np.column_stack([times_ms, times_ms.sum(axis=1)])
-    return tuple(summarise(stage, columns[:, index]) for index, stage in enumerate((*samples.stages, STAGES[-1])))
+    stages = dict(zip(samples.stages, times_ms.T, strict=True))
+    return {**stages, STAGES[-1]: times_ms.sum(axis=1)}
+
+
+def _with_intervals(item: StageLatency, times_ms: NDArray[np.float64]) -> StageLatency:
+    """Return the percentiles with their 95 % intervals, none for a p99 of too few runs."""
+    found = intervals(times_ms, _PERCENTILES)
+    if found is None:
+        return item
+    p50, p90, p99 = ((math.floor(low * 1e4) / 1e4, math.ceil(high * 1e4) / 1e4) for low, high in found)
+    return dataclasses.replace(
+        item, p50_interval_ms=p50, p90_interval_ms=p90, p99_interval_ms=None if item.p99_ms is None else p99
+    )
 
 
 def summarise(stage: str, times_ms: NDArray[np.float64]) -> StageLatency:
     """Return the percentiles of a stage's times, (runs,) milliseconds; linear between neighbouring runs."""
-    p50, p90, p99 = (round(float(value), 4) for value in np.percentile(times_ms, [50, 90, 99]))
+    p50, p90, p99 = (round(float(value), 4) for value in np.percentile(times_ms, _PERCENTILES))
     return StageLatency(
         stage=stage,
         runs=len(times_ms),
@@ -81,7 +101,7 @@ def check_samples(measurement: Measurement) -> None:
     """
     if measurement.samples is None:
         return
-    expected = {item.stage: item for item in latency_of(measurement.samples)}
+    expected = {stage: summarise(stage, times_ms) for stage, times_ms in _columns(measurement.samples).items()}
     given = {item.stage: item for item in measurement.latency}
     if set(expected) != set(given):
         raise RecipeError(f"latency: has the stages {', '.join(given)}; the samples are of {', '.join(expected)}.")

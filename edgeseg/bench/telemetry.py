@@ -52,6 +52,26 @@ def read_frequency_mhz(root: Path = Path("/")) -> float | None:
     return round(sum(khz) / len(khz) / 1000, 1) if khz else None
 
 
+def read_governor(root: Path = Path("/")) -> str:
+    """Return the frequency governors of the CPU clusters, such as "schedutil"; "" where there is none."""
+    policies = sorted((root / "sys/devices/system/cpu/cpufreq").glob("policy*"))
+    return ", ".join(dict.fromkeys(text for item in policies if (text := read_text(item / "scaling_governor"))))
+
+
+def read_power_source(root: Path = Path("/")) -> str:
+    """Return "mains" or "battery", "" where the machine reports no supply; a battery that is charging is "mains"."""
+    kinds: dict[str, list[str]] = {}
+    for supply in sorted((root / "sys/class/power_supply").glob("*")):
+        kind = (read_text(supply / "type") or "").lower()
+        state = read_text(supply / ("status" if kind == "battery" else "online")) or ""
+        kinds.setdefault("battery" if kind == "battery" else "mains", []).append(state)
+    if "1" in kinds.get("mains", ()):
+        return "mains"
+    if "battery" not in kinds:
+        return "mains" if kinds else ""
+    return "battery" if "Discharging" in kinds["battery"] else "mains"
+
+
 def read_load_average(root: Path = Path("/")) -> float | None:
     """Return the number of runnable processes, averaged over the last minute."""
     text = read_text(root / "proc/loadavg")

@@ -7,21 +7,50 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from edgeseg.core.measurement import Measurement
+    from edgeseg.core.timing_method import SustainedMinute
 
 HELP = "measure latency percentiles of each stage; several artifacts are timed in turn, so that their ratios hold"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, add_untrusted, positive
+    from edgeseg.cli.options import add_engine, add_untrusted, duration, positive, whole
 
     parser.add_argument(
         "artifacts", metavar="ARTIFACT", nargs="+", type=Path, help="folders that edgeseg convert wrote"
     )
-    parser.add_argument("--runs", metavar="N", type=positive, default=200, help="counted runs (default: 200)")
-    parser.add_argument("--warmup", metavar="N", type=positive, default=20, help="runs before them (default: 20)")
+    parser.add_argument(
+        "--runs", metavar="N", type=positive, default=200, help="at least N counted runs (default: 200)"
+    )
+    parser.add_argument(
+        "--min-seconds", metavar="S", type=whole, default=0, help="count runs for at least S seconds (default: 0)"
+    )
+    parser.add_argument(
+        "--warmup", metavar="N", type=whole, help="runs before them (default: until the running median settles)"
+    )
+    rule = parser.add_mutually_exclusive_group()
+    rule.add_argument(
+        "--sustained",
+        metavar="TIME",
+        type=duration,
+        help="run each artifact without a pause for 30m, 90s or 1h: the curve by minute, and whether it throttled",
+    )
+    rule.add_argument(
+        "--mlperf",
+        action="store_true",
+        help="MLPerf's single-stream rule: at least 1024 runs and 60 s each; its figure is the p90",
+    )
+    parser.add_argument(
+        "--stable", action="store_true", help="status 3 where noise forbids a conclusion from the median"
+    )
+    parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="also the arithmetic rate against this machine's own peak, measured with a matrix product",
+    )
     parser.add_argument("--device", metavar="NAME", help="what to call this machine in the results")
     parser.add_argument(
         "--data",
@@ -49,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure, write the JSON files where asked to, and print the table."""
     from edgeseg.cli import render
     from edgeseg.cli.options import check_origin
-    from edgeseg.verbs.bench import bench
+    from edgeseg.verbs.bench import bench, check_stable
 
     check_origin(options.artifacts, options=options)
     with render.progress(quiet=options.json) as advance:
@@ -57,6 +86,10 @@ def run(options: argparse.Namespace) -> int:
             options.artifacts,
             runs=options.runs,
             warmup=options.warmup,
+            least_seconds=options.min_seconds,
+            sustained_s=options.sustained,
+            mlperf=options.mlperf,
+            with_roofline=options.roofline,
             device=options.device,
             engine=options.engine,
             threads=options.threads,
@@ -68,7 +101,18 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.json:
         render.result_json({"schema": 2, "measurements": measurements})
-        return 0
+    else:
+        _show_all(measurements)
+        if options.out:
+            render.result(f"Written to {options.out}")
+    if options.roofline:
+        _explain_missing_rooflines(measurements)
+    if options.stable:
+        check_stable(measurements)
+    return 0
+
+
+def _show_all(measurements: Sequence[Measurement]) -> None:
     for measurement in measurements:
         _show(measurement)
     if len(measurements) > 1:
@@ -78,9 +122,24 @@ def run(options: argparse.Namespace) -> int:
 
         # One run on one machine: what differs is intended, and the notes say it.
         show_comparison(compare(measurements, mixed=FIELDS))
-    if options.out:
-        render.result(f"Written to {options.out}")
-    return 0
+
+
+def _explain_missing_rooflines(measurements: Sequence[Measurement]) -> None:
+    from edgeseg.bench.peak import computed_in
+    from edgeseg.cli import render
+
+    for item in measurements:
+        if item.roofline is not None or not item.latency:
+            continue
+        precision = computed_in(item)
+        if precision is None:
+            why = f"the peak in {item.inference_precision or item.precision} cannot be measured here"
+        else:
+            why = (
+                "its manifest does not say how many multiply-accumulates it takes (convert again), or no library here "
+                f"measures the peak in {precision} (int8 needs ONNX Runtime)"
+            )
+        render.say(f"Note: no roofline of {item.artifact}: {why}.")
 
 
 def _show(measurement: Measurement) -> None:
@@ -98,14 +157,54 @@ def _show(measurement: Measurement) -> None:
         (
             item.stage,
             str(item.runs),
-            *(
-                "too few" if value is None else f"{value:.2f}"
-                for value in (item.p50_ms, item.p90_ms, item.p99_ms, item.min_ms)
-            ),
+            f"{item.p50_ms:.2f}",
+            _interval(item.p50_interval_ms),
+            f"{item.p90_ms:.2f}",
+            "too few" if item.p99_ms is None else f"{item.p99_ms:.2f}",
+            f"{item.min_ms:.2f}",
         )
         for item in measurement.latency
     ]
-    columns = ("stage", "runs", "p50 ms", "p90 ms", "p99 ms", "min ms")
+    columns = ("stage", "runs", "p50 ms", "95 % interval", "p90 ms", "p99 ms", "min ms")
     render.table(title, columns, rows, numbers=columns[1:])
     memory = "" if measurement.peak_memory_mb is None else f", peak memory {measurement.peak_memory_mb:.0f} MB"
-    render.result(f"  {measurement.fps:.1f} FPS one image after the other{memory}\n")
+    render.result(f"  {measurement.fps:.1f} FPS one image after the other{memory}")
+    for line in _further(measurement):
+        render.result(f"  {line}")
+    render.result("")
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "too few" if bounds is None else f"{bounds[0]:.2f}-{bounds[1]:.2f}"
+
+
+def _further(measurement: Measurement) -> list[str]:
+    """Return lines about warm-up, loading, MLPerf's figure, the roofline and the sustained curve, where known."""
+    lines = []
+    method, total = measurement.method, measurement.stage("total")
+    if method is not None and method.settled is False:
+        lines.append(f"The median had not settled after {measurement.warmup} warm-up runs: this machine is noisy.")
+    if measurement.load_ms is not None and measurement.first_inference_ms is not None:
+        lines.append(
+            f"Loading {measurement.load_ms:.0f} ms, again {measurement.reload_ms or 0:.0f} ms; first image "
+            f"{measurement.first_inference_ms:.1f} ms"
+        )
+    if method is not None and method.protocol == "mlperf-single-stream" and total is not None:
+        lines.append(f"MLPerf single stream, {total.runs} queries: p90 {total.p90_ms:.2f} ms")
+    roof = measurement.roofline
+    if roof is not None:
+        lines.append(
+            f"{roof.gops:.1f} GOPS ({roof.macs / 1e6:.0f} M multiply-accumulates) of {roof.peak_gops:.1f} that this "
+            f"machine reaches in {roof.precision} by {roof.peak_of}: {100 * roof.fraction:.0f} %"
+        )
+    curve = measurement.sustained
+    if curve is not None:
+        lines.append(f"Sustained {curve.seconds:.0f} s: {curve.verdict}{f', {curve.reason}' if curve.reason else ''}")
+        lines += [_minute(item) for item in curve.minutes]
+    return lines
+
+
+def _minute(item: SustainedMinute) -> str:
+    heat = "" if item.temperature_c is None else f", {item.temperature_c:.0f} °C"
+    clock = "" if item.frequency_mhz is None else f", {item.frequency_mhz:.0f} MHz"
+    return f"  minute {item.minute}: p50 {item.p50_ms:.2f} ms over {item.runs} runs{heat}{clock}"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from edgeseg.bench.change import LatencyChange
     from edgeseg.bench.compare import Comparison, Row
 
 COLUMNS = (
-    "artifact", "device", "net", "input", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "infer", "mIoU %", "change",
-    "front",
+    "artifact", "device", "net", "input", "engine", "MB", "p50 ms", "p99 ms", "speed-up", "infer", "p50 change",
+    "mIoU %", "change", "front",
 )  # fmt: skip
-NUMBERS = COLUMNS[5:12]
+NUMBERS = (*COLUMNS[5:10], *COLUMNS[11:13])
 _STATED_ONCE = ("device", "net", "input")
 """Columns that the title states instead where all rows say the same."""
 HELP = "put measurements side by side: table, HTML report, and a gate for continuous integration"
@@ -34,8 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="X",
-        help="compare with this artifact on the row's own device, with DEVICE/ARTIFACT across devices, or with a "
-        "model's fp32 artifact on each engine (default: fp32 of the same net, device and engine)",
+        help="compare with this artifact, by name or hash, on the row's own device, with DEVICE/ARTIFACT across "
+        "devices, or with a model's fp32 artifact on each engine (default: fp32 of the same net, device and engine)",
     )
     parser.add_argument(
         "--mixed",
@@ -110,7 +111,8 @@ def _columns(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, .
     cells = [_cells(row) for row in comparison.rows]
     values = {name: {row[index] for row in cells} for index, name in enumerate(COLUMNS)}
     stated = [name for name in _STATED_ONCE if len(values[name]) == 1]
-    kept = [index for index, name in enumerate(COLUMNS) if name not in stated]
+    empty = [name for name, found in values.items() if name == "p50 change" and found == {""}]
+    kept = [index for index, name in enumerate(COLUMNS) if name not in (*stated, *empty)]
     common = "".join(f"; {name} {next(iter(values[name]))}" for name in stated)
     return tuple(COLUMNS[i] for i in kept), [tuple(row[i] for i in kept) for row in cells], common
 
@@ -129,6 +131,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         "too few" if timed and row.p99_ms is None else _number(row.p99_ms, ".2f"),
         _times(row.speed_up),
         _times(row.infer_speed_up),
+        _p50_change(row.p50_change),
         _number(None if row.miou is None else 100 * row.miou, ".2f"),
         _number(None if row.miou_change is None else 100 * row.miou_change, "+.2f"),
         "*" if row.on_front else "",
@@ -137,6 +140,13 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _p50_change(found: LatencyChange | None) -> str:
+    """Return "slower +10.1 % (9.1 to 10.8)", or "" where there are no raw samples to judge by."""
+    if found is None:
+        return ""
+    return f"{found.verdict} {100 * found.change:+.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def _times(value: float | None) -> str:

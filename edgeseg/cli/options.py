@@ -74,6 +74,15 @@ def above_zero(text: str) -> float:
     return value
 
 
+def duration(text: str) -> float:
+    """Return seconds from "90s", "30m" or "1h", for argparse."""
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text) if text.isascii() else None
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a time such as 90s, 30m or 1h")
+    return seconds
+
+
 def number(text: str) -> float:
     """Return a finite number, for argparse, which `float` alone does not promise: it reads "nan" and "inf"."""
     try:

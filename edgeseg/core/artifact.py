@@ -112,7 +112,8 @@ class Manifest:
     `backend` says how the runtime runs it. `preprocess` is the artifact's own and may differ from its model's: with
     `in_graph = False` the host normalises. `proof` says how it was compared with the float checkpoint, `parity` how
     close it is. `temperature` is the float checkpoint's, if it has one; int8 logits are close enough to share it.
-    `schema` is the one the file was written in (`core.manifest_schema`).
+    `macs` are the net's multiply-accumulates per image at the input's size; None in artifacts made before they were
+    counted. `schema` is the one the file was written in (`core.manifest_schema`).
     """
 
     schema: int
@@ -140,6 +141,7 @@ class Manifest:
     licence: str
     notice: str = ""
     temperature: Temperature | None = None
+    macs: int | None = None
     self_sha256: str = ""
 
     @property

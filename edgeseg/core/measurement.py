@@ -10,6 +10,7 @@ from edgeseg.core.artifact import Lineage
 from edgeseg.core.checked import check_number
 from edgeseg.core.metric_value import MetricValue
 from edgeseg.core.records import renamed
+from edgeseg.core.timing_method import MLPERF_QUERIES, MLPERF_SECONDS, Roofline, Sustained, TimingMethod
 
 LEAST_RUNS_FOR_P99 = 200
 """With fewer runs the 99th percentile is decided by one or two of them."""
@@ -19,7 +20,8 @@ LEAST_RUNS_FOR_P99 = 200
 class StageLatency:
     """Percentiles of one stage (preprocess, infer, decode, total) in milliseconds over `runs` counted runs.
 
-    `p99_ms` is None for fewer than 200 runs, which are too few for it.
+    `p99_ms` is None for fewer than 200 runs, which are too few for it. Each interval bounds its percentile with 95 %
+    confidence (`bench.intervals`); None in records that were written before intervals.
     """
 
     stage: str
@@ -29,6 +31,9 @@ class StageLatency:
     p99_ms: float | None
     mean_ms: float
     min_ms: float
+    p50_interval_ms: tuple[float, float] | None = None
+    p90_interval_ms: tuple[float, float] | None = None
+    p99_interval_ms: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         check_number("runs", self.runs, low=1)
@@ -43,11 +48,27 @@ class StageLatency:
                 raise ValueError(f"{upper} is {high:g}, below {lower}, {low:g}.")
         if self.mean_ms < self.min_ms:
             raise ValueError(f"mean_ms is {self.mean_ms:g}, below min_ms, {self.min_ms:g}.")
+        for name in ("p50", "p90", "p99"):
+            self._check_interval(name)
+
+    def _check_interval(self, name: str) -> None:
+        value: float | None = getattr(self, f"{name}_ms")
+        interval: tuple[float, float] | None = getattr(self, f"{name}_interval_ms")
+        if interval is None:
+            return
+        low, high = interval
+        check_number(f"{name}_interval_ms", low)
+        check_number(f"{name}_interval_ms", high)
+        if value is None or not low <= value <= high:
+            raise ValueError(f"{name}_interval_ms is {low:g} to {high:g}; {name}_ms, {value}, is not inside.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceState:
-    """The state of the machine that matters for a latency. Values that cannot be read are None, never a guess."""
+    """The state of the machine that matters for a latency. Values that cannot be read are None, never a guess.
+
+    `governor` is the CPU's frequency governor and `power_source` "mains" or "battery", "" where unavailable.
+    """
 
     name: str
     cpu: str
@@ -63,12 +84,18 @@ class DeviceState:
     throttled: bool | None = None
     power_w: float | None = None
     emulated: bool = False
+    load_average_after: float | None = None
+    frequency_before_mhz: float | None = None
+    governor: str = ""
+    power_source: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ValueError("name is empty; a device needs one.")
         check_number("cores", self.cores, low=1)
-        for name in ("memory_mb", "load_average", "frequency_mhz", "power_w"):
+        for name in (
+            "memory_mb", "load_average", "load_average_after", "frequency_mhz", "frequency_before_mhz", "power_w",
+        ):  # fmt: skip
             check_number(name, getattr(self, name))
         for name in ("temperature_before_c", "temperature_after_c"):
             check_number(name, getattr(self, name), low=-100, high=300)
@@ -134,6 +161,10 @@ class Measurement:
     `fps` is 1000 / p50 of the stage "total", 0 if nothing was timed; `image_size` is (height, width) of the timed
     images. `inference_precision` is the precision that the engine reports, "" if it does not. `target` to `lineage`
     are copied from the artifact's manifest, for reports.
+
+    In a fresh process: `load_ms` opens the artifact with its files dropped from the page cache where the system allows
+    that, `reload_ms` opens it again, and `first_inference_ms` is the first image after the first loading.
+    `steady_memory_mb` is the resident memory after the runs, and `energy_mj` that of one image, where the device says.
     """
 
     schema: int
@@ -166,6 +197,14 @@ class Measurement:
     lineage: Lineage | None = None
     inference_precision: str = ""
     samples: RawSamples | None = None
+    method: TimingMethod | None = None
+    load_ms: float | None = None
+    reload_ms: float | None = None
+    first_inference_ms: float | None = None
+    steady_memory_mb: float | None = None
+    energy_mj: float | None = None
+    sustained: Sustained | None = None
+    roofline: Roofline | None = None
 
     def __post_init__(self) -> None:
         check_number("artifact_bytes", self.artifact_bytes, low=1)
@@ -174,7 +213,10 @@ class Measurement:
                 check_number(name, side, low=1, high=1_000_000)
         check_number("threads", self.threads, low=1, high=100_000)
         check_number("warmup", self.warmup)
-        check_number("peak_memory_mb", self.peak_memory_mb)
+        for name in (
+            "peak_memory_mb", "load_ms", "reload_ms", "first_inference_ms", "steady_memory_mb", "energy_mj",
+        ):  # fmt: skip
+            check_number(name, getattr(self, name))
         check_number("label_agreement", self.label_agreement, high=1)
         check_number("fps", self.fps)
         total = self.stage("total")
@@ -182,6 +224,12 @@ class Measurement:
         # fps is rounded to two digits, from a rounded p50.
         if not math.isclose(self.fps, expected, rel_tol=0.01, abs_tol=0.01):
             raise ValueError(f"fps is {self.fps:g}; 1000 / p50_ms of the total is {expected:g}.")
+        if self.method is not None and self.method.protocol == "mlperf-single-stream":
+            _check_mlperf(total)
+        if self.roofline is not None and (infer := self.stage("infer")) is not None and infer.p50_ms:
+            gops = 2 * self.roofline.macs / infer.p50_ms / 1e6
+            if not math.isclose(self.roofline.gops, gops, rel_tol=0.01, abs_tol=0.01):
+                raise ValueError(f"roofline.gops is {self.roofline.gops:g}; 2 macs / p50_ms of infer is {gops:g}.")
 
     def stage(self, name: str) -> StageLatency | None:
         """Return the percentiles of one stage, or None if it was not timed."""
@@ -196,3 +244,14 @@ class Measurement:
     def name(self) -> str:
         """DEVICE/ARTIFACT, as `compare --baseline` takes it."""
         return f"{self.device.name}/{self.artifact}"
+
+
+def _check_mlperf(total: StageLatency | None) -> None:
+    runs = total.runs if total else 0
+    seconds = runs * total.mean_ms / 1000 if total else 0.0
+    # The mean is rounded, and the time between two queries is not part of either.
+    if runs < MLPERF_QUERIES or seconds < 0.99 * MLPERF_SECONDS:
+        raise ValueError(
+            f"method.protocol is mlperf-single-stream with {runs} runs in {seconds:.1f} s; it takes {MLPERF_QUERIES} "
+            f"and {MLPERF_SECONDS:g} s."
+        )

@@ -217,6 +217,7 @@ class _Job:
                 lineage=lineage_of(self.checkpoint),
                 calibration=None if calibrated is None else calibrated.calibration,
                 temperature=read_temperature(self.checkpoint.folder, weights_sha256=weights_sha256),
+                macs=self.reference.macs,
             )
             self.progress(f"prove {converter.title} {item.precision}", 0, 0)
             proven = prove_here(Artifact(folder=folder, manifest=first), conversion, reference=self.reference)

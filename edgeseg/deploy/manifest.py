@@ -34,6 +34,7 @@ def draft(
     lineage: Lineage,
     calibration: CalibrationSet | None,
     temperature: Temperature | None = None,
+    macs: int | None = None,
 ) -> Manifest:
     """Return the manifest as known before the proof, enough for an engine to open the artifact."""
     return Manifest(
@@ -60,6 +61,7 @@ def draft(
         licence=spec.licence,
         notice=spec.notice,
         temperature=temperature,
+        macs=macs,
     )
 
 

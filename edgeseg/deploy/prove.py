@@ -16,7 +16,7 @@ from edgeseg.errors import ConversionError, GateError
 from edgeseg.pixels import decode, fit, prepare, real_logits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,13 +47,14 @@ class Reference:
     """The float checkpoint's outputs in PyTorch.
 
     `images` are (H, W, 3) BGR uint8 at the input's size, the golden one first, `logits` are (1, h, w, C) float32, and
-    `tensor` describes the logits.
+    `tensor` describes the logits. `macs` are the net's multiply-accumulates per image.
     """
 
     spec: ModelSpec
     images: tuple[NDArray[np.uint8], ...]
     logits: tuple[NDArray[np.float32], ...]
     tensor: TensorSpec
+    macs: int
 
     def labels(self, index: int) -> NDArray[np.uint8]:
         """Return the float checkpoint's class ids (H, W) uint8 at the input's size."""
@@ -76,8 +77,8 @@ def make_reference(checkpoint: Checkpoint, *, spec: ModelSpec, images: Sequence[
     taken = (golden_image(spec), *fitted)
     tensor = image_spec(spec)
     tensors = (prepare(image, preprocess=spec.preprocess, tensor=tensor) for image in taken)
-    logits = tuple(_logits(net, item) for item in tensors)
-    return Reference(spec=spec, images=taken, logits=logits, tensor=answer_spec(spec, output="logits"))
+    logits, macs = _counted(net, tensors)
+    return Reference(spec=spec, images=taken, logits=logits, tensor=answer_spec(spec, output="logits"), macs=macs)
 
 
 def least_agreement(scheme: QuantizationScheme) -> float:
@@ -268,6 +269,16 @@ def _write_png(path: Path, image: np.ndarray) -> None:
 def _to_bgr(image: np.ndarray, spec: ModelSpec) -> np.ndarray:
     swapped = image[..., ::-1] if spec.preprocess.color_order == "rgb" else image
     return np.ascontiguousarray(swapped)
+
+
+def _counted(net: nn.Module, tensors: Iterable[NDArray[Any]]) -> tuple[tuple[NDArray[np.float32], ...], int]:
+    """Return the logits of each tensor, and the multiply-accumulates of one, as torch's flop counter counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    first, *rest = tensors
+    with FlopCounterMode(display=False) as counter:
+        logits = _logits(net, first)
+    return (logits, *(_logits(net, item) for item in rest)), counter.get_total_flops() // 2
 
 
 def _logits(net: nn.Module, tensor: np.ndarray) -> np.ndarray:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.bench import bench_interleaved, validate, write_measurement
+from edgeseg.bench import bench_interleaved, bench_sustained, validate, write_measurement
+from edgeseg.bench.change import instability
+from edgeseg.bench.peak import computed_in, measure_peak, roofline
 from edgeseg.core.progress import Progress, no_progress, reported_as
 from edgeseg.data import open_dataset
-from edgeseg.errors import InputError
+from edgeseg.errors import GateError, InputError
 from edgeseg.runtime import Session, load
 
 if TYPE_CHECKING:
@@ -19,11 +22,29 @@ if TYPE_CHECKING:
     from edgeseg.core.measurement import Measurement
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Timing:
+    """How to time: at least `runs` runs and `least_seconds`, after `warmup` runs (None: until the median settles).
+
+    `sustained_s` runs each artifact for that long instead, and `mlperf` asks for the single-stream rule of MLPerf.
+    """
+
+    runs: int = 200
+    warmup: int | None = None
+    least_seconds: float = 0.0
+    sustained_s: float | None = None
+    mlperf: bool = False
+
+
 def bench(
     artifacts: Sequence[Path | str],
     *,
     runs: int = 200,
-    warmup: int = 20,
+    warmup: int | None = None,
+    least_seconds: float = 0.0,
+    sustained_s: float | None = None,
+    mlperf: bool = False,
+    with_roofline: bool = False,
     device: str | None = None,
     engine: str | None = None,
     threads: int | None = None,
@@ -35,19 +56,28 @@ def bench(
 ) -> tuple[Measurement, ...]:
     """Return one measurement an artifact, timed in turn; with `data` each has its accuracy, and `out` gets the files.
 
+    At least `runs` runs and `least_seconds` each, after `warmup` runs (None: until the running median settles).
+    `sustained_s` instead runs each artifact for that long, `mlperf` asks for MLPerf's single-stream rule, and
+    `with_roofline` adds the rate against this machine's measured peak.
+
     Raises:
         ArtifactError, MissingDependency, UnknownName, UnsupportedError: an artifact or engine that does not open.
-        DatasetError, InputError: data that cannot be used, one --out file for several measurements, or an `out` that
-            exists or cannot be written.
+        DatasetError, InputError: data that cannot be used, one --out file for several measurements, an `out` that
+            exists or cannot be written, or `mlperf` with `sustained_s`.
     """
     tell = on_progress or no_progress
     out = None if out is None else Path(out)
+    if mlperf and sustained_s is not None:
+        raise InputError("A run is either by MLPerf's rule or sustained. Leave out --mlperf or --sustained.")
     if out is not None:
         _check_destination(out, count=len(artifacts))
+    timing = _Timing(runs=runs, warmup=warmup, least_seconds=least_seconds, sustained_s=sustained_s, mlperf=mlperf)
     dataset = None if data is None else open_dataset(str(data), split=split)
     with contextlib.ExitStack() as opened:
         sessions = [opened.enter_context(load(path, engine=engine, threads=threads)) for path in artifacts]
-        measured = bench_interleaved(sessions, runs=runs, warmup=warmup, device_name=device, on_progress=tell)
+        measured = _time(sessions, timing, device=device, progress=tell)
+        if with_roofline:
+            measured = _with_rooflines(measured, sessions, progress=tell)
         measured = tuple(_with_parity(item, session) for item, session in zip(measured, sessions, strict=True))
         if dataset is not None:
             scored = []
@@ -62,6 +92,58 @@ def bench(
         for measurement in measured:
             write_measurement(measurement, out)
     return measured
+
+
+def check_stable(measurements: Sequence[Measurement]) -> None:
+    """Check that noise allows a conclusion from each measurement.
+
+    Raises:
+        GateError: naming the measurements whose median is too uncertain, and by how much.
+    """
+    faults = [f"  {item.name}: {why}" for item in measurements if (why := instability(item))]
+    if faults:
+        raise GateError(
+            "Too noisy for a conclusion:\n" + "\n".join(faults) + "\n  Close other programs, cool the device, or give "
+            "more --runs or --min-seconds."
+        )
+
+
+def _time(
+    sessions: Sequence[Session], timing: _Timing, *, device: str | None, progress: Progress
+) -> tuple[Measurement, ...]:
+    if timing.sustained_s is None:
+        return bench_interleaved(
+            sessions,
+            runs=timing.runs,
+            warmup=timing.warmup,
+            least_seconds=timing.least_seconds,
+            mlperf=timing.mlperf,
+            device_name=device,
+            on_progress=progress,
+        )
+    return tuple(
+        bench_sustained(
+            session, seconds=timing.sustained_s, warmup=timing.warmup, device_name=device, on_progress=progress
+        )
+        for session in sessions
+    )
+
+
+def _with_rooflines(
+    measured: Sequence[Measurement], sessions: Sequence[Session], *, progress: Progress
+) -> tuple[Measurement, ...]:
+    kinds = {(kind, item.threads) for item in measured if item.latency and (kind := computed_in(item))}
+    progress("measure this machine's peak", 0, 0)
+    peaks = {(kind, threads): measure_peak(kind, threads=threads) for kind, threads in sorted(kinds)}
+    return tuple(
+        dataclasses.replace(
+            item,
+            roofline=roofline(
+                item, macs=session.artifact.manifest.macs, peak=peaks.get((computed_in(item) or "", item.threads))
+            ),
+        )
+        for item, session in zip(measured, sessions, strict=True)
+    )
 
 
 def _check_destination(out: Path, *, count: int) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
+
+from edgeseg.bench.samples import latency_of, pack_samples
 from edgeseg.core.artifact import Lineage
 from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, StageLatency
 from edgeseg.core.metric_value import MetricValue, mean_over_classes
+from edgeseg.core.timing_method import TimingMethod
 
 DEVICE = DeviceState(
     name="Raspberry Pi 5", cpu="Arm Cortex-A76", arch="aarch64", cores=4, memory_mb=8060, os="Debian 12",
@@ -67,3 +73,20 @@ def several() -> tuple[Measurement, ...]:
         measurement(file_format="onnx", engine="onnxruntime", precision="int8", infer_ms=7.1, miou=0.633),
         measurement(file_format="coreml", engine="mil-reference", infer_ms=None, miou=0.64),
     )
+
+
+def record_of(times_ns: np.ndarray, *, session: str = "", **changes: object) -> Measurement:
+    """Return a record with raw samples: `times_ns` is (runs, 3); records of one `session` took turns."""
+    samples = pack_samples(times_ns.astype(np.int64))
+    latency = latency_of(samples)
+    method = TimingMethod(protocol="standard", session=session, least_runs=len(times_ns), least_seconds=0, rounds=10)
+    fps = round(1000 / latency[-1].p50_ms, 2)
+    record = dataclasses.replace(measurement(), samples=samples, latency=latency, fps=fps, method=method)
+    return dataclasses.replace(record, **changes)  # type: ignore[arg-type]
+
+
+def noisy_times(*, seed: int, runs: int = 200, slower: float = 1.0, noise: float = 0.03) -> np.ndarray:
+    """Return (runs, 3) ns around 0.5, 6 and 1 ms with slow drifts; `slower` is a factor of infer."""
+    rng = np.random.default_rng(seed)
+    load = 1 + np.repeat(rng.gamma(2, noise / 2, -(-runs // 20)), 20)[:runs, None]
+    return np.array([5e5, 6e6 * slower, 1e6]) * load * (1 + rng.gamma(2, noise / 4, (runs, 3)))
