@@ -47,6 +47,7 @@ def lower(exported: ExportedModel) -> Lowered:
     program = _decomposed(exported.folded_program())
     graph = program.graph_module.graph
     _feed_image(_placeholder(program), graph=graph, layout=exported.input.layout)
+    _give_strides(graph)
     output = exported.output
     if output.layout == "NHWC" and _drop_last_permutation(program):
         output = replace(output, layout="NCHW", shape=tuple(output.shape[axis] for axis in TO_FIRST))
@@ -103,6 +104,17 @@ def _feed_image(image: Node, *, graph: Graph, layout: str) -> None:
             graph.erase_node(node)
         elif node.target is aten._assert_tensor_metadata.default:  # noqa: SLF001 - an op
             graph.erase_node(node)
+
+
+def _give_strides(graph: Graph) -> None:
+    """Write out a pooling's stride where it is left to its default, the kernel's size: coremltools needs it."""
+    import torch
+
+    aten = torch.ops.aten
+    for node in graph.nodes:
+        pools = node.target in (aten.max_pool2d.default, aten.avg_pool2d.default)
+        if pools and (len(node.args) == 2 or not node.args[2]):
+            node.args = (*node.args[:2], node.args[1], *node.args[3:])
 
 
 def _comes_from(node: object, source: Node) -> bool:

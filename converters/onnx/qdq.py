@@ -77,7 +77,8 @@ def _shift_to_uint8(editor: Editor) -> None:
     Weights (constants behind a DequantizeLinear) stay int8; a zero point that both share is split in two.
     """
     for node in editor.graph.node:
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[0] in editor.values:
+        is_weight = node.op_type == "DequantizeLinear" and node.input[0] in editor.values
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or is_weight:
             continue
         zero_point = editor.values[node.input[2]]
         if zero_point.dtype == np.int8:

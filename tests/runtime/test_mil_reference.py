@@ -64,6 +64,7 @@ def evaluate(path: Path, tensor: np.ndarray = INPUT) -> np.ndarray:
 
 
 DENSE, GROUPED, DEPTHWISE, WIDER = noise(6, 8, 3, 3), noise(12, 2, 3, 5), noise(8, 1, 5, 3), noise(16, 1, 3, 3)
+UPWARDS = noise(8, 3, 3, 3)
 POINT, BIAS, MATRIX = noise(5, 8, 1, 1), noise(6), noise(4, 10)
 MEAN, VARIANCE, GAMMA = noise(8), np.abs(noise(8)) + 0.5, noise(8)
 
@@ -87,6 +88,63 @@ CASES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[], torch.Tensor]]] =
     "conv of one pixel, strided": (
         lambda mb, x: mb.conv(x=x, weight=POINT, strides=[2, 2], pad_type="valid"),
         lambda: F.conv2d(T, torch.from_numpy(POINT), stride=2),
+    ),
+    "conv_transpose": (
+        lambda mb, x: mb.conv_transpose(
+            x=x, weight=UPWARDS, bias=BIAS, groups=2, strides=[2, 3], dilations=[1, 2], pad_type="custom",
+            pad=[1, 1, 0, 0],
+        ),
+        lambda: F.conv_transpose2d(
+            T, torch.from_numpy(UPWARDS), torch.from_numpy(BIAS), (2, 3), (1, 0), groups=2, dilation=(1, 2)
+        ),
+    ),
+    "conv_transpose, with an output shape": (
+        lambda mb, x: mb.conv_transpose(
+            x=x, weight=UPWARDS, strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1], output_shape=[1, 3, 24, 20],
+        ),
+        lambda: F.conv_transpose2d(T, torch.from_numpy(UPWARDS), stride=2, padding=1, output_padding=1),
+    ),
+    "norms": (
+        lambda mb, x: mb.add(
+            x=mb.layer_norm(x=x, axes=[-1], gamma=MATRIX[0], beta=MATRIX[1], epsilon=1e-5),
+            y=mb.instance_norm(x=x, gamma=GAMMA, beta=MEAN, epsilon=1e-5),
+        ),
+        lambda: F.layer_norm(T, (10,), torch.from_numpy(MATRIX[0]), torch.from_numpy(MATRIX[1]))
+        + F.instance_norm(T, weight=torch.from_numpy(GAMMA), bias=torch.from_numpy(MEAN)),
+    ),
+    "smooth activations": (
+        lambda mb, x: mb.concat(
+            values=[
+                mb.silu(x=x), mb.gelu(x=x), mb.gelu(x=x, mode="TANH_APPROXIMATION"), mb.tanh(x=x), mb.elu(x=x, alpha=1.0),
+                mb.leaky_relu(x=x, alpha=0.1), mb.prelu(x=x, alpha=np.abs(MEAN)), mb.exp(x=x),
+                mb.rsqrt(x=mb.exp(x=x)), mb.sqrt(x=mb.exp(x=x)),
+                mb.pow(x=mb.exp(x=x), y=0.3),
+            ],
+            axis=1,
+        ),
+        lambda: torch.cat(
+            [
+                F.silu(T), F.gelu(T), F.gelu(T, approximate="tanh"), T.tanh(), F.elu(T),
+                F.leaky_relu(T, 0.1), F.prelu(T, torch.from_numpy(np.abs(MEAN))), T.exp(),
+                T.exp().rsqrt(), T.exp().sqrt(), T.exp() ** 0.3,
+            ],
+            1,
+        ),
+    ),
+    "parts": (
+        lambda mb, x: mb.add(
+            x=mb.reduce_sum(x=mb.slice_by_index(
+                x=x, begin=[0, 2, 0, 1], end=[1, 8, 0, 9], stride=[1, 2, 1, 3],
+                end_mask=[False, False, True, False],
+            ), axes=[1], keep_dims=True),
+            y=mb.reduce_max(x=mb.pad(x=x, pad=[1, 1, 2, 0], mode="reflect"), axes=[1, 2, 3], keep_dims=True),
+        ),
+        lambda: T[:, 2:8:2, :, 1:9:3].sum(1, keepdim=True)
+        + F.pad(T, (2, 0, 1, 1), "reflect").amax((1, 2, 3), True),
+    ),
+    "upsample_nearest_neighbor": (
+        lambda mb, x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=2, scale_factor_width=3),
+        lambda: F.interpolate(T, scale_factor=(2, 3), mode="nearest"),
     ),
     "avg_pool, padding counted": (
         lambda mb, x: mb.avg_pool(x=x, kernel_sizes=[3, 2], strides=[2, 2], pad_type="custom", pad=[1, 1, 0, 0]),

@@ -67,6 +67,74 @@ def sigmoid(given: Arguments) -> np.ndarray:
     return np.tanh(given.tensor("x") * half) * half + half
 
 
+def silu(given: Arguments) -> np.ndarray:
+    """Return x * sigmoid(x)."""
+    return given.tensor("x") * sigmoid(given)
+
+
+def tanh(given: Arguments) -> np.ndarray:
+    """Return the hyperbolic tangent of x."""
+    return np.tanh(given.tensor("x"))
+
+
+def exponential(given: Arguments) -> np.ndarray:
+    """Return e to the power of x."""
+    return np.exp(given.tensor("x"))
+
+
+def square_root(given: Arguments) -> np.ndarray:
+    """Return the square root of x."""
+    return np.sqrt(given.tensor("x"))
+
+
+def inverse_square_root(given: Arguments) -> np.ndarray:
+    """Return 1 / sqrt(x + epsilon)."""
+    return 1 / np.sqrt(given.tensor("x") + np.float32(given.number("epsilon", 1e-12)))
+
+
+def power(given: Arguments) -> np.ndarray:
+    """Return x to the power of y."""
+    return np.power(given.tensor("x"), given.tensor("y"))
+
+
+def leaky_relu(given: Arguments) -> np.ndarray:
+    """Return x where it is positive, alpha * x elsewhere."""
+    x = given.tensor("x")
+    return np.where(x > 0, x, x * np.float32(given.number("alpha", 0.01)))
+
+
+def elu(given: Arguments) -> np.ndarray:
+    """Return x where it is positive, alpha * (exp(x) - 1) elsewhere."""
+    x = given.tensor("x")
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)) * np.float32(given.number("alpha", 1.0)))
+
+
+def prelu(given: Arguments) -> np.ndarray:
+    """Return x where it is positive, alpha * x elsewhere, alpha per channel of x (N, C, ...)."""
+    x = given.tensor("x")
+    return np.where(x > 0, x, x * given.tensor("alpha").reshape((1, -1) + (1,) * (x.ndim - 2)))
+
+
+def gelu(given: Arguments) -> np.ndarray:
+    """Return x times the normal distribution at x, exactly or by one of MIL's two approximations."""
+    x, mode = given.tensor("x"), given.text("mode", "EXACT")
+    half = np.float32(0.5)
+    if mode == "TANH_APPROXIMATION":
+        return half * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x**3)))
+    if mode == "SIGMOID_APPROXIMATION":
+        return x * (np.tanh(np.float32(1.702) * x * half) * half + half)
+    return half * x * (1 + _error_function(x * np.float32(0.7071067812)))
+
+
+def _error_function(x: np.ndarray) -> np.ndarray:
+    """Return erf(x) to 1.5e-7, by formula 7.1.26 of Abramowitz and Stegun; numpy has none."""
+    size = np.abs(x, dtype=np.float64)
+    t = 1 / (1 + 0.3275911 * size)
+    terms = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+    total = sum(factor * t ** (order + 1) for order, factor in enumerate(terms))
+    return np.asarray(np.sign(x) * (1 - total * np.exp(-size * size)), np.float32)
+
+
 def hard_sigmoid(given: Arguments) -> np.ndarray:
     """Return alpha * x + beta clipped to 0 .. 1."""
     slope = given.tensor("x") * np.float32(given.number("alpha", 0.2))
@@ -93,3 +161,28 @@ def batch_norm(given: Arguments) -> np.ndarray:
     if given.has("beta"):
         offset = offset + given.tensor("beta")
     return x * factor.reshape(shape) + offset.reshape(shape)
+
+
+def layer_norm(given: Arguments) -> np.ndarray:
+    """Return gamma * (x - mean) / sqrt(variance + epsilon) + beta, over axes."""
+    x = given.tensor("x")
+    axes = given.integers("axes", ()) or tuple(range(x.ndim))
+    y = _standardised(x, axes, np.float32(given.number("epsilon", 1e-5)))
+    if given.has("gamma"):
+        y = y * given.tensor("gamma")
+    return y + given.tensor("beta") if given.has("beta") else y
+
+
+def instance_norm(given: Arguments) -> np.ndarray:
+    """Return x (N, C, H, W) with every channel of every image standardised, then gamma and beta per channel."""
+    x = given.tensor("x")
+    y = _standardised(x, tuple(range(2, x.ndim)), np.float32(given.number("epsilon", 1e-5)))
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    if given.has("gamma"):
+        y = y * given.tensor("gamma").reshape(shape)
+    return y + given.tensor("beta").reshape(shape) if given.has("beta") else y
+
+
+def _standardised(x: np.ndarray, axes: tuple[int, ...], epsilon: np.float32) -> np.ndarray:
+    centred = x - x.mean(axis=axes, keepdims=True, dtype=np.float32)
+    return centred / np.sqrt((centred * centred).mean(axis=axes, keepdims=True, dtype=np.float32) + epsilon)

@@ -53,6 +53,54 @@ def reduce_mean(given: Arguments) -> np.ndarray:
     return np.asarray(mean)
 
 
+def reduce_sum(given: Arguments) -> np.ndarray:
+    """Return the sum over axes, all of them where none is named."""
+    axes = given.integers("axes", ()) or None
+    return np.asarray(np.sum(given.tensor("x"), axis=axes, keepdims=given.flag("keep_dims", False), dtype=np.float32))
+
+
+def reduce_max(given: Arguments) -> np.ndarray:
+    """Return the largest value over axes, all of them where none is named."""
+    axes = given.integers("axes", ()) or None
+    return np.asarray(np.max(given.tensor("x"), axis=axes, keepdims=given.flag("keep_dims", False)))
+
+
+def slice_by_index(given: Arguments) -> np.ndarray:
+    """Return x from begin to end by stride on each axis; a mask takes an end of the axis, or one place and no axis."""
+    x = given.tensor("x")
+    begin, end = given.integers("begin", ()), given.integers("end", ())
+    stride = given.integers("stride", (1,) * x.ndim)
+    masks = [given.integers(name, (0,) * x.ndim) for name in ("begin_mask", "end_mask", "squeeze_mask")]
+    taken: list[slice | int] = []
+    for axis in range(x.ndim):
+        from_start, to_end, single = (bool(mask[axis]) for mask in masks)
+        if single:
+            taken.append(begin[axis])
+        else:
+            taken.append(slice(None if from_start else begin[axis], None if to_end else end[axis], stride[axis]))
+    return np.ascontiguousarray(x[tuple(taken)])
+
+
+def pad(given: Arguments) -> np.ndarray:
+    """Return x with its last axes padded: by a value, by reflection, or by the border's own values."""
+    x, numbers = given.tensor("x"), given.integers("pad", ())
+    pairs = [(0, 0)] * (x.ndim - len(numbers) // 2) + list(zip(numbers[::2], numbers[1::2], strict=True))
+    mode = given.text("mode", "constant")
+    if mode == "constant":
+        return np.pad(x, pairs, constant_values=given.number("constant_val", 0.0))
+    return np.pad(x, pairs, mode="reflect" if mode == "reflect" else "edge")
+
+
+def upsample_nearest(given: Arguments) -> np.ndarray:
+    """Return x (..., H, W) with rows and columns repeated by constant factors."""
+    x = given.tensor("x")
+    for axis, name in ((-2, "scale_factor_height"), (-1, "scale_factor_width")):
+        factor, side = given.number(name, 1.0), x.shape[axis]
+        places = np.floor(np.arange(math.floor(side * factor + 1e-4)) / factor + 1e-6).astype(int)
+        x = x.take(np.minimum(places, side - 1), axis=axis)
+    return x
+
+
 def reduce_argmax(given: Arguments) -> np.ndarray:
     """Return where x is largest along an axis, int32; the first of equals."""
     x = given.tensor("x")

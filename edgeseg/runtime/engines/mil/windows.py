@@ -31,6 +31,40 @@ def convolve(given: Arguments) -> np.ndarray:
     return y
 
 
+def convolve_transposed(given: Arguments) -> np.ndarray:
+    """Return (N, O, h, w) from x (N, I, H, W) and weight (I, O / groups, kh, kw), plus the bias where there is one."""
+    x, weight = given.tensor("x"), given.tensor("weight")
+    strides, dilations = _pair(given, "strides"), _pair(given, "dilations")
+    kernel = (weight.shape[2], weight.shape[3])
+    if given.text("pad_type", "valid") not in ("valid", "custom"):
+        raise UnsupportedError("The reference evaluator pads transposed convolutions by numbers only.")
+    pads = _pads(given, x, kernel, strides)
+    whole = [
+        (side - 1) * stride + (taps - 1) * dilation + 1
+        for side, stride, taps, dilation in zip(x.shape[2:], strides, kernel, dilations, strict=True)
+    ]
+    shape = given.integers("output_shape", ())
+    sides = shape[2:] or tuple(side - sum(both) for side, both in zip(whole, pads, strict=True))
+    groups = given.integer("groups", 1)
+    batch, inputs, height, width = x.shape
+    parts = x.reshape(batch, groups, inputs // groups, height * width)
+    matrices = weight.reshape(groups, inputs // groups, weight.shape[1], *kernel)
+    # More than the whole where an output shape asks for rows beyond it.
+    longest = [max(side, want + both[0]) for side, want, both in zip(whole, sides, pads, strict=True)]
+    y = np.zeros((batch, groups * weight.shape[1], *longest), np.float32)
+    for row in range(kernel[0]):
+        rows = slice(row * dilations[0], row * dilations[0] + (height - 1) * strides[0] + 1, strides[0])
+        for column in range(kernel[1]):
+            left = column * dilations[1]
+            tap = np.matmul(matrices[..., row, column].swapaxes(1, 2), parts)
+            y[:, :, rows, left : left + (width - 1) * strides[1] + 1 : strides[1]] += tap.reshape(
+                batch, -1, height, width
+            )
+    (top, _), (left, _) = pads
+    y = y[:, :, top : top + sides[0], left : left + sides[1]]
+    return y + given.tensor("bias")[:, None, None] if given.has("bias") else y
+
+
 def average_pool(given: Arguments) -> np.ndarray:
     """Return the mean of each window; padding counts unless the op excludes it."""
     x = given.tensor("x")
