@@ -115,7 +115,8 @@ CASES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[], torch.Tensor]]] =
     "smooth activations": (
         lambda mb, x: mb.concat(
             values=[
-                mb.silu(x=x), mb.gelu(x=x), mb.gelu(x=x, mode="TANH_APPROXIMATION"), mb.tanh(x=x), mb.elu(x=x, alpha=1.0),
+                mb.silu(x=x), mb.gelu(x=x), mb.gelu(x=x, mode="TANH_APPROXIMATION"), mb.tanh(x=x),
+                mb.elu(x=x, alpha=1.0),
                 mb.leaky_relu(x=x, alpha=0.1), mb.prelu(x=x, alpha=np.abs(MEAN)), mb.exp(x=x),
                 mb.rsqrt(x=mb.exp(x=x)), mb.sqrt(x=mb.exp(x=x)),
                 mb.pow(x=mb.exp(x=x), y=0.3),
