@@ -26,6 +26,7 @@ class TestSTDC1(ModelContract):
     name = "stdc1_seg"
 
 
+@pytest.mark.slow  # the same code as its smaller sister above
 class TestSTDC2(ModelContract):
     name = "stdc2_seg"
 
@@ -38,6 +39,7 @@ class TestDeepLabMobileNetV2(ModelContract):
     name = "deeplabv3plus_mobilenet_v2"
 
 
+@pytest.mark.slow  # the same code as its smaller sister above
 class TestDeepLabResNet50(ModelContract):
     name = "deeplabv3plus_resnet50"
 
