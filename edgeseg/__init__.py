@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeseg.bench.compare import compare
     from edgeseg.runtime import load, open_camera, run, verify
     from edgeseg.train.run import train
+    from edgeseg.verbs.adopt import adopt
     from edgeseg.verbs.bench import bench
     from edgeseg.verbs.calibrate import calibrate
     from edgeseg.verbs.compile import compile_artifact
@@ -29,6 +30,7 @@ __version__ = VERSION
 
 __all__ = [
     "__version__",
+    "adopt",
     "bench",
     "calibrate",
     "compare",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "adopt": "edgeseg.verbs.adopt",
     "bench": "edgeseg.verbs.bench",
     "calibrate": "edgeseg.verbs.calibrate",
     "compare": "edgeseg.bench.compare",

@@ -64,6 +64,8 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
              f"input {high}x{width}, output stride {spec.output_stride}")]  # fmt: skip
     if found.format:
         facts.append(("format", f"{found.format} {found.precision}, {(found.size_bytes or 0) / 2**20:.2f} MiB"))
+    if found.proof:
+        facts.append(("proof", found.proof))
     if found.macs is not None and found.parameters is not None:
         facts.append(("cost", f"{found.macs / 1e6:.1f} M MACs, {found.parameters / 1e3:.1f} k parameters"))
     facts.append(("pruned", _pruned(found)))

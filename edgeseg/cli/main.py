@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 VERBS = (
     "demo",
     "convert",
+    "adopt",
     "compile",
     "verify",
     "validate",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from edgeseg.runtime import Verification
+
 HELP = "check an artifact's checksums, and its golden sample on an engine of this machine"
 
 
@@ -15,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_engine, positive
 
-    parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
+    parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder from edgeseg convert, compile or adopt")
     add_engine(parser)
     parser.add_argument("--receipt", action="store_true", help="write the result to receipts/ in the artifact's folder")
     parser.add_argument("--device", metavar="NAME", help="this machine's name in the receipt (default: its own)")
@@ -50,9 +52,14 @@ def run(options: argparse.Namespace) -> int:
         return 0
     render.result(
         f"{options.artifact}: intact. {found.files} files match their checksums. On {found.engine} "
-        f"{100 * found.agreement:.2f} % of the golden labels agree with those at conversion, "
-        f"{100 * found.reference_agreement:.2f} % with float PyTorch's."
+        f"{100 * found.agreement:.2f} % of the golden labels agree with {_compared(found)}"
     )
     if done.receipt is not None:
         render.result(f"Receipt: {done.receipt}")
     return 0
+
+
+def _compared(found: Verification) -> str:
+    if found.foreign:
+        return "the file's own when it was adopted; there is no float checkpoint to compare with."
+    return f"those at conversion, {100 * found.reference_agreement:.2f} % with float PyTorch's."

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from edgeseg.core.artifact_files import AGAIN, check_bound, check_files, list_entries
 from edgeseg.core.backend import ResolvedBackend
+from edgeseg.core.file_io import FileIO
 from edgeseg.core.files import read_json_value
 from edgeseg.core.lineage import LineageStep
 from edgeseg.core.manifest_schema import SCHEMA, SCHEMAS, digest, migrated
@@ -22,7 +23,7 @@ from edgeseg.core.temperature import Temperature
 from edgeseg.errors import ArtifactError, EdgesegError
 
 MANIFEST = "manifest.json"
-Origin = Literal["converted", "compiled", "adopted"]
+Origin = Literal["converted", "compiled", "foreign"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,8 @@ class Golden:
 
     `image` is a PNG at the input's size, `input_sha256` the hash of the exact input tensor's bytes, `expected` the
     label map (PNG, input size) that this artifact produced on `engine` when it was made, and `reference` that of the
-    float checkpoint in PyTorch. `min_agreement` is the share of pixels in which an engine must match `expected`.
+    float checkpoint in PyTorch; a foreign file has none, and both are its own. `min_agreement` is the share of
+    pixels in which an engine must match `expected`.
     """
 
     image: str = field(metadata=renamed("picture"))
@@ -111,9 +113,10 @@ class Manifest:
 
     `backend` says how the runtime runs it. `preprocess` is the artifact's own and may differ from its model's: with
     `in_graph = False` the host normalises. `proof` says how it was compared with the float checkpoint, `parity` how
-    close it is. `temperature` is the float checkpoint's, if it has one; int8 logits are close enough to share it.
-    `macs` are the net's multiply-accumulates per image at the input's size; None in artifacts made before they were
-    counted. `schema` is the one the file was written in (`core.manifest_schema`).
+    close it is. `file` belongs to `origin` "foreign": the model file's own tensors. `temperature` is the float
+    checkpoint's, if it has one; int8 logits are close enough to share it. `macs` are the net's multiply-accumulates per
+    image at the input's size; None in artifacts made before they were counted. `schema` is the one the file was written
+    in (`core.manifest_schema`).
     """
 
     schema: int
@@ -131,6 +134,7 @@ class Manifest:
     scheme: QuantizationScheme
     target: str
     origin: Origin = "converted"
+    file: FileIO | None = None
     lineage: Lineage
     calibration: CalibrationSet | None
     golden: Golden
@@ -148,6 +152,11 @@ class Manifest:
     def engine(self) -> str:
         """Name of the engine that the artifact was made for."""
         return self.backend.engine
+
+    @property
+    def output_position(self) -> int:
+        """Which of the file's outputs is used; only foreign files have several."""
+        return 0 if self.file is None else self.file.output.position
 
     def sealed(self) -> Manifest:
         """Return the manifest with `self_sha256` set."""
@@ -203,7 +212,9 @@ def open_artifact(folder: Path | str) -> Artifact:
     if not exists:
         raise ArtifactError(f"{folder}: no such folder. Make an artifact with: edgeseg convert --target tflite")
     if not is_folder:
-        raise ArtifactError(f"{folder}: is a file; an artifact is a folder with a {MANIFEST}.")
+        raise ArtifactError(
+            f"{folder}: is a file; an artifact is a folder with a {MANIFEST}. Make one of it with: edgeseg adopt FILE"
+        )
     if not has_manifest:
         raise ArtifactError(
             f"{folder}: not an edgeseg artifact: it holds no {MANIFEST}. Give a folder from edgeseg convert."

@@ -21,6 +21,7 @@ class TensorSpec:
     """One input or output of a model or of an artifact.
 
     `scale` and `zero_point` are given for a quantized tensor only: real = scale * (stored - zero_point).
+    `values` are probabilities where a foreign file ends with a softmax or sigmoid.
     """
 
     name: str
@@ -30,6 +31,7 @@ class TensorSpec:
     role: Role
     scale: float | None = field(default=None, metadata=bounds(above=0))
     zero_point: int | None = None
+    values: Literal["logits", "probabilities"] = "logits"
 
     def __post_init__(self) -> None:
         if len(self.shape) != len(self.layout):

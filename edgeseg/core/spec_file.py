@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgeseg.core.file_io import FileRules
 from edgeseg.core.files import read_toml
 from edgeseg.core.palette import voc_colour
 from edgeseg.core.spec import Argument, ModelSpec, NetOutput, Preprocess, TensorSpec
@@ -21,7 +22,7 @@ class SpecFile:
     """The keys of a spec.toml. `classes` are names or their number, `size` is (height, width) of the input in pixels.
 
     `palette` has one colour (R, G, B) per class; the default is Pascal VOC's colour map. `arguments` are keyword
-    arguments of the net's factory.
+    arguments of the net's factory. `output` is read for nets, `file` for model files.
     """
 
     schema: int
@@ -32,6 +33,7 @@ class SpecFile:
     ignore_index: int = 255
     preprocess: Preprocess = field(default_factory=Preprocess)
     output: NetOutput = field(default_factory=NetOutput)
+    file: FileRules = field(default_factory=FileRules)
     arguments: dict[str, Argument] = field(default_factory=dict, hash=False)
     licence: str = "not stated"
     notice: str = ""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from edgeseg.deploy.plan import PlannedArtifact
     from edgeseg.models import Checkpoint
 
-_NO_GOLDEN = Golden(image="", input_sha256="", expected="", reference="", engine="", min_agreement=1.0)
-_NO_PARITY = Parity(engine="", images=0, sqnr_db=None, label_agreement=0.0, max_abs_error=None)
+NO_GOLDEN = Golden(image="", input_sha256="", expected="", reference="", engine="", min_agreement=1.0)
+NO_PARITY = Parity(engine="", images=0, sqnr_db=None, label_agreement=0.0, max_abs_error=None)
 
 
 def draft(
@@ -54,8 +54,8 @@ def draft(
         target=item.target,
         lineage=lineage,
         calibration=calibration,
-        golden=_NO_GOLDEN,
-        parity=_NO_PARITY,
+        golden=NO_GOLDEN,
+        parity=NO_PARITY,
         placements=conversion.ops,
         report=conversion.report,
         licence=spec.licence,

@@ -12,6 +12,7 @@ from edgeseg.core.artifact import Artifact, Golden, Parity
 from edgeseg.core.files import sha256_of_bytes
 from edgeseg.core.proof import Proof
 from edgeseg.core.spec import ModelSpec, TensorSpec
+from edgeseg.deploy.manifest import NO_PARITY
 from edgeseg.errors import ConversionError, GateError, UnsupportedError
 from edgeseg.pixels import decode, fit, prepare, real_logits
 
@@ -117,9 +118,7 @@ def prove_here(artifact: Artifact, conversion: Conversion, *, reference: Referen
     """
     engine, reason = engine_here(conversion, preferred=artifact.manifest.engine)
     if engine is None:
-        return Proven(
-            golden=_promised(artifact, reference), parity=_NO_PARITY, proof=Proof(level="none", reason=reason)
-        )
+        return Proven(golden=_promised(artifact, reference), parity=NO_PARITY, proof=Proof(level="none", reason=reason))
     try:
         opened = open_session(artifact, engine=engine.name)
     except UnsupportedError as error:
@@ -127,14 +126,11 @@ def prove_here(artifact: Artifact, conversion: Conversion, *, reference: Referen
             raise
         # Our evaluator lacks an op that the device's own engine has.
         return Proven(
-            golden=_promised(artifact, reference), parity=_NO_PARITY, proof=Proof(level="none", reason=str(error))
+            golden=_promised(artifact, reference), parity=NO_PARITY, proof=Proof(level="none", reason=str(error))
         )
     with opened as session:
         golden, parity = prove(session, reference=reference)
     return Proven(golden=golden, parity=parity, proof=Proof(level=engine.proof, engine=engine.name, reason=reason))
-
-
-_NO_PARITY = Parity(engine="", images=0, sqnr_db=None, label_agreement=0.0, max_abs_error=None)
 
 
 def engine_here(conversion: Conversion, *, preferred: str) -> tuple[Engine | None, str]:
@@ -260,13 +256,14 @@ def _write_golden(
         min_agreement=least,
     )
     (artifact.folder / "golden").mkdir(exist_ok=True)
-    _write_png(artifact.folder / golden.image, reference.images[0])
-    _write_png(artifact.folder / golden.expected, labels)
-    _write_png(artifact.folder / golden.reference, reference.labels(0))
+    write_png(artifact.folder / golden.image, reference.images[0])
+    write_png(artifact.folder / golden.expected, labels)
+    write_png(artifact.folder / golden.reference, reference.labels(0))
     return golden
 
 
-def _write_png(path: Path, image: np.ndarray) -> None:
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write an image (H, W, 3) BGR or a label map (H, W), uint8, as PNG."""
     import cv2
 
     done, data = cv2.imencode(".png", image)

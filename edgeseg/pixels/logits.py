@@ -12,11 +12,20 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import TensorSpec
 
 
+SMALLEST_PROBABILITY = 1e-6
+"""Smaller ones, as 8 bits or a saturated sigmoid give, are replaced before the logarithm."""
+
+
 def real_logits(output: NDArray[Any], tensor: TensorSpec) -> NDArray[np.float32]:
-    """Return an engine's logits as (1, h, w, C) float32, dequantized where `tensor` is quantized."""
+    """Return an engine's logits as (1, h, w, C) float32, dequantized where `tensor` is quantized.
+
+    Of probabilities it returns the logarithm, whose softmax they are.
+    """
     values = output.astype(np.float32)
     if tensor.scale is not None:
         values = (values - np.float32(tensor.zero_point or 0)) * np.float32(tensor.scale)
+    if tensor.values == "probabilities":
+        values = np.log(np.maximum(values, np.float32(SMALLEST_PROBABILITY)))
     return values.transpose(0, 2, 3, 1) if tensor.layout == "NCHW" else values
 
 

@@ -157,5 +157,5 @@ def _check_destination(out: Path, *, count: int) -> None:
 
 
 def _with_parity(measurement: Measurement, session: Session) -> Measurement:
-    agreement = session.artifact.manifest.parity.label_agreement
-    return dataclasses.replace(measurement, label_agreement=agreement)
+    parity = session.artifact.manifest.parity
+    return dataclasses.replace(measurement, label_agreement=parity.label_agreement if parity.images else None)

@@ -54,6 +54,7 @@ class Inspection:
     format: str = ""
     precision: str = ""
     size_bytes: int | None = None
+    proof: str = ""
 
 
 def inspect(
@@ -107,6 +108,7 @@ def _artifact(path: Path) -> Inspection:
         format=manifest.format,
         precision=manifest.scheme.name,
         size_bytes=artifact.size_bytes,
+        proof=f"{manifest.proof.level}{', ' if manifest.proof.reason else ''}{manifest.proof.reason}",
     )
 
 

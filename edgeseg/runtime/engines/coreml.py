@@ -26,15 +26,20 @@ COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu-and-gpu": "CPU_AND_GPU", 
 class CoreMLSession:
     """A compiled package; takes the image tensor and hands Core ML the image that it wants."""
 
-    def __init__(self, model: Any, *, input_name: str, output_name: str, bgr: bool, settings: dict[str, str]) -> None:
+    def __init__(
+        self, model: Any, *, input_name: str, output_name: str, image: bool, bgr: bool, settings: dict[str, str]
+    ) -> None:
         self.settings = settings
         self._model = model
         self._input_name = input_name
         self._output_name = output_name
+        self._image = image
         self._bgr = bgr
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the output for an image (1, 3, H, W) uint8 in the package's colour order."""
+        """Return the output for an image (1, 3, H, W) uint8 in the package's colour order, or for an array."""
+        if not self._image:
+            return np.asarray(self._model.predict({self._input_name: tensor})[self._output_name])
         from PIL import Image  # coremltools takes images as Pillow's
 
         pixels = tensor[0].transpose(1, 2, 0)
@@ -88,11 +93,13 @@ class CoreML:
             model = coremltools.models.MLModel(str(artifact.entry), compute_units=units)
         except Exception as error:  # noqa: BLE001 - the framework raises any kind of exception
             raise ArtifactError(f"{artifact.entry}: Core ML cannot open it: {error}") from None
+        file = manifest.file
         return CoreMLSession(
             model,
             settings={"compute_units": backend.delegate or "all"},
-            input_name=manifest.inputs[0].name,
-            output_name=manifest.outputs[0].name,
+            input_name=manifest.inputs[0].name if file is None else file.input.name,
+            output_name=manifest.outputs[0].name if file is None else file.output.name,
+            image=manifest.inputs[0].dtype == "uint8",
             bgr=manifest.preprocess.color_order == "bgr",
         )
 

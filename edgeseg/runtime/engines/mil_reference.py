@@ -28,10 +28,12 @@ class MilSession:
         from edgeseg.runtime.engines.mil.package import open_package
         from edgeseg.runtime.engines.mil.program import Program, read_program
 
-        self._program: Program | None = read_program(open_package(artifact.entry))
+        self._program: Program | None = read_program(
+            open_package(artifact.entry), output_position=artifact.manifest.output_position
+        )
 
     def run(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the output for an image (1, 3, H, W) uint8 in the package's colour order."""
+        """Return the output for an image (1, 3, H, W) uint8 in the package's colour order, or for an array."""
         assert self._program is not None, "the session was closed"
         return self._program.evaluate(tensor)
 

@@ -87,9 +87,8 @@ class OnnxRuntime:
         except Exception as error:  # noqa: BLE001 - its exceptions share no base class
             reason = " ".join(str(error).split())
             raise ArtifactError(f"{artifact.entry}: ONNX Runtime cannot open it: {reason[:300]}") from None
-        return OnnxRuntimeSession(
-            session, input_name=session.get_inputs()[0].name, output_name=session.get_outputs()[0].name
-        )
+        output = session.get_outputs()[artifact.manifest.output_position]
+        return OnnxRuntimeSession(session, input_name=session.get_inputs()[0].name, output_name=output.name)
 
 
 def inference_session(

@@ -36,10 +36,12 @@ class OpenVINOSession:
         *,
         settings: dict[str, str],
         requests: int,
+        output: int,
         compile_for_throughput: Callable[[], openvino.CompiledModel],
     ) -> None:
         self.settings = settings
         self.requests = requests
+        self._output = output
         self._request: openvino.InferRequest | None = compiled.create_infer_request()
         self._compile = compile_for_throughput
         self._free: deque[openvino.InferRequest] | None = None
@@ -48,7 +50,7 @@ class OpenVINOSession:
         """Return the output, the caller's own copy; the request reuses its buffers."""
         assert self._request is not None, "the session was closed"
         self._request.infer({0: tensor}, share_inputs=True, share_outputs=True)
-        return self._request.get_output_tensor(0).data.copy()
+        return self._request.get_output_tensor(self._output).data.copy()
 
     def start(self, tensor: np.ndarray) -> Callable[[], np.ndarray]:
         """Begin an inference; return the function that waits for the output, a copy, and frees the request."""
@@ -63,7 +65,7 @@ class OpenVINOSession:
         def finish() -> np.ndarray:
             try:
                 request.wait()
-                output: np.ndarray = request.get_output_tensor(0).data.copy()
+                output: np.ndarray = request.get_output_tensor(self._output).data.copy()
             finally:
                 free.append(request)
             del held[:]
@@ -115,7 +117,8 @@ class OpenVINO:
         }
         overlapping = {**config, "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": threads}
         try:
-            compiled = core.compile_model(str(artifact.entry), "CPU", config)
+            model = _fixed(core, artifact)
+            compiled = core.compile_model(model, "CPU", config)
             precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         except RuntimeError as error:
             reason = " ".join(str(error).split())
@@ -125,8 +128,20 @@ class OpenVINO:
             settings={"inference_precision": precision},
             # One more than run at once: the next starts while the output of the last is read.
             requests=threads + 1,
-            compile_for_throughput=lambda: core.compile_model(str(artifact.entry), "CPU", overlapping),
+            output=artifact.manifest.output_position,
+            compile_for_throughput=lambda: core.compile_model(model, "CPU", overlapping),
         )
+
+
+def _fixed(core: openvino.Core, artifact: Artifact) -> openvino.Model | str:
+    """Return the IR's path, or the model at the manifest's size where a foreign IR has dynamic shapes."""
+    file = artifact.manifest.file
+    if file is None:
+        return str(artifact.entry)
+    model = core.read_model(str(artifact.entry))
+    if model.input(0).get_partial_shape().is_dynamic:
+        model.reshape({0: list(file.input.shape)})
+    return model
 
 
 ENGINE = OpenVINO()

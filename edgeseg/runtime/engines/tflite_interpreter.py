@@ -32,6 +32,9 @@ class Interpreter(Protocol):
     def allocate_tensors(self) -> None:
         """Allocate every buffer."""
 
+    def resize_tensor_input(self, input_index: int, tensor_size: list[int]) -> None:
+        """Change an input's shape; the buffers must be allocated afterwards."""
+
     def get_input_details(self) -> list[dict]:
         """Return index, shape and type of each input."""
 
@@ -88,19 +91,29 @@ def open_interpreter(artifact: Artifact, *, module: str, backend: ResolvedBacken
                 num_threads=backend.threads,
                 experimental_op_resolver_type=getattr(library.OpResolverType, RESOLVERS[backend.delegate]),
             )
+            _fix_size(interpreter, artifact)
             interpreter.allocate_tensors()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ArtifactError(f"{path}: {module.split('.', maxsplit=1)[0]} cannot open it: {reason[:300]}") from None
-    if len(inputs) != 1 or len(outputs) != 1:
+    position = artifact.manifest.output_position
+    if len(inputs) != 1 or (len(outputs) != 1 and artifact.manifest.file is None) or len(outputs) <= position:
         raise ArtifactError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed.")
     return InterpreterSession(
         interpreter,
         input_index=inputs[0]["index"],
-        output_index=outputs[0]["index"],
+        output_index=outputs[position]["index"],
         settings={"delegate": backend.delegate} if backend.delegate else {},
     )
+
+
+def _fix_size(interpreter: Interpreter, artifact: Artifact) -> None:
+    """Give an input of dynamic size the size that the manifest says."""
+    file = artifact.manifest.file
+    details = interpreter.get_input_details()
+    if file is not None and len(details) == 1 and tuple(details[0]["shape"]) != file.input.shape:
+        interpreter.resize_tensor_input(details[0]["index"], list(file.input.shape))
 
 
 def _refuse_foreign_file(path: Path) -> None:

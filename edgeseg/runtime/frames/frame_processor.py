@@ -126,14 +126,16 @@ class Reader:
         return _Reading(labels=_framed(labels, where, size, self.ignore_index), uncertainty=framed)
 
     def _read(self, output: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
-        from edgeseg.pixels import decode
+        from edgeseg.pixels import decode, real_logits
         from edgeseg.pixels.decode import cells_of
 
         tensor, session = self.session.output, self.session
         if self._smoother is None and self._uncertainty is None:
             return session.decode(output, size=size), None
-        cells = cells_of(output, tensor=tensor)
-        scale = tensor.scale or 1.0
+        if tensor.values == "probabilities":
+            cells, scale = real_logits(output, tensor).reshape(-1, len(session.artifact.manifest.spec.classes)), 1.0
+        else:
+            cells, scale = cells_of(output, tensor=tensor), tensor.scale or 1.0
         if self._smoother is not None:
             cells = self._smoother.smooth(cells, scale=scale)
         height, width = tensor.size

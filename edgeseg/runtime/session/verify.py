@@ -24,7 +24,10 @@ MOST_PIXELS = 1 << 26
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """A passed verification: shares of pixels that agree with the expected labels and with those of float PyTorch."""
+    """A passed verification: shares of pixels that agree with the expected labels and with those of float PyTorch.
+
+    An adopted file (`foreign`) has no float checkpoint: both are shares of its own labels.
+    """
 
     artifact: str
     artifact_sha256: str
@@ -37,6 +40,7 @@ class Verification:
     agreement: float
     min_agreement: float
     reference_agreement: float
+    foreign: bool = False
 
 
 def verify(
@@ -91,6 +95,7 @@ def _compare(session: Session, image: np.ndarray) -> Verification:
         agreement=_share_equal(labels, expected),
         min_agreement=golden.min_agreement,
         reference_agreement=_share_equal(labels, reference),
+        foreign=artifact.manifest.origin == "foreign",
     )
 
 

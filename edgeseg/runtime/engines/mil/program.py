@@ -60,21 +60,21 @@ class Program:
         return known[self.output]
 
 
-def read_program(package: Package) -> Program:
-    """Return the evaluator of a package's program.
+def read_program(package: Package, *, output_position: int = 0) -> Program:
+    """Return the evaluator of a package's program, up to one of its outputs.
 
     Raises:
-        UnsupportedError: ops that are not known here, each with its line; or several inputs or outputs.
+        UnsupportedError: ops that are not known here, each with its line; or several inputs.
         ArtifactError: a weight file that does not hold what the program names.
     """
     function = package.function
     block = function.block_specializations[function.opset]
-    if len(function.inputs) != 1 or len(block.outputs) != 1:
-        raise UnsupportedError(f"{package.folder}: the reference evaluator takes one input and one output.")
+    if len(function.inputs) != 1 or len(block.outputs) <= output_position:
+        raise UnsupportedError(f"{package.folder}: the reference evaluator takes one input.")
     _refuse_unknown(block.operations)
     constants: dict[str, Value] = {}
     steps = [step for op in block.operations for step in _read(op, constants, package=package)]
-    output = block.outputs[0]
+    output = block.outputs[output_position]
     return Program(input=function.inputs[0].name, output=output, steps=tuple(_forgetting(steps, output=output)))
 
 

@@ -1,0 +1,1 @@
+"""Model files that edgeseg did not make: described, adopted as artifacts, and started with a spec.toml."""
