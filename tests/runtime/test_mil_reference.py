@@ -272,7 +272,9 @@ def test_the_engine_says_that_it_is_no_device() -> None:
 
 def test_a_session_runs_an_image(tmp_path: Path) -> None:
     write(tmp_path, lambda mb, x: mb.add(x=x, y=1.0), shape=(1, 3, 4, 6))
-    artifact = cast("Artifact", SimpleNamespace(entry=tmp_path / "model.mlpackage"))
+    artifact = cast(
+        "Artifact", SimpleNamespace(entry=tmp_path / "model.mlpackage", manifest=SimpleNamespace(output_position=0))
+    )
     session = mil_reference.ENGINE.open(artifact, backend=ResolvedBackend(engine="mil-reference"))
     np.testing.assert_array_equal(session.run(np.full((1, 3, 4, 6), 255, np.uint8)), np.full((1, 3, 4, 6), 256.0))
     session.close()

@@ -51,10 +51,8 @@ class OverlappingFileSession(FileSession):
         return lambda: session_output(finish(), file=self._file)
 
 
-def as_file_session(runner: EngineSession, *, file: FileIO | None) -> EngineSession:
-    """Return the session of a foreign file around an engine's; without `file` the engine's own."""
-    if file is None:
-        return runner
+def file_session(runner: EngineSession, *, file: FileIO) -> EngineSession:
+    """Return the session of a foreign file around an engine's."""
     if isinstance(runner, OverlappingSession):
         return OverlappingFileSession(runner, file=file)
     return FileSession(runner, file=file)

@@ -12,7 +12,6 @@ from edgeseg.core.protocols import Engine, EngineSession, OverlappingSession
 from edgeseg.errors import ArtifactError, EdgesegError, InputError
 from edgeseg.runtime.process_settings import share_one_heap
 from edgeseg.runtime.session.engine_choice import choose_backend, choose_engine
-from edgeseg.runtime.session.file_runner import as_file_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,11 @@ def open_session(artifact: Artifact, *, engine: str | None = None, threads: int 
     share_one_heap()
     chosen = choose_engine(artifact.manifest, name=engine)
     backend = choose_backend(artifact.manifest, engine=chosen, threads=threads)
-    runner = as_file_session(chosen.open(artifact, backend=backend), file=artifact.manifest.file)
+    runner = chosen.open(artifact, backend=backend)
+    if artifact.manifest.file is not None:
+        from edgeseg.runtime.session.file_runner import file_session
+
+        runner = file_session(runner, file=artifact.manifest.file)
     return Session(artifact, engine=chosen, runner=runner, backend=backend)
 
 
