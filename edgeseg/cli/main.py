@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     "demo",
+    "spec",
     "convert",
     "adopt",
     "compile",

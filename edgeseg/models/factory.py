@@ -113,6 +113,17 @@ def parameters_of(factory: Callable[..., object]) -> tuple[str, ...]:
     return tuple(item.name for item in found if item.kind in by_name)
 
 
+def class_count_default(text: str) -> int | None:
+    """Return the number of classes that a factory builds for if none is passed; None where it does not say."""
+    try:
+        found = inspect.signature(find_factory(text)).parameters
+    except (TypeError, ValueError):
+        return None
+    name = next((name for name in CLASS_COUNTS if name in found), None)
+    default = None if name is None else found[name].default
+    return default if isinstance(default, int) and not isinstance(default, bool) else None
+
+
 def depends_on_size(text: str) -> bool:
     """Return whether a factory takes the input size, so that a net for another size is built anew."""
     return "size" in parameters_of(find_factory(text))

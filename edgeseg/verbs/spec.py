@@ -1,0 +1,116 @@
+"""A spec.toml for a net that edgeseg did not make: one to start with, and the check of its preprocessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeseg.analyze.preprocess_check import PreprocessCheck
+from edgeseg.core.spec_file import SPEC_FILE
+from edgeseg.errors import InputError
+
+if TYPE_CHECKING:
+    from edgeseg.core.progress import Progress
+    from edgeseg.data import Dataset
+    from edgeseg.models import Model
+    from edgeseg.models.spec_draft import DataFacts, SpecDraft
+
+__all__ = ["PreprocessCheck", "check_spec", "write_spec_draft"]
+
+_STEP = 32
+_LONGEST = 512
+
+
+def write_spec_draft(
+    model: str,
+    *,
+    weights: str | Path | None = None,
+    size: tuple[int, int] | None = None,
+    data: str | None = None,
+    out: str | Path = SPEC_FILE,
+    force: bool = False,
+) -> SpecDraft:
+    """Return the spec.toml that was written to `out` for `package.module:factory`, guesses marked.
+
+    `data` is a data set with the net's classes; `size` (height, width) is its input size where you know it.
+
+    Raises:
+        InputError: `out` exists, or nothing that a net can be built from.
+        Others as `edgeseg.models.spec_draft.draft_spec` and `edgeseg.data.open_dataset`.
+    """
+    from edgeseg.core.files import write_whole
+    from edgeseg.models.factory import is_factory
+    from edgeseg.models.opening import open_model
+    from edgeseg.models.resolve import bundled
+    from edgeseg.models.spec_draft import draft_spec
+
+    path = Path(out)
+    if path.exists() and not force:
+        raise InputError(f"{path}: exists already. Choose another --out, or replace it with --force.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder.")
+    if model in bundled() or not is_factory(model):
+        raise InputError(_not_a_net(model))
+    file = None if weights is None else Path(weights).expanduser()
+    draft = draft_spec(model, weights=file, size=size, data=None if data is None else _facts(data))
+    open_model(model, weights=file, spec=draft.spec)
+    write_whole(draft.text.encode(), path)
+    return draft
+
+
+def check_spec(
+    model: Model,
+    *,
+    data: str,
+    weights: str | Path | None = None,
+    spec: str | Path | None = None,
+    split: str = "val",
+    limit: int = 16,
+    on_progress: Progress | None = None,
+) -> PreprocessCheck:
+    """Return how a net scores on labelled images under the usual preprocessings, best first.
+
+    Raises as `edgeseg.models.open_model` and `edgeseg.analyze.preprocess_check.check_preprocess`.
+    """
+    from edgeseg.analyze.preprocess_check import check_preprocess
+    from edgeseg.data import open_dataset
+    from edgeseg.models import open_model
+
+    dataset = open_dataset(data, split=split)
+    checkpoint = open_model(model, weights=weights, spec=spec)
+    return check_preprocess(checkpoint, dataset, limit=limit, on_progress=on_progress)
+
+
+def _facts(data: str) -> DataFacts:
+    from edgeseg.data import open_dataset
+    from edgeseg.models.spec_draft import DataFacts
+
+    dataset = open_dataset(data, split="train")
+    return DataFacts(name=dataset.name, classes=dataset.classes, size=input_size_for(dataset))
+
+
+def input_size_for(dataset: Dataset, *, longest: int = _LONGEST) -> tuple[int, int]:
+    """Return an input size (height, width) in multiples of 32 for a data set's images, of their middle aspect ratio."""
+    if not len(dataset):
+        raise InputError(f"{dataset.name} {dataset.split}: no images.")
+    step = max(1, len(dataset) // 9)
+    shapes = sorted(
+        (dataset.load(index).image.shape[:2] for index in range(0, len(dataset), step)), key=lambda s: s[0] / s[1]
+    )
+    height, width = shapes[len(shapes) // 2]
+    factor = min(1.0, longest / max(height, width))
+    return max(_STEP, round(height * factor / _STEP) * _STEP), max(_STEP, round(width * factor / _STEP) * _STEP)
+
+
+def _not_a_net(model: str) -> str:
+    path = Path(model).expanduser()
+    if path.suffix.lower() in (".pth", ".pt", ".ckpt", ".safetensors", ".bin"):
+        return (
+            f"{model}: weights alone do not say which net they belong to. Name the code that builds it: edgeseg spec "
+            f"package.module:factory --weights {model}."
+        )
+    if path.exists() and not (path / "spec.json").exists():
+        return (
+            f"{model}: is neither weights nor a model file. Name the code that builds the net: package.module:factory."
+        )
+    return f"{model}: is a checkpoint, which has its own spec; only nets of your own (package.module:factory) need one."
