@@ -12,10 +12,11 @@ import torch
 from contracts.foreign_package import foreign_package, write_spec
 from torch import nn
 
-import edgeseg
 from edgeseg.cli.main import main
 from edgeseg.core.spec_file import read_spec_file
+from edgeseg.errors import InputError
 from edgeseg.models import open_model
+from edgeseg.verbs.spec import check_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,8 +119,6 @@ class Nearest(nn.Module):
 
 
 def test_the_right_preprocessing_is_ranked_first(data: Path, tmp_path: Path) -> None:
-    from edgeseg.verbs.spec import check_spec
-
     path = write_spec(tmp_path, classes=3)
     found = check_spec(open_model(Nearest(), spec=path), data=str(data), limit=2)
     best = found.best.preprocess
@@ -139,7 +138,5 @@ def test_check_prints_the_table_to_paste(
     assert "as the spec says" in shown
     assert main(words[:-4]) == 2
     assert main([*words[:4], "--out", str(tmp_path / "n.toml")]) == 2
-    with pytest.raises(edgeseg.errors.InputError, match="has 11: the labels cannot tell"):  # type: ignore[attr-defined]
-        from edgeseg.verbs.spec import check_spec
-
+    with pytest.raises(InputError, match="has 11: the labels cannot tell"):
         check_spec("fast_scnn:camvid", data=str(data))
