@@ -1,9 +1,9 @@
 """Whether the camera loop gives the labels that `edgeseg validate` scores, frame by frame, on a labelled video.
 
-Three scores of each artifact: `validate` on the images of a data set's split; `validate` on the video's frames, read
-by OpenCV one by one; and the loop over the video. Frames against images is what coding the video costs, the loop
-against frames what the loop does: nothing, where every pixel of every frame has the same label. Frame i of the video
-must be image i of the split, in sorted order.
+Three scores of each artifact: `edgeseg validate` on the images of a data set's split; the same on the frames of the
+video, read by OpenCV one by one; and the loop over the video. Frames against images is what coding the video costs, the
+loop against frames what the loop does: nothing, where every pixel of every frame has the same label. Frame i of the
+video must be image i of the split, in sorted order.
 
 Usage: python benchmarks/fidelity.py VIDEO DATA ARTIFACT... [--split val] [--threads N] [--within 0.5] [--json FILE]
 Prints one line an artifact. Exit status 3 where the loop differs by more than `--within` points of mIoU, or by a pixel.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from edgeseg.bench import validate
+from edgeseg.bench import measure_accuracy
 from edgeseg.data import Dataset, FolderDataset, Sample
 from edgeseg.errors import DatasetError
 from edgeseg.metrics.confusion import ConfusionMatrix
@@ -121,8 +121,8 @@ def measured(session: Session, images: Dataset, video: Video, *, path: str) -> F
         engine=session.engine,
         threads=session.threads,
         frames=len(labels),
-        images_miou=validate(session, images).miou,
-        frames_miou=validate(session, video).miou,
+        images_miou=measure_accuracy(session, images).miou,
+        frames_miou=measure_accuracy(session, video).miou,
         loop_miou=score(labels),
         worst_frame_points=100 * max(abs(score(labels, i) - score(singly, i)) for i in range(len(video))),
         other_pixels=int(sum((ours != other).sum() for ours, other in zip(labels, singly, strict=True))),

@@ -6,7 +6,15 @@ It needs no torch: the float model is passed in as a callable.
 from __future__ import annotations
 
 from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
-from edgeseg.calibration.selecting import Selection, select
-from edgeseg.calibration.sources import Source, leave_out, open_source
+from edgeseg.calibration.selecting import CalibrationSelection, select
+from edgeseg.calibration.sources import CalibrationSource, leave_out, open_source
 
-__all__ = ["Selection", "Source", "leave_out", "open_source", "preprocess_sha256", "select", "tensors_sha256"]
+__all__ = [
+    "CalibrationSelection",
+    "CalibrationSource",
+    "leave_out",
+    "open_source",
+    "preprocess_sha256",
+    "select",
+    "tensors_sha256",
+]

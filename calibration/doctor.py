@@ -66,7 +66,7 @@ def check_count(found: int, *, wanted: int) -> tuple[str, ...]:
     return (f"{found} images are few: ranges may miss the values of rare scenes. Give at least {FEWEST}.",)
 
 
-def check_classes(class_pixels: Sequence[int], *, classes: Sequence[str]) -> tuple[str, ...]:
+def unseen_classes(class_pixels: Sequence[int], *, classes: Sequence[str]) -> tuple[str, ...]:
     """Return a line that names the classes that the float model found in no image."""
     missing = [name for name, pixels in zip(classes, class_pixels, strict=True) if pixels == 0]
     if not missing:

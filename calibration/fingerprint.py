@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edgeseg.core.files import sha256_of_bytes
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def preprocess_sha256(preprocess: Preprocess) -> str:
     """Return the hash of the preprocessing settings."""
-    return sha256_of_bytes(json.dumps(encode(preprocess), sort_keys=True).encode())
+    return sha256_of_bytes(json.dumps(encode_record(preprocess), sort_keys=True).encode())
 
 
 def tensors_sha256(tensors: Iterable[NDArray[Any]]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseg.calibration.doctor import Screening, check_classes, check_count, check_sizes
+from edgeseg.calibration.doctor import Screening, check_count, check_sizes, unseen_classes
 from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
 from edgeseg.core.quantization import CalibrationSet
 from edgeseg.data.label_check import OR_SKIP
@@ -19,7 +19,7 @@ from edgeseg.pixels import prepare
 from edgeseg.pixels.statistics import StatisticsMeter
 
 if TYPE_CHECKING:
-    from edgeseg.calibration.sources import Source
+    from edgeseg.calibration.sources import CalibrationSource
     from edgeseg.core.progress import Progress
     from edgeseg.core.spec import ModelSpec, TensorSpec
 
@@ -31,7 +31,7 @@ SELECTION = "random-half-rare-class-half"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class CalibrationSelection:
     """The selected input tensors in order, their description, and notes for the user."""
 
     tensors: tuple[NDArray[Any], ...]
@@ -47,7 +47,7 @@ class _Candidate:
 
 
 def select(
-    source: Source,
+    source: CalibrationSource,
     *,
     spec: ModelSpec,
     tensor: TensorSpec,
@@ -56,7 +56,7 @@ def select(
     seed: int = 0,
     skip_broken: bool = False,
     on_progress: Progress | None = None,
-) -> Selection:
+) -> CalibrationSelection:
     """Return `count` images of the source (fewer if it has fewer) as input tensors for `tensor`.
 
     Up to three candidates per image are drawn by `seed`; constant images and near-duplicates are skipped. The first
@@ -106,14 +106,14 @@ def select(
         *(f"Left out: {fault}" for fault in broken),
         *screening.findings(),
         *check_count(len(chosen), wanted=count),
-        *check_classes(class_pixels, classes=spec.classes),
+        *unseen_classes(class_pixels, classes=spec.classes),
         *check_sizes([item.size for item in chosen], input_size=tensor.size, preprocess=spec.preprocess),
     )
-    return Selection(tensors=tensors, calibration=calibration, findings=findings)
+    return CalibrationSelection(tensors=tensors, calibration=calibration, findings=findings)
 
 
 def _candidates(
-    source: Source,
+    source: CalibrationSource,
     *,
     spec: ModelSpec,
     tensor: TensorSpec,
@@ -152,7 +152,9 @@ def _cover(candidates: list[_Candidate], *, count: int) -> list[_Candidate]:
     return chosen
 
 
-def _load(source: Source, index: int, *, spec: ModelSpec, tensor: TensorSpec, meter: StatisticsMeter) -> NDArray[Any]:
+def _load(
+    source: CalibrationSource, index: int, *, spec: ModelSpec, tensor: TensorSpec, meter: StatisticsMeter
+) -> NDArray[Any]:
     image = source.load_image(index)
     meter.update(image)
     return prepare(image, preprocess=spec.preprocess, tensor=tensor)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HELD_OUT = ("val", "test")
 
 
-class Source(Protocol):
+class CalibrationSource(Protocol):
     """Images in a fixed order."""
 
     @property
@@ -100,7 +100,7 @@ class DatasetSource:
 class PartOfSource:
     """Some images of another source."""
 
-    whole: Source
+    whole: CalibrationSource
     indices: tuple[int, ...]
 
     @property
@@ -130,7 +130,7 @@ class PartOfSource:
         return self.whole.load_image(self.indices[index])
 
 
-def leave_out(source: Source, *, count: int, needed: int) -> Source:
+def leave_out(source: CalibrationSource, *, count: int, needed: int) -> CalibrationSource:
     """Return a source without up to `count` of its images (at most a fifth of them), evenly spaced.
 
     If it has at least `needed` + `count` images nothing is left out, since some remain unused anyway.
@@ -143,7 +143,7 @@ def leave_out(source: Source, *, count: int, needed: int) -> Source:
     return PartOfSource(whole=source, indices=tuple(index for index in range(total) if index not in left))
 
 
-def open_source(text: str, *, allow_held_out: bool = False) -> Source:
+def open_source(text: str, *, allow_held_out: bool = False) -> CalibrationSource:
     """Return the images that `text` names: a folder, or a data set as `open_dataset` takes it (its train split).
 
     Raises:

@@ -16,7 +16,7 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LOWEST, HIGHEST = 0.05, 20.0
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 _PRECISION = 1e-3
 """Precision of log T at which the search ends: a tenth of a percent."""
 
@@ -32,7 +32,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.intp]) -> fl
     if not len(labels):
         raise InputError("There is no labelled cell to fit a temperature to.")
     shrink = (math.sqrt(5) - 1) / 2
-    low, high = math.log(LOWEST), math.log(HIGHEST)
+    low, high = math.log(LOWEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE)
     left, right = high - shrink * (high - low), low + shrink * (high - low)
     at_left, at_right = (nll(logits, labels, temperature=math.exp(at)) for at in (left, right))
     while high - low > _PRECISION:

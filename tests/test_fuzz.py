@@ -29,7 +29,7 @@ from edgeseg.core.lineage import LINEAGE_FILE, LineageRecord
 from edgeseg.core.manifest_schema import digest
 from edgeseg.core.quantization import RANGES_FILE, read_ranges
 from edgeseg.core.receipt import ProofReceipt
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.core.spec import ModelSpec
 from edgeseg.data.description import Description
 from edgeseg.errors import EdgesegError
@@ -147,7 +147,7 @@ def load_table(path: Path) -> dict[str, Any]:
 
 
 def measurement() -> dict[str, Any]:
-    table = encode(measured.measurement())
+    table = encode_record(measured.measurement())
     assert isinstance(table, dict)
     return table
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from edgeseg.core.exported import ExportedModel
     from edgeseg.core.spec import ModelSpec
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def write_package(lowered: Lowered, *, exported: ExportedModel, path: Path) -> Any:
     """Write the `.mlpackage` at `path` and return its protobuf specification; raises `ConversionError`."""
-    with quiet():
+    with quiet_coremltools():
         try:
             model = _convert(lowered, exported=exported)
             _describe(model, spec=exported.spec, precision=exported.scheme.name)
@@ -36,7 +36,7 @@ def write_package(lowered: Lowered, *, exported: ExportedModel, path: Path) -> A
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_coremltools() -> Iterator[None]:
     """Keep coremltools' progress bars, its version notices and torch's deprecations off the terminal."""
     said = io.StringIO()
     # "Torch has not been tested with coremltools": the parity proof of every artifact is that test.
@@ -52,7 +52,7 @@ def quiet() -> Iterator[None]:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             yield
     if said.getvalue():
-        logger.debug("coremltools: %s", said.getvalue())
+        _log.debug("coremltools: %s", said.getvalue())
 
 
 def _convert(lowered: Lowered, *, exported: ExportedModel) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeseg.converters.executorch.xnnpack_graph import FLOAT32, INT8, Step, XnnpackGraph
+from edgeseg.converters.executorch.xnnpack_graph import FLOAT32_TYPE, INT8_TYPE, Step, XnnpackGraph
 from edgeseg.core.placement import OpPlacement
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def _delegated(graph: XnnpackGraph, step: Step, *, int8: bool) -> OpPlacement:
         op=step.kind,
         node=f"tensor {step.writes}",
         unit="xnnpack",
-        dtype=INT8 if in_int8 else FLOAT32,
+        dtype=INT8_TYPE if in_int8 else FLOAT32_TYPE,
         reason=reason if int8 and not in_int8 else "",
     )
 
 
 def _computes_in_int8(graph: XnnpackGraph, step: Step) -> bool:
     tensors = [graph.tensors.get(number) for number in (*step.reads, step.writes)]
-    return all(tensor is not None and tensor.dtype.startswith(INT8) for tensor in tensors)
+    return all(tensor is not None and tensor.dtype.startswith(INT8_TYPE) for tensor in tensors)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch.export import ExportedProgram
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # torchao looks for kernels of other machines; torch's pytree announces deprecations.
 _TALKATIVE = ("torchao", "torch.utils._pytree", "executorch")
@@ -27,7 +27,7 @@ def lower(program: object) -> bytes:
     Raises:
         ConversionError: ExecuTorch failed, with its message.
     """
-    with quiet():
+    with quiet_executorch():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -40,11 +40,11 @@ def lower(program: object) -> bytes:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_executorch() -> Iterator[None]:
     """Silence ExecuTorch's output and warnings, and remove its log handler."""
     before = list(logging.root.handlers)
     try:
-        with warnings.catch_warnings(), native_output(log), quiet_loggers(*_TALKATIVE):
+        with warnings.catch_warnings(), native_output(_log), quiet_loggers(*_TALKATIVE):
             # torch's and importlib's deprecations inside ExecuTorch: nothing that a user could fix.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)

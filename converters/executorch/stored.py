@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgeseg.converters.executorch.lowering import quiet
+from edgeseg.converters.executorch.lowering import quiet_executorch
 from edgeseg.converters.executorch.xnnpack_graph import XnnpackGraph, read_graph
 from edgeseg.errors import ConversionError
 
@@ -26,7 +26,7 @@ def read_stored(data: bytes) -> Stored:
     Raises:
         ConversionError: a part for another backend, or an unknown layout.
     """
-    with quiet():
+    with quiet_executorch():
         from executorch.exir._serialize._program import deserialize_pte_binary
 
         file = deserialize_pte_binary(data)

@@ -16,8 +16,16 @@ from flatbuffers.table import Table
 from edgeseg.errors import ConversionError
 
 _IDENTIFIER = b"XN01"
-FLOAT32, INT8 = "float32", "int8"
-TYPES = {1: FLOAT32, 2: "float16", 3: INT8, 4: "uint8", 5: "int32", 6: "int8 per channel", 7: "int32 per channel"}
+FLOAT32_TYPE, INT8_TYPE = "float32", "int8"
+TYPES = {
+    1: FLOAT32_TYPE,
+    2: "float16",
+    3: INT8_TYPE,
+    4: "uint8",
+    5: "int32",
+    6: "int8 per channel",
+    7: "int32 per channel",
+}
 PER_CHANNEL, PER_TENSOR = 1, 2
 
 _UNARY, _BINARY, _MOVING, _POOLING = ((0,), 1), ((0, 1), 2), ((2,), 3), ((10,), 11)
@@ -64,7 +72,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTensor:
+class XnnpackTensor:
     """A tensor's type and quantization; one scale per tensor or per channel, none for float tensors."""
 
     dtype: str
@@ -77,7 +85,7 @@ class XnnpackGraph:
     """Steps in the order of their computation, and tensors by number."""
 
     steps: tuple[Step, ...]
-    tensors: dict[int, StoredTensor]
+    tensors: dict[int, XnnpackTensor]
 
 
 # Gives the bytes of a constant by its name in the file that holds the graph.
@@ -103,19 +111,19 @@ def _step(node: _Fields) -> Step:
     return Step(kind=kind, reads=tuple(fields.number(slot) for slot in reads), writes=fields.number(writes))
 
 
-def _tensor(value: _Fields, constant: Callable[[int], bytes]) -> tuple[int, StoredTensor]:
+def _tensor(value: _Fields, constant: Callable[[int], bytes]) -> tuple[int, XnnpackTensor]:
     quantized = value.number(0, number_types.Uint8Flags) == 2
     stored = value.union(1)
     plain = stored.table(0) if quantized else stored
     dtype = TYPES.get(plain.number(0, number_types.Int16Flags), "other")
     if not quantized:
-        return plain.number(6), StoredTensor(dtype=dtype)
+        return plain.number(6), XnnpackTensor(dtype=dtype)
     kind, params = stored.number(1, number_types.Uint8Flags), stored.union(2)
     if kind == PER_TENSOR:
         scale, zero = params.real(0), params.number(1, number_types.Int32Flags)
-        return plain.number(6), StoredTensor(dtype=dtype, scales=(scale,), zero_point=zero)
+        return plain.number(6), XnnpackTensor(dtype=dtype, scales=(scale,), zero_point=zero)
     scales = np.frombuffer(constant(params.number(2)), np.float32).tolist() if kind == PER_CHANNEL else ()
-    return plain.number(6), StoredTensor(dtype=dtype, scales=tuple(scales))
+    return plain.number(6), XnnpackTensor(dtype=dtype, scales=tuple(scales))
 
 
 class _Fields:

@@ -12,24 +12,24 @@ from edgeseg.converters.tflite.float_islands import UNFIT_FOR_INT8
 from edgeseg.core.placement import OpPlacement
 
 if TYPE_CHECKING:
-    from edgeseg.converters.tflite.flatbuffer import Model
+    from edgeseg.converters.tflite.flatbuffer import TFLiteModel
 
 _PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
 _NOT_PLANNED = "float by plan: it normalises the image or works on a few numbers, or has no int8 kernel"
 
 
-def census(model: Model, *, int8: bool) -> tuple[OpPlacement, ...]:
+def census(model: TFLiteModel, *, int8: bool) -> tuple[OpPlacement, ...]:
     """Return the computing ops of a file; with `int8`, those in float have a reason."""
     computing = [operator for operator in model.operators if model.op_name(operator) not in _PLUMBING]
     return tuple(_placement(model, operator, int8=int8) for operator in computing)
 
 
-def op_counts(model: Model) -> dict[str, int]:
+def op_counts(model: TFLiteModel) -> dict[str, int]:
     """Return how many ops of each name a file holds, quantize and dequantize steps and casts included."""
     return dict(Counter(model.op_name(operator) for operator in model.operators))
 
 
-def _placement(model: Model, operator: Any, *, int8: bool) -> OpPlacement:
+def _placement(model: TFLiteModel, operator: Any, *, int8: bool) -> OpPlacement:
     name, kind = model.op_name(operator), model.tensor(operator.inputs[0]).type
     in_float = kind != schema.TensorType.INT8
     return OpPlacement(

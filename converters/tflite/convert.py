@@ -16,7 +16,7 @@ from edgeseg.core.requirements import require_modules
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeseg.converters.tflite.flatbuffer import Model, StoredTensor
+    from edgeseg.converters.tflite.flatbuffer import TFLiteModel, TFLiteTensor
     from edgeseg.core.placement import OpPlacement
     from edgeseg.core.spec import TensorSpec
 
@@ -75,7 +75,7 @@ class TFLiteConverter:
         )
 
 
-def _fit(model: Model, exported: ExportedModel) -> None:
+def _fit(model: TFLiteModel, exported: ExportedModel) -> None:
     from edgeseg.converters.tflite.float_islands import keep_in_float
     from edgeseg.converters.tflite.half import halve_weights
 
@@ -86,7 +86,7 @@ def _fit(model: Model, exported: ExportedModel) -> None:
     model.name_io(image=exported.input.name, output=exported.output.name)
 
 
-def _with_scale(tensor: TensorSpec, stored: StoredTensor) -> TensorSpec:
+def _with_scale(tensor: TensorSpec, stored: TFLiteTensor) -> TensorSpec:
     return dataclasses.replace(tensor, dtype=stored.dtype, scale=stored.scale, zero_point=stored.zero_point)
 
 

@@ -27,7 +27,7 @@ OP_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTensor:
+class TFLiteTensor:
     """A tensor as described in the file; scale and zero point if it is quantized per tensor."""
 
     name: str
@@ -37,7 +37,7 @@ class StoredTensor:
 
 
 @dataclass(slots=True, kw_only=True)
-class Model:
+class TFLiteModel:
     """A flatbuffer with one graph; `tree` is the schema's own object, `graph` its subgraph."""
 
     tree: Any
@@ -87,16 +87,16 @@ class Model:
         operator.inputs, operator.outputs = [source], [target]
         return operator
 
-    def io(self) -> tuple[StoredTensor, StoredTensor]:
+    def io(self) -> tuple[TFLiteTensor, TFLiteTensor]:
         """Return the graph's input and output."""
         return self.stored(self.graph.inputs[0]), self.stored(self.graph.outputs[0])
 
-    def stored(self, index: int) -> StoredTensor:
+    def stored(self, index: int) -> TFLiteTensor:
         """Return a tensor's description."""
         tensor = self.tensor(index)
         scales = tensor.quantization.scale if tensor.quantization is not None else None
         single = scales is not None and len(scales) == 1
-        return StoredTensor(
+        return TFLiteTensor(
             name=_text(tensor.name),
             dtype=DTYPES[tensor.type],
             scale=float(scales[0]) if scales is not None and single else None,
@@ -132,17 +132,17 @@ class _AlignedBuffer(schema.BufferT):
         return int(schema.BufferEnd(builder))
 
 
-def read_model(content: bytes) -> Model:
+def read_model(content: bytes) -> TFLiteModel:
     """Return a flatbuffer's objects; buffers stored outside it, at an offset in the file, are copied inside."""
     tree = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
     for buffer in tree.buffers:
         if buffer.offset > 1:
             buffer.data = np.frombuffer(content, np.uint8, count=buffer.size, offset=buffer.offset)
             buffer.offset = buffer.size = 0
-    return Model(tree=tree)
+    return TFLiteModel(tree=tree)
 
 
-def write_model(model: Model) -> bytes:
+def write_model(model: TFLiteModel) -> bytes:
     """Return the flatbuffer, every buffer aligned to 16 bytes."""
     model.tree.buffers = [_aligned(buffer) for buffer in model.tree.buffers]
     builder = flatbuffers.Builder(1 << 20)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ai_edge_litert import schema_py_generated as schema
 
 if TYPE_CHECKING:
-    from edgeseg.converters.tflite.flatbuffer import Model
+    from edgeseg.converters.tflite.flatbuffer import TFLiteModel
 
 UNFIT_FOR_INT8 = {
     "HARD_SWISH": "LiteRT's int8 kernel for it is several times slower than its float one",
@@ -15,7 +15,7 @@ UNFIT_FOR_INT8 = {
 }
 
 
-def keep_in_float(model: Model) -> None:
+def keep_in_float(model: TFLiteModel) -> None:
     """Put a DEQUANTIZE before and a QUANTIZE behind every int8 op of `UNFIT_FOR_INT8`, in place.
 
     The converter folds dequantize, op, quantize into one int8 op wherever it knows one; the scales stay as they are.
@@ -30,7 +30,7 @@ def keep_in_float(model: Model) -> None:
     model.graph.operators = operators
 
 
-def _island(model: Model, operator: Any) -> list[Any]:
+def _island(model: TFLiteModel, operator: Any) -> list[Any]:
     source, target = int(operator.inputs[0]), int(operator.outputs[0])
     before = _float_copy(model, source, suffix=f"float/{target}")
     behind = _float_copy(model, target, suffix="float")
@@ -42,7 +42,7 @@ def _island(model: Model, operator: Any) -> list[Any]:
     ]
 
 
-def _float_copy(model: Model, index: int, *, suffix: str) -> int:
+def _float_copy(model: TFLiteModel, index: int, *, suffix: str) -> int:
     tensor = model.tensor(index)
     name = tensor.name.decode() if isinstance(tensor.name, bytes) else tensor.name
     return model.add_tensor(tensor, name=f"{name}/{suffix}", dtype=schema.TensorType.FLOAT32)

@@ -8,12 +8,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 if TYPE_CHECKING:
-    from edgeseg.converters.tflite.flatbuffer import Model
+    from edgeseg.converters.tflite.flatbuffer import TFLiteModel
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
-def halve_weights(model: Model) -> None:
+def halve_weights(model: TFLiteModel) -> None:
     """Store every convolution's float32 weights as float16 behind a DEQUANTIZE, in place; biases stay float32.
 
     LiteRT widens such constants once, so that float32 kernels run at their usual speed; delegates that compute in half
@@ -29,17 +29,17 @@ def halve_weights(model: Model) -> None:
     model.graph.operators = operators
 
 
-def _float_constants(model: Model, operator: Any) -> list[int]:
+def _float_constants(model: TFLiteModel, operator: Any) -> list[int]:
     indices = (int(index) for index in operator.inputs[:2])
     float32 = schema.TensorType.FLOAT32
     return [index for index in indices if model.data(index) is not None and model.tensor(index).type == float32]
 
 
-def _widening(model: Model, index: int) -> Any:
+def _widening(model: TFLiteModel, index: int) -> Any:
     return model.new_operator("DEQUANTIZE", source=_stored_half(model, index), target=index)
 
 
-def _stored_half(model: Model, index: int) -> int:
+def _stored_half(model: TFLiteModel, index: int) -> int:
     """Move a constant's values into a new float16 tensor, leave the old one as its widened copy, return the new one."""
     tensor, data = model.tensor(index), model.data(index)
     assert data is not None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch.export import ExportedProgram
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # torchao looks for kernels of other machines; torch's pytree announces deprecations.
 _TALKATIVE = ("torchao", "torch.utils._pytree")
@@ -59,7 +59,7 @@ def _quiet() -> Iterator[None]:
     try:
         with (
             warnings.catch_warnings(),
-            native_output(log),
+            native_output(_log),
             contextlib.redirect_stdout(said),
             quiet_loggers(*_TALKATIVE),
         ):
@@ -69,4 +69,4 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         if said.getvalue():
-            log.debug("litert-torch: %s", said.getvalue().strip())
+            _log.debug("litert-torch: %s", said.getvalue().strip())

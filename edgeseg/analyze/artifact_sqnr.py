@@ -140,12 +140,12 @@ def _float_net(checkpoint: Checkpoint, wanted: set[str], *, size: tuple[int, int
     from torch.fx import Interpreter, Node
 
     from edgeseg.export.export import deploy, export_program
-    from edgeseg.graph.quantization_points import plan
+    from edgeseg.graph.quantization_points import plan_quantization
     from edgeseg.models.checkpoint import at_size
 
     spec = at_size(checkpoint.spec, size=size)
     graph = export_program(deploy(checkpoint, spec=spec, output="logits"), spec=spec).module()
-    points = {node.name: point.name for point in plan(graph).points for node in point.nodes[:1]}
+    points = {node.name: point.name for point in plan_quantization(graph).points for node in point.nodes[:1]}
 
     class Listener(Interpreter):
         def run_node(self, n: Node) -> object:

@@ -73,7 +73,7 @@ def time_net(checkpoint: Checkpoint, *, engine: str, threads: int = 1, runs: int
         GateError: the artifact does not agree with the net.
         UnknownName, MissingDependency: an engine or converter that cannot be used here.
     """
-    from edgeseg.deploy.convert import convert
+    from edgeseg.deploy.convert import convert_for_targets
     from edgeseg.export.golden import golden_image
     from edgeseg.models import save_checkpoint
     from edgeseg.runtime import load
@@ -83,7 +83,7 @@ def time_net(checkpoint: Checkpoint, *, engine: str, threads: int = 1, runs: int
         # The net may have just been pruned and not be saved yet.
         save_checkpoint(Path(text) / "checkpoint", net=checkpoint.net, spec=checkpoint.spec)
         out = Path(text) / "artifact"
-        convert(Path(text) / "checkpoint", target=target, precision="fp32", out=out)
+        convert_for_targets(Path(text) / "checkpoint", target=target, precision="fp32", out=out)
         image, times = golden_image(checkpoint.spec)[None], []
         with load(out, engine=engine, threads=threads) as session:
             for _ in range(runs + 5):
@@ -122,7 +122,7 @@ def _start(cache: Path | None, *, engine: str, threads: int) -> LatencyTable:
 def _format(engine: str) -> str:
     if engine not in LAYER_TIMERS:
         raise unknown("engine for layer times", engine, LAYER_TIMERS)
-    found = registry.load("engines", engine)
+    found = registry.load_plugin("engines", engine)
     assert isinstance(found, Engine)
     return found.formats[0]
 

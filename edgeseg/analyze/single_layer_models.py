@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeseg.core.requirements import require_modules
 from edgeseg.core.silence import quiet_loggers
+from edgeseg.export.onnx_file import OPSET
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.latency import LayerShape
 
-OPSET, IR_VERSION = 20, 10
+IR_VERSION = 10
 # Widths that are unlikely to occur elsewhere in a layer's file, so that they can be found and replaced.
 MARKED_INPUTS, MARKED_OUTPUTS = 1009, 1013
 

@@ -51,7 +51,7 @@ class StepwiseSegmenter(Protocol):
         """Return class ids (H, W) uint8 at `size` (height, width) from an output."""
 
 
-def validate(
+def measure_accuracy(
     session: Segmenter, dataset: Dataset, *, limit: int | None = None, on_progress: Progress | None = None
 ) -> Accuracy:
     """Return every installed metric on the first `limit` images (all by default), each scored at its own size.
@@ -61,7 +61,7 @@ def validate(
         DatasetError: an image that cannot be used.
     """
     spec = spec_of(session)
-    check_classes(dataset, spec)
+    check_same_classes(dataset, spec)
     total = image_count(dataset, limit=limit)
     metrics = MetricSet(spec.classes, ignore_index=dataset.ignore_index)
     labelled = False
@@ -132,7 +132,7 @@ def image_count(dataset: Dataset, *, limit: int | None) -> int:
     return total
 
 
-def check_classes(dataset: Dataset, spec: ModelSpec) -> None:
+def check_same_classes(dataset: Dataset, spec: ModelSpec) -> None:
     """Raise `InputError` unless both have the same class names, whatever their case, in the same order."""
     ours, theirs = _folded(spec.classes), _folded(dataset.classes)
     if ours == theirs:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgeseg.bench.intervals import LEAST_RUNS_FOR_INTERVAL, bounds_of, resampled
+from edgeseg.bench.intervals import LEAST_RUNS_FOR_INTERVAL, bootstrap_percentiles, bounds_of
 from edgeseg.bench.samples import unpack_samples
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def latency_change(item: Measurement, baseline: Measurement) -> LatencyChange | 
         item.method is not None and baseline.method is not None and (item.method.session == baseline.method.session)
     )
     paired = interleaved and len(ours) == len(theirs)
-    mine = resampled(ours, (50.0,), seed=0)[:, 0]
-    other = resampled(theirs, (50.0,), seed=0 if paired else 1)[:, 0]
+    mine = bootstrap_percentiles(ours, (50.0,), seed=0)[:, 0]
+    other = bootstrap_percentiles(theirs, (50.0,), seed=0 if paired else 1)[:, 0]
     both = min(len(mine), len(other))
     drawn = mine[:both] / other[:both] - 1
     change = float(np.median(ours) / np.median(theirs) - 1)

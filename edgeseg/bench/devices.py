@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import platform
 import re
@@ -11,8 +10,9 @@ import time
 from pathlib import Path
 
 from edgeseg.bench import telemetry
-from edgeseg.bench.telemetry import read_int, read_text
+from edgeseg.core.cpu_cores import usable_cores
 from edgeseg.core.measurement import DeviceState
+from edgeseg.core.system_files import control_groups, read_int, read_text
 
 _ARM_PARTS = {
     "0xd03": "Cortex-A53", "0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57", "0xd08": "Cortex-A72",
@@ -83,13 +83,6 @@ class DeviceWatch:
         return telemetry.read_board_power_w(self._root)
 
 
-def usable_cores(root: Path = Path("/")) -> int:
-    """Return on how many CPU cores this process may run, by its affinity and its control group's quota."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cpu_quota(root)
-    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
-
-
 def is_emulated(root: Path = Path("/")) -> bool:
     """Return whether this process runs on an emulated CPU, by the environment or the name of the kernel or CPU."""
     if os.environ.get(_EMULATED, "0") not in ("", "0"):
@@ -133,7 +126,7 @@ def _memory_mb(root: Path) -> int | None:
     """Return the machine's memory in MB of 10^6 bytes, or the control group's limit where that is less."""
     total = re.search(r"^MemTotal:\s+(\d+) kB", read_text(root / "proc/meminfo") or "", re.MULTILINE)
     sizes = [int(total[1]) * 1024 // 10**6] if total else []
-    for group in _groups(root):
+    for group in control_groups(root):
         limit = read_int(group / "memory.max")
         sizes += [limit // 10**6] if limit else []
     return min(sizes, default=None)
@@ -143,27 +136,3 @@ def _os(root: Path) -> str:
     pretty = re.search(r'^PRETTY_NAME="?([^"\n]+)', read_text(root / "etc/os-release") or "", re.MULTILINE)
     kernel = f"{platform.system()} {platform.release()}"
     return f"{pretty[1]}, {kernel}" if pretty else kernel
-
-
-def _cpu_quota(root: Path) -> float | None:
-    """Return how many cores' worth of time the control group may use; None where it is not limited."""
-    found = []
-    for group in _groups(root):
-        quota, _, period = (read_text(group / "cpu.max") or "").partition(" ")
-        if quota.isdigit() and period.isdigit() and int(period):
-            found.append(int(quota) / int(period))
-    old = root / "sys/fs/cgroup/cpu"
-    quota_us, period_us = read_int(old / "cpu.cfs_quota_us"), read_int(old / "cpu.cfs_period_us")
-    if quota_us and period_us and quota_us > 0:
-        found.append(quota_us / period_us)
-    return min(found, default=None)
-
-
-def _groups(root: Path) -> list[Path]:
-    """Return the folders of this process's control group (version 2) and of those above it."""
-    top = root / "sys/fs/cgroup"
-    own = next(
-        (line[3:] for line in (read_text(root / "proc/self/cgroup") or "").splitlines() if line[:3] == "0::"), ""
-    )
-    folder = top / own.strip().lstrip("/")
-    return [folder, *(parent for parent in folder.parents if parent == top or top in parent.parents)]

@@ -19,7 +19,7 @@ _FEW_RESAMPLES = 100
 _MANY_RUNS = 20_000
 _MOST_AT_ONCE = 4_000_000
 CONFIDENCE = 0.95
-BLOCKS = 10
+BOOTSTRAP_BLOCKS = 10
 LEAST_RUNS_FOR_INTERVAL = 20
 """With fewer runs a block of a tenth would be a single run."""
 
@@ -30,7 +30,7 @@ def intervals(
     """Return (low, high) of each percentile of `times_ms`, (runs,) in the order they were taken; None for too few."""
     if len(times_ms) < LEAST_RUNS_FOR_INTERVAL:
         return None
-    drawn = resampled(times_ms, percentiles, seed=seed)
+    drawn = bootstrap_percentiles(times_ms, percentiles, seed=seed)
     own = np.percentile(times_ms, percentiles)
     return tuple(bounds_of(drawn[:, index], around=float(value)) for index, value in enumerate(own))
 
@@ -42,13 +42,15 @@ def bounds_of(drawn: NDArray[np.float64], *, around: float) -> tuple[float, floa
     return min(low, around), max(high, around)
 
 
-def resampled(times_ms: NDArray[np.float64], percentiles: tuple[float, ...], *, seed: int) -> NDArray[np.float64]:
+def bootstrap_percentiles(
+    times_ms: NDArray[np.float64], percentiles: tuple[float, ...], *, seed: int
+) -> NDArray[np.float64]:
     """Return (resamples, percentiles) of blocks of a tenth of the runs, each from a random start.
 
     Equal seeds draw the same blocks of series of equal length.
     """
     runs = len(times_ms)
-    length = math.ceil(runs / BLOCKS)
+    length = math.ceil(runs / BOOTSTRAP_BLOCKS)
     count = RESAMPLES if runs <= _MANY_RUNS else _FEW_RESAMPLES
     starts = np.random.default_rng(seed).integers(0, runs - length + 1, (count, math.ceil(runs / length)))
     steps = np.arange(length)

@@ -35,7 +35,7 @@ _UNCOUNTED = 2
 _IMAGES = 8
 
 
-def bench(
+def measure_latency(
     session: Session,
     *,
     runs: int = 200,
@@ -121,7 +121,7 @@ def bench_sustained(
     """
     _check(runs=1, warmup=warmup, seconds=seconds, least_seconds=0.0)
     if session.engine in ACCURACY_ONLY:
-        return bench(session, device_name=device_name, memory=False)
+        return measure_latency(session, device_name=device_name, memory=False)
     shown = _images(images)
     fresh = _fresh(session) if memory else None
     timer = SessionTimer(session, shown, runs=1, least_seconds=seconds)

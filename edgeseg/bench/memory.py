@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.errors import EdgesegError
 
 HOW = "VmHWM of a fresh process: Python, OpenCV, engine and artifact, three images"
@@ -44,7 +44,7 @@ def measure_fresh_process(folder: Path, *, engine: str, threads: int) -> FreshPr
     command = [sys.executable, "-m", "edgeseg.bench.memory", str(folder), engine, str(threads)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
-        return decode(FreshProcess, json.loads(done.stdout.splitlines()[-1]), where="fresh process")
+        return decode_record(FreshProcess, json.loads(done.stdout.splitlines()[-1]), where="fresh process")
     except (OSError, subprocess.SubprocessError, ValueError, IndexError, EdgesegError):
         return None
 
@@ -58,7 +58,7 @@ def own_peak_memory_mb(status: Path = Path("/proc/self/status")) -> float:
 
 
 def _status_mb(name: str, status: Path = Path("/proc/self/status")) -> float:
-    from edgeseg.bench.telemetry import read_text
+    from edgeseg.core.system_files import read_text
 
     line = re.search(rf"^{name}:\s+(\d+) kB", read_text(status) or "", re.MULTILINE)
     return round(int(line[1]) * 1024 / 1e6, 1) if line else 0.0

@@ -6,23 +6,24 @@ from edgeseg.core.measurement import LEAST_RUNS_FOR_P99
 from edgeseg.core.parsing import shown
 from edgeseg.errors import RecipeError
 
-SCHEMA = 2
+MEASUREMENT_SCHEMA = 2
 _MIB_IN_MB = 2**20 / 1e6
 _MEANS = (("miou", "per_class_iou"), ("mean_dice", "per_class_dice"), ("pixel_accuracy", ""), ("boundary_f1", ""))
 
 
-def migrated(record: dict[str, object]) -> dict[str, object]:
+def migrated_measurement(record: dict[str, object]) -> dict[str, object]:
     """Return a record in schema 2; raises `RecipeError` for a newer schema or none."""
     schema = record.get("schema")
-    if schema == SCHEMA:
+    if schema == MEASUREMENT_SCHEMA:
         return record
     if schema != 1:
         raise RecipeError(
-            f"schema {shown(schema)}; this edgeseg reads schemas 1 and {SCHEMA}. Update edgeseg, or measure again."
+            f"schema {shown(schema)}; this edgeseg reads schemas 1 and {MEASUREMENT_SCHEMA}. "
+            "Update edgeseg, or measure again."
         )
     return {
         **record,
-        "schema": SCHEMA,
+        "schema": MEASUREMENT_SCHEMA,
         "latency": [_stage(item) for item in _list(record.get("latency"))],
         "accuracy": _accuracy(record.get("accuracy")),
         # Schema 1 counted 2^20 bytes as one MB.

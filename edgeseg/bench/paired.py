@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.bench.accuracy import Segmenter, check_classes, image_count, spec_of
+from edgeseg.bench.accuracy import Segmenter, check_same_classes, image_count, spec_of
 from edgeseg.metrics.confusion import ConfusionMatrix
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def compare_accuracy(
     Raises:
         InputError: the classes differ, or there is no image.
     """
-    check_classes(dataset, spec_of(session))
-    check_classes(dataset, spec_of(baseline))
+    check_same_classes(dataset, spec_of(session))
+    check_same_classes(dataset, spec_of(baseline))
     total = image_count(dataset, limit=limit)
     classes = len(dataset.classes)
     ours = ConfusionMatrix(classes, ignore_index=dataset.ignore_index)

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.core.timing_method import Roofline
 from edgeseg.errors import EdgesegError
 
@@ -47,7 +47,7 @@ def measure_peak(precision: str, *, threads: int) -> Peak | None:
     command = [sys.executable, "-m", "edgeseg.bench.peak", precision, str(threads)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True, env=environment)
-        return decode(Peak, json.loads(done.stdout.splitlines()[-1]), where="peak")
+        return decode_record(Peak, json.loads(done.stdout.splitlines()[-1]), where="peak")
     except (OSError, subprocess.SubprocessError, ValueError, IndexError, EdgesegError):
         return None
 

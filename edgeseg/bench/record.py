@@ -7,11 +7,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.bench.migration import SCHEMA, migrated
+from edgeseg.bench.migration import MEASUREMENT_SCHEMA, migrated_measurement
 from edgeseg.bench.samples import check_samples, latency_of
 from edgeseg.core.files import read_json_value, write_json
 from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, RawSamples
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.core.version import VERSION
 from edgeseg.errors import EdgesegError, InputError, RecipeError
 
@@ -43,7 +43,7 @@ def build_measurement(
     artifact, manifest, options = session.artifact, session.artifact.manifest, dict(session.options)
     total = next((item for item in latency if item.stage == "total"), None)
     return Measurement(
-        schema=SCHEMA,
+        schema=MEASUREMENT_SCHEMA,
         created=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         edgeseg_version=VERSION,
         artifact=manifest.name,
@@ -170,7 +170,7 @@ def _measurement(data: object, path: Path) -> Measurement:
     try:
         if not isinstance(data, dict):
             raise RecipeError("expected an object.")
-        measurement = decode(Measurement, migrated(data), where=path.name)
+        measurement = decode_record(Measurement, migrated_measurement(data), where=path.name)
         check_samples(measurement)
     except EdgesegError as error:
         raise RecipeError(f"{path}: not a measurement: {error}") from None

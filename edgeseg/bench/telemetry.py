@@ -9,25 +9,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from edgeseg.core.system_files import read_int, read_text
+
 _CPU_ZONES = ("x86_pkg_temp", "cpu-thermal", "cpu_thermal", "cpu", "soc-thermal", "coretemp", "acpitz")
 _ENERGY_ROOT = "sys/class/powercap"
-
-
-def read_text(path: Path) -> str | None:
-    """Return a small file's text without surrounding blanks and NULs; None where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip().strip("\0").strip()
-    except OSError:  # a sensor of a part that is powered off fails with EAGAIN or EIO
-        return None
-
-
-def read_int(path: Path) -> int | None:
-    """Return a file's whole number; None where there is none."""
-    text = read_text(path)
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        return None
 
 
 def read_temperature_c(root: Path = Path("/")) -> float | None:

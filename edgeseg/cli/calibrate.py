@@ -83,14 +83,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _fit(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
-    from edgeseg.verbs.temperature import fit
+    from edgeseg.verbs.temperature import calibrate_temperature
 
     if options.float_layers or options.allow_held_out or options.seed:
         raise InputError(
             "--float-layers, --allow-held-out and --seed are for ranges; --temperature takes none of them."
         )
     with render.progress(quiet=options.json) as advance:
-        done = fit(
+        done = calibrate_temperature(
             options.model,
             data=options.data,
             split=options.split or "val",
@@ -108,7 +108,7 @@ def _fit(options: argparse.Namespace) -> int:
     )
     render.result(
         f"Each half with the other's: NLL {found.nll_before:.4f} to {found.nll_after:.4f}, "
-        f"ECE {render.percent(found.ece_before)} to {render.percent(found.ece_after)} %"
+        f"ECE {render.percent_text(found.ece_before)} to {render.percent_text(found.ece_after)} %"
     )
     if found.value != found.fitted:
         render.result("No gain on held-out images: 1 is kept, because the net is calibrated already.")

@@ -40,14 +40,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compress, and print each stage's score and cost and the command that comes next."""
     from edgeseg.cli import render
-    from edgeseg.verbs.compress import compress, plan
+    from edgeseg.verbs.compress import compress, plan_compression
 
     if options.stages:
         return _print_stages(as_json=options.json)
     if options.recipe is None:
         options.parser.error("RECIPE is missing: give a TOML file or the name of a bundled recipe")
     if options.dry_run:
-        planned = plan(options.recipe, data=options.data, init=options.init, weights=options.weights, spec=options.spec)
+        planned = plan_compression(
+            options.recipe, data=options.data, init=options.init, weights=options.weights, spec=options.spec
+        )
         if options.json:
             render.result_json(planned)
         else:
@@ -100,7 +102,7 @@ def _print_result(done: CompressionResult) -> None:
     rows = [
         (
             item.folder or item.stage,
-            render.percent(item.miou),
+            render.percent_text(item.miou),
             *_cost(item.macs, item.parameters),
             f"{item.seconds:.0f}",
         )

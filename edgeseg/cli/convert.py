@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert, and print where the artifacts are, and how closely they agree with the float checkpoint."""
     from edgeseg.cli import render
     from edgeseg.cli.options import size_of
-    from edgeseg.verbs.convert import convert, plan
+    from edgeseg.verbs.convert import convert, plan_conversion
 
     wanted = {
         "target": tuple(options.target),
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         "allow_held_out": options.allow_held_out,
     }
     if options.dry_run:
-        return _show_plan(plan(options.model, **wanted), options)
+        return _show_plan(plan_conversion(options.model, **wanted), options)
     with render.progress(quiet=options.json) as advance:
         artifacts = convert(options.model, **wanted, on_progress=advance, on_notice=render.say)
     if artifacts and artifacts[0].manifest.notice:

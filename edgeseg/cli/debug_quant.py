@@ -80,7 +80,7 @@ def _print(found: QuantDebug) -> None:
 def _print_bound(found: QuantDebug, options: argparse.Namespace) -> None:
     from edgeseg.cli import render
 
-    lost, all_int8 = render.percent(found.lost), render.percent(found.lost_all_int8)
+    lost, all_int8 = render.percent_text(found.lost), render.percent_text(found.lost_all_int8)
     if not found.float_layers:
         render.result(f"All in int8 loses {all_int8} %, within the bound: no layer has to stay in float.")
         return

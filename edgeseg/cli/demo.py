@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     show_comparison(done.comparison)
     loop = done.loop
-    score = "" if loop.miou is None else f", live mIoU {render.percent(loop.miou)} %"
+    score = "" if loop.miou is None else f", live mIoU {render.percent_text(loop.miou)} %"
     render.result(f"Camera loop: {loop.frames} frames at {loop.fps:.1f} FPS with overlay and video{score}")
     render.result(f"Video:     {done.video}\nReport:    {done.report}\nArtifacts: {done.artifacts_folder}")
     render.result(f"Took {done.seconds:.0f} s.")

@@ -114,7 +114,7 @@ def _step(step: LineageStep) -> tuple[str, ...]:
         step.weights_sha256[:8],
         parent,
         data,
-        render.percent(step.metrics.get("val_miou")),
+        render.percent_text(step.metrics.get("val_miou")),
         "-" if macs is None else f"{macs / 1e6:.1f} M",
         "-" if parameters is None else f"{parameters / 1e3:.1f} k",
     )

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from edgeseg import __version__
-from edgeseg.cli.missing import missing_library, out_of_memory
+from edgeseg.cli.missing import missing_library, out_of_memory_message
 from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import EdgesegError, printable
 
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         # A missing library or too little memory needs no traceback; anything else is a bug and does.
-        line = out_of_memory(error) or missing_library(error)
+        line = out_of_memory_message(error) or missing_library(error)
         if line is None:
             raise
         _complain(line)

@@ -38,7 +38,7 @@ def missing_library(error: BaseException) -> str | None:
     return f"{title} is not installed, and this needs it: {command}"
 
 
-def out_of_memory(error: BaseException) -> str | None:
+def out_of_memory_message(error: BaseException) -> str | None:
     """Return the message for an out-of-memory error of any library; None for other errors."""
     # PyTorch and OpenCV have their own classes for it, but importing those would take seconds.
     text = str(error).lower()

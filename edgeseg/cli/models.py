@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
             f"{item.name} (default)" if item.default else item.name,
             f"{item.size[0]}x{item.size[1]}",
             str(item.classes),
-            render.percent(item.val_miou),
+            render.percent_text(item.val_miou),
             item.data,
             item.original or "-",
             item.licence,

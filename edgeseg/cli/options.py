@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.backend import MOST_THREADS
+from edgeseg.core.backend import MAX_THREADS
 from edgeseg.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class UsageError(InputError):
     exit_status = 2
 
 
-def size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
     """Return (height, width) from `HxW`, for argparse."""
     match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text) if text.isascii() else None
     if not match or not all(int(side) for side in match.groups()):
@@ -35,7 +35,7 @@ def size_of(text: str | tuple[int, int] | None, *, option: str = "--size") -> tu
     if text is None or isinstance(text, tuple):
         return text
     try:
-        return size(text)
+        return parse_size(text)
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"{option}: {error}.") from None
 
@@ -53,8 +53,8 @@ def whole(text: str) -> int:
 def threads(text: str) -> int:
     """Return a number of threads, for argparse."""
     count = _whole(text, low=1)
-    if count > MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{count} threads are too many; give 1 to {MOST_THREADS}")
+    if count > MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{count} threads are too many; give 1 to {MAX_THREADS}")
     return count
 
 

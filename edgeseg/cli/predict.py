@@ -142,7 +142,7 @@ def _show(found: Predictions, out: Path) -> None:
         render.result(f"... and {len(found.images) - len(rows)} more in {out / 'predictions.json'}")
     if any(item.seams is not None for item in found.images):
         render.result("seams: label changes across tile borders over those beside them; 1 is an invisible border")
-    score = "" if found.miou is None else f", mIoU {render.percent(found.miou)} %"
+    score = "" if found.miou is None else f", mIoU {render.percent_text(found.miou)} %"
     resumed = f" ({found.resumed} done before)" if found.resumed else ""
     bad = f", {len(found.unreadable)} unreadable" if found.unreadable else ""
     stopped = ", interrupted: continue with --resume" if found.interrupted else ""

@@ -18,15 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeseg.core.progress import Progress, no_progress
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = [
-    "be_quiet", "console", "counted", "encode", "fields", "percent", "progress", "result", "result_json", "say",
-    "table",
+    "be_quiet", "console", "counted", "encode_record", "fields", "percent_text", "progress", "result", "result_json",
+    "say", "table",
 ]  # fmt: skip
 
 WIDTH_IN_A_PIPE = 160
@@ -59,12 +59,12 @@ def result(text: str) -> None:
 
 def result_json(value: object) -> None:
     """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(encode_record(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def fields(value: object) -> dict[str, object]:
     """Return a dataclass as the JSON-ready table that it is written as."""
-    table = encode(value)
+    table = encode_record(value)
     assert isinstance(table, dict)
     return table
 
@@ -115,7 +115,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def percent(fraction: float | None) -> str:
+def percent_text(fraction: float | None) -> str:
     """Return a fraction as percent with two digits, or a dash."""
     return "-" if fraction is None else f"{100 * fraction:.2f}"
 

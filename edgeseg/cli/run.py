@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
         render.say(outcome.notice)
     loop = outcome.loop
     if options.json:
-        render.result_json({**render.encode(loop), **_whole(outcome)})  # type: ignore[dict-item]
+        render.result_json({**render.encode_record(loop), **_whole(outcome)})  # type: ignore[dict-item]
     elif str(options.save_areas) == "-":
         render.say(_summary(outcome))
     else:
@@ -193,7 +193,7 @@ def _summary(outcome: RunOutcome) -> str:
     from edgeseg.cli import render
 
     loop = outcome.loop
-    score = "" if loop.miou is None else f", mIoU against the source's own labels {render.percent(loop.miou)} %"
+    score = "" if loop.miou is None else f", mIoU against the source's own labels {render.percent_text(loop.miou)} %"
     corrupt = f", {loop.corrupt} corrupt" if loop.corrupt else ""
     concealed = f", {loop.concealed} repaired by the decoder" if loop.concealed else ""
     missing = f", ended {render.counted(loop.missing, 'frame')} early" if loop.missing else ""
@@ -228,9 +228,8 @@ def _observed(seen: Observation) -> str:
 
     if seen.agreement is None:
         return f"Monitor: no frame compared. {seen.fault or 'Lower --monitor-every.'}"
-    words = (
-        f"Monitor: {render.percent(seen.agreement)} % of labels agree with the float artifact's in {seen.frames} frames"
-    )
+    agreement = render.percent_text(seen.agreement)
+    words = f"Monitor: {agreement} % of labels agree with the float artifact's in {seen.frames} frames"
     if seen.drift is not None:
         words += (
             f"; input against {seen.reference}: mean off by {seen.drift.mean_shift:.2f} standard deviations, "

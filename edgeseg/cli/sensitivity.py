@@ -28,7 +28,9 @@ def run_sensitivity(options: argparse.Namespace) -> int:
         render.result_json(found)
         return 0
     order = sorted(found.layers, key=lambda item: -(item.labels_changed if item.miou_lost is None else item.miou_lost))
-    rows = [(item.layer, render.percent(item.labels_changed), render.percent(item.miou_lost)) for item in order]
+    rows = [
+        (item.layer, render.percent_text(item.labels_changed), render.percent_text(item.miou_lost)) for item in order
+    ]
     title = f"{found.model}: only this layer in int8, on {found.images} images of {found.data}"
     columns = ("layer", "labels changed %", "mIoU lost, points")
     render.table(title, columns, rows, numbers=columns[1:])
@@ -57,9 +59,9 @@ def _pruned(options: argparse.Namespace) -> int:
         (
             item.group,
             f"{item.removed} of {item.channels}",
-            render.percent(1 - item.agreement),
-            render.percent(scan.miou - item.miou),
-            render.percent(item.macs_saved),
+            render.percent_text(1 - item.agreement),
+            render.percent_text(scan.miou - item.miou),
+            render.percent_text(item.macs_saved),
         )
         for item in scan.losses
     ]

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         render.result_json(result)
         return 0
-    render.result(f"{result.checkpoint}: val mIoU {render.percent(result.miou)} %, epoch {result.best_epoch}")
+    render.result(f"{result.checkpoint}: val mIoU {render.percent_text(result.miou)} %, epoch {result.best_epoch}")
     render.result(f"Next: {path_prefix(recipe.model.name)}edgeseg convert {result.checkpoint} --target tflite")
     return 0
 
@@ -84,7 +84,7 @@ def watch_training(advance: Progress, *, quiet: bool, indent: str = "") -> Calla
         elif isinstance(event, EpochDone) and event.miou is not None and not quiet:
             render.say(
                 f"{indent}epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}"
-                f"  mIoU {render.percent(event.miou)} %  best {render.percent(event.best_miou)} %"
+                f"  mIoU {render.percent_text(event.miou)} %  best {render.percent_text(event.best_miou)} %"
             )
             sys.stderr.flush()
 

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     accuracy = found.accuracy
     per_class = [name for name, value in accuracy.metrics.items() if value.per_class]
     rows = [
-        (label, *(render.percent(accuracy.per_class(name).get(label)) for name in per_class))
+        (label, *(render.percent_text(accuracy.per_class(name).get(label)) for name in per_class))
         for label in accuracy.per_class("miou")
     ]
     columns = ("class", *(f"{metric_title(name)} %" for name in per_class))
@@ -102,4 +102,4 @@ def _json(found: Validation) -> dict[str, object]:
 def _shown(value: MetricValue) -> str:
     from edgeseg.cli import render
 
-    return f"{render.percent(value.value)} %" if value.unit == "fraction" else f"{value.value:.4g} {value.unit}"
+    return f"{render.percent_text(value.value)} %" if value.unit == "fraction" else f"{value.value:.4g} {value.unit}"

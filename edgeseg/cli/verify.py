@@ -32,11 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Verify, and print the result."""
     from edgeseg.cli import render
-    from edgeseg.core.records import encode
+    from edgeseg.core.records import encode_record
     from edgeseg.runtime import Limits
-    from edgeseg.verbs.verify import verify
+    from edgeseg.verbs.verify import verify_artifact
 
-    done = verify(
+    done = verify_artifact(
         options.artifact,
         engine=options.engine,
         threads=options.threads,
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     )
     found = done.verification
     if options.json:
-        table = encode(found)
+        table = encode_record(found)
         assert isinstance(table, dict)
         render.result_json({**table, "receipt": done.receipt})
         return 0

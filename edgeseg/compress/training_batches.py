@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeseg.data import Dataset, Sample
     from edgeseg.train.recipe import LossRecipe
 
-BATCH = 8
+BATCH_SIZE = 8
 """Approximate batch size: a remainder is spread over the other batches, since batch norm needs two images in each."""
 
 
@@ -38,7 +38,7 @@ def draw_samples(data: Dataset, *, images: int, seed: int) -> list[Sample]:
 
 def labelled_batches(samples: list[Sample], *, spec: ModelSpec) -> tuple[tuple[Tensor, Tensor], ...]:
     """Return normalised images (N, 3, H, W) with labels (N, H, W) at the net's input size, N of 2 or more."""
-    count = max(1, len(samples) // BATCH)
+    count = max(1, len(samples) // BATCH_SIZE)
     parts = [samples[index::count] for index in range(count)]
     made = [[_entry(sample, spec=spec) for sample in part] for part in parts]
     return tuple((torch.cat([x for x, _ in part]), torch.cat([y for _, y in part])) for part in made)

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeseg.core.artifact_files import AGAIN, check_bound, check_files, list_entries
+from edgeseg.core.artifact_files import AGAIN, check_files, check_listed, list_entries
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.file_io import FileIO
 from edgeseg.core.files import read_json_value
 from edgeseg.core.lineage import LineageStep
-from edgeseg.core.manifest_schema import SCHEMA, SCHEMAS, digest, migrated
+from edgeseg.core.manifest_schema import MANIFEST_SCHEMA, READABLE_MANIFEST_SCHEMAS, digest, migrated_manifest
 from edgeseg.core.parsing import shown
 from edgeseg.core.placement import OpPlacement
 from edgeseg.core.proof import Proof
 from edgeseg.core.quantization import CalibrationSet, QuantizationScheme
-from edgeseg.core.records import bounds, decode, encode, renamed
+from edgeseg.core.records import bounds, decode_record, encode_record, renamed
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.core.temperature import Temperature
 from edgeseg.errors import ArtifactError, EdgesegError
@@ -160,8 +160,8 @@ class Manifest:
 
     def sealed(self) -> Manifest:
         """Return the manifest with `self_sha256` set."""
-        current = dataclasses.replace(self, schema=SCHEMA)
-        table = encode(current)
+        current = dataclasses.replace(self, schema=MANIFEST_SCHEMA)
+        table = encode_record(current)
         assert isinstance(table, dict)
         return dataclasses.replace(current, self_sha256=digest(table))
 
@@ -235,18 +235,19 @@ def _read_manifest(path: Path) -> Manifest:
     except EdgesegError as error:
         raise ArtifactError(f"{error} The manifest is damaged. {AGAIN}") from None
     schema = table.get("schema") if isinstance(table, dict) else None
-    if schema not in SCHEMAS or isinstance(schema, bool):
+    if schema not in READABLE_MANIFEST_SCHEMAS or isinstance(schema, bool):
         raise ArtifactError(
-            f"{path}: manifest schema {shown(schema)}; this edgeseg reads schemas {SCHEMAS[0]} to {SCHEMA}. "
+            f"{path}: manifest schema {shown(schema)}; this edgeseg reads schemas {READABLE_MANIFEST_SCHEMAS[0]} to "
+            f"{MANIFEST_SCHEMA}. "
             "Convert again or update edgeseg."
         )
     try:
-        manifest = decode(Manifest, migrated(table), where=path.name)
+        manifest = decode_record(Manifest, migrated_manifest(table), where=path.name)
     except EdgesegError as error:
         raise ArtifactError(f"{path}: damaged: {error} {AGAIN}") from None
     if manifest.self_sha256 != digest(table):
         raise ArtifactError(f"{path}: was altered after the conversion (checksum mismatch). {AGAIN}")
     golden = manifest.golden
     bound = {"entry": manifest.entry, "image": golden.image, "expected": golden.expected, "reference": golden.reference}
-    check_bound(path, bound, manifest.files)
+    check_listed(path, bound, manifest.files)
     return manifest

@@ -64,7 +64,7 @@ def check_files(folder: Path, files: Iterable[_Listed]) -> None:
             )
 
 
-def check_bound(manifest: Path, names: Mapping[str, str], files: Iterable[_Listed]) -> None:
+def check_listed(manifest: Path, names: Mapping[str, str], files: Iterable[_Listed]) -> None:
     """Check that each of `names` (what it is: its path) is a listed file; the entry may be a folder of listed files.
 
     Raises:

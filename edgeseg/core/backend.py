@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from edgeseg.core.records import bounds
 
-MOST_THREADS = 256
+MAX_THREADS = 256
 """Several engines' libraries crash with more threads, and no edge device has that many cores."""
 
 
@@ -20,5 +20,5 @@ class ResolvedBackend:
 
     engine: str
     delegate: str = ""
-    threads: int | None = field(default=None, metadata=bounds(low=1, high=MOST_THREADS))
+    threads: int | None = field(default=None, metadata=bounds(low=1, high=MAX_THREADS))
     options: dict[str, str] = field(default_factory=dict)

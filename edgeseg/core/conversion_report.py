@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import ConversionReport, Fallback
 from edgeseg.core.peak_memory import peak_memory_mb
-from edgeseg.core.requirements import versions
+from edgeseg.core.requirements import installed_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ def conversion_report(ops: Iterable[OpPlacement], *, tools: Iterable[str], start
         ops_total=len(counted),
         ops_quantized=sum(item.is_quantized for item in counted),
         fallbacks=tuple(Fallback(op=item.op, node=item.node, reason=item.reason) for item in counted if item.reason),
-        tool_versions=versions(*tools),
+        tool_versions=installed_versions(*tools),
         seconds=round(time.perf_counter() - started, 3),
         peak_memory_mb=peak_memory_mb(),
     )

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, TypeVar
 from edgeseg.core import atomic
 from edgeseg.core.parsing import parse_json, parse_toml
 from edgeseg.core.recipe_lines import with_lines
-from edgeseg.core.records import decode, encode
+from edgeseg.core.records import decode_record, encode_record
 from edgeseg.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 MOST_TOML_BYTES = 1 << 20
 MOST_JSON_BYTES = 64 << 20
@@ -51,7 +51,7 @@ def sha256_of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_toml(cls: type[T], path: Path) -> T:
+def read_toml(cls: type[_T], path: Path) -> _T:
     """Return a `cls` from a strict TOML file.
 
     Raises:
@@ -59,7 +59,7 @@ def read_toml(cls: type[T], path: Path) -> T:
         RecipeError: not TOML, or not the schema of `cls`; the message names the file, the line and the key.
     """
     with with_lines(path):
-        return decode(cls, read_toml_table(path), where=path.name)
+        return decode_record(cls, read_toml_table(path), where=path.name)
 
 
 def read_toml_table(path: Path) -> dict[str, object]:
@@ -67,9 +67,9 @@ def read_toml_table(path: Path) -> dict[str, object]:
     return parse_toml(_read_text(path, most_bytes=MOST_TOML_BYTES), where=str(path))
 
 
-def read_json(cls: type[T], path: Path) -> T:
+def read_json(cls: type[_T], path: Path) -> _T:
     """Return a `cls` from a strict JSON file; raises as `read_toml` does."""
-    return decode(cls, read_json_value(path), where=path.name)
+    return decode_record(cls, read_json_value(path), where=path.name)
 
 
 def read_json_value(path: Path) -> object:
@@ -85,7 +85,7 @@ def write_json(value: object, path: Path) -> None:
         OSError: the file cannot be written.
     """
     try:
-        content = (json.dumps(encode(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        content = (json.dumps(encode_record(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except ValueError as error:
         raise RecipeError(f"{path}: not written: {error}.") from None
     write_whole(content, path, durable=True)

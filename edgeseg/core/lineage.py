@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 
 LINEAGE_FILE = "lineage.json"
-SCHEMA = 1
+LINEAGE_SCHEMA = 1
 
 Setting = bool | int | float | str
 
@@ -52,8 +52,8 @@ class LineageRecord:
     steps: tuple[LineageStep, ...]
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema}; this version reads schema = {SCHEMA}.")
+        if self.schema != LINEAGE_SCHEMA:
+            raise ValueError(f"schema is {self.schema}; this version reads schema = {LINEAGE_SCHEMA}.")
 
 
 def flatten(value: object) -> dict[str, Setting]:
@@ -62,7 +62,7 @@ def flatten(value: object) -> dict[str, Setting]:
     Lists become text; a path is shortened to its last part, so that no folder names of the machine are published.
     """
     flat: dict[str, Setting] = {}
-    _flatten("", encode(value), flat)
+    _flatten("", encode_record(value), flat)
     return flat
 
 

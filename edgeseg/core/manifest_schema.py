@@ -15,8 +15,8 @@ from typing import Any
 
 from edgeseg.core.files import sha256_of_bytes
 
-SCHEMA = 2
-SCHEMAS = (1, 2)
+MANIFEST_SCHEMA = 2
+READABLE_MANIFEST_SCHEMAS = (1, 2)
 _LATER = (
     ("spec", "channels"),
     ("spec", "bypassed"),
@@ -38,7 +38,7 @@ def digest(table: dict[str, Any]) -> str:
     return sha256_of_bytes(json.dumps(blank, sort_keys=True, ensure_ascii=False).encode())
 
 
-def migrated(table: dict[str, Any]) -> dict[str, Any]:
+def migrated_manifest(table: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest's table in the current schema; `schema` still holds the one it was written in."""
     if table.get("schema") != 1:
         return table

@@ -12,7 +12,7 @@ from edgeseg.errors import UnknownName
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-WEIGHTED = ("conv2d", "linear", "conv_transpose2d")
+WEIGHTED_OPS = ("conv2d", "linear", "conv_transpose2d")
 """Ops with int8 weights, their second argument."""
 ELEMENTWISE = ("add", "mul", "sub", "matmul")
 """Ops on two tensors."""
@@ -23,7 +23,7 @@ POOLS_AND_RESIZES = ("avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsampl
 OTHERS = ("mean", "leaky_relu")
 FUSABLE = (*RECTIFIERS, "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "elu", "leaky_relu", "tanh", "mish")
 """Activations that some backend's convolutions apply to their own result."""
-KNOWN = frozenset((*WEIGHTED, *ELEMENTWISE, *POOLS_AND_RESIZES, *OTHERS, *FUSABLE, "softmax", "layer_norm"))
+KNOWN = frozenset((*WEIGHTED_OPS, *ELEMENTWISE, *POOLS_AND_RESIZES, *OTHERS, *FUSABLE, "softmax", "layer_norm"))
 """Ops that rules may name."""
 
 

@@ -18,7 +18,7 @@ from edgeseg.errors import ArtifactError, InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA = 1
+RECEIPT_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,8 @@ class ProofReceipt:
     reference_agreement: float = field(metadata=bounds(low=0, high=1))
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {SCHEMA}.")
+        if self.schema != RECEIPT_SCHEMA:
+            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {RECEIPT_SCHEMA}.")
 
 
 def write_receipt(receipt: ProofReceipt, folder: Path) -> Path:

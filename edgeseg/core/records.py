@@ -2,7 +2,7 @@
 
 An unknown key, a missing key or a value of the wrong type raises `RecipeError` with its place
 (`spec.preprocess.mean[2]`), so that a misspelt option is never silently dropped. The dataclass declares further rules,
-and `decode` checks them:
+and `decode_record` checks them:
 
 - `field(metadata=bounds(low=0, high=1))`: the range of a number, of every number in a list or table, or of a length;
 - `field(metadata=renamed("picture"))`: names of the field in older files, which can still be read;
@@ -23,7 +23,7 @@ from edgeseg.core.parsing import shown
 from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import RecipeError, printable
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 FORMERLY = "formerly"
 BOUNDS = "bounds"
@@ -100,24 +100,24 @@ def _former_names(fields: dict[str, dataclasses.Field[object]]) -> dict[str, str
     return {old: name for name, field in fields.items() for old in field.metadata.get(FORMERLY, ())}
 
 
-def encode(value: object) -> object:
+def encode_record(value: object) -> object:
     """Return `value` (a dataclass, a tuple, a mapping, a scalar) as JSON-ready dicts, lists and scalars."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: encode_record(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (tuple, list)):
-        return [encode(item) for item in value]
+        return [encode_record(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): encode(item) for key, item in value.items()}
+        return {str(key): encode_record(item) for key, item in value.items()}
     return str(value) if isinstance(value, PurePath) else value
 
 
-def decode(cls: type[T], data: object, *, where: str) -> T:
+def decode_record(cls: type[_T], data: object, *, where: str) -> _T:
     """Return a `cls` from plain values; `where` names the file or table for the error messages.
 
     Raises:
         RecipeError: an unknown or missing key, or a value of the wrong type, with its place.
     """
-    return typing.cast("T", _decode(cls, data, where))
+    return typing.cast("_T", _decode(cls, data, where))
 
 
 @cache

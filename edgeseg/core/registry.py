@@ -34,7 +34,7 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(sorted(_points(group)))
 
 
-def load(group: str, name: str) -> object:
+def load_plugin(group: str, name: str) -> object:
     """Return the object registered as `name`.
 
     Raises:

@@ -29,7 +29,7 @@ def require_modules(modules: Iterable[str], *, what: str, extra: str) -> None:
         raise MissingDependency(f'{what}: {", ".join(missing)} {verb} not installed: pip install "edgeseg[{extra}]".')
 
 
-def versions(*distributions: str) -> dict[str, str]:
+def installed_versions(*distributions: str) -> dict[str, str]:
     """Return the versions of the installed `distributions`; missing ones are skipped."""
     found = {}
     for name in distributions:

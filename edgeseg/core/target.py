@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from edgeseg.core.backend import MOST_THREADS
+from edgeseg.core.backend import MAX_THREADS
 from edgeseg.core.quantization import SCHEMES, Precision
 from edgeseg.core.quantization_rules import QuantizationOverrides
 from edgeseg.core.records import bounds
@@ -27,7 +27,7 @@ class Backend:
     engine: str
     schemes: tuple[Precision, ...] = field(metadata=bounds(items=(1, None)))
     delegate: str = ""
-    threads: int = field(default=1, metadata=bounds(low=1, high=MOST_THREADS))
+    threads: int = field(default=1, metadata=bounds(low=1, high=MAX_THREADS))
     options: dict[str, str] = field(default_factory=dict)
     channel_multiple: int = field(default=1, metadata=bounds(low=1, high=1024))
     quantization: QuantizationOverrides | None = None

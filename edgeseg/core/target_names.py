@@ -36,7 +36,7 @@ def check_target(target: Target) -> None:
 
 
 def _check_backend(backend: Backend) -> None:
-    engine = registry.load("engines", backend.engine)
+    engine = registry.load_plugin("engines", backend.engine)
     if not isinstance(engine, Engine):
         raise UnsupportedError(f'The plug-in "{backend.engine}" is registered as an engine but is not one.')
     formats = {*registry.names("converters"), *engine.formats}

@@ -16,7 +16,7 @@ import sys
 from typing import IO, TYPE_CHECKING
 
 from edgeseg.core.parsing import parse_json
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.errors import ConversionError, EdgesegError, MissingDependency
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _start(
 
 def _feed(child: subprocess.Popen[bytes], request: Mapping[str, object], *, time_limit_s: float) -> str:
     """Send the request and wait for the tool to exit; return what went wrong, or an empty string."""
-    data = (json.dumps(encode(dict(request)), ensure_ascii=False) + "\n").encode()
+    data = (json.dumps(encode_record(dict(request)), ensure_ascii=False) + "\n").encode()
     try:
         # communicate also copes with a tool that exits without reading.
         child.communicate(data, timeout=time_limit_s)

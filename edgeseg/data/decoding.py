@@ -14,7 +14,7 @@ MAX_PIXELS = 200_000_000
 MAX_PIXELS_VARIABLE, RANGE_VARIABLE = "EDGESEG_MAX_PIXELS", "EDGESEG_IMAGE_RANGE"
 PERCENTILES = (0.5, 99.5)
 
-Range = tuple[float, float] | Literal["percentile"]
+PixelRange = tuple[float, float] | Literal["percentile"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Decoding:
     """
 
     max_pixels: int | None = None
-    range: Range | None = None
+    range: PixelRange | None = None
 
     def __post_init__(self) -> None:
         if self.max_pixels is not None and self.max_pixels < 1:
@@ -59,7 +59,7 @@ def _environment_pixels() -> int:
     return int(text)
 
 
-def _environment_range() -> Range | None:
+def _environment_range() -> PixelRange | None:
     text = os.environ.get(RANGE_VARIABLE, "")
     if not text:
         return None

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeseg.core.files import read_toml
-from edgeseg.data.decoding import Decoding, Range
-from edgeseg.data.label_maps import Colour, LabelMapping
+from edgeseg.data.decoding import Decoding, PixelRange
+from edgeseg.data.label_maps import LabelColour, LabelMapping
 from edgeseg.errors import DatasetError
 
 FILE = "dataset.toml"
@@ -41,7 +41,7 @@ class DataTable:
     """Pattern of the image files below the root; `{split}` is replaced by the split."""
     labels: str = ""
     """Pattern of the label files; the text that its first `*` matches must equal that of `images`."""
-    range: Range | None = None
+    range: PixelRange | None = None
     max_pixels: int | None = None
     ignore: tuple[_Value, ...] = ()
 
@@ -97,7 +97,7 @@ class Description:
         given = [(name, index, self.classes[name]) for index, name in enumerate(self.classes)]
         ignored = [("ignore", 255, self.data.ignore)]
         ids: dict[int, int] = {}
-        colours: dict[Colour, int] = {}
+        colours: dict[LabelColour, int] = {}
         for name, index, values in (*given, *ignored):
             for value in values if isinstance(values, tuple) else (values,):
                 table, key = (ids, value) if isinstance(value, int) else (colours, parse_colour(value))
@@ -109,7 +109,7 @@ class Description:
         return LabelMapping(classes=tuple(self.classes), ids=ids, colours=colours, source=source)
 
 
-def parse_colour(text: str) -> Colour:
+def parse_colour(text: str) -> LabelColour:
     """Return (R, G, B) of "#rrggbb"; raises `ValueError` for anything else."""
     digits = text.removeprefix("#")
     if len(digits) != 6 or not text.startswith("#") or any(c not in "0123456789abcdefABCDEF" for c in digits):

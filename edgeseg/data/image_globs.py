@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class ListedImage:
     """An image that is read later.
 
     `source` is its place for messages, `name` the relative path of its results, without suffix. `read` returns the
@@ -37,7 +37,7 @@ class Item:
     modified_s: float = 0.0
 
 
-def find_images(texts: Sequence[str]) -> tuple[Item, ...]:
+def find_images(texts: Sequence[str]) -> tuple[ListedImage, ...]:
     """Return the images in order, without duplicates.
 
     A folder means the images directly in it; `**` in a pattern means folders of any depth.
@@ -52,7 +52,7 @@ def find_images(texts: Sequence[str]) -> tuple[Item, ...]:
     names = [place.relative_to(common) for place in places]
     stems = Counter(name.with_suffix("") for name in names)
     return tuple(
-        Item(
+        ListedImage(
             source=str(path),
             # a.jpg and a.png in one folder would write the same file, so they keep their suffix.
             name=str(name if stems[name.with_suffix("")] > 1 else name.with_suffix("")),
@@ -63,11 +63,11 @@ def find_images(texts: Sequence[str]) -> tuple[Item, ...]:
     )
 
 
-def images_of(dataset: Dataset, *, limit: int | None = None) -> tuple[Item, ...]:
+def images_of(dataset: Dataset, *, limit: int | None = None) -> tuple[ListedImage, ...]:
     """Return the first `limit` images of a data set, with their labels."""
     count = len(dataset) if limit is None else min(limit, len(dataset))
     return tuple(
-        Item(
+        ListedImage(
             source=f"{dataset.name} {dataset.split} {dataset.item_id(index)}",
             name=dataset.item_id(index),
             read=partial(_load, dataset, index),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgeseg.pixels.image_header import Header
 
-Colour = tuple[int, int, int]
+LabelColour = tuple[int, int, int]
 _SHOWN = 6
 
 
@@ -36,7 +36,7 @@ class LabelMapping:
 
     classes: tuple[str, ...]
     ids: dict[int, int] = field(default_factory=dict)
-    colours: dict[Colour, int] = field(default_factory=dict)
+    colours: dict[LabelColour, int] = field(default_factory=dict)
     ignore_index: int = 255
     source: str = "classes.txt"
 

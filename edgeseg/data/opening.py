@@ -51,7 +51,7 @@ def open_dataset(text: str, *, split: str, decoding: Decoding | None = None) -> 
         rules = decoding.over(description.data.decoding())
         table = dataclasses.replace(description.data, range=rules.range, max_pixels=rules.max_pixels)
         description = dataclasses.replace(description, data=table)
-    reader = cast("Reader", registry.load("datasets", name))
+    reader = cast("Reader", registry.load_plugin("datasets", name))
     if description.splits.given:
         whole = reader.open(place, split="", description=description)
         return part(whole, split=split, rules=description.splits, root=Path(description.root))

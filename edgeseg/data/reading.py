@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edgeseg.data.decoding import MAX_PIXELS_VARIABLE, PERCENTILES, RANGE_VARIABLE, Decoding, Range
+from edgeseg.data.decoding import MAX_PIXELS_VARIABLE, PERCENTILES, RANGE_VARIABLE, Decoding, PixelRange
 from edgeseg.errors import DatasetError
 from edgeseg.pixels.image_header import Header, read_header
 
@@ -108,7 +108,7 @@ def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image)
 
 
-def _to_8_bits(path: Path, image: NDArray[Any], limits: Range | None) -> NDArray[np.uint8]:
+def _to_8_bits(path: Path, image: NDArray[Any], limits: PixelRange | None) -> NDArray[np.uint8]:
     values = image.astype(np.float32)
     if not np.isfinite(values).all():
         raise DatasetError(f"{path}: holds values that are not numbers (NaN or infinity). Replace them.")

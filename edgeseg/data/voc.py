@@ -17,7 +17,7 @@ from edgeseg.errors import DatasetError
 if TYPE_CHECKING:
     from edgeseg.data.description import Description
 
-CLASSES = (
+VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
@@ -50,7 +50,7 @@ class VocReader:
         refuse(missing)
         if not names:
             raise DatasetError(f"{lists / split}.txt: lists no image.")
-        mapping = description.mapping() or LabelMapping.indices(CLASSES)
+        mapping = description.mapping() or LabelMapping.indices(VOC_CLASSES)
         return FolderDataset(
             root=root,
             split=split,

@@ -14,7 +14,7 @@ from edgeseg.core import registry
 from edgeseg.core.artifact import Artifact, Golden, Manifest, Parity, open_artifact
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import new_folder, refuse_foreign, sha256_of_bytes
-from edgeseg.core.manifest_schema import SCHEMA
+from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.proof import Proof
 from edgeseg.core.protocols import Compiler
@@ -22,7 +22,7 @@ from edgeseg.core.suggestions import unknown
 from edgeseg.core.version import VERSION
 from edgeseg.deploy.convert import check_conversion
 from edgeseg.deploy.manifest import seal
-from edgeseg.deploy.prove import Proven, engine_here, least_agreement, open_session, repeated_agreement
+from edgeseg.deploy.prove import Proven, engine_here, least_agreement, open_for_proof, repeated_agreement
 from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def compiler_named(name: str) -> Compiler:
         UnknownName: no compiler of that name.
         MissingDependency: a plug-in that cannot be imported or is not a compiler.
     """
-    found = registry.load("compilers", name)
+    found = registry.load_plugin("compilers", name)
     if not isinstance(found, Compiler):
         raise MissingDependency(
             f'The plug-in "{name}" is registered as a compiler, but is not one: it lacks part of '
@@ -131,7 +131,7 @@ def _draft(source: Artifact, conversion: Conversion, *, compiler: Compiler, targ
     given = source.manifest
     return dataclasses.replace(
         given,
-        schema=SCHEMA,
+        schema=MANIFEST_SCHEMA,
         name=f"{given.name}-{compiler.name}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeseg_version=VERSION,
@@ -181,7 +181,7 @@ def _run(compiled: Artifact, golden: Golden, *, engine: Engine, image: NDArray[n
     manifest = compiled.manifest
     expected = _read(compiled.folder / golden.expected, color=False)
     reference = _read(compiled.folder / golden.reference, color=False)
-    with open_session(compiled, engine=engine.name) as session:
+    with open_for_proof(compiled, engine=engine.name) as session:
         labels = session.segment(image)
         version = f"{session.engine} {session.engine_version}"
     agreement, required = float(np.mean(labels == expected)), least_agreement(manifest.scheme)

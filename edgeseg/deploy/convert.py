@@ -17,11 +17,11 @@ from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges, scheme_named
 from edgeseg.core.temperature import read_temperature
 from edgeseg.deploy.exports import Exports
-from edgeseg.deploy.plan import PlannedArtifact, Wanted, converter_for, plan_artifacts
+from edgeseg.deploy.plan import PlannedArtifact, RequestedPrecision, converter_for, plan_artifacts
 from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, check_data, proof_images
 from edgeseg.deploy.replacing import distinct_name, refuse_replacing
 from edgeseg.errors import ConversionError, InputError
-from edgeseg.export import Output
+from edgeseg.export import DeployedOutput
 from edgeseg.models import Checkpoint
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import ModelSpec
     from edgeseg.deploy.prove import Reference
 
-Notice = Callable[[str], None]
+OnNotice = Callable[[str], None]
 """Called with a message for the user."""
 
 _log = logging.getLogger(__name__)
@@ -41,32 +41,32 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionPlan:
-    """What `convert` would do: checkpoint, input size, ranges and artifacts."""
+    """What `convert_for_targets` would do: checkpoint, input size, ranges and artifacts."""
 
     model: str
     checkpoint: Path
     size: tuple[int, int]
-    output: Output
+    output: DeployedOutput
     ranges: str
     artifacts: tuple[PlannedArtifact, ...]
     licence: str
     notice: str
 
 
-def plan(
+def plan_for_targets(
     model: str | Path | Checkpoint | None,
     *,
     target: str | tuple[str, ...],
-    precision: Wanted = "auto",
+    precision: RequestedPrecision = "auto",
     calibration: str | None = None,
     data: str | None = None,
     size: tuple[int, int] | None = None,
-    output: Output = "logits",
+    output: DeployedOutput = "logits",
     out: Path | str | None = None,
     force: bool = False,
     allow_held_out: bool = False,
 ) -> ConversionPlan:
-    """Return what `convert` would do with the same arguments, after every quick check.
+    """Return what `convert_for_targets` would do with the same arguments, after every quick check.
 
     Raises:
         UnknownName, InputError, RecipeError: a target, model, size, destination or calibration that cannot be used;
@@ -111,20 +111,20 @@ def plan(
     )
 
 
-def convert(
+def convert_for_targets(
     model: str | Path | Checkpoint | None,
     *,
     target: str | tuple[str, ...],
-    precision: Wanted = "auto",
+    precision: RequestedPrecision = "auto",
     calibration: str | None = None,
     data: str | None = None,
     size: tuple[int, int] | None = None,
-    output: Output = "logits",
+    output: DeployedOutput = "logits",
     out: Path | str | None = None,
     force: bool = False,
     allow_held_out: bool = False,
     on_progress: Progress | None = None,
-    on_notice: Notice | None = None,
+    on_notice: OnNotice | None = None,
 ) -> tuple[Artifact, ...]:
     """Return the artifacts of a checkpoint for one or more targets, each proven against float PyTorch.
 
@@ -137,11 +137,11 @@ def convert(
     Raises:
         GateError: an artifact does not agree with the checkpoint; it is not written; earlier ones stay.
         ConversionError: a vendor's tool failed.
-        Others as `plan` does, all before any slow work.
+        Others as `plan_for_targets` does, all before any slow work.
     """
     from edgeseg.models.checkpoint import load_checkpoint
 
-    planned = plan(
+    planned = plan_for_targets(
         model,
         target=target,
         precision=precision,
@@ -195,7 +195,7 @@ class _Job:
     ranges: Ranges | None
     reference: Reference
     progress: Progress
-    notice: Notice
+    notice: OnNotice
 
     def make(self, item: PlannedArtifact) -> Artifact:
         """Convert, prove and write one artifact; nothing is left behind if a step fails."""
@@ -269,15 +269,15 @@ def _ranges(
     calibration: str | None,
     allow_held_out: bool,
     progress: Progress,
-    notice: Notice,
+    notice: OnNotice,
 ) -> Ranges | None:
     if not planned.ranges:
         return None
     if calibration is None:
         return read_ranges(_carried(planned.checkpoint))
-    from edgeseg.export import calibrate
+    from edgeseg.export import calibrate_ranges
 
-    done = calibrate(
+    done = calibrate_ranges(
         checkpoint, calibration, allow_held_out=allow_held_out, hold_out=PROOF_IMAGES, on_progress=progress
     )
     for finding in done.findings:

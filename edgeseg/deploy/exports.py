@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeseg.core.protocols import Converter, Normalisation
     from edgeseg.core.quantization import Ranges
     from edgeseg.core.quantization_rules import QuantizationRules
-    from edgeseg.export import Output
+    from edgeseg.export import DeployedOutput
     from edgeseg.models import Checkpoint
 
 
@@ -30,7 +30,7 @@ class Exports:
 
     checkpoint: Checkpoint
     size: tuple[int, int]
-    output: Output
+    output: DeployedOutput
     ranges: Ranges | None
     calibration: Callable[[], Iterable[NDArray[np.uint8]]] | None
     workdir: Path

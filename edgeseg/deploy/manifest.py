@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import MANIFEST, Golden, Lineage, Manifest, Parity, list_files
 from edgeseg.core.files import write_json
-from edgeseg.core.manifest_schema import SCHEMA
+from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
 from edgeseg.core.version import VERSION
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def draft(
 ) -> Manifest:
     """Return the manifest as known before the proof, enough for an engine to open the artifact."""
     return Manifest(
-        schema=SCHEMA,
+        schema=MANIFEST_SCHEMA,
         name=f"{spec.name}-{item.format}-{item.precision}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeseg_version=VERSION,

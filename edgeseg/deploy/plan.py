@@ -19,7 +19,7 @@ from edgeseg.targets import broken_targets, find_target, load_targets
 if TYPE_CHECKING:
     from edgeseg.core.target import Target
 
-Wanted = str
+RequestedPrecision = str
 """A precision, or "auto"."""
 _DEFAULT_OUT = Path("artifacts")
 
@@ -46,7 +46,7 @@ class PlannedArtifact:
 
 
 def plan_artifacts(
-    targets: tuple[str, ...], *, precision: Wanted, has_ranges: bool, model: str, out: Path | None
+    targets: tuple[str, ...], *, precision: RequestedPrecision, has_ranges: bool, model: str, out: Path | None
 ) -> tuple[PlannedArtifact, ...]:
     """Return the artifacts to make; a target named twice is made once.
 
@@ -90,7 +90,7 @@ def converter_for(format_name: str) -> Converter:
         UnknownName: no converter of that name.
         MissingDependency: a plug-in that cannot be imported or is not a converter.
     """
-    found = registry.load("converters", format_name)
+    found = registry.load_plugin("converters", format_name)
     if not isinstance(found, Converter):
         raise MissingDependency(
             f'The plug-in "{format_name}" is registered as a converter, but is not one: it lacks part of '
@@ -109,7 +109,7 @@ class _Choice:
     rules: QuantizationRules
 
 
-def _choose(text: str, *, precision: Wanted, has_ranges: bool) -> _Choice:
+def _choose(text: str, *, precision: RequestedPrecision, has_ranges: bool) -> _Choice:
     formats = registry.names("converters")
     if text in formats:
         converter = converter_for(text)
@@ -151,7 +151,7 @@ def _target(text: str, formats: tuple[str, ...]) -> Target:
     return find_target(text)
 
 
-def _backend(target: Target, *, text: str, precision: Wanted) -> _Choice:
+def _backend(target: Target, *, text: str, precision: RequestedPrecision) -> _Choice:
     """Return the target's first backend, or its first one with the requested precision."""
     for backend in target.backends:
         if precision == "auto" or precision in backend.schemes:

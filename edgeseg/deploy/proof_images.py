@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeseg.calibration import Source
+    from edgeseg.calibration import CalibrationSource
     from edgeseg.core.quantization import CalibrationSet
 
 PROOF_IMAGES = 4
@@ -73,7 +73,7 @@ def _held_out(data: str) -> str:
     return data
 
 
-def _spread(source: Source, *, without: frozenset[str]) -> tuple[NDArray[np.uint8], ...]:
+def _spread(source: CalibrationSource, *, without: frozenset[str]) -> tuple[NDArray[np.uint8], ...]:
     free = [index for index in range(len(source)) if source.item_id(index) not in without]
     places = np.unique(np.linspace(0, len(free) - 1, min(PROOF_IMAGES, len(free)), dtype=int)) if free else ()
     return tuple(np.asarray(source.load_image(free[place]), np.uint8) for place in places)

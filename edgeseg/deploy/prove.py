@@ -120,7 +120,7 @@ def prove_here(artifact: Artifact, conversion: Conversion, *, reference: Referen
     if engine is None:
         return Proven(golden=_promised(artifact, reference), parity=NO_PARITY, proof=Proof(level="none", reason=reason))
     try:
-        opened = open_session(artifact, engine=engine.name)
+        opened = open_for_proof(artifact, engine=engine.name)
     except UnsupportedError as error:
         if engine.proof != "reference":
             raise
@@ -142,7 +142,7 @@ def engine_here(conversion: Conversion, *, preferred: str) -> tuple[Engine | Non
         return None, "no engine runs this format here"
     reasons: list[str] = []
     for name in sorted(conversion.provable_by, key=lambda name: name != preferred):
-        found = registry.load("engines", name)
+        found = registry.load_plugin("engines", name)
         if isinstance(found, Engine):
             status = found.status()
             if status.available:
@@ -295,7 +295,7 @@ def _logits(net: nn.Module, tensor: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(found)
 
 
-def open_session(artifact: Artifact, *, engine: str | None = None) -> Session:
+def open_for_proof(artifact: Artifact, *, engine: str | None = None) -> Session:
     """Return a session on an artifact whose manifest is not on disk yet, on `engine` or one that fits this machine.
 
     Raises:

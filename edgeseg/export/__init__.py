@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgeseg.export.calibrating import Calibrated, calibrate
+from edgeseg.export.calibrating import Calibrated, calibrate_ranges
 from edgeseg.export.export import check_float_layers, export
-from edgeseg.export.head import Output
+from edgeseg.export.head import DeployedOutput
 
-__all__ = ["Calibrated", "Output", "calibrate", "check_float_layers", "export"]
+__all__ = ["Calibrated", "DeployedOutput", "calibrate_ranges", "check_float_layers", "export"]

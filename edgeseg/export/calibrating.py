@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.calibration import Selection, leave_out, open_source, select
+from edgeseg.calibration import CalibrationSelection, leave_out, open_source, select
 from edgeseg.core.quantization import Ranges
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.head import image_spec, taking_pixels
@@ -30,7 +30,7 @@ class Calibrated:
     findings: tuple[str, ...]
 
 
-def calibrate(
+def calibrate_ranges(
     checkpoint: Checkpoint,
     source: str,
     *,
@@ -67,16 +67,16 @@ def calibrate(
     return Calibrated(ranges=observe(graph, chosen, spec=spec), findings=chosen.findings)
 
 
-def observe(graph: GraphModule, chosen: Selection, *, spec: ModelSpec) -> Ranges:
+def observe(graph: GraphModule, chosen: CalibrationSelection, *, spec: ModelSpec) -> Ranges:
     """Return the ranges of a float deployment graph on the chosen images; see `observing` for the method.
 
     The last point, the logits, keeps its lowest and highest value: clipping there would change labels for nothing.
     Images whose bytes can serve as int8 steps unchanged keep them.
     """
     from edgeseg.export.observing import OBSERVER, observe_points
-    from edgeseg.graph.quantization_points import IMAGE, plan
+    from edgeseg.graph.quantization_points import IMAGE, plan_quantization
 
-    found = plan(graph)
+    found = plan_quantization(graph)
     ends = spec.preprocess.byte_ends
     observed = observe_points(
         graph,

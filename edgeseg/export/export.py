@@ -10,12 +10,12 @@ from torch.export import ExportedProgram
 from edgeseg.core.exported import ExportedModel
 from edgeseg.core.quantization import INT8, Precision, QuantizationScheme, Ranges, scheme_named
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
-from edgeseg.core.requirements import versions
+from edgeseg.core.requirements import installed_versions
 from edgeseg.core.silence import quiet_loggers
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError, InputError, UnsupportedError
 from edgeseg.export.exported_folder import write_folder
-from edgeseg.export.head import Deployed, Output, answer_spec, image_spec, preprocess_of
+from edgeseg.export.head import Deployed, DeployedOutput, answer_spec, image_spec, preprocess_of
 from edgeseg.graph.batch_norm_folding import fold_batch_norms
 from edgeseg.graph.simplify import simplify
 from edgeseg.models.build import net_at
@@ -42,7 +42,7 @@ def export(
     folder: Path,
     size: tuple[int, int] | None = None,
     precision: Precision,
-    output: Output = "logits",
+    output: DeployedOutput = "logits",
     ranges: Ranges | None = None,
     rules: QuantizationRules = DEFAULT_RULES,
     normalisation: Normalisation = "graph",
@@ -83,7 +83,7 @@ def export(
         input=image_spec(spec, normalisation=normalisation),
         output=answer_spec(spec, output=output),
         preprocess=preprocess_of(spec, normalisation=normalisation),
-        versions=versions("torch", "torchao"),
+        versions=installed_versions("torch", "torchao"),
         loaded={"program": programs.program, "folded": programs.folded},
     )
     write_folder(exported, deployed, ranges=ranges if scheme.needs_ranges else None, calibration=calibration)
@@ -98,7 +98,7 @@ class _Programs:
 
 
 def deploy(
-    checkpoint: Checkpoint, *, spec: ModelSpec, output: Output, normalisation: Normalisation = "graph"
+    checkpoint: Checkpoint, *, spec: ModelSpec, output: DeployedOutput, normalisation: Normalisation = "graph"
 ) -> Deployed:
     """Return the float deployment module of the checkpoint's net at the size of `spec`, batch norms folded.
 
@@ -136,14 +136,14 @@ def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
 
 def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges, rules: QuantizationRules) -> _Programs:
     with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs that kernels of other machines do not load
-        from edgeseg.export.quantizing import quantize
+        from edgeseg.export.quantizing import quantize_program
 
     if ranges.weights_sha256 != spec.weights_sha256:
         raise CheckpointError(
             f"The ranges were observed on weights {ranges.weights_sha256[:12]}..., this checkpoint's are "
             f"{spec.weights_sha256[:12]}... Run edgeseg calibrate again."
         )
-    done = quantize(program, ranges=ranges.ranges, rules=rules, float_layers=ranges.float_layers)
+    done = quantize_program(program, ranges=ranges.ranges, rules=rules, float_layers=ranges.float_layers)
     scheme = dataclasses.replace(
         INT8,
         mode=ranges.mode,

@@ -13,7 +13,7 @@ from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 if TYPE_CHECKING:
     from edgeseg.core.protocols import Normalisation
 
-Output = Literal["logits", "labels"]
+DeployedOutput = Literal["logits", "labels"]
 
 
 class Deployed(nn.Module):
@@ -30,7 +30,7 @@ class Deployed(nn.Module):
         *,
         preprocess: Preprocess,
         width: int,
-        output: Output,
+        output: DeployedOutput,
         normalisation: Normalisation = "graph",
     ) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def image_spec(spec: ModelSpec, *, normalisation: Normalisation = "graph") -> Te
     return TensorSpec(name="image", shape=(1, height, width, 3), dtype=dtype, layout="NHWC", role="image")
 
 
-def answer_spec(spec: ModelSpec, *, output: Output) -> TensorSpec:
+def answer_spec(spec: ModelSpec, *, output: DeployedOutput) -> TensorSpec:
     """Return the deployment graph's output, at the head's own resolution."""
     height, width = (side // spec.output_stride for side in spec.size)
     if output == "labels":

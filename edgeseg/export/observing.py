@@ -27,7 +27,7 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from edgeseg.core.quantization import Range
 from edgeseg.graph.node_values import NodeObserver
-from edgeseg.graph.quantization_points import ANY, Plan, other_points, useful_span
+from edgeseg.graph.quantization_points import ANY, QuantizationPlan, other_points, useful_span
 from edgeseg.graph.scale_limits import affine
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def observe_points(
     graph: GraphModule,
     images: Callable[[], Iterator[np.ndarray]],
     *,
-    plan: Plan,
+    plan: QuantizationPlan,
     exact: Iterable[str] = (),
     known: Mapping[str, Ends] | None = None,
 ) -> tuple[Range, ...]:
@@ -137,7 +137,7 @@ def _closest(
     graph: GraphModule,
     images: Callable[[], Iterator[np.ndarray]],
     *,
-    plan: Plan,
+    plan: QuantizationPlan,
     candidates: list[dict[str, Ends]],
 ) -> dict[str, Ends]:
     """Return the candidate with which the net gives most of the float net's labels; of equal ones the first."""
@@ -161,7 +161,7 @@ def _width(ends: Ends) -> float:
 class _Rounding(Interpreter):
     """The float graph with the values of its points on int8's grid; weights stay as they are."""
 
-    def __init__(self, graph: GraphModule, *, plan: Plan, ranges: Mapping[str, Ends]) -> None:
+    def __init__(self, graph: GraphModule, *, plan: QuantizationPlan, ranges: Mapping[str, Ends]) -> None:
         super().__init__(graph)
         self._grids = {node: affine(*ranges[point.name]) for point in plan.points for node in point.nodes}
 

@@ -24,7 +24,14 @@ from edgeseg.core.quantization import Range
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError
-from edgeseg.graph.quantization_points import Plan, Point, fused_output, is_below, op_name, plan
+from edgeseg.graph.quantization_points import (
+    Point,
+    QuantizationPlan,
+    fused_output,
+    is_below,
+    op_name,
+    plan_quantization,
+)
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
 
 Q_ANNOTATION = "quantization_annotation"
@@ -86,11 +93,11 @@ class Specs(Protocol):
         """Return the spec of the weight of a convolution or linear layer."""
 
 
-SpecsOf = Callable[[GraphModule, Plan], Specs]
+SpecsOf = Callable[[GraphModule, QuantizationPlan], Specs]
 
 
 class PlannedQuantizer(Quantizer):
-    """Annotates a graph after `plan`: outputs of its points and weights, each as `specs_of` the graph says."""
+    """Annotates a planned graph: outputs of its points and weights, each as `specs_of` the graph says."""
 
     def __init__(
         self, specs_of: SpecsOf, *, float_layers: tuple[str, ...], rules: QuantizationRules = DEFAULT_RULES
@@ -101,7 +108,7 @@ class PlannedQuantizer(Quantizer):
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Return the model with a quantization annotation on every node that the plan names."""
-        found = plan(model, rules=self._rules, float_layers=self._float_layers)
+        found = plan_quantization(model, rules=self._rules, float_layers=self._float_layers)
         specs = self._specs_of(model, found)
         outputs: dict[Node, QuantizationSpec | SharedQuantizationSpec] = {}
         for point in found.points:
@@ -117,13 +124,13 @@ class PlannedQuantizer(Quantizer):
         return model
 
     def validate(self, model: GraphModule) -> None:
-        """Accept any plan: `quantize` has already checked the ranges against it."""
+        """Accept any plan: `quantize_program` has already checked the ranges against it."""
 
 
 class KnownRanges:
     """Specs from given ranges and stored weights; scales are enlarged where kernels need it."""
 
-    def __init__(self, model: GraphModule, found: Plan, ranges: tuple[Range, ...]) -> None:
+    def __init__(self, model: GraphModule, found: QuantizationPlan, ranges: tuple[Range, ...]) -> None:
         self._model = model
         self._rules = found.rules
         self._ranges = ranges_of(found, ranges, graph=model)
@@ -172,7 +179,7 @@ class KnownRanges:
         return None if name is None else stored(self._model, name)
 
 
-def points_of(found: Plan) -> dict[Node, tuple[str, str]]:
+def points_of(found: QuantizationPlan) -> dict[Node, tuple[str, str]]:
     """Return the names of the points that each weighted node reads and writes."""
     names = {node: point.name for point in found.points for node in point.nodes}
     return {node: (names[_input(node)], names[fused_output(node, found.rules)]) for node in found.weighted}
@@ -238,10 +245,10 @@ class QuantizedPrograms:
 
     program: ExportedProgram
     folded_program: ExportedProgram
-    plan: Plan
+    plan: QuantizationPlan
 
 
-def quantize(
+def quantize_program(
     program: ExportedProgram,
     *,
     ranges: tuple[Range, ...],
@@ -257,10 +264,10 @@ def quantize(
         UnknownName: a float layer that the net does not have, or rules with an unknown op.
     """
     graph = program.module()
-    whole = plan(graph, rules=rules)
+    whole = plan_quantization(graph, rules=rules)
     ranges_of(whole, ranges, graph=graph)
-    check_layers(whole, float_layers)
-    found = plan(graph, rules=rules, float_layers=float_layers)
+    check_int8_paths(whole, float_layers)
+    found = plan_quantization(graph, rules=rules, float_layers=float_layers)
     quantizer = PlannedQuantizer(
         lambda model, planned: KnownRanges(model, planned, ranges), float_layers=float_layers, rules=rules
     )
@@ -268,7 +275,7 @@ def quantize(
     return QuantizedPrograms(program=unfolded, folded_program=folded, plan=found)
 
 
-def ranges_of(found: Plan, ranges: tuple[Range, ...], *, graph: GraphModule) -> dict[str, Range]:
+def ranges_of(found: QuantizationPlan, ranges: tuple[Range, ...], *, graph: GraphModule) -> dict[str, Range]:
     """Return the range of each point of a plan, by the point's name.
 
     A point without a range of its own takes that of the default rules' points which hold its nodes: other rules group
@@ -280,7 +287,7 @@ def ranges_of(found: Plan, ranges: tuple[Range, ...], *, graph: GraphModule) -> 
     given = {item.name: item for item in ranges}
     if all(point.name in given for point in found.points):
         return {point.name: given[point.name] for point in found.points}
-    holders = {node: point.name for point in plan(graph).points for node in point.nodes}
+    holders = {node: point.name for point in plan_quantization(graph).points for node in point.nodes}
     chosen = {}
     for point in found.points:
         names = {point.name, *(holders.get(node, "") for node in point.nodes)}
@@ -298,7 +305,7 @@ def ranges_of(found: Plan, ranges: tuple[Range, ...], *, graph: GraphModule) -> 
     return chosen
 
 
-def check_layers(found: Plan, float_layers: tuple[str, ...]) -> None:
+def check_int8_paths(found: QuantizationPlan, float_layers: tuple[str, ...]) -> None:
     """Raise `UnknownName` for a path that no int8 layer of the plan lies below."""
     for layer in float_layers:
         if not any(is_below(name, (layer,)) for name in found.in_int8):

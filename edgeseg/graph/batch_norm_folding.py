@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from edgeseg.graph.norms import BatchNorm, find_norms, norm_at
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def fold_batch_norms(net: nn.Module, *, size: tuple[int, int]) -> nn.Module:
@@ -27,7 +27,7 @@ def fold_batch_norms(net: nn.Module, *, size: tuple[int, int]) -> nn.Module:
         _fold(folded.get_submodule(layer), norm_at(folded, norm))
     _remove(folded, {norm_at(folded, norm) for norm in norms.behind.values()})
     for item in norms.kept:
-        logger.info("Batch norm %s is not folded: %s.", item.norm, item.reason)
+        _log.info("Batch norm %s is not folded: %s.", item.norm, item.reason)
     return folded
 
 

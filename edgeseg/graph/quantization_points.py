@@ -21,7 +21,7 @@ from edgeseg.core.quantization_rules import (
     FUSABLE,
     POOLS_AND_RESIZES,
     RECTIFIERS,
-    WEIGHTED,
+    WEIGHTED_OPS,
     QuantizationRules,
     check_ops,
 )
@@ -83,7 +83,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class QuantizationPlan:
     """What becomes int8 by some rules: points, nodes with int8 weights, names of nodes in int8 and left in float."""
 
     points: tuple[Point, ...]
@@ -93,13 +93,13 @@ class Plan:
     rules: QuantizationRules = DEFAULT_RULES
 
 
-def plan(
+def plan_quantization(
     graph: GraphModule,
     *,
     rules: QuantizationRules = DEFAULT_RULES,
     float_layers: tuple[str, ...] = (),
     only: frozenset[str] | None = None,
-) -> Plan:
+) -> QuantizationPlan:
     """Return what becomes int8 in a float graph, as `torch.export` gives it with batch norms folded.
 
     Modules below the paths in `float_layers` compute in float; with `only`, so do all nodes but those of these names.
@@ -118,16 +118,16 @@ def plan(
         chosen.update(fused_output(source, rules) for source in _tensor_inputs(node) if source.op == "call_function")
     ordered = [node for node in nodes if node in chosen]
     groups = _groups(ordered, rules)
-    return Plan(
+    return QuantizationPlan(
         points=tuple(Point(name=names[group[0]], nodes=tuple(group)) for group in groups),
-        weighted=tuple(node for node in computing if op_name(node) in WEIGHTED),
+        weighted=tuple(node for node in computing if op_name(node) in WEIGHTED_OPS),
         in_int8=tuple(names[node] for node in computing),
         in_float=tuple(names[node] for node in nodes if _stays_in_float(node, computing, rules)),
         rules=rules,
     )
 
 
-def other_points(graph: GraphModule, found: Plan) -> tuple[Point, ...]:
+def other_points(graph: GraphModule, found: QuantizationPlan) -> tuple[Point, ...]:
     """Return a point for every float tensor that is none in a plan: other backends' rules may ask for its range."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     names = point_names(nodes)
@@ -195,7 +195,7 @@ def _computes_in_int8(node: Node, rules: QuantizationRules) -> bool:
         inputs = _tensor_inputs(node)
         scaled = node.kwargs.get("alpha", 1) != 1
         return len(inputs) == 2 and all(source.op == "call_function" for source in inputs) and not scaled
-    if name in WEIGHTED:
+    if name in WEIGHTED_OPS:
         return _has_stored_weight(node)
     if name == "mean":
         return node.target is aten.mean.dim and _is_spatial(node)

@@ -47,7 +47,7 @@ def architecture(name: str) -> Architecture:
         UnknownName: no such architecture, with the nearest one.
         MissingDependency: a plug-in that cannot be imported, or that is not an Architecture.
     """
-    found = registry.load(_GROUP, name)
+    found = registry.load_plugin(_GROUP, name)
     if not isinstance(found, Architecture):
         raise MissingDependency(f'Model "{name}" is not an Architecture but {type(found).__name__}: fix its plug-in.')
     return found

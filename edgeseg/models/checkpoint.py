@@ -16,7 +16,7 @@ from edgeseg.errors import CheckpointError, InputError, RecipeError
 from edgeseg.models.build import build_spec
 from edgeseg.models.dry_run import check_logits
 from edgeseg.models.factory import is_factory
-from edgeseg.models.resolve import SPEC_FILE, bundled, resolve_model
+from edgeseg.models.resolve import MODEL_SPEC_FILE, bundled, resolve_model
 from edgeseg.models.state_dict import load_weights
 from edgeseg.models.surgery import without_aux
 
@@ -70,7 +70,7 @@ def save_checkpoint(
     with new_folder(folder) as partial:
         save_file(state, partial / WEIGHTS_FILE)
         complete = dataclasses.replace(spec, weights_sha256=sha256_of(partial / WEIGHTS_FILE))
-        write_json(complete, partial / SPEC_FILE)
+        write_json(complete, partial / MODEL_SPEC_FILE)
         if training is not None:
             write_json(dict(training), partial / TRAINING_FILE)
         if ranges is not None:
@@ -87,7 +87,7 @@ def read_spec(path: Path) -> ModelSpec:
     """
     folder = _folder(path)
     try:
-        return read_json(ModelSpec, folder / SPEC_FILE)
+        return read_json(ModelSpec, folder / MODEL_SPEC_FILE)
     except RecipeError as error:
         raise CheckpointError(f"{folder}: {error}") from error
 
@@ -128,7 +128,10 @@ def load_checkpoint(path: str | Path, *, size: tuple[int, int] | None = None) ->
     spec = spec if size is None else at_size(spec, size=size)
     net = build_spec(spec)
     load_weights(
-        net, state, source=str(weights), advice=f"Check architecture, classes, channels and bypassed in {SPEC_FILE}."
+        net,
+        state,
+        source=str(weights),
+        advice=f"Check architecture, classes, channels and bypassed in {MODEL_SPEC_FILE}.",
     )
     if is_factory(spec.architecture):
         check_logits(net, spec=spec)
@@ -147,9 +150,10 @@ def _folder(path: Path) -> Path:
     if not path.exists():
         raise InputError(f"{path}: no such checkpoint folder or weights file.")
     folder = path if path.is_dir() else path.parent
-    if not (folder / SPEC_FILE).is_file():
+    if not (folder / MODEL_SPEC_FILE).is_file():
         raise InputError(
-            f"{folder}: no {SPEC_FILE} there. A checkpoint is a folder of {WEIGHTS_FILE} and {SPEC_FILE}; weights "
+            f"{folder}: no {MODEL_SPEC_FILE} there. "
+            f"A checkpoint is a folder of {WEIGHTS_FILE} and {MODEL_SPEC_FILE}; weights "
             "alone need their net: package.module:factory --weights FILE --spec spec.toml."
         )
     return folder
@@ -168,7 +172,8 @@ def _read_weights(weights: Path, *, expected_sha256: str) -> dict[str, Tensor]:
     found = sha256_of(weights)
     if found != expected_sha256:
         raise CheckpointError(
-            f"{weights}: SHA-256 is {found[:12]}..., {SPEC_FILE} says {expected_sha256[:12] or 'nothing'}...: the file "
+            f"{weights}: SHA-256 is {found[:12]}..., "
+            f"{MODEL_SPEC_FILE} says {expected_sha256[:12] or 'nothing'}...: the file "
             "was altered or belongs to another checkpoint. Copy the whole folder again."
         )
     return state

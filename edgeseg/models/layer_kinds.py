@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-WEIGHTED = (*CONVOLUTIONS, nn.Linear)
+WEIGHTED_LAYERS = (*CONVOLUTIONS, nn.Linear)
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
 NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm)
-CHANNEL_LAYERS = (*WEIGHTED, *NORMS, nn.PReLU)
+CHANNEL_LAYERS = (*WEIGHTED_LAYERS, *NORMS, nn.PReLU)
 
 
 def channel_layers(net: nn.Module) -> dict[str, nn.Module]:
@@ -51,7 +51,7 @@ def width_of(name: str, layer: nn.Module) -> LayerChannels:
     return LayerChannels(name=name, inputs=count, outputs=count)
 
 
-def resized(layer: nn.Module, width: LayerChannels) -> nn.Module:
+def resized_layer(layer: nn.Module, width: LayerChannels) -> nn.Module:
     """Return a layer with fresh weights of another width, of the same class and with all other settings alike."""
     made = copy.deepcopy(layer)
     if isinstance(made, CONVOLUTIONS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeseg.core.files import read_json, write_json
-from edgeseg.core.lineage import LINEAGE_FILE, SCHEMA, DataUse, LineageRecord, LineageStep
+from edgeseg.core.lineage import LINEAGE_FILE, LINEAGE_SCHEMA, DataUse, LineageRecord, LineageStep
 from edgeseg.errors import CheckpointError, RecipeError
 from edgeseg.models.checkpoint import read_spec, read_training
 from edgeseg.models.resolve import bundled, resolve_model
@@ -44,7 +44,7 @@ def read_lineage(path: Path) -> tuple[LineageStep, ...]:
 
 def write_lineage(folder: Path, steps: tuple[LineageStep, ...]) -> None:
     """Write a checkpoint's lineage beside its weights."""
-    write_json(LineageRecord(schema=SCHEMA, steps=steps), folder / LINEAGE_FILE)
+    write_json(LineageRecord(schema=LINEAGE_SCHEMA, steps=steps), folder / LINEAGE_FILE)
 
 
 def original_of(path: Path) -> str | None:

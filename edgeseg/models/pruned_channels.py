@@ -40,14 +40,14 @@ def narrow(net: nn.Module, channels: tuple[LayerChannels, ...], *, size: tuple[i
         CheckpointError: a layer that the net does not have, or widths that do not fit each other.
     """
     from edgeseg.models.blocks.layers import initialise
-    from edgeseg.models.layer_kinds import channel_layers, resized
+    from edgeseg.models.layer_kinds import channel_layers, resized_layer
 
     layers = channel_layers(net)
     for width in channels:
         if width.name not in layers:
             near = suggestion(width.name, layers)
             raise CheckpointError(f'channels: {type(net).__name__} has no layer "{width.name}".{near}')
-        made = resized(layers[width.name], width)
+        made = resized_layer(layers[width.name], width)
         initialise(made)
         put(net, width.name, made)
     _fit_aux(net, size=size, inputs=inputs)
@@ -65,13 +65,13 @@ def _fit_aux(net: nn.Module, *, size: tuple[int, int], inputs: int) -> None:
     The spec does not describe auxiliary heads, which are never saved: a dry run finds their inputs.
     """
     from edgeseg.models.blocks.layers import initialise
-    from edgeseg.models.layer_kinds import channel_layers, resized, width_of
+    from edgeseg.models.layer_kinds import channel_layers, resized_layer, width_of
 
     seen = _aux_inputs(net, size=size, inputs=inputs)
     for index, reached in seen.items():
         layers = channel_layers(net)
         name, first = next((name, layer) for name, layer in layers.items() if name.startswith(f"aux.{index}."))
-        made = resized(first, LayerChannels(name=name, inputs=reached, outputs=width_of(name, first).outputs))
+        made = resized_layer(first, LayerChannels(name=name, inputs=reached, outputs=width_of(name, first).outputs))
         initialise(made)
         put(net, name, made)
 
@@ -96,7 +96,7 @@ def _aux_inputs(net: nn.Module, *, size: tuple[int, int], inputs: int) -> dict[i
 
 def _fitter(index: int, seen: dict[int, int]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     """Return a hook that notes the channels which reach an auxiliary head, and lets the dry run pass it."""
-    from edgeseg.models.layer_kinds import channel_layers, resized, width_of
+    from edgeseg.models.layer_kinds import channel_layers, resized_layer, width_of
 
     def fit(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         name, first = next(iter(channel_layers(head).items()))
@@ -105,6 +105,6 @@ def _fitter(index: int, seen: dict[int, int]) -> Callable[[nn.Module, tuple[Tens
         if reached != width.inputs:
             seen[index] = reached
             fitting = LayerChannels(name=name, inputs=reached, outputs=width.outputs)
-            put(head, name, resized(first, fitting).to(inputs[0].device))
+            put(head, name, resized_layer(first, fitting).to(inputs[0].device))
 
     return fit

@@ -10,12 +10,14 @@ from edgeseg.models.architecture import architectures
 
 _BUNDLED = Path(__file__).with_name("bundled")
 DEFAULT = "fast_scnn:streets-half"
-SPEC_FILE = "spec.json"
+MODEL_SPEC_FILE = "spec.json"
+CHECKPOINT_FOLDER = "checkpoint"
+"""Name of the checkpoint folder inside the folder of a training run, a stage or a pipeline."""
 
 
 def bundled() -> tuple[str, ...]:
     """Return the names of the checkpoints that come with the package, sorted: `fast_scnn:camvid`, ..."""
-    return tuple(sorted(":".join(spec.parent.name.split("-", 1)) for spec in _BUNDLED.glob(f"*-*/{SPEC_FILE}")))
+    return tuple(sorted(":".join(spec.parent.name.split("-", 1)) for spec in _BUNDLED.glob(f"*-*/{MODEL_SPEC_FILE}")))
 
 
 def resolve_model(text: str | None) -> Path:
@@ -30,7 +32,7 @@ def resolve_model(text: str | None) -> Path:
     """
     name = text or DEFAULT
     path = Path(name).expanduser()
-    if text and (path.is_file() or (path / SPEC_FILE).is_file()):
+    if text and (path.is_file() or (path / MODEL_SPEC_FILE).is_file()):
         return path
     known = bundled()
     # A manifest and a record write the name with a hyphen, as the folder has it.
@@ -53,7 +55,7 @@ def _no_model(name: str, path: Path, candidates: list[str]) -> InputError:
     if candidates:
         return InputError(f'Model "{name}" has several checkpoints: {", ".join(candidates)}. Name one of them.')
     if path.is_dir():
-        return InputError(f"{path}: this folder is no checkpoint, it has no {SPEC_FILE}.")
+        return InputError(f"{path}: this folder is no checkpoint, it has no {MODEL_SPEC_FILE}.")
     if path.suffix or "/" in name or "\\" in name:
         return InputError(f"{path}: no such checkpoint folder or weights file.")
     if name in architectures():

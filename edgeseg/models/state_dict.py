@@ -27,7 +27,7 @@ _COUNTERS = ("n_averaged",)
 """Tensors that PyTorch's own AveragedModel adds; no net has them."""
 _CLASS = re.compile(r"(?:GLOBAL|global) ([\w.]+)")
 OPTIONAL = "num_batches_tracked"
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -73,7 +73,7 @@ def _unwrapped(loaded: object, path: Path) -> object:
             break
         others = [key for key in held[1:] if key in _AVERAGES]
         if others:
-            log.warning(
+            _log.warning(
                 "%s: holds %s and %s; %s is used. Save the other one alone to use it.",
                 path,
                 held[0],
@@ -151,7 +151,7 @@ def check_values(given: Mapping[str, Tensor], *, own: Mapping[str, Tensor], sour
         if value.dim() > 1 and not value.any():
             zeros.append(key)
     if zeros:
-        log.warning("%s: %d weights are all zero, first %s", source, len(zeros), zeros[0])
+        _log.warning("%s: %d weights are all zero, first %s", source, len(zeros), zeros[0])
 
 
 def _stripped(given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:

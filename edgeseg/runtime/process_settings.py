@@ -10,6 +10,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from edgeseg.core.cpu_cores import usable_cores
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
@@ -17,11 +19,6 @@ if TYPE_CHECKING:
 SWITCH_S = 0.0001
 M_ARENA_MAX = -8
 """mallopt(3)'s parameter number for the maximum number of heaps."""
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

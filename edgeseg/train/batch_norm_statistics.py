@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import ModelSpec
     from edgeseg.train.samples import TrainingSet
 
-IMAGES, BATCH = 64, 8
+STATISTICS_IMAGES, STATISTICS_BATCH = 64, 8
 
 
 def restore_batch_norm_statistics(net: nn.Module, batches: Iterable[Tensor]) -> int:
@@ -46,9 +46,9 @@ def restore_batch_norm_statistics(net: nn.Module, batches: Iterable[Tensor]) -> 
 
 def training_images(training: TrainingSet, *, spec: ModelSpec) -> Iterable[Tensor]:
     """Yield batches of a training set's first augmented images, normalised (N, 3, H, W)."""
-    count = min(IMAGES, len(training.data))
-    for start in range(0, count, BATCH):
-        images = [training[0, index][0] for index in range(start, min(start + BATCH, count))]
+    count = min(STATISTICS_IMAGES, len(training.data))
+    for start in range(0, count, STATISTICS_BATCH):
+        images = [training[0, index][0] for index in range(start, min(start + STATISTICS_BATCH, count))]
         yield normalise(torch.stack(images), spec=spec)
 
 

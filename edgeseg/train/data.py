@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeseg.data import Augment, Dataset
     from edgeseg.train.recipe import DataRecipe
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def _read(data: Dataset, *, keep: bool, skip_broken: bool, on_event: OnEvent | N
     if checked.broken:
         notices.append(f"{what}: {len(checked.broken)} of {len(data)} samples cannot be used and are left out.")
     for text in (*notices, *checked.counts.check(what)):
-        log.warning("%s", text)
+        _log.warning("%s", text)
         if on_event is not None:
             on_event(Notice(text=text))
     return checked

@@ -68,7 +68,7 @@ def palette(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
     return tuple(known.get(name) or voc_colour(index + 1) for index, name in enumerate(classes))
 
 
-def versions() -> dict[str, str]:
+def training_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that affect the numbers."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in LIBRARIES:

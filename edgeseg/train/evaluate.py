@@ -36,7 +36,7 @@ def evaluate(
     confusion = ConfusionMatrix(len(spec.classes), ignore_index=spec.ignore_index)
     for index in range(len(data)):
         sample = data[index] if isinstance(data, Sequence) else data.load(index)
-        confusion.update(predict(net, sample.image, spec=spec, device=device), sample.labels)
+        confusion.update(predict_labels(net, sample.image, spec=spec, device=device), sample.labels)
     return Score(
         miou=confusion.miou(),
         pixel_accuracy=confusion.pixel_accuracy(),
@@ -46,7 +46,9 @@ def evaluate(
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, image: np.ndarray, *, spec: ModelSpec, device: torch.device | None = None) -> np.ndarray:
+def predict_labels(
+    net: nn.Module, image: np.ndarray, *, spec: ModelSpec, device: torch.device | None = None
+) -> np.ndarray:
     """Return class ids (H, W) uint8 of an image (H, W, 3) BGR uint8."""
     rule, tensor = spec.preprocess, spec.inputs[0]
     x = torch.from_numpy(prepare(image, preprocess=rule, tensor=tensor)).to(device)

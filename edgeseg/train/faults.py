@@ -27,7 +27,7 @@ def not_finite(value: float, *, progress: Position) -> TrainingError:
     )
 
 
-def out_of_memory(recipe: Recipe, *, progress: Position | None) -> TrainingError:
+def out_of_memory_error(recipe: Recipe, *, progress: Position | None) -> TrainingError:
     """Return (not raise) the out-of-memory error; without `progress`, it happened before the first step."""
     size, batch = "x".join(map(str, recipe.model.size)), recipe.run.batch
     if progress is None:

@@ -21,19 +21,19 @@ from edgeseg.train.state import Position, RunState
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from edgeseg.train.output import Output
+    from edgeseg.train.output import RunFolder
     from edgeseg.train.recipe import Recipe
     from edgeseg.train.samples import Batch
     from edgeseg.train.setup import Setup
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Loop:
     """One run in one process: epochs of steps, with saved states and evaluation."""
 
     def __init__(
-        self, recipe: Recipe, *, fabric: Fabric, parts: Setup, output: Output, on_event: OnEvent | None
+        self, recipe: Recipe, *, fabric: Fabric, parts: Setup, output: RunFolder, on_event: OnEvent | None
     ) -> None:
         self.recipe, self.fabric, self.parts, self.output = recipe, fabric, parts, output
         self.on_event = on_event if on_event is not None and fabric.is_global_zero else _ignore

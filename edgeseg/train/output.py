@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.data import DataIdentity
 from edgeseg.errors import InputError, TrainingError
 from edgeseg.models.checkpoint import TRAINING_FILE
-from edgeseg.train.describe import versions
+from edgeseg.models.resolve import CHECKPOINT_FOLDER
+from edgeseg.train.describe import training_versions
 from edgeseg.train.faults import writing
 from edgeseg.train.state import STATE_FILE, RunState, save_state
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from edgeseg.train.method import Method
     from edgeseg.train.recipe import Recipe
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-CHECKPOINT, METRICS, RECIPE, DATA = "checkpoint", "metrics.jsonl", "recipe.json", "data.json"
+METRICS, RECIPE, DATA = "metrics.jsonl", "recipe.json", "data.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +41,12 @@ class DataRecord:
     sets: dict[str, DataIdentity]
 
 
-class Output:
+class RunFolder:
     """The folder of one run. Only the first process writes; nothing is written before `open`."""
 
     def __init__(self, folder: Path, *, recipe: Recipe, command: str, method: Method) -> None:
         self.folder, self.recipe, self.command, self.method = folder, recipe, command, method
-        text = json.dumps(encode(recipe), sort_keys=True) + method.fingerprint()
+        text = json.dumps(encode_record(recipe), sort_keys=True) + method.fingerprint()
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
         self._plot: Callable[[str, float, int], None] = _nowhere
         self.close: Callable[[], None] = _nothing
@@ -59,7 +60,7 @@ class Output:
     def check_data(self, state: RunState, now: dict[str, DataIdentity]) -> None:
         """Raise `TrainingError` if the run would continue with other images or labels, naming the difference."""
         if not state.data:
-            log.warning(
+            _log.warning(
                 "%s: was saved by an older version, which did not record its data; the data is not compared",
                 self.folder,
             )
@@ -95,7 +96,7 @@ class Output:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            log.info("no TensorBoard logs: tensorboard is not installed")
+            _log.info("no TensorBoard logs: tensorboard is not installed")
             return
         writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge_step)
         self._plot = writer.add_scalar
@@ -136,15 +137,15 @@ class Output:
             "seconds": round(seconds, 1),
             "data": data,
             "start": start,
-            "val": encode(score),
-            "versions": versions(),
+            "val": encode_record(score),
+            "versions": training_versions(),
         }
         with writing(self.folder):
-            self.method.save(self.folder / CHECKPOINT, net=net, spec=spec, training=account)
+            self.method.save(self.folder / CHECKPOINT_FOLDER, net=net, spec=spec, training=account)
 
     def finish(self, *, seconds: float) -> None:
         """Add the duration of the whole run to the record of the best weights."""
-        path = self.folder / CHECKPOINT / TRAINING_FILE
+        path = self.folder / CHECKPOINT_FOLDER / TRAINING_FILE
         account = json.loads(path.read_text(encoding="utf-8"))
         with writing(self.folder):
             write_json({**account, "seconds": round(seconds, 1)}, path)

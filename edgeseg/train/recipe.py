@@ -12,7 +12,7 @@ from edgeseg.core.files import read_toml
 from edgeseg.core.spec import Preprocess
 from edgeseg.core.suggestions import unknown
 from edgeseg.data import Augment, Decoding
-from edgeseg.data.decoding import Range
+from edgeseg.data.decoding import PixelRange
 from edgeseg.errors import InputError
 
 _BUNDLED = Path(__file__).with_name("recipes")
@@ -55,7 +55,7 @@ class DataRecipe:
     val_split: str = "val"
     cache: bool = True
     """Keep decoded images in memory."""
-    range: Range | None = None
+    range: PixelRange | None = None
     """Black and white values of images with more than 8 bits, [low, high], or "percentile"."""
     max_pixels: int | None = None
     """Largest image, height times width; EDGESEG_MAX_PIXELS or 200 million by default."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgeseg.train.events import OnEvent
     from edgeseg.train.method import Method
-    from edgeseg.train.output import Output
+    from edgeseg.train.output import RunFolder
     from edgeseg.train.recipe import Recipe
     from edgeseg.train.state import Position
 
@@ -51,12 +51,12 @@ def train(
         TrainingError: no state to resume from, a state of other data, a loss that is not finite, a full disk, or out
             of memory.
     """
-    from edgeseg.train.faults import is_out_of_memory, out_of_memory
+    from edgeseg.train.faults import is_out_of_memory, out_of_memory_error
     from edgeseg.train.method import Method
-    from edgeseg.train.output import Output
+    from edgeseg.train.output import RunFolder
 
     out, way = Path(out), method or Method()
-    output = Output(out, recipe=recipe, command=command or f"edgeseg train {recipe.name}", method=way)
+    output = RunFolder(out, recipe=recipe, command=command or f"edgeseg train {recipe.name}", method=way)
     output.check(resume=resume)
     progress: list[Position] = []
     try:
@@ -66,11 +66,11 @@ def train(
     except Exception as error:  # PyTorch and OpenCV raise several types for out of memory
         if not is_out_of_memory(error):
             raise
-        raise out_of_memory(recipe, progress=progress[0] if progress else None) from error
+        raise out_of_memory_error(recipe, progress=progress[0] if progress else None) from error
 
 
 def _train(
-    output: Output,
+    output: RunFolder,
     *,
     resume: bool,
     skip_broken: bool,
@@ -80,8 +80,8 @@ def _train(
 ) -> TrainingResult:
     """Return the result of a run; `begun` receives its position once the parts are ready."""
     from edgeseg.core.atomic import lock
+    from edgeseg.models.resolve import CHECKPOINT_FOLDER
     from edgeseg.train.loop import Loop
-    from edgeseg.train.output import CHECKPOINT
     from edgeseg.train.setup import open_fabric, set_up
     from edgeseg.train.state import load_state
 
@@ -108,7 +108,7 @@ def _train(
             output.close()
     progress = loop.progress
     return TrainingResult(
-        checkpoint=out / CHECKPOINT,
+        checkpoint=out / CHECKPOINT_FOLDER,
         miou=progress.best_miou,
         best_epoch=progress.best_epoch,
         epochs=progress.epoch,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeseg.train.rare_classes import RareClasses
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+"""Normalised images (N, 3, H, W) float32 and labels (N, H, W) int64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

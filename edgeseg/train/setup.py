@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgeseg.train.events import OnEvent
     from edgeseg.train.recipe import Recipe
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -125,7 +125,7 @@ def seen(data: Dataset) -> dict[str, object]:
 def _objective(recipe: Recipe, spec: ModelSpec, samples: Iterable[Sample], *, device: torch.device) -> Objective:
     weights = class_weights(recipe.loss, samples, classes=spec.classes, ignore_index=spec.ignore_index)
     if weights is not None:
-        log.info("class weights: %s", dict(zip(spec.classes, weights.round(2).tolist(), strict=True)))
+        _log.info("class weights: %s", dict(zip(spec.classes, weights.round(2).tolist(), strict=True)))
     return Objective(
         recipe=recipe.loss,
         ignore_index=spec.ignore_index,

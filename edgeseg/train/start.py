@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import ModelSpec
     from edgeseg.train.recipe import Recipe
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str]]:
@@ -37,10 +37,10 @@ def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str
     if recipe.model.encoder:
         path = Path(recipe.model.encoder)
         loaded = load_encoder(net, path)
-        log.info("encoder weights%s: %d tensors", f" of {loaded.layout}" * bool(loaded.layout), len(loaded.matched))
+        _log.info("encoder weights%s: %d tensors", f" of {loaded.layout}" * bool(loaded.layout), len(loaded.matched))
         trained = loaded.preprocess
         if trained is not None and (trained.mean, trained.std) != (recipe.preprocess.mean, recipe.preprocess.std):
-            log.warning(
+            _log.warning(
                 "%s: trained on images normalized with mean = %s, std = %s: set both in the recipe's [preprocess]",
                 path,
                 [round(value, 6) for value in trained.mean],
@@ -53,6 +53,6 @@ def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str
     if checkpoint.spec.classes != spec.classes:
         classifier = classifier_keys(spec)
         given = {key: value for key, value in given.items() if key not in classifier}
-        log.info("other classes: the classifier starts fresh (%d tensors)", len(classifier))
+        _log.info("other classes: the classifier starts fresh (%d tensors)", len(classifier))
     net.load_state_dict(given, strict=False)
     return net, {"checkpoint": checkpoint.spec.name, "sha256": checkpoint.spec.weights_sha256}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.bench import bench_interleaved, bench_sustained, validate, write_measurement
+from edgeseg.bench import bench_interleaved, bench_sustained, measure_accuracy, write_measurement
 from edgeseg.bench.change import instability
 from edgeseg.bench.peak import computed_in, measure_peak, roofline
 from edgeseg.core.progress import Progress, no_progress, reported_as
@@ -83,7 +83,7 @@ def bench(
             scored = []
             for session, measurement in zip(sessions, measured, strict=True):
                 report = reported_as(tell, f"score {session.artifact.manifest.name}")
-                accuracy = validate(session, dataset, limit=limit, on_progress=report)
+                accuracy = measure_accuracy(session, dataset, limit=limit, on_progress=report)
                 scored.append(
                     dataclasses.replace(measurement, accuracy=dataclasses.replace(accuracy, source=str(data)))
                 )

@@ -46,7 +46,7 @@ def calibrate(
         DatasetError: images that cannot be used, without `skip_broken`.
         InputError: val or test images without `allow_held_out`.
     """
-    from edgeseg.export import calibrate as observe
+    from edgeseg.export import calibrate_ranges as observe
     from edgeseg.export import check_float_layers
     from edgeseg.models import load_checkpoint, resolve_model
 

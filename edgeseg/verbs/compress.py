@@ -23,7 +23,7 @@ def stages() -> tuple[InstalledStage, ...]:
     return installed_stages()
 
 
-def plan(
+def plan_compression(
     recipe: str | Path,
     *,
     data: str | None = None,
@@ -33,7 +33,7 @@ def plan(
 ) -> PipelinePlan:
     """Return what `compress` would do with a recipe: each stage's net, pruned for real but not trained, and its steps.
 
-    Raises as `compress` does before its first stage.
+    Raises as `run_pipeline` does before its first stage.
     """
     from edgeseg.compress.pipeline.dry_run import plan_pipeline
 
@@ -57,9 +57,9 @@ def compress(
     """Return the result of a recipe (a TOML file or a bundled name) in the folder `out`, `runs/<its name>` by default.
 
     `data` and `init` replace the recipe's data and start checkpoint; `weights` and `spec` belong to a start that is
-    `package.module:factory`. Raises as `edgeseg.compress.pipeline.run.compress` and `edgeseg.models.open_model` do.
+    `package.module:factory`. Raises as `edgeseg.compress.pipeline.run.run_pipeline` and `edgeseg.models.open_model` do.
     """
-    from edgeseg.compress.pipeline.run import compress as run
+    from edgeseg.compress.pipeline.run import run_pipeline as run
 
     with with_lines(recipe_file(recipe)):
         read = _read(recipe, data=data, init=init, weights=weights, spec=spec)

@@ -14,36 +14,36 @@ if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
     from edgeseg.core.spec import ModelSpec
     from edgeseg.core.spec_file import SpecFile
-    from edgeseg.deploy.convert import Notice
-    from edgeseg.deploy.plan import Wanted
-    from edgeseg.export import Output
+    from edgeseg.deploy.convert import OnNotice
+    from edgeseg.deploy.plan import RequestedPrecision
+    from edgeseg.export import DeployedOutput
     from edgeseg.models import Model
 
-__all__ = ["ConversionPlan", "convert", "plan"]
+__all__ = ["ConversionPlan", "convert", "plan_conversion"]
 
 
-def plan(
+def plan_conversion(
     model: Model,
     *,
     target: str | tuple[str, ...],
     weights: str | Path | None = None,
     spec: str | Path | SpecFile | ModelSpec | None = None,
-    precision: Wanted = "auto",
+    precision: RequestedPrecision = "auto",
     calibration: str | None = None,
     data: str | None = None,
     size: tuple[int, int] | None = None,
-    output: Output = "logits",
+    output: DeployedOutput = "logits",
     out: Path | None = None,
     force: bool = False,
     allow_held_out: bool = False,
 ) -> ConversionPlan:
-    """Return what `convert` would do with the same arguments, after every check that is quick.
+    """Return what `convert_for_targets` would do with the same arguments, after every check that is quick.
 
-    Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.plan`.
+    Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.plan_for_targets`.
     """
     from edgeseg.models import open_model
 
-    return deploy.plan(
+    return deploy.plan_for_targets(
         open_model(model, weights=weights, spec=spec),
         target=target,
         precision=precision,
@@ -63,16 +63,16 @@ def convert(
     target: str | tuple[str, ...],
     weights: str | Path | None = None,
     spec: str | Path | SpecFile | ModelSpec | None = None,
-    precision: Wanted = "auto",
+    precision: RequestedPrecision = "auto",
     calibration: str | None = None,
     data: str | None = None,
     size: tuple[int, int] | None = None,
-    output: Output = "logits",
+    output: DeployedOutput = "logits",
     out: Path | None = None,
     force: bool = False,
     allow_held_out: bool = False,
     on_progress: Progress | None = None,
-    on_notice: Notice | None = None,
+    on_notice: OnNotice | None = None,
 ) -> tuple[Artifact, ...]:
     """Return the artifacts of a model for one or more targets, each proven against float PyTorch.
 
@@ -81,13 +81,13 @@ def convert(
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
     format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
     `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
-    `data` and `on_notice` are those of `edgeseg.deploy.convert.convert`.
+    `data` and `on_notice` are those of `edgeseg.deploy.convert.convert_for_targets`.
 
-    Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.convert`.
+    Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.convert_for_targets`.
     """
     from edgeseg.models import open_model
 
-    return deploy.convert(
+    return deploy.convert_for_targets(
         open_model(model, weights=weights, spec=spec),
         target=target,
         precision=precision,

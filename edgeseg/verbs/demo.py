@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.bench import read_measurements
 from edgeseg.bench.compare import Comparison, compare
-from edgeseg.bench.report import Image, write_report
+from edgeseg.bench.report import ReportImage, write_report
 from edgeseg.core import registry
 from edgeseg.core.files import MARKER, refuse_foreign
 from edgeseg.core.progress import Progress, no_progress
@@ -20,7 +20,7 @@ from edgeseg.models.checkpoint import read_spec
 from edgeseg.models.lineage import original_of
 from edgeseg.runtime import LoopResult
 from edgeseg.verbs.bench import bench
-from edgeseg.verbs.convert import convert, plan
+from edgeseg.verbs.convert import convert, plan_conversion
 from edgeseg.verbs.run import Outputs, run_loop
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def demo(
     tell, note = on_progress or no_progress, on_note or _mute
     _claim(out)
     formats = _usable_formats(note)
-    planned = plan(model, target=formats, precision="int8", out=out / "artifacts")
+    planned = plan_conversion(model, target=formats, precision="int8", out=out / "artifacts")
     if planned.notice:
         note(planned.notice)
     original = original_of(resolve_model(model))
@@ -157,7 +157,7 @@ def _proof(artifact: Artifact) -> str:
     return f"  {what}  {artifact.size_bytes / 1e6:5.2f} MB  {share}  ({manifest.report.seconds:.0f} s)"
 
 
-def _images(artifact: Artifact) -> tuple[Image, ...]:
+def _images(artifact: Artifact) -> tuple[ReportImage, ...]:
     """Return the artifact's overlay of its golden image beside the float checkpoint's."""
     import cv2
     import numpy as np
@@ -175,7 +175,7 @@ def _images(artifact: Artifact) -> tuple[Image, ...]:
         ("the float checkpoint in PyTorch", overlay.draw(image, reference)),
         (f"{artifact.manifest.format} {artifact.manifest.scheme.name}", overlay.draw(image, labels)),
     )
-    return tuple(Image(caption=caption, png=cv2.imencode(".png", view)[1].tobytes()) for caption, view in drawn)
+    return tuple(ReportImage(caption=caption, png=cv2.imencode(".png", view)[1].tobytes()) for caption, view in drawn)
 
 
 def _shown(artifacts: list[Artifact]) -> Artifact:

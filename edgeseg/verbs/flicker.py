@@ -11,7 +11,7 @@ import numpy as np
 from edgeseg.errors import InputError
 from edgeseg.metrics.flicker import Flicker, FlickerMeter
 from edgeseg.runtime import Session, load, open_camera
-from edgeseg.runtime.frames.frame_processor import Reader
+from edgeseg.runtime.frames.frame_processor import FrameProcessor
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def measure_flicker(
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    reader: Reader
+    reader: FrameProcessor
     smooth: str
     lag_frames: float
 
@@ -112,7 +112,7 @@ def _ways(session: Session, other: Session | None, smooth: tuple[str, ...]) -> l
         for text in ("none", *smooth):
             smoother = smoother_of(text)
             lag_frames = 0.0 if smoother is None else smoother.lag_frames
-            ways.append(_Way(Reader(one, smoother=smoother), text, lag_frames))
+            ways.append(_Way(FrameProcessor(one, smoother=smoother), text, lag_frames))
     return ways
 
 

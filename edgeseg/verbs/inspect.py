@@ -135,7 +135,7 @@ def _checkpoint(checkpoint: Checkpoint) -> Inspection:
 def _pruned(checkpoint: Checkpoint) -> tuple[PrunedLayer, ...]:
     """Return the convolutions and linear layers with fewer outputs than the architecture's."""
     from edgeseg.models.build import build_unpruned
-    from edgeseg.models.layer_kinds import WEIGHTED
+    from edgeseg.models.layer_kinds import WEIGHTED_LAYERS
     from edgeseg.models.pruned_channels import layer_widths
 
     spec = checkpoint.spec
@@ -146,7 +146,7 @@ def _pruned(checkpoint: Checkpoint) -> tuple[PrunedLayer, ...]:
     return tuple(
         PrunedLayer(name=layer.name, before=widths[layer.name].outputs, after=layer.outputs)
         for layer in spec.channels
-        if isinstance(plain.get_submodule(layer.name), WEIGHTED) and widths[layer.name].outputs > layer.outputs
+        if isinstance(plain.get_submodule(layer.name), WEIGHTED_LAYERS) and widths[layer.name].outputs > layer.outputs
     )
 
 

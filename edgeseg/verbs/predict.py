@@ -15,7 +15,7 @@ from edgeseg.core.interrupt import HeldInterrupt
 from edgeseg.core.progress import Progress, no_progress, reported_as
 from edgeseg.core.records import renamed
 from edgeseg.data import open_dataset
-from edgeseg.data.image_globs import Item, find_images, images_of
+from edgeseg.data.image_globs import ListedImage, find_images, images_of
 from edgeseg.errors import DatasetError, InputError
 from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.runtime import Session, load
@@ -126,13 +126,13 @@ def predict(
         return folder.found
 
 
-def _items(images: Sequence[str], *, data: str | None, split: str, limit: int | None) -> tuple[Item, ...]:
+def _items(images: Sequence[str], *, data: str | None, split: str, limit: int | None) -> tuple[ListedImage, ...]:
     if data is not None:
         return images_of(open_dataset(data, split=split), limit=limit)
     return find_images(images)[:limit]
 
 
-def _one(work: _Work, item: Item, on_progress: Progress | None, on_fault: OnFault | None) -> None:
+def _one(work: _Work, item: ListedImage, on_progress: Progress | None, on_fault: OnFault | None) -> None:
     if work.folder.resumes(item):
         return
     try:
@@ -182,7 +182,7 @@ class _Work:
         """Return the mIoU over the labelled images; None if there are none."""
         return self._confusion.miou() if self._confusion.pixels else None
 
-    def predict(self, item: Item, image: np.ndarray, truth: np.ndarray | None, on_tile: Progress) -> None:
+    def predict(self, item: ListedImage, image: np.ndarray, truth: np.ndarray | None, on_tile: Progress) -> None:
         """Predict one image, write its files, and remember the result."""
         begun_s = time.perf_counter()
         done = segment_tiled(self._session, image, tiling=self._tiling, on_progress=on_tile)
@@ -193,7 +193,7 @@ class _Work:
             raise KeyboardInterrupt
 
     def _keep(
-        self, item: Item, image: np.ndarray, truth: np.ndarray | None, *, done: TiledLabels, seconds: float
+        self, item: ListedImage, image: np.ndarray, truth: np.ndarray | None, *, done: TiledLabels, seconds: float
     ) -> None:
         """Write an image's files and remember the result: both or neither."""
         if self._overlay is not None:
@@ -254,15 +254,15 @@ class _Folder:
             )
         self._old = {prediction.labels: prediction for prediction in old.images}
 
-    def label_path(self, item: Item) -> Path:
+    def label_path(self, item: ListedImage) -> Path:
         """Return where an image's label map goes."""
         return self.path / "labels" / f"{item.name}.png"
 
-    def overlay_path(self, item: Item) -> Path:
+    def overlay_path(self, item: ListedImage) -> Path:
         """Return where an image's overlay goes."""
         return self.path / "overlays" / f"{item.name}.png"
 
-    def resumes(self, item: Item) -> bool:
+    def resumes(self, item: ListedImage) -> bool:
         """Return whether an earlier call did this image, as it is now; its result is then reused."""
         path = self.label_path(item)
         old = self._old.get(path.relative_to(self.path).as_posix())

@@ -36,7 +36,7 @@ class Fitted:
     temperature: Temperature
 
 
-def fit(
+def calibrate_temperature(
     model: str | Path | None,
     *,
     data: str | Path,
@@ -54,14 +54,14 @@ def fit(
         InputError: train or test images, fewer than two images, or a place that cannot be written.
         UnknownName, CheckpointError, DatasetError: a model or a data set that cannot be used.
     """
-    from edgeseg.bench.accuracy import check_classes
+    from edgeseg.bench.accuracy import check_same_classes
     from edgeseg.models import load_checkpoint, resolve_model
 
     if split in REFUSED:
         raise InputError(f"A temperature is not fitted on {split} images: {REFUSED[split]}. Take --split val.")
     checkpoint = load_checkpoint(resolve_model(None if model is None else str(model)))
     dataset = open_dataset(str(data), split=split)
-    check_classes(dataset, checkpoint.spec)
+    check_same_classes(dataset, checkpoint.spec)
     if min(count, len(dataset)) < 2:
         raise InputError(f"{data}: a temperature needs at least two images, to be checked on held-out ones.")
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset)), dtype=int)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from edgeseg.bench import validate as validate_session
+from edgeseg.bench import measure_accuracy as validate_session
 from edgeseg.core.artifact import MANIFEST
 from edgeseg.core.measurement import Accuracy
 from edgeseg.data import open_dataset

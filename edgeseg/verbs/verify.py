@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeseg.bench.devices import describe_device
-from edgeseg.core.receipt import SCHEMA, ProofReceipt, write_receipt
+from edgeseg.core.receipt import RECEIPT_SCHEMA, ProofReceipt, write_receipt
 from edgeseg.core.version import VERSION
 from edgeseg.runtime import Limits, Verification
 from edgeseg.runtime import verify as verify_golden
@@ -21,7 +21,7 @@ class Verified:
     receipt: Path | None
 
 
-def verify(
+def verify_artifact(
     artifact: Path | str,
     *,
     engine: str | None = None,
@@ -39,7 +39,7 @@ def verify(
     if not receipt:
         return Verified(verification=found, receipt=None)
     made = ProofReceipt(
-        schema=SCHEMA,
+        schema=RECEIPT_SCHEMA,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeseg_version=VERSION,
         artifact=found.artifact,

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgeseg.bench import compare_accuracy, validate
+from edgeseg.bench import compare_accuracy, measure_accuracy
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.data import Sample, StreetsDataset
 from edgeseg.errors import DatasetError, InputError
@@ -171,7 +171,7 @@ def test_an_oracle_scores_one_on_rendered_streets() -> None:
         segment=lambda image: np.where(truths[image.tobytes()] == 255, 0, truths[image.tobytes()]),
     )
     seen: list[tuple[int, int]] = []
-    accuracy = validate(clean, streets, on_progress=lambda _what, done, total: seen.append((done, total)))
+    accuracy = measure_accuracy(clean, streets, on_progress=lambda _what, done, total: seen.append((done, total)))
     assert {name: value.value for name, value in accuracy.metrics.items()} == {
         "miou": 1, "pixel_accuracy": 1, "mean_dice": 1, "boundary_f1": 1,
     }  # fmt: skip
@@ -185,25 +185,25 @@ def test_other_classes_are_refused_with_what_differs() -> None:
     with pytest.raises(
         InputError, match=r"only the model has road; only the data has lane.*Model \(3\): sky, road, car"
     ):
-        validate(Answers(maps=pairs.labels), pairs)
+        measure_accuracy(Answers(maps=pairs.labels), pairs)
     swapped = Pairs(labels=pairs.labels, classes=("sky", "car", "road"))
     with pytest.raises(InputError, match=r"the same names in another order, from index 1"):
-        validate(Answers(maps=pairs.labels), swapped)
+        measure_accuracy(Answers(maps=pairs.labels), swapped)
 
 
 def test_class_names_match_whatever_their_case() -> None:
     pairs = Pairs(labels=random_maps(1, classes=3), classes=("SKY", "Road", "car "))
-    assert validate(Answers(maps=pairs.labels), pairs).miou == 1
+    assert measure_accuracy(Answers(maps=pairs.labels), pairs).miou == 1
 
 
 def test_nothing_to_score_is_refused() -> None:
     nothing = Pairs(labels=(np.full((8, 8), 255, np.uint8),))
     with pytest.raises(InputError, match=r"every pixel of 1 label maps is ignored"):
-        validate(Answers(maps=(np.zeros((8, 8), np.uint8),)), nothing)
+        measure_accuracy(Answers(maps=(np.zeros((8, 8), np.uint8),)), nothing)
     with pytest.raises(InputError, match=r"limit is 0"):
-        validate(Answers(maps=()), nothing, limit=0)
+        measure_accuracy(Answers(maps=()), nothing, limit=0)
     with pytest.raises(InputError, match=r"the split val has no images"):
-        validate(Answers(maps=()), Pairs(labels=()))
+        measure_accuracy(Answers(maps=()), Pairs(labels=()))
 
 
 def test_paired_comparison_bounds_the_change() -> None:
@@ -216,7 +216,7 @@ def test_paired_comparison_bounds_the_change() -> None:
     pairs = Pairs(labels=labels)
     found = compare_accuracy(Answers(maps=tuple(worse)), Answers(maps=labels), pairs, resamples=200)
     assert found.baseline_miou == 1
-    assert found.change == pytest.approx(validate(Answers(maps=tuple(worse)), pairs).miou - 1)
+    assert found.change == pytest.approx(measure_accuracy(Answers(maps=tuple(worse)), pairs).miou - 1)
     assert -0.2 < found.low < found.change < found.high < 0
     assert found.label_agreement == pytest.approx(np.mean([a == b for a, b in zip(worse, labels, strict=True)]))
     again = compare_accuracy(Answers(maps=labels), Answers(maps=labels), pairs, resamples=50)

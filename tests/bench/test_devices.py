@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgeseg.bench import DeviceWatch, describe_device, telemetry
-from edgeseg.bench.devices import is_emulated, usable_cores
+from edgeseg.bench.devices import is_emulated
+from edgeseg.core.cpu_cores import usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path

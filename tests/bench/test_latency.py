@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from contracts.tiny_artifact import image, make_artifact
 
-from edgeseg.bench import bench, bench_interleaved, ratio, read_measurement, read_measurements, write_measurement
+from edgeseg.bench import (
+    bench_interleaved,
+    measure_latency,
+    ratio,
+    read_measurement,
+    read_measurements,
+    write_measurement,
+)
 from edgeseg.bench.samples import STAGES, summarise
 from edgeseg.errors import InputError, RecipeError
 from edgeseg.runtime import Session, load
@@ -38,7 +45,7 @@ def session(folder: Path) -> Iterator[Session]:
 @pytest.fixture(scope="module")
 def measured(folder: Path) -> Measurement:
     with load(folder, engine="onnxruntime", threads=1) as session:
-        return bench(session, runs=12, warmup=2, device_name="test bench")
+        return measure_latency(session, runs=12, warmup=2, device_name="test bench")
 
 
 class Reference:
@@ -100,12 +107,12 @@ def test_interleaving_gives_each_its_own_runs_and_restores_the_collector(session
 
 
 def test_seconds_end_the_runs_but_not_before_five(session: Session) -> None:
-    short = bench(session, runs=10_000, warmup=0, images=[image()], seconds=1e-9, memory=False)
+    short = measure_latency(session, runs=10_000, warmup=0, images=[image()], seconds=1e-9, memory=False)
     assert short.latency[0].runs == 5
 
 
 def test_a_reference_evaluator_has_no_latency(session: Session) -> None:
-    measurement = bench(Reference(session))  # type: ignore[arg-type]
+    measurement = measure_latency(Reference(session))  # type: ignore[arg-type]
     assert (measurement.latency, measurement.fps, measurement.peak_memory_mb) == ((), 0.0, None)
     assert ratio(measurement, measurement) is None
 
@@ -117,13 +124,13 @@ def test_percentiles_are_those_of_the_runs() -> None:
 
 def test_impossible_options_are_refused(session: Session) -> None:
     with pytest.raises(InputError, match="runs is 0"):
-        bench(session, runs=0)
+        measure_latency(session, runs=0)
     with pytest.raises(InputError, match="warmup is -1"):
-        bench(session, warmup=-1)
+        measure_latency(session, warmup=-1)
     with pytest.raises(InputError, match="seconds is 0"):
-        bench(session, seconds=0)
+        measure_latency(session, seconds=0)
     with pytest.raises(InputError, match="images is empty"):
-        bench(session, images=[])
+        measure_latency(session, images=[])
 
 
 def test_a_measurement_survives_its_file(measured: Measurement, tmp_path: Path) -> None:

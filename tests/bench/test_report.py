@@ -18,7 +18,7 @@ import pytest
 from bench.measured import DEVICE, measurement, several, stages
 from contracts.tiny_artifact import make_artifact
 
-from edgeseg.bench import Image, compare, read_measurements, render_report, write_report
+from edgeseg.bench import ReportImage, compare, read_measurements, render_report, write_report
 from edgeseg.bench.report.charts import accuracy_axis, latency_axis, pareto_plot
 from edgeseg.bench.report.placing import Box, place_labels
 from edgeseg.bench.report.repeat import repeat_commands
@@ -72,7 +72,7 @@ def test_the_page_tells_everything_that_was_measured() -> None:
 
 def test_the_page_needs_nothing_else() -> None:
     png = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
-    page = render_report(compare(several()), images=[Image(caption="a street", png=png)])
+    page = render_report(compare(several()), images=[ReportImage(caption="a street", png=png)])
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
     assert page.count('src="data:image/png;base64,') == 1
     assert "prefers-color-scheme: dark" in page
@@ -101,7 +101,7 @@ def test_the_report_is_written_where_asked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         write_report(compare(several()), tmp_path)
     with pytest.raises(InputError, match='"a street" is not a PNG'):
-        write_report(compare(several()), path, images=[Image(caption="a street", png=b"JFIF")])
+        write_report(compare(several()), path, images=[ReportImage(caption="a street", png=b"JFIF")])
 
 
 @pytest.mark.parametrize("width", [360, 900])

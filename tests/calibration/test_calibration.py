@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from contracts.deployable import deployable
 
-from edgeseg.calibration import Selection, open_source, select
+from edgeseg.calibration import CalibrationSelection, open_source, select
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.data.streets import CLASSES, PALETTE
 from edgeseg.errors import DatasetError, InputError
-from edgeseg.export import calibrate
+from edgeseg.export import calibrate_ranges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def every_class(tensor: np.ndarray) -> np.ndarray:
     return np.full(len(CLASSES), 10)
 
 
-def choose(source: str, *, count: int = 64, seed: int = 0, force: bool = False) -> Selection:
+def choose(source: str, *, count: int = 64, seed: int = 0, force: bool = False) -> CalibrationSelection:
     return select(
         open_source(source, allow_held_out=force), spec=SPEC, tensor=TENSOR, see=every_class, count=count, seed=seed
     )
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_set_and_another_one_another(tmp_path: Path
 
 def test_calibrating_on_streets_gives_ranges_that_survive_their_file(tmp_path: Path) -> None:
     checkpoint = deployable()
-    done = calibrate(checkpoint, "streets:4", count=3)
+    done = calibrate_ranges(checkpoint, "streets:4", count=3)
     assert done.ranges.weights_sha256 == checkpoint.spec.weights_sha256
     assert done.ranges.calibration.item_ids[0].startswith("streets-train-")
     assert sum(done.ranges.calibration.class_pixels) == 3 * 8 * 12

@@ -24,7 +24,7 @@ from edgeseg.metrics.calibration_error import calibration_error
 from edgeseg.models.checkpoint import save_checkpoint
 from edgeseg.pixels import labels_of_cells
 from edgeseg.runtime import load
-from edgeseg.runtime.frames.frame_processor import Reader
+from edgeseg.runtime.frames.frame_processor import FrameProcessor
 
 FITTED = Temperature(
     value=2.0, fitted=2.0, weights_sha256="0" * 64, data="d", split="val", images=2, cells=9, halves=(2.0, 2.0),
@@ -101,7 +101,10 @@ def test_the_manifest_carries_it_and_old_manifests_stay_intact(tmp_path: Path) -
 def test_doubt_says_whether_it_is_calibrated_and_follows_the_temperature(tmp_path: Path) -> None:
     image = tiny.image()
     with load(tiny.make_artifact(tmp_path / "artifact").folder, threads=1) as session:
-        plain, scaled = Reader(session, uncertainty="margin"), Reader(session, uncertainty="margin", temperature=4.0)
+        plain, scaled = (
+            FrameProcessor(session, uncertainty="margin"),
+            FrameProcessor(session, uncertainty="margin", temperature=4.0),
+        )
         output = session.infer(plain.prepare(image))
         sure, unsure = plain.read(output, size=tiny.SIZE), scaled.read(output, size=tiny.SIZE)
     assert "not calibrated" in plain.title

@@ -15,7 +15,7 @@ import torch
 
 from edgeseg.compress.pipeline import change_stage
 from edgeseg.compress.pipeline.recipe import read_pipeline
-from edgeseg.compress.pipeline.run import StageBegun, compress
+from edgeseg.compress.pipeline.run import StageBegun, run_pipeline
 from edgeseg.compress.quantize import qat as _qat  # noqa: F401
 from edgeseg.train import Loading, StepDone
 
@@ -44,7 +44,7 @@ def kill(*_: object, **__: object) -> None:
 def sitting(recipe: Path, out: Path, place: str) -> None:
     if place in ("prune", "swap", "gates", "equalize"):
         change_stage.evaluate = kill  # type: ignore[assignment]
-    compress(
+    run_pipeline(
         read_pipeline(recipe),
         out=out,
         resume=True,

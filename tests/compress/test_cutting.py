@@ -13,7 +13,7 @@ from compress.small_teacher import small_teacher
 from edgeseg.compress.pipeline.checks import check_start
 from edgeseg.compress.pipeline.dry_run import plan_pipeline
 from edgeseg.compress.pipeline.recipe import PipelineRecipe, parse_pipeline, read_pipeline
-from edgeseg.compress.pipeline.run import CompressionResult, compress
+from edgeseg.compress.pipeline.run import CompressionResult, run_pipeline
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.models import load_checkpoint
@@ -73,7 +73,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(model: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionResult:
     folder, threads = tmp_path_factory.mktemp("done"), torch.get_num_threads()
     torch.set_num_threads(1)
-    result = compress(read_pipeline(written(folder, model=model)), out=folder / "run", command="test")
+    result = run_pipeline(read_pipeline(written(folder, model=model)), out=folder / "run", command="test")
     torch.set_num_threads(threads)
     return result
 
@@ -146,6 +146,6 @@ def test_a_net_without_its_gates_trains_on(done: CompressionResult, tmp_path: Pa
         "loss": {"aux": 0.4},
     }
     assert done.checkpoint is not None
-    tuned = compress(recipe(done.checkpoint, table), out=tmp_path / "run", command="test")
+    tuned = run_pipeline(recipe(done.checkpoint, table), out=tmp_path / "run", command="test")
     assert tuned.checkpoint is not None
     assert load_checkpoint(tuned.checkpoint).spec.bypassed == load_checkpoint(done.checkpoint).spec.bypassed

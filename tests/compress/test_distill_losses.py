@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeseg.compress.distill import losses as terms
 from edgeseg.compress.distill.recipe import DistillRecipe, FeaturePair
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.errors import RecipeError
 
 # KL((3/4, 1/4) || (1/2, 1/2))
@@ -109,11 +109,11 @@ def test_the_teacher_is_heard_from_start_and_fades() -> None:
 )
 def test_settings_that_cannot_work_are_refused(table: dict[str, object], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
-        decode(DistillRecipe, table, where="distill")
+        decode_record(DistillRecipe, table, where="distill")
 
 
 def test_features_come_from_a_table_each() -> None:
     table = {"teachers": ["x"], "live": True, "features": [{"student": "a", "teacher": "b", "weight": 2}]}
-    assert decode(DistillRecipe, table, where="distill").features == (
+    assert decode_record(DistillRecipe, table, where="distill").features == (
         FeaturePair(student="a", teacher="b", weight=2.0),
     )

@@ -15,7 +15,7 @@ from train.small import Noise
 
 from edgeseg.compress.distill.crop_resampling import inside, sample_crops
 from edgeseg.compress.distill.recipe import DistillRecipe
-from edgeseg.compress.distill.teacher import Teacher, View, check_teachers, open_teacher, teacher_identity
+from edgeseg.compress.distill.teacher import Teacher, TeacherView, check_teachers, open_teacher, teacher_identity
 from edgeseg.compress.distill.teacher_cache import TeacherCache, image_sha256
 from edgeseg.compress.distill.teacher_outputs import LiveOutputs, StoredOutputs, store_outputs
 from edgeseg.core.spec import Preprocess
@@ -126,7 +126,7 @@ class Brightness(torch.nn.Module):
 def test_letterboxing_is_undone(checkpoint: Path) -> None:
     spec = load_checkpoint(checkpoint).spec
     spec = dataclasses.replace(spec, preprocess=dataclasses.replace(spec.preprocess, resize="letterbox"))
-    teacher = Teacher(views=(View(net=Brightness(), spec=spec),), flip=False, mean="logits", grid=(8, 12))
+    teacher = Teacher(views=(TeacherView(net=Brightness(), spec=spec),), flip=False, mean="logits", grid=(8, 12))
     image = np.zeros((40, 240, 3), np.uint8)
     image[:20] = 255  # a wide image: padded above and below, bright in its upper half
     output = teacher.output(image)[0]

@@ -15,7 +15,7 @@ from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.errors import InputError
 from edgeseg.export.observing import observe_points
 from edgeseg.graph.float_graph import float_graph
-from edgeseg.graph.quantization_points import plan
+from edgeseg.graph.quantization_points import plan_quantization
 from edgeseg.models import build
 
 SIZE = (64, 64)
@@ -51,7 +51,7 @@ def links(net: nn.Module) -> list[tuple[str, tuple[str, ...]]]:
 def int8_error(net: nn.Module, x: Tensor) -> float:
     """Return the mean squared error of the int8 net's logits."""
     graph = float_graph(net, size=SIZE)
-    ranges = observe_points(graph, lambda: iter([x.numpy()]), plan=plan(graph))
+    ranges = observe_points(graph, lambda: iter([x.numpy()]), plan=plan_quantization(graph))
     rounded = quant_net(net, size=SIZE, ranges=ranges, recipe=QatRecipe()).eval()
     with torch.no_grad():
         return float((rounded(x) - net(x)).square().mean())

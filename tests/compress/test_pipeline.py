@@ -19,12 +19,12 @@ from compress.pipeline_sittings import sittings
 
 from edgeseg.cli.main import main
 from edgeseg.compress.pipeline.recipe import read_pipeline
-from edgeseg.compress.pipeline.run import CompressionResult, compress
+from edgeseg.compress.pipeline.run import CompressionResult, run_pipeline
 from edgeseg.core.files import read_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError, UnknownName
-from edgeseg.export import calibrate
+from edgeseg.export import calibrate_ranges
 from edgeseg.models import load_checkpoint
 from edgeseg.models.lineage import read_lineage
 from edgeseg.train import StepDone
@@ -107,7 +107,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
     draw(folder / "images")
     recipe = write(folder / "tiny.toml", shared=folder)
-    result = compress(read_pipeline(recipe), out=folder / "run", command="edgeseg compress tiny", accelerator="cpu")
+    result = run_pipeline(read_pipeline(recipe), out=folder / "run", command="edgeseg compress tiny", accelerator="cpu")
     return Whole(recipe=recipe, out=folder / "run", result=result, shared=folder)
 
 
@@ -158,7 +158,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(whole: Whole, tmp_
     assert sittings(short, killed, *places) == [*(f"{place} killed" for place in places), "end done"]
     for name in STAGES[:3]:
         assert weights(killed, f"{name}/checkpoint") == weights(whole.out, f"{name}/checkpoint")
-    observed = calibrate(
+    observed = calibrate_ranges(
         load_checkpoint(whole.out / "03-distill" / "checkpoint"), str(whole.shared / "images"), count=4
     ).ranges
     assert read_json(Ranges, killed / "checkpoint" / "ranges.json") == observed
@@ -173,7 +173,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(whole: Whole, tmp_
 def test_finished_stages_are_taken_as_they_are(whole: Whole) -> None:
     recipe, out, result = whole.recipe, whole.out, whole.result
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    assert compress(read_pipeline(recipe), out=out, resume=True) == result
+    assert run_pipeline(read_pipeline(recipe), out=out, resume=True) == result
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == times
 
 
@@ -192,7 +192,7 @@ def test_a_stage_of_other_settings_is_neither_reused_nor_redone(
     text = RECIPE.replace("[[stages]]\n" + old, new) if not new else RECIPE.replace(old, new)
     before = sorted(path.stat().st_mtime_ns for path in whole.out.rglob("*"))
     with pytest.raises(InputError, match=message):
-        compress(
+        run_pipeline(
             read_pipeline(write(tmp_path / "tiny.toml", shared=whole.shared, text=text)), out=whole.out, resume=True
         )
     assert sorted(path.stat().st_mtime_ns for path in whole.out.rglob("*")) == before
@@ -201,19 +201,19 @@ def test_a_stage_of_other_settings_is_neither_reused_nor_redone(
 def test_a_folder_that_is_not_ours_or_holds_a_run_is_left_alone(whole: Whole, tmp_path: Path) -> None:
     recipe = read_pipeline(whole.recipe)
     with pytest.raises(InputError, match=r"already holds a pipeline\. Continue it with --resume"):
-        compress(recipe, out=whole.out)
+        run_pipeline(recipe, out=whole.out)
     (tmp_path / "letter.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="was not made by edgeseg"):
-        compress(recipe, out=tmp_path)
+        run_pipeline(recipe, out=tmp_path)
     with pytest.raises(InputError, match="01-prune: is not done; run the stages before stage 3 first"):
-        compress(recipe, out=tmp_path / "new", only="distill")
+        run_pipeline(recipe, out=tmp_path / "new", only="distill")
     with pytest.raises(UnknownName, match='Did you mean "distill"'):
-        compress(recipe, out=tmp_path / "new", only="distil")
+        run_pipeline(recipe, out=tmp_path / "new", only="distil")
     assert not (tmp_path / "new").exists()
 
 
 def test_one_stage_alone(whole: Whole) -> None:
-    result = compress(read_pipeline(whole.recipe), out=whole.out, only="finetune")
+    result = run_pipeline(read_pipeline(whole.recipe), out=whole.out, only="finetune")
     assert [item.folder for item in result.stages] == ["", "01-prune", "02-finetune"]
     assert result.checkpoint is None
 

@@ -8,7 +8,7 @@ import pytest
 
 from edgeseg.compress.distill.recipe import DistillRecipe
 from edgeseg.compress.pipeline.checks import check_start
-from edgeseg.compress.pipeline.recipe import parse_pipeline, read_pipeline, recipes
+from edgeseg.compress.pipeline.recipe import compression_recipes, parse_pipeline, read_pipeline
 from edgeseg.compress.prune.prune_stage import PruneStage
 from edgeseg.compress.prune.sparsify_stage import SparsifyStage
 from edgeseg.errors import EdgesegError, InputError, RecipeError
@@ -158,11 +158,11 @@ def test_other_classes_and_missing_data_are_told_before_any_stage(tmp_path: Path
 
 
 def test_the_bundled_recipes_are_read() -> None:
-    for name in recipes():
+    for name in compression_recipes():
         kinds = [stage.name for stage in read_pipeline(name).stages]
         assert kinds[0] in ("swap", "prune", "equalize"), name
-        assert kinds[-1] == "qat" or f"{name}-int8" in recipes(), name
-    assert all(read_pipeline(name).name == name for name in recipes())
+        assert kinds[-1] == "qat" or f"{name}-int8" in compression_recipes(), name
+    assert all(read_pipeline(name).name == name for name in compression_recipes())
     with pytest.raises(EdgesegError, match='Did you mean "fast_scnn-camvid-half"'):
         read_pipeline("fast_scnn-camvid-hal")
 

@@ -10,7 +10,7 @@ from compress.small_teacher import small_teacher
 
 from edgeseg.compress.pipeline.recipe import parse_pipeline
 from edgeseg.compress.pipeline.record import RECORD_FILE, StageRecord, check_same, resolved
-from edgeseg.compress.pipeline.run import compress
+from edgeseg.compress.pipeline.run import run_pipeline
 from edgeseg.core.files import read_json
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
@@ -97,7 +97,7 @@ def test_a_run_of_an_earlier_version_resumes_without_running_its_stages_again(tm
     start = small_teacher(tmp_path / "start", classes=classes, name="fast_scnn")
     pipeline = parse_pipeline(recipe("prune", "equalize", model=str(start)), where="r.toml")
     out = tmp_path / "run"
-    compress(pipeline, out=out)
+    run_pipeline(pipeline, out=out)
     for folder in ("01-prune", "02-equalize"):
         path = out / folder / RECORD_FILE
         today = json.loads(path.read_text(encoding="utf-8"))
@@ -105,7 +105,7 @@ def test_a_run_of_an_earlier_version_resumes_without_running_its_stages_again(tm
         hashes = {key: today[key] for key in ("parent_sha256", "weights_sha256")}
         path.write_text(json.dumps({**stored, **hashes}), encoding="utf-8")
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    result = compress(pipeline, out=out, resume=True)
+    result = run_pipeline(pipeline, out=out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == written
     assert [item.seconds for item in result.stages[1:]] == [
         json.loads((STORED / f"{kind}.json").read_text("utf-8"))["metrics"]["seconds"] for kind in ("prune", "equalize")

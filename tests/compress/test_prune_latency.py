@@ -15,7 +15,7 @@ from edgeseg.analyze.latency_table import _grid, latency_table, time_net
 from edgeseg.analyze.single_layer_models import LayerFiles
 from edgeseg.bench.layer_timing import time_layer
 from edgeseg.compress.pipeline.recipe import parse_pipeline
-from edgeseg.compress.pipeline.run import compress
+from edgeseg.compress.pipeline.run import run_pipeline
 from edgeseg.compress.pipeline.stage import LatencyProbe
 from edgeseg.compress.prune.budget import Budget
 from edgeseg.compress.prune.latency_model import LatencyModel
@@ -113,7 +113,7 @@ def test_what_a_stage_with_a_time_budget_measured_reaches_the_lineage(tmp_path: 
         "stages": [{"kind": "prune", "ms": 0.6 * before_ms, "engine": "invented", "images": 4}],
     }
     probe = LatencyProbe(table=lambda *_: table, net=net_ms)
-    done = compress(parse_pipeline(recipe, where="r.toml"), out=tmp_path / "run", command="test", probe=probe)
+    done = run_pipeline(parse_pipeline(recipe, where="r.toml"), out=tmp_path / "run", command="test", probe=probe)
     metrics = read_lineage(done.checkpoint)[-1].metrics
     assert metrics["ms_before"] == before_ms
     assert 0.5 * before_ms < metrics["ms"] <= 0.6 * before_ms

@@ -24,7 +24,7 @@ from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.errors import CheckpointError, InputError, UnknownName
 from edgeseg.export.export import deploy, export_program
-from edgeseg.export.quantizing import quantize
+from edgeseg.export.quantizing import quantize_program
 from edgeseg.graph.batch_norm_folding import fold_batch_norms
 from edgeseg.graph.quantization_points import ANY
 from edgeseg.graph.scale_limits import affine
@@ -128,7 +128,7 @@ def test_it_computes_what_the_int8_graph_computes(float_layers: tuple[str, ...])
     settings = QatRecipe(float_layers=float_layers)
     net = quant_net(checkpoint.net, size=(64, 96), ranges=observed, recipe=settings).eval()
     program = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec)
-    graph = quantize(program, ranges=observed, float_layers=float_layers).program.module()
+    graph = quantize_program(program, ranges=observed, float_layers=float_layers).program.module()
     for tensor in images(checkpoint.spec, first=9, count=2):
         pixels = torch.from_numpy(tensor)
         with torch.no_grad():
@@ -157,7 +157,7 @@ def test_the_kept_checkpoint_is_plain_and_gives_the_trained_net_in_int8(kept: Tr
     assert {item.name: (item.low, item.high) for item in kept.ranges.ranges} == kept.net.ranges()
     spec = kept.checkpoint.spec
     program = export_program(deploy(kept.checkpoint, spec=spec, output="logits"), spec=spec)
-    graph = quantize(program, ranges=kept.ranges.ranges).program.module()
+    graph = quantize_program(program, ranges=kept.ranges.ranges).program.module()
     pixels = torch.from_numpy(images(spec, first=9, count=1)[0])
     with torch.no_grad():
         mine = kept.net(normalise(pixels.permute(0, 3, 1, 2), spec=spec)).permute(0, 2, 3, 1)

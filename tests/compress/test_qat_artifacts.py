@@ -21,7 +21,7 @@ from edgeseg.core.artifact import Artifact, Lineage
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.deploy.manifest import draft
 from edgeseg.deploy.plan import PlannedArtifact, converter_for
-from edgeseg.deploy.prove import open_session
+from edgeseg.deploy.prove import open_for_proof
 from edgeseg.errors import MissingDependency
 from edgeseg.export import export
 from edgeseg.graph.scale_limits import affine
@@ -92,7 +92,7 @@ def answers(
     )
     lineage = Lineage(checkpoint="small", weights_sha256="0" * 64)
     manifest = draft(item, conversion, spec=model.spec, lineage=lineage, calibration=None, temperature=None)
-    with open_session(Artifact(folder=folder, manifest=manifest)) as session:
+    with open_for_proof(Artifact(folder=folder, manifest=manifest)) as session:
         given = [session.infer(session.preprocess(np.ascontiguousarray(x[0, ..., ::-1]))) for x in tensors]
         return [session.decode(item, size=model.spec.size) for item in given]
 

@@ -22,7 +22,7 @@ from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import SCHEMES, Precision, Ranges
 from edgeseg.deploy.manifest import draft
 from edgeseg.deploy.plan import PlannedArtifact, converter_for
-from edgeseg.deploy.prove import open_session, sqnr
+from edgeseg.deploy.prove import open_for_proof, sqnr
 from edgeseg.errors import MissingDependency
 from edgeseg.export import export
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, resolve_model
@@ -136,7 +136,7 @@ class ConverterContract:
         )
         manifest = draft(item, conversion, spec=model.spec, lineage=LINEAGE, calibration=None)
         program = model.folded_program().module()
-        with open_session(Artifact(folder=folder, manifest=manifest)) as session:
+        with open_for_proof(Artifact(folder=folder, manifest=manifest)) as session:
             for pixels in images(model.spec, first=50, count=2):
                 given = session.infer(session.preprocess(np.ascontiguousarray(pixels[0, ..., ::-1])))
                 with torch.no_grad():

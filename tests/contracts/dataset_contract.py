@@ -32,7 +32,7 @@ class DatasetContract:
         from edgeseg.core import registry
 
         assert self.reader in readers()
-        reader = registry.load("datasets", self.reader)
+        reader = registry.load_plugin("datasets", self.reader)
         assert isinstance(reader, Reader)
         assert reader.summary
 

@@ -17,7 +17,7 @@ from edgeseg.data.streets import CLASSES, PALETTE
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.head import image_spec
 from edgeseg.export.observing import observe_points
-from edgeseg.graph.quantization_points import IMAGE, plan
+from edgeseg.graph.quantization_points import IMAGE, plan_quantization
 from edgeseg.models import build
 from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.pixels import prepare
@@ -54,7 +54,7 @@ def ranges(checkpoint: Checkpoint) -> Ranges:
     tensors = images(checkpoint.spec)
     ends = checkpoint.spec.preprocess.byte_ends
     known = {} if ends is None else {IMAGE: ends}
-    observed = observe_points(graph, lambda: iter(tensors), plan=plan(graph), known=known)
+    observed = observe_points(graph, lambda: iter(tensors), plan=plan_quantization(graph), known=known)
     calibration = CalibrationSet(
         source="streets:4", split="train", item_ids=("a", "b", "c", "d"), selection="all", seed=0,
         class_pixels=(1,) * len(CLASSES), preprocess_sha256=preprocess_sha256(checkpoint.spec.preprocess), sha256="0",

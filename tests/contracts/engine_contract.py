@@ -34,7 +34,7 @@ class EngineContract:
         return tiny.make_artifact(tmp_path / "artifact", file_format=self.file_format).folder
 
     def found(self) -> Engine:
-        engine = registry.load("engines", self.engine)
+        engine = registry.load_plugin("engines", self.engine)
         assert isinstance(engine, Engine)
         return engine
 

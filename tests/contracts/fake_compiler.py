@@ -41,7 +41,7 @@ class FakeCompiler:
 
     def compile(self, artifact: Artifact, *, folder: Path, options: Mapping[str, str]) -> Conversion:
         from edgeseg.core.exported import Conversion
-        from edgeseg.core.records import decode, encode
+        from edgeseg.core.records import decode_record, encode_record
         from edgeseg.core.vendor_process import run_tool
 
         manifest = artifact.manifest
@@ -56,7 +56,9 @@ class FakeCompiler:
             "input": manifest.inputs[0], "output": manifest.outputs[0], "scheme": manifest.scheme,
             "preprocess": manifest.preprocess, "provable_by": self.provable_by, "report": manifest.report,
         }  # fmt: skip
-        return decode(Conversion, {**answer, **{key: encode(value) for key, value in rest.items()}}, where=self.name)
+        return decode_record(
+            Conversion, {**answer, **{key: encode_record(value) for key, value in rest.items()}}, where=self.name
+        )
 
 
 def main() -> None:

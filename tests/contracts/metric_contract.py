@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeseg.core import registry
 from edgeseg.core.metric_value import MetricValue
-from edgeseg.core.records import decode, encode
+from edgeseg.core.records import decode_record, encode_record
 from edgeseg.metrics import Metric, Prediction
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class MetricContract:
     theirs: Callable[[list[tuple[Prediction, np.ndarray]]], float] | None = None
 
     def make(self) -> Metric:
-        made = registry.load("metrics", self.name)
+        made = registry.load_plugin("metrics", self.name)
         assert callable(made)
         metric = made(CLASSES, ignore_index=IGNORE)
         assert isinstance(metric, Metric)
@@ -65,7 +65,7 @@ class MetricContract:
             assert name.isidentifier()
             assert value.value is not None
             assert math.isfinite(value.value)
-            assert decode(MetricValue, json.loads(json.dumps(encode(value))), where=name) == value
+            assert decode_record(MetricValue, json.loads(json.dumps(encode_record(value))), where=name) == value
             assert value.unit
 
     def test_update_does_not_change_what_it_is_given(self) -> None:

@@ -19,7 +19,7 @@ from edgeseg.core.spec_file import SpecFile
 from edgeseg.errors import InputError
 from edgeseg.graph.float_graph import float_graph
 from edgeseg.graph.norms import BatchNorm, find_norms
-from edgeseg.graph.quantization_points import op_name, plan, point_names
+from edgeseg.graph.quantization_points import op_name, plan_quantization, point_names
 from edgeseg.models import architecture, build, load_checkpoint, save_checkpoint, without_aux
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class ModelContract:
         names = point_names(nodes)
         layers = {names[node] for node in nodes if op_name(node) in ("conv2d", "linear")}
         assert layers
-        assert layers - set(plan(graph).in_int8) == set()
+        assert layers - set(plan_quantization(graph).in_int8) == set()
 
     def test_importance_sees_every_norm(self) -> None:
         net = self.net().eval()

@@ -42,7 +42,7 @@ class SinkContract:
         )
 
     def test_it_is_registered_and_says_what_it_is(self, tmp_path: Path) -> None:
-        kind = registry.load("sinks", self.name)
+        kind = registry.load_plugin("sinks", self.name)
         assert isinstance(kind, SinkKind)
         assert isinstance(kind.drawn, bool)
         kind.check(self.argument(tmp_path), force=False)
@@ -50,7 +50,7 @@ class SinkContract:
         assert written is None or tmp_path in written.parents
 
     def test_a_wrong_argument_is_one_clear_line(self) -> None:
-        kind = registry.load("sinks", self.name)
+        kind = registry.load_plugin("sinks", self.name)
         assert isinstance(kind, SinkKind)
         with pytest.raises(EdgesegError) as caught:
             kind.check(self.wrong, force=False)

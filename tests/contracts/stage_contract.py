@@ -13,11 +13,11 @@ from compress.small_teacher import SIZE, small_teacher
 from edgeseg.compress.pipeline.recipe import parse_pipeline
 from edgeseg.compress.pipeline.record import WITHOUT_EFFECT, resolved
 from edgeseg.compress.pipeline.registry import stage_class
-from edgeseg.compress.pipeline.run import compress
+from edgeseg.compress.pipeline.run import run_pipeline
 from edgeseg.compress.pipeline.stage import Coming
 from edgeseg.compress.pipeline.tables import TABLES
 from edgeseg.core.lineage import flatten
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.data import open_dataset
 from edgeseg.errors import RecipeError
 from edgeseg.models import load_checkpoint
@@ -79,7 +79,7 @@ class StageContract:
         stage = recipe.stages[0]
         record = resolved(stage, data=recipe.data, size=SIZE)
         assert record["kind"] == self.name
-        assert set(flatten(encode(stage.settings))) - set(record) <= {*WITHOUT_EFFECT, *stage.without_effect}
+        assert set(flatten(encode_record(stage.settings))) - set(record) <= {*WITHOUT_EFFECT, *stage.without_effect}
         assert resolved(stage, data=recipe.data, size=SIZE) == record
 
     def test_checking_changes_nothing_and_hands_on_a_net(self, start: Path) -> None:
@@ -108,7 +108,7 @@ class StageContract:
 
     def test_it_runs_resumes_and_reaches_the_lineage(self, start: Path, tmp_path: Path) -> None:
         recipe, out = self.recipe(start), tmp_path / "run"
-        done = compress(recipe, out=out, command="test")
+        done = run_pipeline(recipe, out=out, command="test")
         assert done.checkpoint is not None
         step = read_lineage(done.checkpoint)[-1]
         assert (step.stage, step.parent_sha256) == (self.name, load_checkpoint(start).spec.weights_sha256)
@@ -116,7 +116,7 @@ class StageContract:
         assert 0 <= step.metrics["val_miou"] <= 1
         assert step.data[0].name
         written = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-        assert compress(recipe, out=out, resume=True) == done
+        assert run_pipeline(recipe, out=out, resume=True) == done
         assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == written
 
 

@@ -21,7 +21,7 @@ from edgeseg.core.artifact import (
 )
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import write_json
-from edgeseg.core.manifest_schema import SCHEMA
+from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
 from edgeseg.core.proof import Proof
 from edgeseg.core.quantization import SCHEMES, Precision
 from edgeseg.core.spec import Layout, ModelSpec, Preprocess, TensorSpec
@@ -202,7 +202,8 @@ def seal(folder: Path, *, spec: ModelSpec, file_format: str, entry: str, engine:
          golden: Golden) -> None:  # fmt: skip
     """Write a manifest for whatever lies in `folder` now, as the convert verb does."""
     manifest = Manifest(
-        schema=SCHEMA, name=f"tiny-{file_format}", created="2026-01-01T00:00:00+00:00", edgeseg_version="0.1.0",
+        schema=MANIFEST_SCHEMA,
+        name=f"tiny-{file_format}", created="2026-01-01T00:00:00+00:00", edgeseg_version="0.1.0",
         format=file_format, backend=ResolvedBackend(engine=engine), entry=entry, files=list_files(folder), spec=spec,
         preprocess=spec.preprocess, inputs=spec.inputs,
         outputs=spec.outputs, scheme=SCHEMES[precision], target=file_format,
@@ -225,10 +226,10 @@ def reseal(folder: Path) -> None:
 
 def _read(folder: Path) -> Manifest:
     from edgeseg.core.files import read_json_value
-    from edgeseg.core.manifest_schema import migrated
-    from edgeseg.core.records import decode
+    from edgeseg.core.manifest_schema import migrated_manifest
+    from edgeseg.core.records import decode_record
 
-    return decode(Manifest, migrated(read_json_value(folder / "manifest.json")), where="manifest.json")
+    return decode_record(Manifest, migrated_manifest(read_json_value(folder / "manifest.json")), where="manifest.json")
 
 
 def _write_golden(folder: Path, spec: ModelSpec, engine: str) -> Golden:

@@ -21,7 +21,7 @@ from edgeseg.errors import MissingDependency, UnsupportedError
 from edgeseg.export import export
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.observing import observe_points
-from edgeseg.graph.quantization_points import plan
+from edgeseg.graph.quantization_points import plan_quantization
 from edgeseg.models import build
 from edgeseg.models.checkpoint import Checkpoint
 from edgeseg.pixels import prepare
@@ -52,7 +52,7 @@ def checkpoint(name: str) -> Checkpoint:
 
 def ranges(made: Checkpoint) -> Ranges:
     graph = export_program(deploy(made, spec=made.spec, output="logits"), spec=made.spec).module()
-    observed = observe_points(graph, lambda: iter(IMAGES), plan=plan(graph))
+    observed = observe_points(graph, lambda: iter(IMAGES), plan=plan_quantization(graph))
     source = CalibrationSet(
         source="noise", split="train", item_ids=(), selection="all", seed=0, class_pixels=(), preprocess_sha256="",
         sha256="",

@@ -17,9 +17,9 @@ pytest.importorskip("executorch", reason='ExecuTorch is not installed: pip insta
 from typing import TYPE_CHECKING
 
 from edgeseg.converters.executorch.census import NOT_FUSED, PORTABLE, census
-from edgeseg.converters.executorch.lowering import lower, quiet
+from edgeseg.converters.executorch.lowering import lower, quiet_executorch
 from edgeseg.converters.executorch.stored import Stored, read_stored
-from edgeseg.converters.executorch.xnnpack_graph import Step, StoredTensor, XnnpackGraph, read_graph
+from edgeseg.converters.executorch.xnnpack_graph import Step, XnnpackGraph, XnnpackTensor, read_graph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def test_half_precision_is_refused_before_any_work() -> None:
 
 
 def test_a_convolution_left_in_float_is_named() -> None:
-    tensors = {0: StoredTensor(dtype="float32"), 1: StoredTensor(dtype="float32"), 2: StoredTensor(dtype="int8")}
+    tensors = {0: XnnpackTensor(dtype="float32"), 1: XnnpackTensor(dtype="float32"), 2: XnnpackTensor(dtype="int8")}
     steps = (
         Step(kind="Conv2d", reads=(0, 1), writes=0),
         Step(kind="Convert", reads=(0,), writes=2),
@@ -99,6 +99,6 @@ def test_a_graph_of_another_version_is_refused() -> None:
 
 def test_no_log_handler_of_its_stays() -> None:
     before = list(logging.root.handlers)
-    with quiet():
+    with quiet_executorch():
         logging.root.addHandler(logging.NullHandler())
     assert logging.root.handlers == before

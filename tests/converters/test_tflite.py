@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeseg.converters.tflite import CONVERTER
 from edgeseg.converters.tflite.census import census, op_counts
-from edgeseg.converters.tflite.flatbuffer import ALIGNMENT, Model, read_model, write_model
+from edgeseg.converters.tflite.flatbuffer import ALIGNMENT, TFLiteModel, read_model, write_model
 from edgeseg.converters.tflite.float_islands import keep_in_float
 from edgeseg.converters.tflite.half import halve_weights
 from edgeseg.converters.tflite.lowering import lower
@@ -25,8 +25,8 @@ from edgeseg.core.protocols import Converter
 from edgeseg.errors import ConversionError, MissingDependency
 from edgeseg.export import export
 from edgeseg.export.observing import observe_points
-from edgeseg.export.quantizing import quantize
-from edgeseg.graph.quantization_points import plan
+from edgeseg.export.quantizing import quantize_program
+from edgeseg.graph.quantization_points import plan_quantization
 from edgeseg.graph.scale_limits import affine
 from edgeseg.pixels import prepare
 
@@ -86,7 +86,7 @@ def kinds(content: bytes) -> dict[str, int]:
     return op_counts(read_model(content))
 
 
-def scales(model: Model) -> set[tuple[float, int]]:
+def scales(model: TFLiteModel) -> set[tuple[float, int]]:
     stored = [model.stored(index) for index in range(len(model.graph.tensors)) if model.tensor(index).type == 9]
     return {(item.scale, item.zero_point or 0) for item in stored if item.scale is not None}
 
@@ -189,7 +189,9 @@ def test_hard_swish_leaves_int8_again() -> None:
     tensor = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
     program = torch.export.export(Swish().eval(), (torch.from_numpy(tensor),))
     graph = program.module()
-    made = quantize(program, ranges=observe_points(graph, lambda: iter([tensor]), plan=plan(graph)))
+    made = quantize_program(
+        program, ranges=observe_points(graph, lambda: iter([tensor]), plan=plan_quantization(graph))
+    )
     content = lower(made.program, shape=tensor.shape, int8=True)
     model = read_model(content)
     assert not [item for item in census(model, int8=True) if item.op == "HARD_SWISH" and item.reason]

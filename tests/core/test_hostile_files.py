@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from edgeseg.core.files import MOST_TOML_BYTES, read_json, read_toml, read_toml_table, write_json
-from edgeseg.core.records import bounds, decode, renamed
+from edgeseg.core.records import bounds, decode_record, renamed
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import EdgesegError, InputError, RecipeError
@@ -103,12 +103,12 @@ def test_a_toml_file_that_no_reader_should_take_is_refused_with_its_name(text: s
 )
 def test_ranges_that_a_dataclass_declares_are_checked_where_it_is_read(data: object, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        decode(Record, data, where="f")
+        decode_record(Record, data, where="f")
 
 
 def test_integers_beyond_floats_are_refused_and_not_a_crash() -> None:
     with pytest.raises(RecipeError, match="expected a number"):
-        decode(Record, {"share": 10**400}, where="f")
+        decode_record(Record, {"share": 10**400}, where="f")
 
 
 @pytest.mark.parametrize("name", ["a\0b.toml", "a\ud800b\0.toml"])
@@ -155,12 +155,12 @@ SPEC: dict[str, Any] = {
     ],
 )
 def test_a_spec_with_impossible_numbers_is_refused(change: dict[str, object], message: str) -> None:
-    assert decode(ModelSpec, SPEC, where="spec").inputs == (
+    assert decode_record(ModelSpec, SPEC, where="spec").inputs == (
         TensorSpec(name="x", shape=(1, 3, 8, 8), dtype="float32", layout="NCHW", role="image"),
     )
     assert Preprocess().std[0] > 0
     with pytest.raises(RecipeError, match=message):
-        decode(ModelSpec, {**SPEC, **change}, where="spec")
+        decode_record(ModelSpec, {**SPEC, **change}, where="spec")
 
 
 def test_ordinary_text_of_any_language_is_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from edgeseg.core.records import current_key, decode, encode, known_keys, renamed
+from edgeseg.core.records import current_key, decode_record, encode_record, known_keys, renamed
 from edgeseg.errors import RecipeError
 
 
@@ -33,13 +33,13 @@ class Outer:
 
 def test_round_trip() -> None:
     value = Outer(name="a", inner=Inner(mode="exact", size=(3, 4)), tags=("x",), scores={"sky": None, "car": 0.5})
-    assert decode(Outer, encode(value), where="file") == value
+    assert decode_record(Outer, encode_record(value), where="file") == value
 
 
 def test_whole_numbers_pass_for_real_ones_but_not_the_reverse() -> None:
-    assert decode(Outer, {"name": "a", "rate": 1}, where="f").rate == 1.0
+    assert decode_record(Outer, {"name": "a", "rate": 1}, where="f").rate == 1.0
     with pytest.raises(RecipeError, match=r"f\.inner\.size\[0\]: expected an integer; got 1.5"):
-        decode(Outer, {"name": "a", "inner": {"size": [1.5, 2]}}, where="f")
+        decode_record(Outer, {"name": "a", "inner": {"size": [1.5, 2]}}, where="f")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_whole_numbers_pass_for_real_ones_but_not_the_reverse() -> None:
 )
 def test_faults_are_named_with_their_place(data: object, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        decode(Outer, data, where="f")
+        decode_record(Outer, data, where="f")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +73,14 @@ class Renamed:
 
 @pytest.mark.parametrize("name", ["share", "image", "picture"])
 def test_a_renamed_field_is_read_under_every_former_name(name: str) -> None:
-    assert decode(Renamed, {name: 0.5}, where="r").share == 0.5
+    assert decode_record(Renamed, {name: 0.5}, where="r").share == 0.5
     assert name in known_keys(Renamed)
 
 
 def test_two_names_of_one_field_are_refused() -> None:
     for given in ({"image": 0.5, "share": 0.5}, {"image": 0.5, "picture": 0.5}):
         with pytest.raises(RecipeError, match='are names of one setting; give only "share"'):
-            decode(Renamed, given, where="r")
+            decode_record(Renamed, given, where="r")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_our_own_are_there() -> None:
 
 def test_a_typo_gets_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match=r'Unknown converter "tflight"\. Did you mean "tflite"'):
-        registry.load("converters", "tflight")
+        registry.load_plugin("converters", "tflight")
 
 
 def test_a_broken_plugin_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,4 +30,4 @@ def test_a_broken_plugin_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPat
     assert good.value is not None
     assert "no_such_module_anywhere" in broken.fault
     with pytest.raises(MissingDependency, match="no_such_module_anywhere"):
-        registry.load("converters", "broken")
+        registry.load_plugin("converters", "broken")

@@ -12,7 +12,7 @@ from contracts.dataset_contract import DatasetContract
 from edgeseg.data import open_dataset
 from edgeseg.data.pairs import CITYSCAPES
 from edgeseg.data.streets import CLASSES
-from edgeseg.data.voc import CLASSES as VOC_CLASSES
+from edgeseg.data.voc import VOC_CLASSES
 from edgeseg.errors import DatasetError, EdgesegError, InputError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from edgeseg.deploy.foreign.reading import READERS, describe_file
 from edgeseg.deploy.foreign.starter import starter_spec
 from edgeseg.errors import InputError, UnknownName, UnsupportedError
 from edgeseg.pixels import decode, prepare
-from edgeseg.runtime.session.verify import compare
+from edgeseg.runtime.session.verify import compare_with_golden
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def test_a_file_of_bytes_becomes_an_artifact_that_verifies_and_segments(file_for
     manifest = made.manifest
     assert (manifest.origin, manifest.format, manifest.proof.level) == ("foreign", file_format, "file")
     assert manifest.preprocess.in_graph
-    assert compare(made.folder, engine=None, threads=1).agreement == 1
+    assert compare_with_golden(made.folder, engine=None, threads=1).agreement == 1
     image = tiny.image((50, 70))
     with load(made.folder, threads=1) as session:
         assert np.mean(session.segment(image) == expected_labels(image, tiny.SIZE)) > 0.99

@@ -18,7 +18,7 @@ from contracts.deployable import deployable, images, ranges
 from edgeseg.core.exported import ExportedModel
 from edgeseg.data import render_street
 from edgeseg.errors import CheckpointError, ConversionError, InputError, UnsupportedError
-from edgeseg.export import calibrate, export
+from edgeseg.export import calibrate_ranges, export
 from edgeseg.export.reference import TorchReference
 from edgeseg.pixels import prepare
 
@@ -176,8 +176,8 @@ def test_a_spec_that_normalises_on_the_host_calibrates_and_answers_all_the_same(
     wanted = TorchReference(checkpoint).segment(image)
     np.testing.assert_array_equal(TorchReference(outside).segment(image), wanted)
     assert (
-        calibrate(outside, "streets:2", count=2).ranges.ranges
-        == calibrate(checkpoint, "streets:2", count=2).ranges.ranges
+        calibrate_ranges(outside, "streets:2", count=2).ranges.ranges
+        == calibrate_ranges(checkpoint, "streets:2", count=2).ranges.ranges
     )
 
 

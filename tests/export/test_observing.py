@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.observing import ABSOLUTE, BINS, Histogram, least_error_range, observe_points
-from edgeseg.graph.quantization_points import IMAGE, plan, useful_span
+from edgeseg.graph.quantization_points import IMAGE, plan_quantization, useful_span
 from edgeseg.graph.scale_limits import affine
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def graph() -> GraphModule:
 
 
 def test_pools_resizes_and_concatenation_share_one_scale(graph: GraphModule) -> None:
-    groups = [point for point in plan(graph).points if len(point.nodes) > 1]
+    groups = [point for point in plan_quantization(graph).points if len(point.nodes) > 1]
     assert [(point.name, len(point.nodes)) for point in groups] == [
         ("net.features.8:add", 14),  # the pyramid: its input, 4 pools, 4 projections, 4 resizes, 1 concatenation
         ("net.pyramid.fuse.2:relu", 2),
@@ -42,19 +42,19 @@ def test_pools_resizes_and_concatenation_share_one_scale(graph: GraphModule) -> 
 def test_names_do_not_depend_on_the_size(graph: GraphModule) -> None:
     other = deployable(size=(96, 64))
     program = export_program(deploy(other, spec=other.spec, output="labels"), spec=other.spec)
-    names = [point.name for point in plan(graph).points]
-    assert [point.name for point in plan(program.module()).points] == names
+    names = [point.name for point in plan_quantization(graph).points]
+    assert [point.name for point in plan_quantization(program.module()).points] == names
     assert len(set(names)) == len(names)
 
 
 def test_order_of_images_does_not_change_ranges(graph: GraphModule, spec: ModelSpec) -> None:
-    found, tensors = plan(graph), images(spec, count=3)
+    found, tensors = plan_quantization(graph), images(spec, count=3)
     forward = observe_points(graph, lambda: iter(tensors), plan=found)
     assert observe_points(graph, lambda: reversed(tensors), plan=found) == forward
 
 
 def test_exact_points_keep_their_extremes(graph: GraphModule, spec: ModelSpec) -> None:
-    found, tensors = plan(graph), images(spec, count=1)
+    found, tensors = plan_quantization(graph), images(spec, count=1)
     last = found.points[-1].name
     (logits,) = [item for item in observe_points(graph, lambda: iter(tensors), plan=found, exact=(last,))
                  if item.name == last]  # fmt: skip
@@ -107,13 +107,15 @@ def test_a_few_peaks_do_not_cost_the_others_their_steps_where_the_labels_say_so(
         x[0, 0, :2, 0] = 100.0
     graph = torch.export.export(Net().eval(), (x,)).module()
     assert isinstance(graph, GraphModule)
-    found = {item.name: item for item in observe_points(graph, lambda: iter([x.numpy()]), plan=plan(graph))}
+    found = {
+        item.name: item for item in observe_points(graph, lambda: iter([x.numpy()]), plan=plan_quantization(graph))
+    }
     assert found["made:conv2d"].high < most
     assert found["made:conv2d"].high > (0.15 if peaks else 90.0)
 
 
 def test_known_ranges_are_taken(graph: GraphModule, spec: ModelSpec) -> None:
-    found, tensors = plan(graph), images(spec, count=1)
+    found, tensors = plan_quantization(graph), images(spec, count=1)
     observed = observe_points(graph, lambda: iter(tensors), plan=found, known={IMAGE: (-7.0, 9.0)})
     assert [(item.low, item.high) for item in observed if item.name == IMAGE] == [(-7.0, 9.0)]
 
@@ -135,7 +137,7 @@ def test_a_range_ends_where_its_reader_no_longer_tells_values_apart(
     x = 40 * torch.rand(1, 3, 8, 8) - 20
     graph = torch.export.export(net, (x,)).module()
     assert isinstance(graph, GraphModule)
-    found = plan(graph)
+    found = plan_quantization(graph)
     with torch.no_grad():
         made = net[0](x)
     assert made.min() < -4
@@ -158,5 +160,5 @@ def test_a_range_that_somebody_else_reads_is_left_whole() -> None:
 
     graph = torch.export.export(Both().eval(), (torch.rand(1, 3, 8, 8),)).module()
     assert isinstance(graph, GraphModule)
-    (point,) = [item for item in plan(graph).points if item.name == "first:conv2d"]
+    (point,) = [item for item in plan_quantization(graph).points if item.name == "first:conv2d"]
     assert useful_span(point) == (float("-inf"), float("inf"))

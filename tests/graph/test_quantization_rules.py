@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.errors import CheckpointError, UnknownName
 from edgeseg.export.observing import observe_points
-from edgeseg.export.quantizing import quantize, ranges_of
-from edgeseg.graph.quantization_points import Point, plan
+from edgeseg.export.quantizing import quantize_program, ranges_of
+from edgeseg.graph.quantization_points import Point, plan_quantization
 from edgeseg.graph.simplify import simplify
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def small() -> ExportedProgram:
 @pytest.fixture(scope="module")
 def observed(small: ExportedProgram) -> tuple[Range, ...]:
     graph = small.module()
-    return observe_points(graph, lambda: iter([torch.randn(1, 3, 16, 16).numpy()]), plan=plan(graph))
+    return observe_points(graph, lambda: iter([torch.randn(1, 3, 16, 16).numpy()]), plan=plan_quantization(graph))
 
 
 def points(small: ExportedProgram, rules: QuantizationRules) -> list[str]:
-    return [point.name for point in plan(small.module(), rules=rules).points]
+    return [point.name for point in plan_quantization(small.module(), rules=rules).points]
 
 
 def test_hard_swish_is_behind_the_convolution_or_between_two_points(small: ExportedProgram) -> None:
@@ -69,12 +69,12 @@ def test_hard_swish_is_behind_the_convolution_or_between_two_points(small: Expor
     assert ":hardswish" in default
     assert "first:conv2d" not in fused
     assert ":hardswish" in fused
-    assert ":hardswish" in plan(small.module()).in_float
-    assert ":hardswish" not in plan(small.module(), rules=FUSED).in_float
+    assert ":hardswish" in plan_quantization(small.module()).in_float
+    assert ":hardswish" not in plan_quantization(small.module(), rules=FUSED).in_float
 
 
 def test_everything_left_in_float_is_named(small: ExportedProgram) -> None:
-    found = plan(small.module())
+    found = plan_quantization(small.module())
     kinds = {name.split(":")[1].split("#")[0] for name in found.in_float}
     assert {"layer_norm", "softmax", "gelu", "silu", "conv_transpose2d"} <= kinds
     nodes = [node for node in small.module().graph.nodes if node.op == "call_function"]
@@ -86,18 +86,18 @@ def test_everything_left_in_float_is_named(small: ExportedProgram) -> None:
 def test_one_calibration_serves_other_rules(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
     everything = dataclasses.replace(FUSED, float_ops=("max_pool2d",), forced_points=("layer_norm", "gelu"))
     for rules in (DEFAULT_RULES, FUSED, everything):
-        made = quantize(small, ranges=observed, rules=rules)
+        made = quantize_program(small, ranges=observed, rules=rules)
         assert made.plan.points
     assert {":layer_norm", ":gelu"} <= set(points(small, everything))
     short = tuple(item for item in observed if item.name != "first:conv2d")
     with pytest.raises(CheckpointError, match=r"1 of \d+ points of this net are missing, first first:conv2d"):
-        quantize(small, ranges=short)
-    quantize(small, ranges=short, rules=FUSED)
+        quantize_program(small, ranges=short)
+    quantize_program(small, ranges=short, rules=FUSED)
 
 
 def test_ranges_of_a_group_serve_rules_that_split_it(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
     graph = small.module()
-    found = plan(graph)
+    found = plan_quantization(graph)
     (group,) = [point for point in found.points if len(point.nodes) > 1]
     part = Point(name=":max_pool2d", nodes=group.nodes[1:2])
     old = tuple(item for item in observed if item.name == group.name)
@@ -107,7 +107,7 @@ def test_ranges_of_a_group_serve_rules_that_split_it(small: ExportedProgram, obs
 
 def test_symmetric_activations_and_whole_weights(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
     rules = dataclasses.replace(DEFAULT_RULES, symmetric_activations=True, per_channel_weights=False)
-    graph = quantize(small, ranges=observed, rules=rules).program.module().graph
+    graph = quantize_program(small, ranges=observed, rules=rules).program.module().graph
     pairs = [node for node in graph.nodes if "quantize_per_tensor" in str(node.target)]
     assert pairs
     assert {node.args[2] for node in pairs if node.args[3] == -128} == {0}
@@ -118,14 +118,14 @@ def test_a_transposed_convolution_computes_in_int8_where_rules_allow_it(
     small: ExportedProgram, observed: tuple[Range, ...]
 ) -> None:
     rules = dataclasses.replace(DEFAULT_RULES, float_ops=())
-    made = quantize(small, ranges=observed, rules=rules)
+    made = quantize_program(small, ranges=observed, rules=rules)
     assert "up:conv_transpose2d" in made.plan.in_int8
-    assert "up:conv_transpose2d" in quantize(small, ranges=observed).plan.in_float
+    assert "up:conv_transpose2d" in quantize_program(small, ranges=observed).plan.in_float
 
 
 def test_an_unknown_op_in_rules_is_refused(small: ExportedProgram) -> None:
     with pytest.raises(UnknownName, match="Did you mean"):
-        plan(small.module(), rules=QuantizationRules(float_ops=("conv3d_transpose2d",)))
+        plan_quantization(small.module(), rules=QuantizationRules(float_ops=("conv3d_transpose2d",)))
 
 
 class Variants(nn.Module):

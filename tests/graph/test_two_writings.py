@@ -10,7 +10,7 @@ from graph.two_writings import NORMS, SIZE, both, noise
 from torch import nn
 
 from edgeseg.compress.prune.channel_groups import Dependencies
-from edgeseg.compress.prune.channel_selection import Rules, Selection, select_global
+from edgeseg.compress.prune.channel_selection import ChannelSelection, Rules, select_global
 from edgeseg.compress.prune.importance import norm_gains, score_channels
 from edgeseg.compress.quantize.cross_layer_equalization import equalize
 from edgeseg.compress.quantize.fake_quant_net import quant_net
@@ -22,7 +22,7 @@ from edgeseg.graph.float_graph import float_graph
 from edgeseg.graph.gates import find_gates
 from edgeseg.graph.layer_shapes import layer_shapes
 from edgeseg.graph.norms import BatchNorm, find_norms
-from edgeseg.graph.quantization_points import plan
+from edgeseg.graph.quantization_points import plan_quantization
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def widths(net: nn.Module) -> tuple[dict[str, torch.Tensor], list[int], tuple[in
     scores = score_channels(net, groups, importance="magnitude", size=SIZE)
     shapes = layer_shapes(net, size=SIZE)
     rules = Rules(round_to=8, least={group.name: 8 for group in groups}, latency_weight=0.5, relative=True)
-    start = Selection(groups=groups, scores=scores, shapes=shapes, rules=rules)
+    start = ChannelSelection(groups=groups, scores=scores, shapes=shapes, rules=rules)
 
     def price(shape: object) -> float:
         return float(shape.macs)  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def test_no_norm_is_left_and_the_labels_stay(nets: tuple[nn.Module, nn.Module]) 
 
 
 def test_int8_reaches_the_same_ops(nets: tuple[nn.Module, nn.Module]) -> None:
-    first, second = (plan(float_graph(net, size=SIZE)) for net in nets)
+    first, second = (plan_quantization(float_graph(net, size=SIZE)) for net in nets)
     ops = [[name.split(":")[1].split("#")[0] for name in found.in_int8] for found in (first, second)]
     assert ops[0] == ops[1]
     assert ops[0].count("conv2d") == 10
@@ -90,7 +90,7 @@ def test_layers_have_the_same_shapes_and_activations(nets: tuple[nn.Module, nn.M
 def test_quantization_aware_training_learns_and_unfolds(nets: tuple[nn.Module, nn.Module]) -> None:
     _, net = nets
     graph = float_graph(net, size=SIZE)
-    ranges = observe_points(graph, lambda: iter([noise().numpy()]), plan=plan(graph))
+    ranges = observe_points(graph, lambda: iter([noise().numpy()]), plan=plan_quantization(graph))
     trained = quant_net(net, size=SIZE, ranges=ranges, recipe=QatRecipe()).train()
     optimizer = torch.optim.SGD(trained.parameters(), lr=0.05)
     losses = []

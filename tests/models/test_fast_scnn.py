@@ -7,7 +7,7 @@ from contracts.model_contract import ModelContract
 from torch import nn
 
 from edgeseg.models import build, cost
-from edgeseg.models.nets.fast_scnn import Bottleneck, FastSCNN
+from edgeseg.models.nets.fast_scnn import FastSCNN, LinearBottleneck
 
 # Table 1: operator, output channels, repeats, stride.
 TABLE_1 = (
@@ -56,7 +56,7 @@ def test_layers_are_those_of_table_1(net: FastSCNN) -> None:
 
 
 def test_bottlenecks_expand_by_six_with_residuals_where_shapes_agree(net: FastSCNN) -> None:
-    blocks = [block for block in net.features if isinstance(block, Bottleneck)]
+    blocks = [block for block in net.features if isinstance(block, LinearBottleneck)]
     for block in blocks:
         expand, depthwise = block.block[0][0], block.block[1][0]
         assert expand.out_channels == 6 * expand.in_channels

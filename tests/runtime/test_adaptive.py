@@ -14,7 +14,7 @@ from contracts import tiny_artifact as tiny
 from edgeseg.errors import InputError
 from edgeseg.runtime import Session, load, open_camera, run
 from edgeseg.runtime.frames.adaptive_resolution import Ladder
-from edgeseg.runtime.frames.frame_processor import Reader
+from edgeseg.runtime.frames.frame_processor import FrameProcessor
 from edgeseg.runtime.frames.options import Reading, artifacts_in, open_reading
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def sessions(tmp_path: Path) -> Iterator[list[Session]]:
 
 
 def ladder_of(sessions: list[Session], words: list[str], **limits: float) -> Ladder:
-    return Ladder([Reader(session) for session in sessions], notify=words.append, **limits)
+    return Ladder([FrameProcessor(session) for session in sessions], notify=words.append, **limits)
 
 
 def feed(ladder: Ladder, busy_ms: float, frames: int) -> None:

@@ -79,7 +79,7 @@ def test_another_engine_runs_with_its_own_defaults(tmp_path: Path) -> None:
     from edgeseg.runtime.session.engine_choice import choose_backend
 
     manifest = open_artifact(made_for(tmp_path / "a", delegate="builtin", threads=1)).manifest
-    other = registry.load("engines", "tflite-runtime")
+    other = registry.load_plugin("engines", "tflite-runtime")
     assert isinstance(other, Engine)
     assert choose_backend(manifest, engine=other) == ResolvedBackend(engine="tflite-runtime", threads=1)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeseg.core.protocols import Camera, CameraCounts, Frame
-    from edgeseg.runtime.cameras.feed import Image
+    from edgeseg.runtime.cameras.feed import CameraImage
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ class Scripted:
     def open(self) -> None:
         return None
 
-    def read(self) -> Image | None:
+    def read(self) -> CameraImage | None:
         if self._gate is not None:
             self._gate.wait(5)
         raise self._fault or CameraError("the cable was pulled")

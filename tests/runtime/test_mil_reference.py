@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edgeseg.converters.coreml.package import quiet
+from edgeseg.converters.coreml.package import quiet_coremltools
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.protocols import Engine
 from edgeseg.errors import ArtifactError, UnsupportedError
@@ -40,7 +40,7 @@ def write(
     folder: Path, body: Callable[[Any, Any], Any], *, half: bool = False, shape: tuple[int, ...] | None = None
 ) -> Path:
     """Write a package that computes `body(mb, x)`; coremltools' own passes may rewrite it, as in a conversion."""
-    with quiet():
+    with quiet_coremltools():
         import coremltools as ct
         from coremltools.converters.mil import Builder
 

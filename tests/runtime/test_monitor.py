@@ -17,7 +17,7 @@ from edgeseg.errors import InputError
 from edgeseg.pixels.statistics import StatisticsMeter
 from edgeseg.runtime import Session, View, load
 from edgeseg.runtime.frames.drift_monitor import Monitor, drift_of
-from edgeseg.runtime.frames.frame_processor import Reader
+from edgeseg.runtime.frames.frame_processor import FrameProcessor
 from edgeseg.runtime.frames.options import Reading as Asked
 from edgeseg.runtime.frames.options import open_reading
 from edgeseg.runtime.sinks.hud import Hud
@@ -52,7 +52,7 @@ def test_agreement_is_the_share_of_equal_labels(session: Session) -> None:
     right = session.segment(image)
     half = right.copy()
     half[:32] = (half[:32] + 1) % 4
-    with Monitor(Reader(session), every=1) as monitor:
+    with Monitor(FrameProcessor(session), every=1) as monitor:
         watch(monitor, [view_of(image, right), view_of(image, half)])
     seen = monitor.observation()
     assert (seen.frames, seen.last_agreement, seen.agreement) == (2, 0.5, 0.75)
@@ -62,7 +62,7 @@ def test_drift_shows_against_the_first_frames(session: Session) -> None:
     images = [tiny.image(seed=seed) for seed in range(3)]
     views = [view_of(image, session.segment(image)) for image in images]
     dark = [view_of((image // 3), session.segment(image // 3)) for image in images]
-    with Monitor(Reader(session), every=1, warm_up=3) as monitor:
+    with Monitor(FrameProcessor(session), every=1, warm_up=3) as monitor:
         watch(monitor, [*views, *views])
         same = monitor.observation().drift
         watch(monitor, [*dark, *dark, *dark])
@@ -126,9 +126,9 @@ def test_drift_measures_say_what_changed() -> None:
 def test_a_monitor_that_fails_leaves_the_loop_alone_and_says_why(session: Session) -> None:
     image = tiny.image()
     session.close()
-    with Monitor(Reader(session), every=1) as monitor:
+    with Monitor(FrameProcessor(session), every=1) as monitor:
         watch(monitor, [view_of(image, np.zeros(tiny.SIZE, np.uint8))])
         assert monitor.write(view_of(image, np.zeros(tiny.SIZE, np.uint8)))
     assert "closed" in (monitor.observation().fault or "")
     with pytest.raises(InputError):
-        Monitor(Reader(session), every=0)
+        Monitor(FrameProcessor(session), every=0)

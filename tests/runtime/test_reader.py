@@ -12,7 +12,7 @@ from contracts import tiny_artifact as tiny
 from edgeseg.errors import InputError, UnknownName
 from edgeseg.pixels import softmax
 from edgeseg.runtime import Session, load
-from edgeseg.runtime.frames.frame_processor import Reader, Region, region_of
+from edgeseg.runtime.frames.frame_processor import FrameProcessor, Region, region_of
 from edgeseg.runtime.frames.temporal_smoothing import Exponential, Vote, smoother_of
 from edgeseg.runtime.frames.uncertainty import spread, uncertainty_kind, uncertainty_of
 from edgeseg.runtime.sinks.overlay import Overlay
@@ -28,7 +28,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
         yield found
 
 
-def read(reader: Reader, image: np.ndarray) -> np.ndarray:
+def read(reader: FrameProcessor, image: np.ndarray) -> np.ndarray:
     output = reader.session.infer(reader.prepare(image))
     return reader.read(output, size=(image.shape[0], image.shape[1])).labels
 
@@ -84,7 +84,7 @@ def test_on_a_still_image_smoothing_changes_nothing(session: Session) -> None:
     image = tiny.image()
     plain = session.segment(image)
     for text in ("exp:0.6", "vote:3"):
-        reader = Reader(session, smoother=smoother_of(text))
+        reader = FrameProcessor(session, smoother=smoother_of(text))
         for _ in range(4):
             assert (read(reader, image) == plain).mean() > 0.999
 
@@ -94,7 +94,7 @@ def test_smoothing_takes_flicker_out_of_noise(session: Session) -> None:
     noisy = [np.clip(image + rng.normal(0, 40, image.shape), 0, 255).astype(np.uint8) for _ in range(12)]
     changes = {}
     for text in ("none", "exp:0.6", "vote:3"):
-        reader = Reader(session, smoother=smoother_of(text))
+        reader = FrameProcessor(session, smoother=smoother_of(text))
         maps = [read(reader, frame) for frame in noisy]
         changes[text] = np.mean([(a != b).mean() for a, b in itertools.pairwise(maps[4:])])
     assert changes["exp:0.6"] < 0.7 * changes["none"]
@@ -103,7 +103,7 @@ def test_smoothing_takes_flicker_out_of_noise(session: Session) -> None:
 
 def test_a_region_is_segmented_alone_and_the_rest_is_ignored_and_drawn_untouched(session: Session) -> None:
     image = tiny.image(size=(100, 160))
-    labels = read(Reader(session, region=Region(x=20, y=10, width=96, height=64)), image)
+    labels = read(FrameProcessor(session, region=Region(x=20, y=10, width=96, height=64)), image)
     assert np.array_equal(labels[10:74, 20:116], session.segment(np.ascontiguousarray(image[10:74, 20:116])))
     outside = np.ones(labels.shape, bool)
     outside[10:74, 20:116] = False
@@ -116,16 +116,18 @@ def test_a_region_is_segmented_alone_and_the_rest_is_ignored_and_drawn_untouched
 
 
 def test_a_region_is_cut_to_the_frame_or_refused(session: Session) -> None:
-    assert read(Reader(session, region=Region(x=60, y=40, width=900, height=900)), tiny.image()).shape == tiny.SIZE
+    assert (
+        read(FrameProcessor(session, region=Region(x=60, y=40, width=900, height=900)), tiny.image()).shape == tiny.SIZE
+    )
     with pytest.raises(InputError, match="outside"):
-        read(Reader(session, region=Region(x=900, y=0, width=9, height=9)), tiny.image())
+        read(FrameProcessor(session, region=Region(x=900, y=0, width=9, height=9)), tiny.image())
     for text in ("1,2,3", "0,0,0,5", "a,b,c,d", "-1,0,5,5"):
         with pytest.raises(InputError, match="roi"):
             region_of(text)
 
 
 def test_labels_are_decoded_at_the_displays_size(session: Session) -> None:
-    labels = read(Reader(session), tiny.image(size=(200, 300)))
+    labels = read(FrameProcessor(session), tiny.image(size=(200, 300)))
     assert labels.shape == (200, 300)
     blocks = labels[:198, :].reshape(66, 3, 300)
     assert (blocks != blocks[:, :1]).any()  # borders run through blocks: nothing was upscaled from the input's size
@@ -153,7 +155,7 @@ def test_doubt_is_spread_over_the_image_and_drawn(session: Session) -> None:
     image = np.full((128, 192, 3), 50, np.uint8)
     drawn = Overlay(spec.classes, palette=spec.palette).draw(image, np.zeros((128, 192), np.uint8), uncertainty=grey)
     assert drawn[40, 150].min() == 255 > drawn[40, 20].max()
-    reading = Reader(session, uncertainty="entropy")
+    reading = FrameProcessor(session, uncertainty="entropy")
     found = reading.read(session.infer(session.preprocess(tiny.image())), size=tiny.SIZE)
     assert found.uncertainty is not None
     assert found.uncertainty.shape == found.labels.shape

@@ -14,7 +14,7 @@ from edgeseg.errors import CameraError
 from edgeseg.runtime import open_camera
 
 if TYPE_CHECKING:
-    from edgeseg.runtime import Camera
+    from edgeseg.core.protocols import Camera
 
 
 def numbers_of(camera: Camera, count: int) -> list[int | None]:

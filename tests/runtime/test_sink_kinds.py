@@ -87,9 +87,11 @@ class CountSink:
 
 
 def test_another_packages_sink_works_through_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = registry.load
+    load = registry.load_plugin
     monkeypatch.setattr(
-        registry, "load", lambda group, name: CountKind() if (group, name) == ("sinks", "count") else load(group, name)
+        registry,
+        "load_plugin",
+        lambda group, name: CountKind() if (group, name) == ("sinks", "count") else load(group, name),
     )
     artifact = tiny.make_artifact(tmp_path / "artifact")
     run_loop(

@@ -162,7 +162,7 @@ def test_a_golden_image_that_unpacks_to_gigabytes_is_refused_by_its_header(folde
 
 def test_a_receipt_names_artifact_and_device_and_changes_no_checksum(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from edgeseg.verbs.verify import verify as verify_verb
+    from edgeseg.verbs.verify import verify_artifact as verify_verb
 
     done = verify_verb(folder, threads=1, receipt=True, device="my board")
     again = verify_verb(folder, threads=1)

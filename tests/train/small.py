@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.data import Sample
 from edgeseg.train import Recipe
 
@@ -29,7 +29,7 @@ def recipe(**tables: object) -> Recipe:
     for name, table in tables.items():
         assert isinstance(table, dict)
         base[name] = {**base.get(name, {}), **table}
-    return decode(Recipe, {"schema": 1, "name": "small", **base}, where="small")
+    return decode_record(Recipe, {"schema": 1, "name": "small", **base}, where="small")
 
 
 def metrics(out: Path) -> list[dict[str, object]]:

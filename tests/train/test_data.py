@@ -17,7 +17,7 @@ from edgeseg.errors import DatasetError, InputError, RecipeError, TrainingError
 from edgeseg.train import Loading, Notice, Recipe, override, train
 from edgeseg.train import loop as loop_module
 from edgeseg.train.data import read_pair
-from edgeseg.train.faults import out_of_memory, writing
+from edgeseg.train.faults import out_of_memory_error, writing
 from edgeseg.train.state import load_state
 
 if TYPE_CHECKING:
@@ -209,8 +209,8 @@ def test_memory_that_is_short_before_the_first_step(
 def test_a_batch_of_two_is_not_halved() -> None:
     from edgeseg.train.state import Position
 
-    assert "Halve run.batch" in str(out_of_memory(recipe(run={"batch": 4}), progress=Position()))
-    assert "Halve" not in str(out_of_memory(recipe(run={"batch": 2}), progress=Position()))
+    assert "Halve run.batch" in str(out_of_memory_error(recipe(run={"batch": 4}), progress=Position()))
+    assert "Halve" not in str(out_of_memory_error(recipe(run={"batch": 2}), progress=Position()))
 
 
 @pytest.mark.parametrize(

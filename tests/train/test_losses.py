@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.train.losses import cross_entropy, dice, focal, lovasz
 from edgeseg.train.objective import Objective, at_pixels
 from edgeseg.train.recipe import LossRecipe
@@ -118,7 +118,9 @@ def test_logits_at_pixels_are_those_of_a_bilinear_resize(stride: int, offset: tu
 
 def test_the_objective_adds_its_terms_and_the_auxiliary_heads() -> None:
     torch.manual_seed(0)
-    recipe = decode(LossRecipe, {"dice": 0.5, "lovasz": 2.0, "focal": 1.5, "aux": 0.25, "lovasz_stride": 1}, where="r")
+    recipe = decode_record(
+        LossRecipe, {"dice": 0.5, "lovasz": 2.0, "focal": 1.5, "aux": 0.25, "lovasz_stride": 1}, where="r"
+    )
     logits, aux, truth = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 2, 2), torch.randint(0, 3, (2, 8, 8))
     fine, coarse = (F.interpolate(x, size=(8, 8), mode="bilinear") for x in (logits, aux))
     expected = (

@@ -17,7 +17,7 @@ from edgeseg.deploy.proof_images import PROOF_IMAGES
 from edgeseg.errors import EdgesegError, GateError, InputError
 from edgeseg.models.checkpoint import Checkpoint, save_checkpoint
 from edgeseg.runtime import verify
-from edgeseg.verbs.convert import convert, plan
+from edgeseg.verbs.convert import convert, plan_conversion
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_failed_gate_writes_nothing(bare: Path, tmp_path: Path, monkeypatch: p
 )
 def test_wrong_requests_are_refused_before_any_work(bare: Path, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(EdgesegError, match=message):
-        plan(bare, **arguments)  # type: ignore[arg-type]
+        plan_conversion(bare, **arguments)  # type: ignore[arg-type]
 
 
 def test_a_foreign_folder_is_left_alone(bare: Path, tmp_path: Path) -> None:

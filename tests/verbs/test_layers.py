@@ -15,7 +15,7 @@ from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import Range, Ranges
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
-from edgeseg.export import calibrate
+from edgeseg.export import calibrate_ranges
 from edgeseg.models import load_checkpoint
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a checkpoint with the ranges that were observed on it."""
     folder = tmp_path_factory.mktemp("layers") / "whole"
     small_teacher(folder, classes=open_dataset("streets:2", split="train").classes)
-    write_json(calibrate(load_checkpoint(folder), "streets:4").ranges, folder / "ranges.json")
+    write_json(calibrate_ranges(load_checkpoint(folder), "streets:4").ranges, folder / "ranges.json")
     return folder
 
 

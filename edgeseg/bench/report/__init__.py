@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from edgeseg.bench.report.page import Image, render_report, write_report
+from edgeseg.bench.report.page import ReportImage, render_report, write_report
 
-__all__ = ["Image", "render_report", "write_report"]
+__all__ = ["ReportImage", "render_report", "write_report"]

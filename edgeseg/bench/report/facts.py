@@ -103,11 +103,11 @@ def _state(first: DeviceState, last: DeviceState) -> list[tuple[str, str]]:
 def _method(comparison: Comparison) -> str:
     items = [row.measurement for row in comparison.rows]
     timed = [item for item in items if item.latency]
-    facts = [("input", words.listed(words.size(item.input_size) for item in items))]
+    facts = [("input", words.listed(words.size_text(item.input_size) for item in items))]
     if timed:
         runs = words.listed(f"{item.latency[0].runs} after {item.warmup} warm-up" for item in timed)
         facts += [
-            ("images timed", words.listed(words.size(item.image_size) for item in timed)),
+            ("images timed", words.listed(words.size_text(item.image_size) for item in timed)),
             ("runs each", runs),
             ("threads", words.listed(str(item.threads) for item in timed)),
             ("fps", "1000 / p50 of the total; nothing overlapped"),

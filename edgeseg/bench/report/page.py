@@ -24,7 +24,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class ReportImage:
     """A PNG to show, and what it shows."""
 
     caption: str
@@ -36,7 +36,7 @@ def write_report(
     path: Path | str,
     *,
     title: str | None = None,
-    images: Sequence[Image] = (),
+    images: Sequence[ReportImage] = (),
 ) -> Path:
     """Return the HTML file that the report was written to; style, charts and images are embedded.
 
@@ -57,7 +57,7 @@ def render_report(
     comparison: Comparison,
     *,
     title: str | None = None,
-    images: Sequence[Image] = (),
+    images: Sequence[ReportImage] = (),
 ) -> str:
     """Return the report as HTML; `title` defaults to what was compared."""
     rows = comparison.rows
@@ -103,7 +103,8 @@ def _lead(comparison: Comparison) -> str:
     formats = words.listed(words.family(row) for row in comparison.rows)
     precisions = words.listed(item.precision for item in items)
     day = max(item.created for item in items)[:10]
-    return f"{count} in {formats}, {precisions}, input {words.listed(words.size(i.input_size) for i in items)}. {day}."
+    sizes = words.listed(words.size_text(item.input_size) for item in items)
+    return f"{count} in {formats}, {precisions}, input {sizes}. {day}."
 
 
 def _table_note(comparison: Comparison) -> str:
@@ -122,7 +123,7 @@ def _class_note(comparison: Comparison) -> str:
     )
 
 
-def _gallery(images: Sequence[Image]) -> str:
+def _gallery(images: Sequence[ReportImage]) -> str:
     shown = []
     for image in images:
         if not image.png.startswith(_PNG):

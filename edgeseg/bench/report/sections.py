@@ -200,7 +200,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     item = row.measurement
     own = row.baseline == row.label
     return (
-        row.label, item.device.name, item.model, words.size(item.input_size), words.milliseconds(row.p50_ms),
+        row.label, item.device.name, item.model, words.size_text(item.input_size), words.milliseconds(row.p50_ms),
         "baseline" if own and row.speed_up else words.times(row.speed_up), words.percent(row.miou, digits=2),
         "baseline" if own and row.miou_change is not None else words.signed_points(row.miou_change, digits=2),
         words.percent(row.agreement, digits=2), _p99(row), words.megabytes(row.size_mb),

@@ -42,7 +42,7 @@ def megabytes(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
-def size(pixels: tuple[int, int] | None) -> str:
+def size_text(pixels: tuple[int, int] | None) -> str:
     """Return (height, width) as height times width."""
     return NONE if pixels is None else f"{pixels[0]} \N{MULTIPLICATION SIGN} {pixels[1]}"
 

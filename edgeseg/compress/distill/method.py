@@ -20,7 +20,7 @@ from edgeseg.compress.distill.teacher_outputs import (
     TeacherOutputs,
     store_outputs,
 )
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.graph.forward_hooks import Adapted, channels
 from edgeseg.train.method import Method, Seen
 
@@ -108,7 +108,7 @@ class Distill(Method):
 
     def _account(self) -> dict[str, object]:
         """Return what the run depends on, without the places of stored outputs and teachers."""
-        settings = encode(self.recipe)
+        settings = encode_record(self.recipe)
         assert isinstance(settings, dict)
         kept = {key: value for key, value in settings.items() if key not in ("teachers", "cache")}
         return {"distill": kept, "teachers": teacher_identity(self.recipe)["teachers"]}

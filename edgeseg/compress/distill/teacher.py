@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class TeacherView:
     """A net in evaluation mode, built for the input size in its spec."""
 
     net: nn.Module
@@ -42,7 +42,7 @@ class Teacher:
     `grid` (rows, columns) is the output grid over a whole image.
     """
 
-    views: tuple[View, ...]
+    views: tuple[TeacherView, ...]
     flip: bool
     mean: str
     grid: tuple[int, int]
@@ -85,7 +85,7 @@ class Teacher:
                 maps.append(F.interpolate(raw, size=cells, mode="bilinear", align_corners=False))
         return _mean(maps, self.mean)
 
-    def _forward(self, view: View, x: Tensor) -> Tensor:
+    def _forward(self, view: TeacherView, x: Tensor) -> Tensor:
         logits: Tensor = view.net(x.contiguous(memory_format=torch.channels_last)).float()
         return logits.contiguous()
 
@@ -130,7 +130,7 @@ def open_teacher(recipe: DistillRecipe) -> Teacher:
         for scale in recipe.scales:
             loaded = load_checkpoint(path, size=_scaled(spec, scale=scale))
             net = loaded.net.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            views.append(View(net=net, spec=loaded.spec))
+            views.append(TeacherView(net=net, spec=loaded.spec))
     first = read_spec(resolve_model(recipe.teachers[0])).size
     grid = max(1, round(first[0] / recipe.stride)), max(1, round(first[1] / recipe.stride))
     return Teacher(views=tuple(views), flip=recipe.flip, mean=recipe.mean, grid=grid)

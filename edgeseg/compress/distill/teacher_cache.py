@@ -21,7 +21,7 @@ from torch import Tensor
 from edgeseg.core.files import MARKER, sha256_of_bytes, write_json
 from edgeseg.errors import ArtifactError, CheckpointError, InputError
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 IDENTITY_FILE = "teacher.json"
 _VERSION = 1
 
@@ -120,7 +120,7 @@ class TeacherCache:
             self.read(image)
         except ArtifactError as error:
             if self.file(image).exists():
-                log.warning("%s", error)
+                _log.warning("%s", error)
             return False
         return True
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from edgeseg.compress.pipeline.stage import Job, Stage
-from edgeseg.core.records import encode, renamed
+from edgeseg.core.records import encode_record, renamed
 from edgeseg.core.spec import ModelSpec
 from edgeseg.models import Checkpoint, load_checkpoint, save_checkpoint
 from edgeseg.train.data import open_pair
-from edgeseg.train.describe import versions
+from edgeseg.train.describe import training_versions
 from edgeseg.train.evaluate import evaluate
 from edgeseg.train.setup import seen
 
@@ -81,10 +81,10 @@ class ChangeStage(Stage):
                 "train": {**seen(data), "images": min(len(data), self.settings.images)},
                 "val": seen(validation),
             },
-            "val": encode(evaluate(changed.net, validation, spec=changed.spec)),
-            self.name: encode(self.settings),
+            "val": encode_record(evaluate(changed.net, validation, spec=changed.spec)),
+            self.name: encode_record(self.settings),
             **changed.account,
-            "versions": versions(),
+            "versions": training_versions(),
         }
         spec = dataclasses.replace(changed.spec, name=job.result)
         save_checkpoint(job.checkpoint, net=changed.net, spec=spec, training=account)

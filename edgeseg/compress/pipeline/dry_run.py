@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeseg.compress.pipeline.checks import check_start, open_training
 from edgeseg.compress.pipeline.run import folder_name
 from edgeseg.core.lineage import Setting, flatten
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.models import Cost, cost, load_checkpoint
 
 if TYPE_CHECKING:
@@ -100,5 +100,5 @@ def _differing(record: object) -> dict[str, object]:
     for item in dataclasses.fields(record):
         value = getattr(record, item.name)
         if value != item.default:
-            found[item.name] = _differing(value) if dataclasses.is_dataclass(value) else encode(value)
+            found[item.name] = _differing(value) if dataclasses.is_dataclass(value) else encode_record(value)
     return found

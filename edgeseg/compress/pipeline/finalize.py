@@ -42,14 +42,16 @@ def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep:
 
 
 def _observed(recipe: PipelineRecipe, *, last: Path, start: Start, on_event: OnEvent | None) -> Ranges:
-    from edgeseg.export import calibrate
+    from edgeseg.export import calibrate_ranges
 
     def report(_what: str, done: int, total: int) -> None:
         if on_event is not None:
             on_event(Loading(data="calibration images", done=done, total=total))
 
     own = recipe.calibration
-    done = calibrate(load_checkpoint(last), recipe.data.train, count=own.count, seed=own.seed, on_progress=report)
+    done = calibrate_ranges(
+        load_checkpoint(last), recipe.data.train, count=own.count, seed=own.seed, on_progress=report
+    )
     layers = own.float_layers
     if layers is None:
         carried = _ranges_for(start.folder, weights_sha256=start.spec.weights_sha256)

@@ -17,7 +17,7 @@ from edgeseg.compress.pipeline.schema import CalibrationRecipe, PipelineRecipe
 from edgeseg.compress.pipeline.tables import TABLES, TrainingTables
 from edgeseg.core.files import read_toml_table
 from edgeseg.core.recipe_lines import with_lines
-from edgeseg.core.records import decode, known_keys
+from edgeseg.core.records import decode_record, known_keys
 from edgeseg.core.suggestions import suggestion, unknown
 from edgeseg.errors import RecipeError
 from edgeseg.train.recipe import DataRecipe
@@ -52,7 +52,7 @@ class _Head:
             raise ValueError(f'name is "{self.name}"; it names folders, so use letters, digits and "._-" only.')
 
 
-def recipes() -> tuple[str, ...]:
+def compression_recipes() -> tuple[str, ...]:
     """Return the names of the compression recipes that come with the package, sorted."""
     return tuple(sorted(path.stem for path in _BUNDLED.glob("*.toml")))
 
@@ -66,8 +66,8 @@ def recipe_file(text: str | Path) -> Path:
     path = Path(text)
     if path.suffix == ".toml" or path.is_file():
         return path
-    if str(text) not in recipes():
-        raise unknown("compression recipe", str(text), recipes())
+    if str(text) not in compression_recipes():
+        raise unknown("compression recipe", str(text), compression_recipes())
     return _BUNDLED / f"{text}.toml"
 
 
@@ -86,7 +86,7 @@ def read_pipeline(text: str | Path) -> PipelineRecipe:
 
 def parse_pipeline(data: dict[str, object], *, where: str) -> PipelineRecipe:
     """Return the recipe in plain values; `where` names their file for the error messages. Raises as `read_pipeline`."""
-    head = decode(_Head, {key: value for key, value in data.items() if key != "stages"}, where=where)
+    head = decode_record(_Head, {key: value for key, value in data.items() if key != "stages"}, where=where)
     stages = data.get("stages")
     if not isinstance(stages, list) or not stages:
         raise RecipeError(f'{where}: no [[stages]]; list at least one, for example kind = "prune".')
@@ -126,7 +126,8 @@ def _stage(data: object, defaults: dict[str, object], where: str) -> Stage:
     }
     own = {key: value for key, value in data.items() if key not in ("kind", *TABLES)}
     return made(
-        settings=decode(made.settings_type(), own, where=where), training=decode(TrainingTables, tables, where=where)
+        settings=decode_record(made.settings_type(), own, where=where),
+        training=decode_record(TrainingTables, tables, where=where),
     )
 
 

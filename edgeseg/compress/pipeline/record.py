@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from edgeseg.compress.pipeline.tables import TrainingTables
 from edgeseg.core.files import read_json, sha256_of, write_json
 from edgeseg.core.lineage import Setting, flatten, without_folder
-from edgeseg.core.records import current_key, encode
+from edgeseg.core.records import current_key, encode_record
 from edgeseg.errors import InputError, RecipeError, TrainingError
 from edgeseg.train.recipe import DataRecipe
 
@@ -48,14 +48,14 @@ class StageRecord:
 
 def resolved(stage: Stage, *, data: DataRecipe, size: tuple[int, int]) -> dict[str, Setting]:
     """Return everything that a stage's weights depend on, besides its start weights, as one flat table."""
-    training, settings = encode(stage.training), encode(stage.settings)
+    training, settings = encode_record(stage.training), encode_record(stage.settings)
     assert isinstance(training, dict)
     assert isinstance(settings, dict)
     table = {
         "kind": stage.name,
         **settings,
         "size": list(size),
-        "data": encode(data),
+        "data": encode_record(data),
         **{name: training[name] for name in stage.tables},
         **_without_folders(stage.inputs()),
     }
@@ -152,14 +152,14 @@ def _current_key(key: str, stage: Stage) -> str:
 
 def _defaults(stage: Stage, *, among: dict[str, Setting]) -> dict[str, Setting]:
     """Return the default of each setting in `among` that has one, for keys that an older record lacks."""
-    tables = encode(TrainingTables())
+    tables = encode_record(TrainingTables())
     assert isinstance(tables, dict)
     found = flatten({**_own_defaults(stage.settings_type()), **tables, "data": _own_defaults(DataRecipe)})
     return {key: value for key, value in found.items() if key in among}
 
 
 def _own_defaults(cls: type) -> dict[str, object]:
-    return {item.name: encode(item.default) for item in dataclasses.fields(cls) if _has_default(item)}
+    return {item.name: encode_record(item.default) for item in dataclasses.fields(cls) if _has_default(item)}
 
 
 def _has_default(item: dataclasses.Field[object]) -> bool:

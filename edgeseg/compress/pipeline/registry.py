@@ -27,7 +27,7 @@ def stage_class(name: str, *, where: str = "kind") -> type[Stage]:
         RecipeError: no such stage (names the nearest one), or a broken plug-in (gives the reason).
     """
     try:
-        found = registry.load(_GROUP, name)
+        found = registry.load_plugin(_GROUP, name)
     except (UnknownName, MissingDependency) as error:
         raise RecipeError(f"{where}: {error}") from error
     fault = _fault(found, name)

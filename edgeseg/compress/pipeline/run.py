@@ -1,4 +1,4 @@
-"""`compress`: the stages of a recipe, one after another, each in its own folder and resumable."""
+"""`run_pipeline`: the stages of a recipe, one after another, each in its own folder and resumable."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from edgeseg.compress.pipeline.record import (
     read_record,
     resolved,
 )
-from edgeseg.compress.pipeline.stage import CHECKPOINT, Job, LatencyProbe
+from edgeseg.compress.pipeline.stage import Job, LatencyProbe
 from edgeseg.core.files import MARKER, read_json_value, refuse_foreign, write_json
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.models.checkpoint import read_spec
+from edgeseg.models.resolve import CHECKPOINT_FOLDER
 from edgeseg.train.events import Event
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class CompressionResult:
 OnPipelineEvent = Callable[[Event | StageBegun], None]
 
 
-def compress(
+def run_pipeline(
     recipe: PipelineRecipe,
     *,
     out: Path,
@@ -104,7 +105,7 @@ def compress(
     _check_records(recipe, out=out, start=start, chosen=chosen)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).touch()
-    same_calibration = _stored_calibration(out / PIPELINE_FILE) == encode(recipe.calibration)
+    same_calibration = _stored_calibration(out / PIPELINE_FILE) == encode_record(recipe.calibration)
     write_json(_account(recipe), out / PIPELINE_FILE)
     results = [_start_result(start)]
     parent = start.folder
@@ -127,15 +128,17 @@ def compress(
         parent = job.checkpoint
     if chosen is not None and chosen < len(recipe.stages):
         return CompressionResult(stages=tuple(results), checkpoint=None, ranges="")
-    ranges = finish(recipe, last=parent, start=start, out=out / CHECKPOINT, keep=same_calibration, on_event=on_event)
-    return CompressionResult(stages=tuple(results), checkpoint=out / CHECKPOINT, ranges=ranges)
+    ranges = finish(
+        recipe, last=parent, start=start, out=out / CHECKPOINT_FOLDER, keep=same_calibration, on_event=on_event
+    )
+    return CompressionResult(stages=tuple(results), checkpoint=out / CHECKPOINT_FOLDER, ranges=ranges)
 
 
 def _account(recipe: PipelineRecipe) -> dict[str, object]:
     """Return the content of pipeline.json: the resolved recipe, with the kind of each stage."""
-    whole = {item.name: encode(getattr(recipe, item.name)) for item in dataclasses.fields(recipe)}
+    whole = {item.name: encode_record(getattr(recipe, item.name)) for item in dataclasses.fields(recipe)}
     stages = [
-        {"kind": stage.name, "settings": encode(stage.settings), "training": encode(stage.training)}
+        {"kind": stage.name, "settings": encode_record(stage.settings), "training": encode_record(stage.training)}
         for stage in recipe.stages
     ]
     return {**whole, "stages": stages}
@@ -198,7 +201,7 @@ def _check_records(recipe: PipelineRecipe, *, out: Path, start: Start, chosen: i
             if chosen is not None and number < chosen:
                 raise InputError(f"{folder}: is not done; run the stages before stage {chosen} first.")
             return
-        check_weights(record, folder=folder, weights=folder / CHECKPOINT / "weights.safetensors")
+        check_weights(record, folder=folder, weights=folder / CHECKPOINT_FOLDER / "weights.safetensors")
         sha256 = record.weights_sha256
 
 

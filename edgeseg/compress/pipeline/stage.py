@@ -17,6 +17,7 @@ from edgeseg.compress.pipeline.tables import TrainingTables
 from edgeseg.core.latency import LatencyTable
 from edgeseg.core.spec import ModelSpec
 from edgeseg.models import Checkpoint
+from edgeseg.models.resolve import CHECKPOINT_FOLDER
 from edgeseg.train.events import OnEvent
 from edgeseg.train.recipe import DataRecipe
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgeseg.data import Dataset
-
-
-CHECKPOINT = "checkpoint"
-"""Name of the checkpoint folder inside a stage's or a pipeline's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +90,7 @@ class Job:
     @property
     def checkpoint(self) -> Path:
         """The folder of the stage's result."""
-        return self.folder / CHECKPOINT
+        return self.folder / CHECKPOINT_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeseg.compress.prune.importance import Batch
+    from edgeseg.train.samples import Batch
 
 
 def recalibrate(net: nn.Module, batches: Sequence[Batch]) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from edgeseg.core.requirements import require_modules
 from edgeseg.graph.quantization_points import is_below
-from edgeseg.models.layer_kinds import CHANNEL_LAYERS, WEIGHTED, is_depthwise
+from edgeseg.models.layer_kinds import CHANNEL_LAYERS, WEIGHTED_LAYERS, is_depthwise
 from edgeseg.models.net_output import all_outputs
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Dependencies:
         names = {module: name for name, module in self._net.named_modules()}
         ignored = [self._net.get_submodule(name) for name in sorted(self._keep | self._whole() | self._classifiers())]
         found = []
-        for group in self._graph.get_all_groups(ignored_layers=ignored, root_module_types=list(WEIGHTED)):
+        for group in self._graph.get_all_groups(ignored_layers=ignored, root_module_types=list(WEIGHTED_LAYERS)):
             members = tuple(
                 Member(
                     layer=names[item.dep.target.module],
@@ -107,7 +107,7 @@ class Dependencies:
         return {
             name
             for name, module in self._net.named_modules()
-            if isinstance(module, WEIGHTED)
+            if isinstance(module, WEIGHTED_LAYERS)
             and (is_below(name, tuple(heads)) or (getattr(module, "groups", 1) > 1 and not is_depthwise(module)))
         }
 
@@ -123,13 +123,13 @@ class Dependencies:
         """Return the layers that produce the net's outputs, which no later convolution reads."""
         graph, ends = self._graph, set()
         for name, module in self._net.named_modules():
-            if not isinstance(module, WEIGHTED) or module not in graph.module2node:
+            if not isinstance(module, WEIGHTED_LAYERS) or module not in graph.module2node:
                 continue
             pruner = graph.get_pruner_of_module(module)
             group = graph.get_pruning_group(module, pruner.prune_out_channels, [0])
             read = any(
                 graph.is_in_channel_pruning_fn(item.dep.handler)
-                and isinstance(item.dep.target.module, WEIGHTED)
+                and isinstance(item.dep.target.module, WEIGHTED_LAYERS)
                 and not is_depthwise(item.dep.target.module)
                 for item in group
             )
@@ -150,6 +150,6 @@ class Dependencies:
 
 
 def _side(layer: nn.Module, *, is_out: bool) -> Side:
-    if not isinstance(layer, WEIGHTED) or is_depthwise(layer):
+    if not isinstance(layer, WEIGHTED_LAYERS) or is_depthwise(layer):
         return "both"
     return "out" if is_out else "in"

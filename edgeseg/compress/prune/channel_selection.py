@@ -18,8 +18,8 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from edgeseg.compress.prune.budget import PriceOf
 
-Scope = Literal["global", "uniform"]
-SCOPES: tuple[Scope, ...] = ("global", "uniform")
+PruningScope = Literal["global", "uniform"]
+SCOPES: tuple[PruningScope, ...] = ("global", "uniform")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Selection:
+class ChannelSelection:
     """Channels in the order of removal, of which `removed[group]` are removed; `shapes` are the remaining shapes."""
 
     groups: Sequence[ChannelGroup]
@@ -60,7 +60,7 @@ class Selection:
         return sum(price(shape) for shape in self.shapes.values())
 
 
-def select_global(selection: Selection, *, price: PriceOf, weight_by: PriceOf, limit: float) -> Selection:
+def select_global(selection: ChannelSelection, *, price: PriceOf, weight_by: PriceOf, limit: float) -> ChannelSelection:
     """Remove blocks from all groups in the order of importance per saving in `weight_by`, until price <= limit.
 
     Raises:
@@ -93,7 +93,7 @@ def select_global(selection: Selection, *, price: PriceOf, weight_by: PriceOf, l
     return selection
 
 
-def select_uniform(selection: Selection, *, price: PriceOf, limit: float) -> Selection:
+def select_uniform(selection: ChannelSelection, *, price: PriceOf, limit: float) -> ChannelSelection:
     """Remove the same share of every group's channels: the smallest, in steps of 0.01, with price <= limit.
 
     Raises:
@@ -113,7 +113,7 @@ def select_uniform(selection: Selection, *, price: PriceOf, limit: float) -> Sel
     raise _too_small(limit, selection.spend(price))
 
 
-def _block(group: ChannelGroup, selection: Selection) -> int:
+def _block(group: ChannelGroup, selection: ChannelSelection) -> int:
     """Return how many channels to remove next, down to the next multiple; 0 if the group cannot lose any."""
     left = group.channels - selection.removed.get(group.name, 0)
     step = _step(group, selection.rules)
@@ -127,7 +127,7 @@ def _missed(order: Tensor, *, gone: int, count: int, relative: bool) -> float:
     return missed / max(float(order[gone + count :].sum()), 1e-30) if relative else missed
 
 
-def _saved(selection: Selection, group: ChannelGroup, *, count: int, price: PriceOf) -> float:
+def _saved(selection: ChannelSelection, group: ChannelGroup, *, count: int, price: PriceOf) -> float:
     after = without(selection.shapes, group, count=count, only=True)
     return sum(price(selection.shapes[name]) - price(shape) for name, shape in after.items())
 

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
 from edgeseg.graph.norms import BatchNorm, find_norms, norm_at
-from edgeseg.models.layer_kinds import WEIGHTED
+from edgeseg.models.layer_kinds import WEIGHTED_LAYERS
 
 if TYPE_CHECKING:
     from edgeseg.compress.prune.channel_groups import ChannelGroup, Member
+    from edgeseg.train.samples import Batch
 
 Importance = Literal["magnitude", "taylor", "bn-scale"]
 IMPORTANCES: tuple[Importance, ...] = ("magnitude", "taylor", "bn-scale")
-Batch = tuple[Tensor, Tensor]
-"""Normalised images (N, 3, H, W) float32 and labels (N, H, W)."""
-Objective = Callable[[Sequence[Tensor], Tensor], Tensor]
+LossFunction = Callable[[Sequence[Tensor], Tensor], Tensor]
 """The training loss of (logits,) against labels, a scalar; `edgeseg.train.objective.Objective` is one."""
 
 
@@ -31,7 +30,7 @@ def score_channels(
     importance: Importance,
     size: tuple[int, int],
     batches: Sequence[Batch] = (),
-    objective: Objective | None = None,
+    objective: LossFunction | None = None,
 ) -> dict[str, Tensor]:
     """Return the scores (channels,) float64 of each group by name, for a net that reads images of `size`.
 
@@ -75,7 +74,7 @@ def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[s
         total = torch.zeros(group.channels, dtype=torch.float64)
         for member in group.members:
             layer = net.get_submodule(member.layer)
-            if not isinstance(layer, WEIGHTED):
+            if not isinstance(layer, WEIGHTED_LAYERS):
                 continue
             own = _energy(layer, side=member.side, gain=gains.get(member.layer))
             total += _to_group(own / own.mean().clamp_min(1e-30), member, channels=group.channels)
@@ -85,7 +84,7 @@ def _magnitudes(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[s
 
 def _energy(layer: nn.Module, *, side: str, gain: Tensor | None) -> Tensor:
     """Return the squared norm of the weights of each output, or of each input for side "in"."""
-    assert isinstance(layer, WEIGHTED)
+    assert isinstance(layer, WEIGHTED_LAYERS)
     weight = _by_outputs(layer, layer.weight.detach().double())
     if gain is not None:
         weight = weight * gain.double().view(-1, *[1] * (weight.dim() - 1))
@@ -120,7 +119,7 @@ def _norm_scales(net: nn.Module, groups: Sequence[ChannelGroup], *, gains: dict[
 
 
 def _taylor(
-    net: nn.Module, groups: Sequence[ChannelGroup], *, batches: Sequence[Batch], objective: Objective
+    net: nn.Module, groups: Sequence[ChannelGroup], *, batches: Sequence[Batch], objective: LossFunction
 ) -> dict[str, Tensor]:
     """Return the mean over images of the squared first-order change of the loss when a channel is removed.
 

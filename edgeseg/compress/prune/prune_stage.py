@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 from edgeseg.compress.layer_names import check_layers
 from edgeseg.compress.pipeline.change_stage import Changed, ChangeStage, ImageSample
 from edgeseg.compress.prune.budget import Budget
-from edgeseg.compress.prune.channel_selection import Scope
+from edgeseg.compress.prune.channel_selection import PruningScope
 from edgeseg.compress.prune.importance import Importance
 from edgeseg.compress.prune.pruner import Measure, Pruned, prune
 from edgeseg.compress.training_batches import draw_samples, labelled_batches, objective
 from edgeseg.core.files import read_json, sha256_of
 from edgeseg.core.latency import LatencyTable
-from edgeseg.core.records import encode, renamed
+from edgeseg.core.records import encode_record, renamed
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class PruneSettings(ImageSample):
     parameters: float | None = None
     ms: float | None = None
     importance: Importance = "magnitude"
-    scope: Scope = "global"
+    scope: PruningScope = "global"
     round_to: int = 8
     target: str = ""
     """A device whose kernels' channel multiple is used instead of `round_to`."""
@@ -104,7 +104,7 @@ class PruneStage(ChangeStage):
             MissingDependency: torch-pruning is not installed.
         """
         pruned = self._pruned(checkpoint, data=data, probe=job.probe, times=job.folder / TIMES_FILE)
-        account: dict[str, object] = {"groups": encode(pruned.groups)}
+        account: dict[str, object] = {"groups": encode_record(pruned.groups)}
         if pruned.after_ms is not None:
             account["times"] = {"before_ms": pruned.before_ms, "after_ms": pruned.after_ms}
         return Changed(net=pruned.net, spec=pruned.spec, account=account)

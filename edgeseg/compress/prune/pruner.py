@@ -14,8 +14,15 @@ from torch import nn
 from edgeseg.compress.prune.batch_norm_recalibration import recalibrate
 from edgeseg.compress.prune.budget import Budget, PriceOf, price_of
 from edgeseg.compress.prune.channel_groups import ChannelGroup, Dependencies
-from edgeseg.compress.prune.channel_selection import SCOPES, Rules, Scope, Selection, select_global, select_uniform
-from edgeseg.compress.prune.importance import Batch, Importance, Objective, score_channels
+from edgeseg.compress.prune.channel_selection import (
+    SCOPES,
+    ChannelSelection,
+    PruningScope,
+    Rules,
+    select_global,
+    select_uniform,
+)
+from edgeseg.compress.prune.importance import Importance, LossFunction, score_channels
 from edgeseg.core.latency import LatencyTable, LayerShape
 from edgeseg.core.lineage import LineageStep
 from edgeseg.core.spec import LayerChannels, ModelSpec
@@ -29,6 +36,8 @@ from edgeseg.train.batch_norm_statistics import restore_batch_norm_statistics
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeseg.train.samples import Batch
 
 Measure = Callable[[Checkpoint], float]
 """Measures the latency in ms of a whole net on an engine, with its real artifact."""
@@ -54,7 +63,7 @@ class _Settings:
 
     budget: Budget
     importance: Importance
-    scope: Scope
+    scope: PruningScope
     round_to: int
     floor: float
     latency_weight: float
@@ -85,10 +94,10 @@ def prune(
     *,
     budget: Budget,
     importance: Importance = "magnitude",
-    scope: Scope = "global",
+    scope: PruningScope = "global",
     round_to: int = 8,
     batches: Sequence[Batch] = (),
-    objective: Objective | None = None,
+    objective: LossFunction | None = None,
     table: LatencyTable | None = None,
     measure: Measure | None = None,
     keep: tuple[str, ...] = (),
@@ -195,7 +204,7 @@ class _Cut:
     start: nn.Module
     settings: _Settings
     batches: Sequence[Batch]
-    objective: Objective | None
+    objective: LossFunction | None
     price: PriceOf
     weight_by: PriceOf
     shapes: dict[str, LayerShape]
@@ -222,7 +231,7 @@ class _Cut:
     ) -> dict[str, LayerShape]:
         """Cut the net once, in place, and return its layers' shapes."""
         settings = self.settings
-        start = Selection(
+        start = ChannelSelection(
             groups=dependencies.groups,
             scores=score_channels(
                 net,

@@ -12,12 +12,12 @@ from torch import nn
 
 from edgeseg.compress.prune.channel_groups import ChannelGroup, Dependencies
 from edgeseg.compress.prune.channel_selection import without
-from edgeseg.compress.prune.importance import Batch, Importance, Objective, score_channels
+from edgeseg.compress.prune.importance import Importance, LossFunction, score_channels
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import InputError
 from edgeseg.graph.layer_shapes import layer_shapes
 from edgeseg.metrics.confusion import ConfusionMatrix
-from edgeseg.train.evaluate import predict
+from edgeseg.train.evaluate import predict_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
     from edgeseg.data import Sample
     from edgeseg.models import Checkpoint
+    from edgeseg.train.samples import Batch
 
 SHARES = (0.25, 0.5, 0.75)
 NAMED_LINES = 12
@@ -66,7 +67,7 @@ def scan_groups(
     shares: Sequence[float] = SHARES,
     importance: Importance = "magnitude",
     batches: Sequence[Batch] = (),
-    objective: Objective | None = None,
+    objective: LossFunction | None = None,
     on_progress: Progress | None = None,
 ) -> SensitivityScan:
     """Return mIoU and label agreement on `samples` (training images) with each group pruned alone, no fine-tuning.
@@ -145,7 +146,7 @@ class _Images:
         self.whole = self.labels(checkpoint.net)
 
     def labels(self, net: nn.Module) -> list[np.ndarray]:
-        return [predict(net, sample.image, spec=self._spec) for sample in self._samples]
+        return [predict_labels(net, sample.image, spec=self._spec) for sample in self._samples]
 
     def agreement(self, labels: Sequence[np.ndarray]) -> float:
         return float(np.mean([np.mean(mine == whole) for mine, whole in zip(labels, self.whole, strict=True)]))

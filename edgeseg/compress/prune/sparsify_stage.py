@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from edgeseg.compress.layer_names import check_layers
 from edgeseg.compress.pipeline.stage import Leaves
 from edgeseg.compress.pipeline.training_stage import TrainingStage
-from edgeseg.compress.prune.sparsity import MaskedTraining, Scope
+from edgeseg.compress.prune.sparsity import MaskedTraining, SparsityScope
 
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.stage import Coming, Job
@@ -22,7 +22,7 @@ class SparsifySettings:
     """Unstructured sparsity; see `edgeseg.compress.prune.sparsity`. It gives no speed-up on any engine here."""
 
     sparsity: float
-    scope: Scope = "global"
+    scope: SparsityScope = "global"
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

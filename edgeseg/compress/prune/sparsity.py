@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from edgeseg.train.recipe import Recipe
     from edgeseg.train.samples import TrainingSet
 
-Scope = Literal["global", "layer"]
-_SCOPES: tuple[Scope, ...] = ("global", "layer")
+SparsityScope = Literal["global", "layer"]
+_SCOPES: tuple[SparsityScope, ...] = ("global", "layer")
 Masks = dict[str, Tensor]
 """Masks by layer name: booleans of the weight's shape, true where the weight stays."""
 
 
-def magnitude_masks(net: nn.Module, *, sparsity: float, scope: Scope = "global", keep: tuple[str, ...] = ()) -> Masks:
+def magnitude_masks(
+    net: nn.Module, *, sparsity: float, scope: SparsityScope = "global", keep: tuple[str, ...] = ()
+) -> Masks:
     """Return masks that drop the share `sparsity` of the smallest weights of all convolutions and linear layers.
 
     Weights are ranked over the whole net ("global") or per layer. Norms, biases, auxiliary heads and the layers in
@@ -72,7 +74,7 @@ class MaskedTraining(Method):
     """
 
     def __init__(
-        self, masks_from: str, *, sparsity: float, scope: Scope = "global", keep: tuple[str, ...] = ()
+        self, masks_from: str, *, sparsity: float, scope: SparsityScope = "global", keep: tuple[str, ...] = ()
     ) -> None:
         self._masks_from, self._sparsity, self._scope, self._keep = masks_from, sparsity, scope, keep
         self._masks: Masks = {}

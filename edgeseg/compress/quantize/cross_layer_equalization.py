@@ -27,7 +27,7 @@ from edgeseg.graph.quantization_points import aten
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
+CONVOLUTION_OPS = (aten.conv2d.default, aten.conv2d.padding)
 HOMOGENEOUS = (
     aten.relu.default,
     aten.mean.dim,
@@ -40,7 +40,7 @@ PRODUCT = aten.mul.Tensor
 # Single outliers would dominate a whole channel; calibration clips them too.
 QUANTILE = 0.9999
 LEAST = 1e-6
-LARGEST_FACTOR = 100.0
+LARGEST_SCALE_RATIO = 100.0
 # Relative to the largest logit: the float32 rounding error of an equal net with another order of operations.
 _TOLERANCE = 1e-3
 
@@ -104,7 +104,7 @@ def find_links(graph: GraphModule) -> tuple[Link, ...]:
     """Return the links of a float graph with folded batch norms, in graph order."""
     found = []
     for node in graph.graph.nodes:
-        if node.target not in CONVOLUTIONS:
+        if node.target not in CONVOLUTION_OPS:
             continue
         readers = _readers(node, seen=set())
         if readers:
@@ -120,7 +120,7 @@ def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
         if user in seen:
             continue
         seen.add(user)
-        if user.target in CONVOLUTIONS and user.args[0] is node and _takes_factors(user):
+        if user.target in CONVOLUTION_OPS and user.args[0] is node and _takes_factors(user):
             found.append(user)
         elif user.target in HOMOGENEOUS or (user.target is PRODUCT and _gated(user, by=node)):
             below = _readers(user, seen=seen)
@@ -174,13 +174,13 @@ def _measure(graph: GraphModule, links: Sequence[Link], images: Sequence[Tensor]
 
 def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float, norms: Norms) -> Equalized:
     readers = [convolution_at(net, path) for path in link.readers]
-    held = held.clamp_min(held.max().clamp_min(LEAST) / LARGEST_FACTOR)
+    held = held.clamp_min(held.max().clamp_min(LEAST) / LARGEST_SCALE_RATIO)
     if all(_depthwise(reader) for reader in readers):
         factors = held
     else:
         read = torch.stack([_relative(reader) for reader in readers if not _depthwise(reader)]).amax(0)
         factors = held**balance / read.clamp_min(LEAST) ** (1 - balance)
-    factors = (factors / factors.log().mean().exp()).clamp(1 / LARGEST_FACTOR, LARGEST_FACTOR)
+    factors = (factors / factors.log().mean().exp()).clamp(1 / LARGEST_SCALE_RATIO, LARGEST_SCALE_RATIO)
     _divide(net, link.maker, factors, norms=norms)
     for reader in readers:
         shape = (-1, 1, 1, 1) if _depthwise(reader) else (1, -1, 1, 1)

@@ -9,7 +9,7 @@ from edgeseg.compress.pipeline.change_stage import Changed, ChangeStage, ImageSa
 from edgeseg.compress.quantize.cross_layer_equalization import equalize
 from edgeseg.compress.quantize.shared_input_normalization import share_normalisation
 from edgeseg.compress.training_batches import draw_samples, image_batches
-from edgeseg.core.records import encode, renamed
+from edgeseg.core.records import encode_record, renamed
 
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.stage import Job
@@ -57,4 +57,4 @@ class EqualizeStage(ChangeStage):
         links = equalize(net, image_batches(samples, spec=spec), size=job.size, balance=own.balance)
         if own.share_input_normalization:
             spec = share_normalisation(net, spec=spec)
-        return Changed(net=net, spec=spec, account={"links": encode(links)})
+        return Changed(net=net, spec=spec, account={"links": encode_record(links)})

@@ -14,7 +14,7 @@ from edgeseg.errors import UnsupportedError
 with quiet_loggers("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
     from torchao.quantization.pt2e import FakeQuantizeBase
 
-LOWEST, HIGHEST = -128, 127
+QMIN, QMAX = -128, 127
 LARGEST_WEIGHT = 127
 # The smallest weight scale of torchao's observers; training must use the same.
 EPS = torch.finfo(torch.float32).eps
@@ -31,7 +31,7 @@ class FakeActivation(FakeQuantizeBase):
         self.frozen = False
         self.scale, self.zero_point = 1.0, 0
         self.dtype = torch.int8
-        self.quant_min, self.quant_max, self.qscheme = LOWEST, HIGHEST, torch.per_tensor_affine
+        self.quant_min, self.quant_max, self.qscheme = QMIN, QMAX, torch.per_tensor_affine
 
     @abstractmethod
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,7 @@ class FakeActivation(FakeQuantizeBase):
 
     def range(self) -> tuple[float, float]:
         """Return the (low, high) whose scale and zero point are exactly those of the last pass."""
-        return (LOWEST - self.zero_point) * self.scale, (HIGHEST - self.zero_point) * self.scale
+        return (QMIN - self.zero_point) * self.scale, (QMAX - self.zero_point) * self.scale
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x on the grid, of the same shape."""
@@ -143,7 +143,7 @@ class _Rounded(torch.autograd.Function):
         ctx: Any, x: Tensor, low: Tensor, high: Tensor, scale: float, zero_point: int
     ) -> Tensor:
         # Plain in-place operations are several times faster on a CPU than PyTorch's own fake quantization.
-        y = x.mul(1.0 / scale).round_().clamp_(LOWEST - zero_point, HIGHEST - zero_point).mul_(scale)
+        y = x.mul(1.0 / scale).round_().clamp_(QMIN - zero_point, QMAX - zero_point).mul_(scale)
         ctx.scale, ctx.zero_point = scale, zero_point
         learned = low.requires_grad or high.requires_grad
         ctx.save_for_backward(x, *((y, low, high) if learned else ()))
@@ -153,7 +153,7 @@ class _Rounded(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *learned = ctx.saved_tensors
         scale, zero_point = ctx.scale, ctx.zero_point
-        edges = (LOWEST - zero_point - 0.5) * scale, (HIGHEST - zero_point + 0.5) * scale
+        edges = (QMIN - zero_point - 0.5) * scale, (QMAX - zero_point + 0.5) * scale
         passed = torch.ops.aten.hardtanh_backward(grad, x, *edges)
         if not learned:
             return passed, None, None, None, None

@@ -16,7 +16,7 @@ from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.core.quantization import Range
 from edgeseg.core.silence import quiet_loggers
 from edgeseg.graph.float_graph import INNER, float_graph
-from edgeseg.graph.quantization_points import Point, aten, plan, useful_span
+from edgeseg.graph.quantization_points import Point, aten, plan_quantization, useful_span
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ with quiet_loggers("torchao", "torch.utils._pytree"):  # it looks for kernels of
         PlannedQuantizer,
         activation_spec,
         bias_of,
-        check_layers,
+        check_int8_paths,
         points_of,
         ranges_of,
         weight_spec,
@@ -192,10 +192,10 @@ def quant_net(
         UnknownName: the net does not have one of the float layers.
     """
     graph = float_graph(net, size=size)
-    whole = plan(graph)
+    whole = plan_quantization(graph)
     starts = ranges_of(whole, ranges, graph=graph)
-    check_layers(whole, recipe.float_layers)
-    found = plan(graph, float_layers=recipe.float_layers)
+    check_int8_paths(whole, recipe.float_layers)
+    found = plan_quantization(graph, float_layers=recipe.float_layers)
     specs = _FakeSpecs(recipe=recipe, ranges={**starts, **ranges_of(found, ranges, graph=graph)}, still=still)
     quantizer = PlannedQuantizer(lambda _graph, _plan: specs, float_layers=recipe.float_layers)
     points = {node.name: point.name for point in found.points for node in point.nodes}

@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from edgeseg.compress.quantize.fake_quant import FakeActivation, FakeWeight
 
 if TYPE_CHECKING:
-    from edgeseg.graph.quantization_points import Plan
+    from edgeseg.graph.quantization_points import QuantizationPlan
 
 
 class PartialRounding(Interpreter):
@@ -54,7 +54,7 @@ class PartialRounding(Interpreter):
         return result
 
 
-def sites(found: Plan) -> frozenset[str]:
+def sites(found: QuantizationPlan) -> frozenset[str]:
     """Return the names of the nodes and weights that a plan rounds to int8."""
     points = {node.name for point in found.points for node in point.nodes}
     return frozenset(points | {str(node.args[1]) for node in found.weighted})

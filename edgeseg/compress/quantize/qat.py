@@ -16,7 +16,7 @@ from torch import nn
 
 from edgeseg.compress.quantize.unfold import unfolded
 from edgeseg.core.quantization import RANGES_FILE, Range, Ranges, read_ranges
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, build_spec, resolve_model, save_checkpoint
 from edgeseg.train.method import Method
@@ -43,7 +43,7 @@ class Qat(Method):
 
     def fingerprint(self) -> str:
         """Return the settings."""
-        return json.dumps({"qat": encode(self.recipe)}, sort_keys=True)
+        return json.dumps({"qat": encode_record(self.recipe)}, sort_keys=True)
 
     def start(self, recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str]]:
         """Return the fake-quantized net of the recipe's `init`, without auxiliary heads.
@@ -84,13 +84,13 @@ class Qat(Method):
             folder,
             net=unfolded(plain, quant.weights(), size=spec.size),
             spec=spec,
-            training={**training, "qat": encode(self.recipe)},
+            training={**training, "qat": encode_record(self.recipe)},
             ranges=ranges,
         )
 
     def _starting_ranges(self, recipe: Recipe, *, net: nn.Module, spec: ModelSpec, sha256: str) -> Ranges:
         """Return the start checkpoint's ranges, else ranges observed on calibration images."""
-        from edgeseg.export import calibrate
+        from edgeseg.export import calibrate_ranges
 
         folder = resolve_model(recipe.model.init)
         folder = folder if folder.is_dir() else folder.parent
@@ -99,7 +99,7 @@ class Qat(Method):
             if carried.weights_sha256 == sha256:
                 return carried
         checkpoint = Checkpoint(spec=spec, net=net.eval(), folder=folder)
-        return calibrate(checkpoint, self.recipe.calibration or recipe.data.train).ranges
+        return calibrate_ranges(checkpoint, self.recipe.calibration or recipe.data.train).ranges
 
 
 def quant_net_in(net: nn.Module) -> QuantNet:

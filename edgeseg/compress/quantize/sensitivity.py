@@ -18,7 +18,7 @@ from edgeseg.compress.quantize.partial_quantization import PartialRounding, site
 from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.graph.float_graph import float_graph
-from edgeseg.graph.quantization_points import Plan, plan
+from edgeseg.graph.quantization_points import QuantizationPlan, plan_quantization
 from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.pixels import decode, prepare
 from edgeseg.train.evaluate import normalise
@@ -78,7 +78,7 @@ def layer_sensitivity(
     probe = Probe(checkpoint, ranges, images, labels=labels)
     effects = []
     for index, name in enumerate(probe.layers):
-        effects.append(probe.effect(name, plan(probe.graph, only=frozenset({name}))))
+        effects.append(probe.effect(name, plan_quantization(probe.graph, only=frozenset({name}))))
         if on_progress is not None:
             on_progress("layers", index + 1, len(probe.layers))
     return tuple(effects)
@@ -90,7 +90,7 @@ def layer_sqnr(checkpoint: Checkpoint, ranges: Ranges, images: Sequence[np.ndarr
     The float layers of the ranges stay in float. Raises as `layer_sensitivity` does.
     """
     probe = Probe(checkpoint, ranges, images)
-    found = plan(probe.graph, float_layers=ranges.float_layers)
+    found = plan_quantization(probe.graph, float_layers=ranges.float_layers)
     names = {node.name: point.name for point in found.points for node in point.nodes[:1]}
     sums = {name: np.zeros(3) for name in names}
     for x in probe.inputs:
@@ -127,12 +127,12 @@ class Probe:
         recipe = QatRecipe(mode="ema")
         self.net: QuantNet = quant_net(checkpoint.net, size=self.spec.size, ranges=ranges.ranges, recipe=recipe).eval()
         self.net.fit()
-        self.layers = plan(self.graph).in_int8
+        self.layers = plan_quantization(self.graph).in_int8
         self.inputs = [_input(image, spec=self.spec) for image in images]
         self._exact = [self._logits(x, frozenset()) for x in self.inputs]
         self._float_miou = self._miou(self._exact)
 
-    def effect(self, name: str, found: Plan) -> LayerEffect:
+    def effect(self, name: str, found: QuantizationPlan) -> LayerEffect:
         """Return the loss when the layers of the plan compute in int8, and everything else in float."""
         rounded = sites(found)
         given = [self._logits(x, rounded) for x in self.inputs]
@@ -143,7 +143,7 @@ class Probe:
 
     def lost(self, float_layers: tuple[str, ...]) -> float:
         """Return the loss of int8 with these layers in float: lost mIoU if there are labels, else 1 - agreement."""
-        found = self.effect("", plan(self.graph, float_layers=float_layers))
+        found = self.effect("", plan_quantization(self.graph, float_layers=float_layers))
         return 1.0 - found.agreement if found.miou_lost is None else found.miou_lost
 
     def _logits(self, x: Tensor, rounded: frozenset[str]) -> Tensor:

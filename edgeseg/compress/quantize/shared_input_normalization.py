@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from edgeseg.compress.quantize.cross_layer_equalization import CONVOLUTIONS, convolution_at
+from edgeseg.compress.quantize.cross_layer_equalization import CONVOLUTION_OPS, convolution_at
 from edgeseg.errors import InputError
 from edgeseg.graph.float_graph import float_graph, layer_path
 from edgeseg.graph.norms import find_norms, norm_at
@@ -55,7 +55,7 @@ def share_normalisation(net: nn.Module, *, spec: ModelSpec) -> ModelSpec:
 def _readers(net: nn.Module, *, size: tuple[int, int]) -> list[str]:
     (image,) = (node for node in float_graph(net, size=size).graph.nodes if node.op == "placeholder")
     found = _behind(image)
-    paths = [layer_path(node) for node in found if node.target in CONVOLUTIONS]
+    paths = [layer_path(node) for node in found if node.target in CONVOLUTION_OPS]
     if not paths or len(paths) < len(found) or any(convolution_at(net, path).groups > 1 for path in paths):
         raise InputError(
             "This net's image is read by something other than convolutions over all channels, so its channels cannot "

@@ -12,7 +12,7 @@ from edgeseg.compress.layer_names import check_layers
 from edgeseg.compress.pipeline.change_stage import Changed, ChangeStage, ImageSample
 from edgeseg.compress.surgery.fold_se_gates import check_gates, fold_gates
 from edgeseg.compress.training_batches import draw_samples, image_batches
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class GatesStage(ChangeStage):
             InputError: no gate can be folded.
         """
         spec, losses = self._fold(checkpoint, data=data, images=self.settings.images)
-        return Changed(net=checkpoint.net, spec=spec, account={"losses": encode(losses)})
+        return Changed(net=checkpoint.net, spec=spec, account={"losses": encode_record(losses)})
 
     def _fold(self, checkpoint: Checkpoint, *, data: Dataset, images: int) -> tuple[ModelSpec, tuple[GateLoss, ...]]:
         """Fold gates of the checkpoint's own net, in place, as `fold_gates` does."""

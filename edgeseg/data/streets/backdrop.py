@@ -12,7 +12,7 @@ from edgeseg.data.streets.palette import BUILDING, SKY, TREE
 from edgeseg.data.streets.textures import clouds
 
 if TYPE_CHECKING:
-    from edgeseg.data.streets.camera import Camera
+    from edgeseg.data.streets.camera import StreetCamera
     from edgeseg.data.streets.canvas import Canvas
     from edgeseg.data.streets.light import Light
     from edgeseg.data.streets.world import Town
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FAR_M = 150.0
 
 
-def paint_sky(canvas: Canvas, *, town: Town, camera: Camera) -> None:
+def paint_sky(canvas: Canvas, *, town: Town, camera: StreetCamera) -> None:
     """Paint sky over the whole canvas: a gradient down to the horizon, with clouds that turn with the camera."""
     rows = np.linspace(0, 1, canvas.high, dtype=np.float32)[:, None, None] / np.float32(town.horizon_share)
     top, low = np.array(town.sky_top, np.float32), np.array(town.sky_low, np.float32)
@@ -55,7 +55,7 @@ def _blocks(
     return tuple(found)
 
 
-def paint_skyline(canvas: Canvas, *, town: Town, camera: Camera, light: Light) -> None:
+def paint_skyline(canvas: Canvas, *, town: Town, camera: StreetCamera, light: Light) -> None:
     """Paint the roofs and trees that close the view, in two rows of blocks 150 m and more away."""
     offset = camera.focal_px * np.tan(camera.yaw)
     for row, edge, wide, high_m, tree, own, bumps in _blocks(town.seed, canvas.width):

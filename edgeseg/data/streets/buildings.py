@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.data.streets.camera import NEAR_M, Camera
+from edgeseg.data.streets.camera import NEAR_M, StreetCamera
 from edgeseg.data.streets.palette import BUILDING, FENCE, TREE, scaled
 from edgeseg.data.streets.textures import FACADE_WIDTH_M, facade, strip_texture
 
 if TYPE_CHECKING:
     from edgeseg.data.streets.canvas import Canvas
     from edgeseg.data.streets.light import Light
-    from edgeseg.data.streets.world import Building, Strip, Town
+    from edgeseg.data.streets.world import Building, RoadsideStrip, Town
 
 
 def wall_corners(
-    camera: Camera, start: np.ndarray, end: np.ndarray, *, low_m: float, high_m: float
+    camera: StreetCamera, start: np.ndarray, end: np.ndarray, *, low_m: float, high_m: float
 ) -> tuple[np.ndarray, float, float, float] | None:
     """Return a wall's corners in pixels, the shares of its length that are in view, and its distance.
 
@@ -41,7 +41,7 @@ def wall_corners(
 def paint_wall(
     canvas: Canvas,
     *,
-    camera: Camera,
+    camera: StreetCamera,
     light: Light,
     start: tuple[float, float],
     end: tuple[float, float],
@@ -71,7 +71,7 @@ def paint_wall(
     canvas.texture(corners, level[:, left:right], gain=gain, haze=haze, label=label)
 
 
-def paint_building(canvas: Canvas, house: Building, *, town: Town, camera: Camera, light: Light) -> None:
+def paint_building(canvas: Canvas, house: Building, *, town: Town, camera: StreetCamera, light: Light) -> None:
     """Paint one house: end wall that faces the camera, roof, facade, chimney."""
     front = house.side * (town.road_half_m + town.pavement_m + house.setback_m)
     back = front + house.side * house.depth_m
@@ -119,7 +119,7 @@ def _roof(
     *,
     front: float,
     back: float,
-    camera: Camera,
+    camera: StreetCamera,
     light: Light,
     distance: float,
     facing: float,
@@ -162,7 +162,7 @@ def _roof(
 
 
 def _gable(
-    canvas: Canvas, house: Building, *, front: float, back: float, camera: Camera, light: Light, distance: float
+    canvas: Canvas, house: Building, *, front: float, back: float, camera: StreetCamera, light: Light, distance: float
 ) -> None:
     """Paint the triangle of wall under a pitched roof."""
     if house.roof_m <= 0:
@@ -179,7 +179,7 @@ def _gable(
     canvas.polygon(camera.project(peak), colour=light.seen((b, g, r), distance_m=distance, facing=0.5), label=BUILDING)
 
 
-def paint_strip(canvas: Canvas, strip: Strip, *, camera: Camera, light: Light) -> None:
+def paint_strip(canvas: Canvas, strip: RoadsideStrip, *, camera: StreetCamera, light: Light) -> None:
     """Paint a fence of panels, railings, a hedge or a garden wall along the pavement."""
     label = {"panels": FENCE, "railing": FENCE, "hedge": TREE, "wall": BUILDING}[strip.kind]
     levels = strip_texture(strip.kind, int(strip.pick * 4))

@@ -14,7 +14,7 @@ NEAR_M = 0.45
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Camera:
+class StreetCamera:
     """Pose and lens: metres, radians, pixels; `bend_per_m` is the road's curvature, `horizon_px` the horizon's row."""
 
     x_m: float

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgeseg.data.streets.palette import Colour
+    from edgeseg.data.streets.palette import PaintColour
 
 _SHIFT = 4  # fractional bits of a coordinate, so that a moving camera does not make edges jump
 _REACH_PX = 20000.0  # beyond this OpenCV's fixed-point coordinates overflow
@@ -20,7 +20,7 @@ def fixed(points: np.ndarray) -> np.ndarray:
     return np.rint(near * (1 << _SHIFT)).astype(np.int32)
 
 
-def lit(patch: np.ndarray, *, gain: Colour, haze: Colour) -> np.ndarray:
+def lit(patch: np.ndarray, *, gain: PaintColour, haze: PaintColour) -> np.ndarray:
     """Return patch * gain + haze, (h, w, 3) uint8."""
     # OpenCV takes four numbers as one pixel for the whole image; its type stubs know of arrays only.
     own = cv2.multiply(patch, np.array((*gain, 0.0)))
@@ -41,7 +41,7 @@ class Canvas:
         x, y = pixels[:, 0], pixels[:, 1]
         return bool(x.max() < 0 or y.max() < 0 or x.min() >= self.width or y.min() >= self.high)
 
-    def polygon(self, pixels: np.ndarray | None, *, colour: Colour, label: int) -> None:
+    def polygon(self, pixels: np.ndarray | None, *, colour: PaintColour, label: int) -> None:
         """Fill a polygon (N, 2) of any shape."""
         if pixels is None or self.outside(pixels):
             return
@@ -49,13 +49,13 @@ class Canvas:
         cv2.fillPoly(self.image, shape, colour, cv2.LINE_8, _SHIFT)
         cv2.fillPoly(self.labels, shape, label, cv2.LINE_8, _SHIFT)
 
-    def tint(self, pixels: np.ndarray | None, *, colour: Colour) -> None:
+    def tint(self, pixels: np.ndarray | None, *, colour: PaintColour) -> None:
         """Fill a polygon in the image alone, for detail that lies inside a shape already labelled."""
         if pixels is None or self.outside(pixels):
             return
         cv2.fillPoly(self.image, [fixed(pixels)], colour, cv2.LINE_8, _SHIFT)
 
-    def line(self, start: np.ndarray, end: np.ndarray, *, width_px: float, colour: Colour, label: int) -> None:
+    def line(self, start: np.ndarray, end: np.ndarray, *, width_px: float, colour: PaintColour, label: int) -> None:
         """Draw a bar between two pixel positions; thinner than a pixel is drawn one pixel wide."""
         both = np.array((start, end))
         if self.outside(both):
@@ -66,7 +66,7 @@ class Canvas:
         cv2.line(self.image, a, b, colour, thick, cv2.LINE_8, _SHIFT)
         cv2.line(self.labels, a, b, label, thick, cv2.LINE_8, _SHIFT)
 
-    def disc(self, centre: np.ndarray, *, radii: tuple[float, float], colour: Colour, label: int) -> None:
+    def disc(self, centre: np.ndarray, *, radii: tuple[float, float], colour: PaintColour, label: int) -> None:
         """Fill an upright ellipse with radii in pixels."""
         c = fixed(np.asarray(centre)[None])[0]
         axes = (max(1, round(radii[0] * 16)), max(1, round(radii[1] * 16)))
@@ -82,7 +82,9 @@ class Canvas:
         x1, y1 = min(self.width, int(top[0])), min(self.high, int(top[1]))
         return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
-    def texture(self, corners: np.ndarray, texture: np.ndarray, *, gain: Colour, haze: Colour, label: int) -> None:
+    def texture(
+        self, corners: np.ndarray, texture: np.ndarray, *, gain: PaintColour, haze: PaintColour, label: int
+    ) -> None:
         """Stretch a texture over four corners (top left, top right, bottom right, bottom left)."""
         box = self.box(corners)
         if box is None:
@@ -101,7 +103,14 @@ class Canvas:
         np.copyto(self.labels[y0:y1, x0:x1], np.uint8(label), where=mask.view(bool))
 
     def sprite(
-        self, sprite: np.ndarray, *, foot: np.ndarray, size: tuple[float, float], gain: Colour, haze: Colour, label: int
+        self,
+        sprite: np.ndarray,
+        *,
+        foot: np.ndarray,
+        size: tuple[float, float],
+        gain: PaintColour,
+        haze: PaintColour,
+        label: int,
     ) -> None:
         """Stand a BGRA sprite (h, w, 4) on a pixel, (width, height) pixels large; labelled wherever alpha > 0."""
         wide, tall = max(2, round(size[0])), max(2, round(size[1]))

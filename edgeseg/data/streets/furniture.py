@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.data.streets.camera import NEAR_M, Camera
-from edgeseg.data.streets.palette import POLE, SIGN, TREE, Colour, scaled
+from edgeseg.data.streets.camera import NEAR_M, StreetCamera
+from edgeseg.data.streets.palette import POLE, SIGN, TREE, PaintColour, scaled
 from edgeseg.data.streets.people import paint_cycle, paint_cyclist, paint_person
 from edgeseg.data.streets.textures import CROWN_COUNT, crown
 from edgeseg.data.streets.vehicles import paint_car
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from edgeseg.data.streets.canvas import Canvas
     from edgeseg.data.streets.light import Light
-    from edgeseg.data.streets.world import Item
+    from edgeseg.data.streets.world import StreetObject
 
 
 class _Stand:
     """Something upright that faces the camera: places are metres (across, up) from its foot."""
 
-    def __init__(self, canvas: Canvas, *, item: Item, camera: Camera, light: Light) -> None:
+    def __init__(self, canvas: Canvas, *, item: StreetObject, camera: StreetCamera, light: Light) -> None:
         self.canvas, self.light = canvas, light
         view = camera.to_view(np.array([(item.x_m, 0.0, item.z_m)]))
         self.distance = float(view[0, 2])
@@ -37,27 +37,27 @@ class _Stand:
     def at(self, across: float, up: float) -> np.ndarray:
         return self.foot + np.array((across, -up)) * self.px_per_m
 
-    def seen(self, own: Colour) -> Colour:
+    def seen(self, own: PaintColour) -> PaintColour:
         return self.light.seen(own, distance_m=self.distance)
 
-    def bar(self, a: tuple[float, float], b: tuple[float, float], *, wide: float, own: Colour, label: int) -> None:
+    def bar(self, a: tuple[float, float], b: tuple[float, float], *, wide: float, own: PaintColour, label: int) -> None:
         self.canvas.line(self.at(*a), self.at(*b), width_px=wide * self.px_per_m, colour=self.seen(own), label=label)
 
-    def shape(self, points: list[tuple[float, float]], own: Colour, *, label: int) -> None:
+    def shape(self, points: list[tuple[float, float]], own: PaintColour, *, label: int) -> None:
         self.canvas.polygon(np.stack([self.at(*p) for p in points]), colour=self.seen(own), label=label)
 
-    def board(self, low: tuple[float, float], high: tuple[float, float], own: Colour, *, label: int) -> None:
+    def board(self, low: tuple[float, float], high: tuple[float, float], own: PaintColour, *, label: int) -> None:
         self.shape([low, (high[0], low[1]), high, (low[0], high[1])], own, label=label)
 
 
-def _metal(item: Item) -> Colour:
+def _metal(item: StreetObject) -> PaintColour:
     """Return a post's colour: dark, galvanised or painted."""
     return ((40.0, 42.0, 40.0), (105.0, 104.0, 100.0), (140.0, 140.0, 136.0), (52.0, 66.0, 46.0), (24.0, 24.0, 24.0))[
         int(item.pick * 997) % 5
     ]
 
 
-def _lamp(stand: _Stand, item: Item) -> None:
+def _lamp(stand: _Stand, item: StreetObject) -> None:
     own, inward = _metal(item), -1.0 if item.x_m > 0 else 1.0
     stand.bar((0, 0), (0, 1.2), wide=0.2, own=own, label=POLE)
     stand.bar((0, 1.0), (0, item.high_m), wide=0.12, own=own, label=POLE)
@@ -76,17 +76,17 @@ def _lamp(stand: _Stand, item: Item) -> None:
         stand.shape([(-0.22, top + 0.5), (0.22, top + 0.5), (0.14, top), (-0.14, top)], (70, 72, 70), label=POLE)
 
 
-def _post(stand: _Stand, item: Item) -> None:
+def _post(stand: _Stand, item: StreetObject) -> None:
     stand.bar((0, 0), (0, item.high_m), wide=0.09 + 0.12 * (item.pick > 0.8), own=_metal(item), label=POLE)
 
 
-def _bollard(stand: _Stand, item: Item) -> None:
+def _bollard(stand: _Stand, item: StreetObject) -> None:
     stand.bar((0, 0), (0, item.high_m), wide=0.17, own=_metal(item), label=POLE)
     if item.pick > 0.6:
         stand.bar((0, item.high_m * 0.8), (0, item.high_m * 0.9), wide=0.18, own=(215, 215, 215), label=POLE)
 
 
-def _sign(stand: _Stand, item: Item) -> None:
+def _sign(stand: _Stand, item: StreetObject) -> None:
     top, kind = item.high_m, int(item.pick * 7)
     stand.bar((0, 0), (0, top), wide=0.08, own=(110, 110, 108), label=POLE)
     ring = [(0.34 * np.cos(t), top - 0.34 + 0.34 * np.sin(t)) for t in np.linspace(0, 2 * np.pi, 14, endpoint=False)]
@@ -112,7 +112,7 @@ def _sign(stand: _Stand, item: Item) -> None:
         stand.board((-0.2, top - 0.5), (0.2, top - 0.1), (225, 225, 225), label=SIGN)
 
 
-def _lights(stand: _Stand, item: Item) -> None:
+def _lights(stand: _Stand, item: StreetObject) -> None:
     top = item.high_m
     stand.bar((0, 0), (0, top), wide=0.11, own=(46, 46, 46), label=POLE)
     stand.board((-0.24, top - 1.0), (0.24, top + 0.05), (22, 22, 22), label=SIGN)
@@ -123,7 +123,7 @@ def _lights(stand: _Stand, item: Item) -> None:
         stand.shape([(-0.1, y), (0, y + 0.11), (0.1, y), (0, y - 0.11)], own, label=SIGN)
 
 
-def _banner(stand: _Stand, item: Item) -> None:
+def _banner(stand: _Stand, item: StreetObject) -> None:
     top, shade = item.high_m, item.pick
     own = (40 + 180 * ((shade * 3) % 1), 30 + 160 * ((shade * 7) % 1), 30 + 190 * ((shade * 13) % 1))
     stand.bar((0, 0), (0, top), wide=0.1, own=(60, 60, 60), label=POLE)
@@ -136,12 +136,12 @@ def _banner(stand: _Stand, item: Item) -> None:
             stand.board((0.15, y - 0.1), (wide - 0.12 - 0.2 * ((row * shade * 9) % 1), y), ink, label=SIGN)
 
 
-def _bin(stand: _Stand, item: Item) -> None:
+def _bin(stand: _Stand, item: StreetObject) -> None:
     red = item.pick < 0.5  # a British pillar box is street furniture: CamVid marks it as a column
     stand.bar((0, 0), (0, item.high_m), wide=0.5, own=(40, 36, 165) if red else (40, 44, 40), label=POLE)
 
 
-def _tree(stand: _Stand, item: Item) -> None:
+def _tree(stand: _Stand, item: StreetObject) -> None:
     sprite = crown(int(item.pick * CROWN_COUNT))
     bare = int(item.pick * CROWN_COUNT) % 3 == 2
     trunk = item.high_m * (0.16 if bare else 0.3)
@@ -152,7 +152,7 @@ def _tree(stand: _Stand, item: Item) -> None:
     _crown(stand, sprite=sprite, up_m=trunk * 0.75, high_m=item.high_m - trunk * 0.75, wide_share=0.7 + 0.4 * item.pick)
 
 
-def _bush(stand: _Stand, item: Item) -> None:
+def _bush(stand: _Stand, item: StreetObject) -> None:
     sprite = crown(int(item.pick * CROWN_COUNT) // 3 * 3)
     _crown(stand, sprite=sprite, up_m=-0.15 * item.high_m, high_m=item.high_m * 1.3, wide_share=1.2)
 
@@ -167,7 +167,7 @@ def _crown(stand: _Stand, *, sprite: np.ndarray, up_m: float, high_m: float, wid
     )
 
 
-_STANDS: dict[str, Callable[[_Stand, Item], None]] = {
+_STANDS: dict[str, Callable[[_Stand, StreetObject], None]] = {
     "lamp": _lamp,
     "post": _post,
     "bollard": _bollard,
@@ -188,7 +188,7 @@ _OTHERS = {
 }
 
 
-def paint_item(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> None:
+def paint_item(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, light: Light) -> None:
     """Paint one thing by its kind."""
     if item.kind in _OTHERS:
         _OTHERS[item.kind](canvas, item, camera=camera, light=light)

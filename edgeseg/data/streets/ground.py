@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edgeseg.data.streets.camera import NEAR_M, Camera, clip_near
+from edgeseg.data.streets.camera import NEAR_M, StreetCamera, clip_near
 from edgeseg.data.streets.canvas import Canvas, fixed
 from edgeseg.data.streets.palette import PAVEMENT, ROAD, TREE
 from edgeseg.data.streets.textures import GROUND_PX_PER_M, ground
-from edgeseg.data.streets.world import CHUNK_M, Chunk, Item, Town
+from edgeseg.data.streets.world import CHUNK_M, Chunk, StreetObject, Town
 
 if TYPE_CHECKING:
     from edgeseg.data.streets.light import Light
@@ -24,7 +24,7 @@ _WIDE_M = 70.0
 class Ground:
     """Materials of the ground, one a pixel, and how much of the light each pixel gets."""
 
-    def __init__(self, *, canvas: Canvas, town: Town, camera: Camera) -> None:
+    def __init__(self, *, canvas: Canvas, town: Town, camera: StreetCamera) -> None:
         self.canvas = canvas
         self.town = town
         self.camera = camera
@@ -190,7 +190,7 @@ def _arrow(plan: Ground, *, x: float, z: float) -> None:
     plan.fill(plan.material, shape + np.array((x, z)), _WHITE)
 
 
-def cast_shadows(plan: Ground, *, chunks: list[Chunk], things: list[Item]) -> None:
+def cast_shadows(plan: Ground, *, chunks: list[Chunk], things: list[StreetObject]) -> None:
     """Darken the ground beside buildings and under whatever stands on it, on the side away from the sun."""
     town = plan.town
     deep = int(255 * (1.0 - 0.75 * min(1.0, town.sun_strength)))
@@ -208,7 +208,7 @@ def cast_shadows(plan: Ground, *, chunks: list[Chunk], things: list[Item]) -> No
         _cast(plan, thing=thing, away=away, deep=deep)
 
 
-def _cast(plan: Ground, *, thing: Item, away: float, deep: int) -> None:
+def _cast(plan: Ground, *, thing: StreetObject, away: float, deep: int) -> None:
     """Darken the ground at one thing's foot, and along its shadow where there is sun."""
     sizes = {"car": (1.0, 2.3), "tree": (0.5, 0.5), "bush": (0.7, 0.6)}
     half = sizes.get(thing.kind, (0.3, 0.3))

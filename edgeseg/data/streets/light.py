@@ -10,7 +10,7 @@ import numpy as np
 from edgeseg.data.streets.world import Town
 
 if TYPE_CHECKING:
-    from edgeseg.data.streets.palette import Colour
+    from edgeseg.data.streets.palette import PaintColour
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +19,7 @@ class Light:
 
     town: Town
 
-    def factors(self, *, distance_m: float, facing: float = 0.8) -> tuple[Colour, Colour]:
+    def factors(self, *, distance_m: float, facing: float = 0.8) -> tuple[PaintColour, PaintColour]:
         """Return (gain, haze): seen = own * gain + haze. `facing` is 1 in full light, 0 in the shade."""
         clear = float(np.exp(-self.town.haze * max(distance_m, 0.0)))
         shade = (1.0 - self.town.sun_strength * (0.8 - facing) * 0.75) * clear
@@ -28,7 +28,7 @@ class Light:
         low = self.town.sky_low
         return (b * shade, g * shade, r * shade), (low[0] * veil, low[1] * veil, low[2] * veil)
 
-    def seen(self, colour: Colour, *, distance_m: float, facing: float = 0.8) -> Colour:
+    def seen(self, colour: PaintColour, *, distance_m: float, facing: float = 0.8) -> PaintColour:
         """Return a plain surface's colour in the image, 0..255."""
         gain, haze = self.factors(distance_m=distance_m, facing=facing)
         b, g, r = (min(255.0, c * k + v) for c, k, v in zip(colour, gain, haze, strict=True))

@@ -35,16 +35,16 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 )
 IGNORE_INDEX = 255
 
-Colour = tuple[float, float, float]
+PaintColour = tuple[float, float, float]
 
 
-def scaled(colour: Colour, factor: float) -> Colour:
+def scaled(colour: PaintColour, factor: float) -> PaintColour:
     """Return a lighter or darker colour."""
     b, g, r = colour
     return b * factor, g * factor, r * factor
 
 
-def colour_of(values: np.ndarray) -> Colour:
+def colour_of(values: np.ndarray) -> PaintColour:
     """Return three numbers of an array as a colour."""
     b, g, r = (float(v) for v in values)
     return b, g, r

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.data.streets.camera import NEAR_M, Camera
-from edgeseg.data.streets.palette import BICYCLIST, PEDESTRIAN, Colour, scaled
+from edgeseg.data.streets.camera import NEAR_M, StreetCamera
+from edgeseg.data.streets.palette import BICYCLIST, PEDESTRIAN, PaintColour, scaled
 
 if TYPE_CHECKING:
     from edgeseg.data.streets.canvas import Canvas
     from edgeseg.data.streets.light import Light
-    from edgeseg.data.streets.world import Item
+    from edgeseg.data.streets.world import StreetObject
 
 
 class _Figure:
     """A flat figure that faces the camera: places are (across, up) shares of its height from its foot."""
 
-    def __init__(self, canvas: Canvas, *, item: Item, camera: Camera, light: Light, label: int) -> None:
+    def __init__(self, canvas: Canvas, *, item: StreetObject, camera: StreetCamera, light: Light, label: int) -> None:
         self.canvas, self.light, self.label = canvas, light, label
         view = camera.to_view(np.array([(item.x_m, 0.0, item.z_m)]))
         self.distance = float(view[0, 2])
@@ -31,17 +31,17 @@ class _Figure:
     def at(self, across: float, up: float) -> np.ndarray:
         return self.foot + np.array((across * self.size, -up * self.size))
 
-    def colour(self, own: Colour, *, facing: float = 0.75) -> Colour:
+    def colour(self, own: PaintColour, *, facing: float = 0.75) -> PaintColour:
         return self.light.seen(own, distance_m=self.distance, facing=facing)
 
-    def bar(self, a: tuple[float, float], b: tuple[float, float], *, wide: float, own: Colour) -> None:
+    def bar(self, a: tuple[float, float], b: tuple[float, float], *, wide: float, own: PaintColour) -> None:
         self.canvas.line(self.at(*a), self.at(*b), width_px=wide * self.size, colour=self.colour(own), label=self.label)
 
-    def shape(self, points: list[tuple[float, float]], own: Colour) -> None:
+    def shape(self, points: list[tuple[float, float]], own: PaintColour) -> None:
         pixels = np.stack([self.at(*p) for p in points])
         self.canvas.polygon(pixels, colour=self.colour(own), label=self.label)
 
-    def disc(self, centre: tuple[float, float], *, radius: tuple[float, float], own: Colour) -> None:
+    def disc(self, centre: tuple[float, float], *, radius: tuple[float, float], own: PaintColour) -> None:
         place = self.at(*centre)
         reach = max(radius) * self.size
         if -reach <= place[0] < self.canvas.width + reach and -reach <= place[1] < self.canvas.high + reach:
@@ -49,7 +49,7 @@ class _Figure:
             self.canvas.disc(place, radii=radii, colour=self.colour(own), label=self.label)
 
 
-def _clothes(pick: float, salt: int) -> Colour:
+def _clothes(pick: float, salt: int) -> PaintColour:
     """Return mostly dark, sometimes bright clothes."""
     rng = np.random.default_rng([int(pick * 1e9), salt])
     if rng.random() < 0.75:
@@ -60,7 +60,7 @@ def _clothes(pick: float, salt: int) -> Colour:
     return float(b), float(g), float(r)
 
 
-def paint_person(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> None:
+def paint_person(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, light: Light) -> None:
     """Paint somebody who stands or walks; `heading` is the phase of the step."""
     figure = _Figure(canvas, item=item, camera=camera, light=light, label=PEDESTRIAN)
     if not figure.visible:
@@ -87,7 +87,7 @@ def paint_person(canvas: Canvas, item: Item, *, camera: Camera, light: Light) ->
     figure.shape([(-0.06, 0.93), (-0.05, 0.985), (0.0, 1.005), (0.05, 0.985), (0.06, 0.93), (0.0, 0.955)], hair)
 
 
-def paint_cyclist(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> None:
+def paint_cyclist(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, light: Light) -> None:
     """Paint a rider on a cycle, from behind, before or the side by how far it is turned; `heading` is the pedals."""
     figure = _Figure(canvas, item=item, camera=camera, light=light, label=BICYCLIST)
     if not figure.visible:
@@ -113,7 +113,7 @@ def paint_cyclist(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -
         figure.disc((lean * 1.2, 0.95), radius=(0.062, 0.045), own=_clothes(item.pick, 5))
 
 
-def paint_cycle(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> None:
+def paint_cycle(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, light: Light) -> None:
     """Paint a parked cycle, seen from the side."""
     figure = _Figure(canvas, item=item, camera=camera, light=light, label=BICYCLIST)
     if figure.visible:

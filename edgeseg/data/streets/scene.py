@@ -13,15 +13,15 @@ from edgeseg.data.streets.furniture import paint_item
 from edgeseg.data.streets.ground import Ground, cast_shadows, lay_street
 from edgeseg.data.streets.light import Light
 from edgeseg.data.streets.traffic import moving
-from edgeseg.data.streets.world import CHUNK_M, Chunk, Item, Town, chunk
+from edgeseg.data.streets.world import CHUNK_M, Chunk, StreetObject, Town, chunk
 
 if TYPE_CHECKING:
-    from edgeseg.data.streets.camera import Camera
+    from edgeseg.data.streets.camera import StreetCamera
 
 _CHUNKS_AHEAD = 12
 
 
-def paint_scene(town: Town, camera: Camera, *, time_s: float) -> Canvas:
+def paint_scene(town: Town, camera: StreetCamera, *, time_s: float) -> Canvas:
     """Return the painted canvas of what this camera sees at this time, before lens and sensor."""
     canvas = Canvas(high=camera.high, width=camera.width)
     light = Light(town=town)
@@ -41,12 +41,14 @@ def paint_scene(town: Town, camera: Camera, *, time_s: float) -> Canvas:
     return canvas
 
 
-def _clear_of(camera: Camera, item: Item) -> bool:
+def _clear_of(camera: StreetCamera, item: StreetObject) -> bool:
     """Return whether a thing leaves room for the camera's own car."""
     return item.kind != "car" or abs(item.x_m - camera.x_m) > 1.9 or item.z_m - camera.z_m > 5.0
 
 
-def _paint_chunk(canvas: Canvas, part: Chunk, *, town: Town, camera: Camera, light: Light, movers: list[Item]) -> None:
+def _paint_chunk(
+    canvas: Canvas, part: Chunk, *, town: Town, camera: StreetCamera, light: Light, movers: list[StreetObject]
+) -> None:
     """Paint a chunk in layers away from the buildings: houses, gardens, fences, then street from far to near."""
     for house in sorted(part.buildings, key=lambda h: -h.near_m):
         paint_building(canvas, house, town=town, camera=camera, light=light)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeseg.data.streets.world import Item, Town, chunk
+from edgeseg.data.streets.world import StreetObject, Town, chunk
 
 _SPAN_M = 130.0
 _BEHIND_M = 8.0
 
 
-def moving(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
+def moving(town: Town, *, time_s: float, camera_z_m: float) -> list[StreetObject]:
     """Return everything that moves, where it is at this time.
 
     Each track carries one traveller at a time around a loop as long as the view; who leaves it behind the camera
@@ -32,7 +32,7 @@ def moving(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
             turn = 0.0 if speed > 0 else np.pi
         elif kind in ("walker", "cyclist", "cyclist_side"):
             turn = float(time_s * 5.5 + track)
-        items.append(Item(kind=kind, x_m=x, z_m=z, high_m=tall, pick=pick, heading=turn))
+        items.append(StreetObject(kind=kind, x_m=x, z_m=z, high_m=tall, pick=pick, heading=turn))
     return (
         items
         + _leader(town, time_s=time_s, camera_z_m=camera_z_m)
@@ -63,14 +63,14 @@ def _lanes(town: Town, rng: np.random.Generator) -> list[tuple[str, float, float
     return lanes
 
 
-def _leader(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
+def _leader(town: Town, *, time_s: float, camera_z_m: float) -> list[StreetObject]:
     """Return the car that drives ahead in the camera's lane, in most towns with some."""
     rng = np.random.default_rng([town.seed, 9])
     if rng.random() > 0.6 * town.traffic:
         return []
     gap = float(rng.uniform(9, 32)) + 2.5 * float(np.sin(0.31 * time_s + rng.uniform(0, 6)))
     return [
-        Item(
+        StreetObject(
             kind="car",
             x_m=town.camera_x_m + float(rng.normal(0, 0.2)),
             z_m=camera_z_m + gap,
@@ -80,7 +80,7 @@ def _leader(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
     ]
 
 
-def _crossing(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
+def _crossing(town: Town, *, time_s: float, camera_z_m: float) -> list[StreetObject]:
     """Return cars and people that cross at the junctions in view."""
     items = []
     first = int(camera_z_m // 12)
@@ -92,7 +92,7 @@ def _crossing(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
         side = float(part.junction[0])
         if rng.random() < 0.6:
             items.append(
-                Item(
+                StreetObject(
                     kind="car",
                     x_m=side * (town.road_half_m + rng.uniform(2, 9)),
                     z_m=index * 12.0 + 4.0,
@@ -106,7 +106,7 @@ def _crossing(town: Town, *, time_s: float, camera_z_m: float) -> list[Item]:
         if rng.random() < town.people and abs(x) > town.road_half_m * 0.4:
             kind = "walker" if rng.random() < 0.75 else "cyclist_side"
             items.append(
-                Item(
+                StreetObject(
                     kind=kind,
                     x_m=float(x),
                     z_m=index * 12.0 + 1.0,

@@ -10,10 +10,10 @@ import numpy as np
 from edgeseg.data.streets.palette import CAR
 
 if TYPE_CHECKING:
-    from edgeseg.data.streets.camera import Camera
+    from edgeseg.data.streets.camera import StreetCamera
     from edgeseg.data.streets.canvas import Canvas
     from edgeseg.data.streets.light import Light
-    from edgeseg.data.streets.world import Item
+    from edgeseg.data.streets.world import StreetObject
 
 _PAINTS = (
     (28, 26, 24),
@@ -124,7 +124,7 @@ _SHARES = (0.4, 0.64, 0.84, 0.95, 1.0)
 _RING = np.linspace(0, 2 * np.pi, 14, endpoint=False)
 
 
-def paint_car(canvas: Canvas, item: Item, *, camera: Camera, light: Light) -> None:
+def paint_car(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, light: Light) -> None:
     """Paint a vehicle at its place; `heading` 0 drives along the road, pi comes towards the camera."""
     shape = _SHAPES[next(i for i, share in enumerate(_SHARES) if item.pick <= share)]
     paint = _PAINTS[int(item.pick * 7919) % len(_PAINTS)]
@@ -141,7 +141,14 @@ class _Body:
     """One vehicle being painted."""
 
     def __init__(
-        self, *, canvas: Canvas, item: Item, camera: Camera, light: Light, shape: Shape, paint: tuple[int, int, int]
+        self,
+        *,
+        canvas: Canvas,
+        item: StreetObject,
+        camera: StreetCamera,
+        light: Light,
+        shape: Shape,
+        paint: tuple[int, int, int],
     ) -> None:
         self.canvas, self.item, self.camera, self.light, self.shape = canvas, item, camera, light, shape
         self.own = np.array(paint, float)

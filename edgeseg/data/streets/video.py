@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeseg.data.streets.camera import Camera
+from edgeseg.data.streets.camera import StreetCamera
 from edgeseg.data.streets.scene import paint_scene
 from edgeseg.data.streets.sensor import expose
 from edgeseg.data.streets.world import Town, town
@@ -14,10 +14,10 @@ Size = tuple[int, int]
 
 def _camera(
     place: Town, *, size: Size, x_m: float, z_m: float, yaw: float, pitch_px: float, roll: float, bend: float
-) -> Camera:
+) -> StreetCamera:
     """Return the camera of a town at one place."""
     high, width = size
-    return Camera(
+    return StreetCamera(
         x_m=x_m,
         z_m=z_m,
         height_m=place.camera_height_m,

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from edgeseg.data.streets.palette import Colour, colour_of
+from edgeseg.data.streets.palette import PaintColour, colour_of
 from edgeseg.data.streets.textures import FACADE_COUNT
 
 CHUNK_M = 12.0
@@ -19,9 +19,9 @@ class Town:
     """What holds for a whole world: light, road and lens. Colours are BGR factors or 0..255."""
 
     seed: int
-    light: Colour
-    sky_top: Colour
-    sky_low: Colour
+    light: PaintColour
+    sky_top: PaintColour
+    sky_low: PaintColour
     cloud: float
     haze: float
     sun_side: float
@@ -37,8 +37,8 @@ class Town:
     camera_height_m: float
     focal_share: float
     horizon_share: float
-    asphalt: Colour
-    paving: Colour
+    asphalt: PaintColour
+    paving: PaintColour
     built: float
     leafy: float
     traffic: float
@@ -59,14 +59,14 @@ class Building:
     depth_m: float
     roof_m: float
     facade: int
-    tint: Colour
-    roof: Colour
+    tint: PaintColour
+    roof: PaintColour
     slice: float
     chimney: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
+class StreetObject:
     """Something that stands: `kind` names its painter, `x_m` and `z_m` its foot, `pick` (0..1) its variant."""
 
     kind: str
@@ -78,7 +78,7 @@ class Item:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Strip:
+class RoadsideStrip:
     """A fence, hedge or wall along the road."""
 
     kind: str
@@ -98,9 +98,9 @@ class Chunk:
     junction: tuple[int, ...]
     verge: tuple[str, str]
     buildings: tuple[Building, ...]
-    strips: tuple[Strip, ...]
-    back: tuple[Item, ...]
-    items: tuple[Item, ...]
+    strips: tuple[RoadsideStrip, ...]
+    back: tuple[StreetObject, ...]
+    items: tuple[StreetObject, ...]
 
 
 @lru_cache(maxsize=64)
@@ -149,7 +149,7 @@ def town(seed: int) -> Town:
     )
 
 
-def _tone(rng: np.random.Generator, grey: float, spread: float) -> Colour:
+def _tone(rng: np.random.Generator, grey: float, spread: float) -> PaintColour:
     """Return a grey with a slight cast."""
     b, g, r = (float(np.clip(grey + v, 8, 235)) for v in rng.normal(0, spread, 3))
     return b, g, r
@@ -167,8 +167,8 @@ def chunk(seed: int, index: int) -> Chunk:
     verge_kind = str(zone.choice(["paving", "grass", "asphalt"], p=[0.5, 0.3, 0.2]))
     junction = _junction(seed, index)
     buildings: list[Building] = []
-    strips: list[Strip] = []
-    back: list[Item] = []
+    strips: list[RoadsideStrip] = []
+    back: list[StreetObject] = []
     verge = ["asphalt", "asphalt"]
     for side in (-1, 1):
         if side in junction:
@@ -244,7 +244,9 @@ def _row(
     return houses
 
 
-def _strips(rng: np.random.Generator, *, place: Town, side: int, start_m: float, gap: float, has: bool) -> list[Strip]:
+def _strips(
+    rng: np.random.Generator, *, place: Town, side: int, start_m: float, gap: float, has: bool
+) -> list[RoadsideStrip]:
     """Return what bounds the pavement: nothing, a fence, railings, a hedge or a wall."""
     chance = 0.5 if has and gap > 1.2 else (0.8 if not has else 0.09)
     if rng.random() > chance:
@@ -253,7 +255,7 @@ def _strips(rng: np.random.Generator, *, place: Town, side: int, start_m: float,
     tall = {"panels": (1.3, 2.2), "railing": (0.9, 1.5), "hedge": (0.9, 2.6), "wall": (0.6, 2.0)}[kind]
     x = side * (place.road_half_m + place.pavement_m + 0.15)
     return [
-        Strip(
+        RoadsideStrip(
             kind=kind,
             side=side,
             x_m=x,
@@ -267,7 +269,7 @@ def _strips(rng: np.random.Generator, *, place: Town, side: int, start_m: float,
 
 def _garden(
     rng: np.random.Generator, *, place: Town, side: int, start_m: float, has: bool, setback_m: float
-) -> list[Item]:
+) -> list[StreetObject]:
     """Return trees and bushes behind the pavement; thick where nothing is built."""
     items = []
     edge = place.road_half_m + place.pavement_m
@@ -280,7 +282,7 @@ def _garden(
             continue
         high = rng.uniform(0.8, 2.4) if bush else rng.uniform(4.5, 14.0)
         items.append(
-            Item(
+            StreetObject(
                 kind="bush" if bush else "tree",
                 x_m=x,
                 z_m=start_m + rng.uniform(0, CHUNK_M),
@@ -291,15 +293,17 @@ def _garden(
     return sorted(items, key=lambda item: -item.z_m)
 
 
-def _furniture(rng: np.random.Generator, *, place: Town, index: int, junction: tuple[int, ...]) -> tuple[Item, ...]:
+def _furniture(
+    rng: np.random.Generator, *, place: Town, index: int, junction: tuple[int, ...]
+) -> tuple[StreetObject, ...]:
     """Return what stands on the pavement and at the kerb: lamps, signs, lights, street trees, parked cars, cycles."""
-    items: list[Item] = []
+    items: list[StreetObject] = []
     start, half = index * CHUNK_M, place.road_half_m
 
     def put(kind: str, x: float, low: float, high: float, *, at: float | None = None, heading: float = 0.0) -> None:
         z = start + (rng.uniform(0.5, CHUNK_M - 0.5) if at is None else at)
         items.append(
-            Item(
+            StreetObject(
                 kind=kind,
                 x_m=x,
                 z_m=float(z),

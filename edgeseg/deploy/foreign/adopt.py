@@ -17,7 +17,7 @@ from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.file_io import FileIO
 from edgeseg.core.files import new_folder, refuse_foreign, sha256_of, sha256_of_bytes
-from edgeseg.core.manifest_schema import SCHEMA
+from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
 from edgeseg.core.proof import Proof
 from edgeseg.core.spec_file import SpecFile, read_spec_file
 from edgeseg.core.version import VERSION
@@ -203,7 +203,7 @@ def _draft(
     model = dataclasses.replace(spec.model_spec(architecture=ARCHITECTURE, output_stride=1), weights_sha256=sha256)
     unknown = dataclasses.replace(given.stored, position=chosen.position, name=chosen.name, shape=())
     return Manifest(
-        schema=SCHEMA,
+        schema=MANIFEST_SCHEMA,
         name=f"{model.name}-{found.format}-{found.scheme.name}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeseg_version=VERSION,

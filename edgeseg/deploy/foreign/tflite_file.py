@@ -14,7 +14,7 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeseg.converters.tflite.flatbuffer import Model
+    from edgeseg.converters.tflite.flatbuffer import TFLiteModel
 
 _LAST: dict[str, LastOp] = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid", "ARG_MAX": "argmax"}
 _PASSED = (
@@ -47,7 +47,7 @@ def describe_tflite(path: Path) -> FileDescription:
         ) from error
 
 
-def _described(path: Path, model: Model) -> FileDescription:
+def _described(path: Path, model: TFLiteModel) -> FileDescription:
     makers = {int(index): operator for operator in model.operators for index in operator.outputs}
     computing = [operator for operator in model.operators if model.op_name(operator) not in _PLUMBING]
     weighted = [operator for operator in computing if model.op_name(operator) in _WEIGHTED]
@@ -68,7 +68,7 @@ def _described(path: Path, model: Model) -> FileDescription:
     )
 
 
-def _tensor(model: Model, index: int, place: int, makers: dict[int, Any]) -> TensorInfo:
+def _tensor(model: TFLiteModel, index: int, place: int, makers: dict[int, Any]) -> TensorInfo:
     from edgeseg.converters.tflite.flatbuffer import DTYPES
 
     tensor = model.tensor(index)
@@ -88,14 +88,14 @@ def _tensor(model: Model, index: int, place: int, makers: dict[int, Any]) -> Ten
     )
 
 
-def _last_op(model: Model, index: int, makers: dict[int, Any]) -> LastOp:
+def _last_op(model: TFLiteModel, index: int, makers: dict[int, Any]) -> LastOp:
     operator = makers.get(int(index))
     while operator is not None and model.op_name(operator) in _PASSED:
         operator = makers.get(int(operator.inputs[0]))
     return "" if operator is None else _LAST.get(model.op_name(operator), "")
 
 
-def _placement(model: Model, operator: Any) -> OpPlacement:
+def _placement(model: TFLiteModel, operator: Any) -> OpPlacement:
     place = operator.outputs[0] if len(operator.outputs) else operator.inputs[0]
     name = model.tensor(place).name
     kind = _type(model, operator.inputs[0]) if len(operator.inputs) else ""
@@ -107,14 +107,14 @@ def _placement(model: Model, operator: Any) -> OpPlacement:
     )
 
 
-def _stored_type(model: Model, operator: Any, makers: dict[int, Any]) -> str:
+def _stored_type(model: TFLiteModel, operator: Any, makers: dict[int, Any]) -> str:
     """Return the type in which an op's weights are stored; half-precision ones are dequantized before they are read."""
     index = int(operator.inputs[1])
     maker = makers.get(index)
     return _type(model, index if maker is None else maker.inputs[0])
 
 
-def _type(model: Model, index: int) -> str:
+def _type(model: TFLiteModel, index: int) -> str:
     from ai_edge_litert import schema_py_generated as schema
 
     kind = model.tensor(index).type

@@ -17,7 +17,7 @@ _STAGES = (
     (3, 6, 320, 1, 1),
 )
 _STEM_CHANNELS = 32
-REPEATS = tuple(stage[3] for stage in _STAGES)
+LITE0_REPEATS = tuple(stage[3] for stage in _STAGES)
 """Blocks of each stage."""
 _NORM_EPS = 1e-3
 

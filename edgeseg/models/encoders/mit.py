@@ -27,7 +27,7 @@ class MitStage:
     reduction: int
 
 
-B0 = (
+MIT_B0 = (
     MitStage(kernel=7, stride=4, channels=32, blocks=2, heads=1, reduction=8),
     MitStage(kernel=3, stride=2, channels=64, blocks=2, heads=2, reduction=4),
     MitStage(kernel=3, stride=2, channels=160, blocks=2, heads=5, reduction=2),
@@ -130,7 +130,7 @@ class MixStage(nn.Module):
 class MixTransformer(nn.Module):
     """The four stages of a Mix Transformer for images of `size` (height, width); weights do not depend on the size."""
 
-    def __init__(self, stages: tuple[MitStage, ...] = B0, *, size: tuple[int, int], inputs: int = 3) -> None:
+    def __init__(self, stages: tuple[MitStage, ...] = MIT_B0, *, size: tuple[int, int], inputs: int = 3) -> None:
         super().__init__()
         self.channels = tuple(stage.channels for stage in stages)
         built, stride = [], 1

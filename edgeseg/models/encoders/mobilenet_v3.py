@@ -28,7 +28,7 @@ RE, HS = "relu", "hardswish"
 _STEM_CHANNELS = 16
 LAST_CONV_EXPANSION = 6
 
-LARGE = (
+MOBILENET_V3_LARGE = (
     _Row(3, 16, 16, False, RE, 1),
     _Row(3, 64, 24, False, RE, 2),
     _Row(3, 72, 24, False, RE, 1),
@@ -45,7 +45,7 @@ LARGE = (
     _Row(5, 960, 160, True, HS, 1),
     _Row(5, 960, 160, True, HS, 1),
 )
-SMALL = (
+MOBILENET_V3_SMALL = (
     _Row(3, 16, 16, True, RE, 2),
     _Row(3, 72, 24, False, RE, 2),
     _Row(3, 88, 24, False, RE, 1),
@@ -58,7 +58,7 @@ SMALL = (
     _Row(5, 576, 96, True, HS, 1),
     _Row(5, 576, 96, True, HS, 1),
 )
-_TABLES = {"large": LARGE, "small": SMALL}
+_TABLES = {"large": MOBILENET_V3_LARGE, "small": MOBILENET_V3_SMALL}
 
 
 class SqueezeExcite(nn.Module):

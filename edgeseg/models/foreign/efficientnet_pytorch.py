@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeseg.core.spec import Preprocess
-from edgeseg.models.encoders.efficientnet_lite import REPEATS
+from edgeseg.models.encoders.efficientnet_lite import LITE0_REPEATS
 from edgeseg.models.foreign.key_map import KeyMap
 
 # Lite nets see (pixel - 127) / 128 where the other EfficientNets see ImageNet's mean and deviation.
@@ -17,7 +17,7 @@ _OTHERS = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-_BLOCKS = [(stage, repeat) for stage, repeats in enumerate(REPEATS) for repeat in range(repeats)]
+_BLOCKS = [(stage, repeat) for stage, repeats in enumerate(LITE0_REPEATS) for repeat in range(repeats)]
 
 LITE0 = KeyMap(
     layout="EfficientNet-PyTorch",

@@ -13,7 +13,7 @@ _EXPANSION = 6
 _BOTTLENECKS = ((64, 3, 2), (96, 3, 2), (128, 3, 1))
 
 
-class Bottleneck(nn.Module):
+class LinearBottleneck(nn.Module):
     """Inverted residual (table 2): expand by t, 3x3 depthwise, linear projection; added to x where shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
@@ -89,7 +89,7 @@ def _bottlenecks(inputs: int) -> nn.Sequential:
     blocks: list[nn.Module] = []
     for outputs, repeats, first_stride in _BOTTLENECKS:
         for repeat in range(repeats):
-            blocks.append(Bottleneck(inputs, outputs, stride=first_stride if repeat == 0 else 1))
+            blocks.append(LinearBottleneck(inputs, outputs, stride=first_stride if repeat == 0 else 1))
             inputs = outputs
     return nn.Sequential(*blocks)
 

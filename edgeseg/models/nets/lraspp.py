@@ -82,6 +82,10 @@ def _architecture(variant: str, *, description: str, relu: bool = False) -> Arch
     )
 
 
-SMALL = _architecture("small", description="a light encoder with public ImageNet weights and a one-skip head")
-LARGE = _architecture("large", description="the most accurate here, two to three times the work of the small one")
-SMALL_RELU = _architecture("small", description="the small one with ReLU for hard-swish: int8 all through", relu=True)
+LRASPP_SMALL = _architecture("small", description="a light encoder with public ImageNet weights and a one-skip head")
+LRASPP_LARGE = _architecture(
+    "large", description="the most accurate here, two to three times the work of the small one"
+)
+LRASPP_SMALL_RELU = _architecture(
+    "small", description="the small one with ReLU for hard-swish: int8 all through", relu=True
+)

@@ -105,7 +105,7 @@ class PIDNetSmall(nn.Module):
         return logits
 
 
-SMALL = Architecture(
+PIDNET_S = Architecture(
     name="pidnet_s",
     build=PIDNetSmall,
     output_stride=8,

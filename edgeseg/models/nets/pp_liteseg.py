@@ -66,7 +66,7 @@ class PPLiteSeg(nn.Module):
         return logits
 
 
-T = Architecture(
+PP_LITESEG_T = Architecture(
     name="pp_liteseg_t",
     build=PPLiteSeg,
     output_stride=8,

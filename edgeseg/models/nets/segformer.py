@@ -63,7 +63,7 @@ class SegFormer(nn.Module):
         return logits
 
 
-B0 = Architecture(
+SEGFORMER_B0 = Architecture(
     name="segformer_b0",
     build=SegFormer,
     output_stride=4,

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from edgeseg.runtime.cameras.listing import CameraListing, list_cameras
-from edgeseg.runtime.cameras.source import Request, Source, SourceStatus, open_camera
+from edgeseg.runtime.cameras.source import CameraKind, Request, SourceStatus, open_camera
 
-__all__ = ["CameraListing", "Request", "Source", "SourceStatus", "list_cameras", "open_camera"]
+__all__ = ["CameraKind", "CameraListing", "Request", "SourceStatus", "list_cameras", "open_camera"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.silence import native_output
 from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.feed import Image
+from edgeseg.runtime.cameras.feed import CameraImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def rate_of(capture: cv2.VideoCapture) -> float:
     return fps if 0 < fps <= FASTEST_FPS else DEFAULT_FPS
 
 
-def resized(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+def resized_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """Return the image at `size` (height, width), or as it is where that is None."""
     import cv2
 
@@ -85,7 +85,7 @@ class CaptureFeed:
         self._capture = self._connect()
         self.fps = rate_of(self._capture)
 
-    def read(self) -> Image | None:
+    def read(self) -> CameraImage | None:
         """Return the next image, None for one that cannot be decoded."""
         import cv2
 
@@ -96,7 +96,7 @@ class CaptureFeed:
             good, image = self._capture.retrieve()
         except cv2.error as error:
             raise CameraError(f"{self._name}: stopped sending frames: {error.err or error}.") from None
-        return Image(image=image, captured_s=captured_s) if good and image is not None else None
+        return CameraImage(image=image, captured_s=captured_s) if good and image is not None else None
 
     def interrupt(self) -> None:
         """Do nothing: a read in a driver ends by itself."""

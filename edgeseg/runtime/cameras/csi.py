@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeseg.errors import CameraError, EdgesegError, InputError, MissingDependency, UnsupportedError
-from edgeseg.runtime.cameras.feed import Image
+from edgeseg.runtime.cameras.feed import CameraImage
 from edgeseg.runtime.cameras.gstreamer import has_element, pipeline_camera
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
@@ -113,13 +113,13 @@ class PicameraFeed:
                 f"{self._name}: does not open: {error}. Check the ribbon cable, and rpicam-hello --list-cameras."
             ) from None
 
-    def read(self) -> Image:
+    def read(self) -> CameraImage:
         """Return the next image."""
         try:
             image = self._camera.capture_array("main")
         except (RuntimeError, OSError) as error:
             raise CameraError(f"{self._name}: stopped sending frames: {error}.") from None
-        return Image(image=image[:, :, :3], captured_s=time.monotonic())
+        return CameraImage(image=image[:, :, :3], captured_s=time.monotonic())
 
     def interrupt(self) -> None:
         """Do nothing: a sensor delivers the next image within its frame time."""

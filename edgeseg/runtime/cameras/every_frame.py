@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.protocols import CameraCounts, Frame
 from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.capture import DEFAULT_FPS, resized
+from edgeseg.runtime.cameras.capture import DEFAULT_FPS, resized_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ class EveryFrame:
             self._concealed += decoded.concealed
             yield Frame(
                 index=index,
-                image=resized(decoded.image, size),
+                image=resized_image(decoded.image, size),
                 captured_s=time.monotonic(),
                 media_s=index / rate if rate else decoded.media_s,
             )

@@ -18,7 +18,7 @@ GIVE_UP_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class CameraImage:
     """An image (H, W, 3) BGR uint8, when it arrived (`time.monotonic` seconds), and the labels where they are known.
 
     `passed` older images that arrived with it were not decoded.
@@ -41,7 +41,7 @@ class Feed(Protocol):
     def open(self) -> None:
         """Connect; raises an `EdgesegError` that says what is missing."""
 
-    def read(self) -> Image | None:
+    def read(self) -> CameraImage | None:
         """Return the next image, or None for one that is damaged; raises `CameraError` where the source is lost."""
 
     def interrupt(self) -> None:

@@ -14,7 +14,7 @@ from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras import ffmpeg_child
 from edgeseg.runtime.cameras.child import Child, start
 from edgeseg.runtime.cameras.decoded import Decoded, MediaReader, Opening
-from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Image
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, CameraImage
 from edgeseg.runtime.cameras.media import open_media
 from edgeseg.runtime.cameras.opencv_reader import COMPLAINT, black_words
 
@@ -123,13 +123,13 @@ class FfmpegFeed:
         """Connect; raises `CameraError` where the stream does not open."""
         self.fps = self._reader.open().fps
 
-    def read(self) -> Image | None:
+    def read(self) -> CameraImage | None:
         """Return the next image, or None for a corrupt one; raises `CameraError` where the stream is lost."""
         try:
             decoded = self._reader.read()
         except EOFError:
             raise CameraError(f"{self._shown}: stopped sending frames. Is the source still there?") from None
-        return None if decoded is None else Image(image=decoded.image, captured_s=self._reader.arrived_s)
+        return None if decoded is None else CameraImage(image=decoded.image, captured_s=self._reader.arrived_s)
 
     def interrupt(self) -> None:
         """End the program."""
@@ -153,7 +153,7 @@ class MediaFeed:
         self._reader = open_media(self._opening)
         self.fps = self._reader.fps
 
-    def read(self) -> Image | None:
+    def read(self) -> CameraImage | None:
         """Return the next image, or None for a corrupt one; raises `CameraError` where the stream is lost."""
         if self._reader is None:
             raise CameraError(f"{self._opening.shown}: was closed.")
@@ -161,7 +161,7 @@ class MediaFeed:
             decoded = self._reader.read()
         except EOFError:
             raise CameraError(f"{self._opening.shown}: stopped sending frames. Is the source still there?") from None
-        return None if decoded is None else Image(image=decoded.image, captured_s=time.monotonic())
+        return None if decoded is None else CameraImage(image=decoded.image, captured_s=time.monotonic())
 
     def interrupt(self) -> None:
         """Do nothing: FFmpeg's own limits end a read."""

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg.core.cpu_cores import usable_cores
 from edgeseg.errors import CameraError, DatasetError, InputError
 from edgeseg.runtime.cameras.capture import DEFAULT_FPS
 from edgeseg.runtime.cameras.decoded import INSTALL, Decoded, Opening
 from edgeseg.runtime.cameras.every_frame import EveryFrame, Recording
 from edgeseg.runtime.cameras.media import has_pyav, open_media
 from edgeseg.runtime.cameras.source import WILD, Request, SourceStatus
-from edgeseg.runtime.process_settings import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.protocols import Camera, Frame
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
 class FileSource:
@@ -39,7 +39,7 @@ class FileSource:
             return Images(_inside(path), size=request.size, fps=fps)
         if not path.is_file():
             raise InputError(f"{path}: no such file or folder.")
-        if path.suffix.lower() in IMAGES:
+        if path.suffix.lower() in FRAME_SUFFIXES:
             return Images((path,), size=request.size, fps=fps)
         # FFmpeg would use all cores for a stream that one can decode, and slow down the engine.
         opening = Opening(uri=str(path), shown=str(path), threads=max(1, usable_cores() // 2))
@@ -64,17 +64,17 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _inside(folder: Path) -> tuple[Path, ...]:
-    found = sorted((path for path in folder.iterdir() if path.suffix.lower() in IMAGES), key=natural)
+    found = sorted((path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES), key=natural)
     if not found:
-        raise InputError(f"{folder}: contains no image ({', '.join(IMAGES)}).")
+        raise InputError(f"{folder}: contains no image ({', '.join(FRAME_SUFFIXES)}).")
     return tuple(found)
 
 
 def _matching(pattern: str) -> tuple[Path, ...]:
     paths = (Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - a Path cannot start from "/"
-    found = sorted((path for path in paths if path.suffix.lower() in IMAGES), key=natural)
+    found = sorted((path for path in paths if path.suffix.lower() in FRAME_SUFFIXES), key=natural)
     if not found:
-        raise InputError(f"{pattern}: no image matches ({', '.join(IMAGES)}).")
+        raise InputError(f"{pattern}: no image matches ({', '.join(FRAME_SUFFIXES)}).")
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.errors import CameraError, InputError, MissingDependency, UnsupportedError
 from edgeseg.runtime.cameras.child import Child, start
-from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Image
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, CameraImage
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 from edgeseg.runtime.cameras.y4m import BadVideo, Y4mReader
@@ -103,7 +103,7 @@ class GstFeed:
             raise self._refused(error, self._child) from None
         self.fps = self._video.fps
 
-    def read(self) -> Image:
+    def read(self) -> CameraImage:
         """Return the next image."""
         self._deadline_s = time.monotonic() + STALL_S
         try:
@@ -115,7 +115,7 @@ class GstFeed:
             raise CameraError(f"{self._name}: the pipeline ended{': ' if words else '.'}{words}") from None
         except BadVideo as error:
             raise CameraError(f"{self._name}: the pipeline gave no video: {error}.") from None
-        return Image(image=image, captured_s=time.monotonic())
+        return CameraImage(image=image, captured_s=time.monotonic())
 
     def interrupt(self) -> None:
         """End the pipeline."""

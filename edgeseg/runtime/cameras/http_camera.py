@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras.decoded import Opening
 from edgeseg.runtime.cameras.every_frame import Recording
-from edgeseg.runtime.cameras.feed import OPEN_S, Feed, Image
+from edgeseg.runtime.cameras.feed import OPEN_S, CameraImage, Feed
 from edgeseg.runtime.cameras.ffmpeg_feed import FfmpegFeed, FfmpegReader, MediaFeed
 from edgeseg.runtime.cameras.http_feed import HttpFeed, OtherContent
 from edgeseg.runtime.cameras.live import LiveCamera
@@ -171,7 +171,7 @@ class HttpOrFfmpeg:
                 raise CameraError(f"{other} {error}") from None
             self.fps = self._feed.fps
 
-    def read(self) -> Image | None:
+    def read(self) -> CameraImage | None:
         """Return the next image, or None for a corrupt one."""
         return self._feed.read()
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeseg.errors import CameraError
 from edgeseg.runtime.cameras.deadline_socket import STEP_S, DeadlineSocket, connected, hang_up
-from edgeseg.runtime.cameras.feed import OPEN_S, Image
+from edgeseg.runtime.cameras.feed import OPEN_S, CameraImage
 from edgeseg.runtime.cameras.multipart import Parts, damage
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class HttpFeed:
             raise self._no_stream(_reason(error)) from None
         raise self._no_stream("it redirects without end")
 
-    def read(self) -> Image | None:
+    def read(self) -> CameraImage | None:
         """Return the newest image that has arrived, after waiting for one; None once for each damaged one."""
         if self._damaged:
             self._damaged -= 1
@@ -173,7 +173,7 @@ class HttpFeed:
             raise CameraError(f"{self._shown}: stopped sending frames: the server closed the connection.")
         return data
 
-    def _newest(self, bodies: list[bytes], arrived_s: float) -> Image | None:
+    def _newest(self, bodies: list[bytes], arrived_s: float) -> CameraImage | None:
         import cv2
 
         whole = [body for body in bodies if not damage(body)]
@@ -184,7 +184,7 @@ class HttpFeed:
             except cv2.error:  # a header that OpenCV refuses
                 image = None
             if image is not None:
-                return Image(image=image, captured_s=arrived_s, passed=len(whole))
+                return CameraImage(image=image, captured_s=arrived_s, passed=len(whole))
             self._damaged += 1
         self._damaged -= 1
         return None

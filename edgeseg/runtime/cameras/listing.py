@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 
 from edgeseg.core import registry
-from edgeseg.runtime.cameras.source import Source, SourceStatus
+from edgeseg.runtime.cameras.source import CameraKind, SourceStatus
 from edgeseg.runtime.cameras.v4l2_devices import Device, devices
 
 
@@ -33,7 +33,7 @@ def list_cameras() -> CameraListing:
 
 
 def _kind(plugin: registry.Plugin) -> SourceKind:
-    if isinstance(plugin.value, Source):
+    if isinstance(plugin.value, CameraKind):
         return SourceKind(name=plugin.name, status=plugin.value.status())
     status = SourceStatus(uris=(), works=False, detail=plugin.fault or "is not a kind of camera")
     return SourceKind(name=plugin.name, status=status)

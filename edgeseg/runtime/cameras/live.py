@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.protocols import CameraCounts, Frame
 from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.capture import DEFAULT_FPS, resized
+from edgeseg.runtime.cameras.capture import DEFAULT_FPS, resized_image
 from edgeseg.runtime.cameras.feed import STALL_S, Feed, Reconnect
 from edgeseg.runtime.cameras.newest import Newest
 
@@ -72,7 +72,7 @@ class LiveCamera:
         if self._newest is None:
             raise CameraError(f"{self._name}: is not open. Use it in a with block.")
         for frame in self._newest.frames():
-            yield dataclasses.replace(frame, image=resized(frame.image, self._size))
+            yield dataclasses.replace(frame, image=resized_image(frame.image, self._size))
 
     def stop(self) -> None:
         """End the frames at once; from any thread."""

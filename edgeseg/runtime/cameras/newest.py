@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.protocols import CameraCounts, Frame
 from edgeseg.errors import CameraError, EdgesegError
-from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, Feed, Image, Reconnect
+from edgeseg.runtime.cameras.feed import OPEN_S, STALL_S, CameraImage, Feed, Reconnect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,7 +137,7 @@ class Newest:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _keep(self, image: Image | None) -> None:
+    def _keep(self, image: CameraImage | None) -> None:
         with self._changed:
             self._captured += 1
             if image is None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeseg.core.requirements import missing_modules
 from edgeseg.errors import CameraError, InputError, MissingDependency
-from edgeseg.runtime.cameras.feed import Image
+from edgeseg.runtime.cameras.feed import CameraImage
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 
@@ -73,7 +73,7 @@ class ScreenFeed:
         """Look for the monitor; raises `MissingDependency` without mss, `CameraError` where there is none."""
         self._area = self._looked_up()
 
-    def read(self) -> Image:
+    def read(self) -> CameraImage:
         """Return the next image, when it is due."""
         if self._stopped.wait(max(0.0, self._next_s - time.monotonic())):
             raise CameraError(f"{self._name}: was closed.")
@@ -87,7 +87,7 @@ class ScreenFeed:
         except (ScreenShotError, OSError) as error:
             raise CameraError(f"{self._name}: the screen cannot be read: {error}.") from None
         pixels = np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
-        return Image(image=np.ascontiguousarray(pixels[:, :, :3]), captured_s=time.monotonic())
+        return CameraImage(image=np.ascontiguousarray(pixels[:, :, :3]), captured_s=time.monotonic())
 
     def interrupt(self) -> None:
         """End the wait for the next image."""

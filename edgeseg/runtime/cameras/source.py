@@ -88,7 +88,7 @@ class SourceStatus:
 
 
 @runtime_checkable
-class Source(Protocol):
+class CameraKind(Protocol):
     """A kind of camera, registered under `edgeseg.cameras`; `schemes` are the possible words before the colon."""
 
     schemes: tuple[str, ...]
@@ -139,13 +139,13 @@ def open_camera(
     return source.camera(request)
 
 
-def sources() -> dict[str, Source]:
+def sources() -> dict[str, CameraKind]:
     """Return every kind of source by the name it is registered under; broken plug-ins are left out."""
     plugins = registry.load_all("cameras")
-    return {plugin.name: plugin.value for plugin in plugins if isinstance(plugin.value, Source)}
+    return {plugin.name: plugin.value for plugin in plugins if isinstance(plugin.value, CameraKind)}
 
 
-def _source_of(text: str) -> tuple[Source, str]:
+def _source_of(text: str) -> tuple[CameraKind, str]:
     by_scheme = {scheme: source for source in sources().values() for scheme in source.schemes}
     if re.fullmatch(r"\d+(\?.*)?", text):
         return by_scheme["v4l2"], text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.errors import CameraError, InputError
 from edgeseg.runtime.cameras.every_frame import EveryFrame
-from edgeseg.runtime.cameras.feed import Image
+from edgeseg.runtime.cameras.feed import CameraImage
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
 
@@ -91,12 +91,12 @@ class StreetFeed:
         self._frames = self._street.frames()
         self._start_s = time.monotonic()
 
-    def read(self) -> Image:
+    def read(self) -> CameraImage:
         """Return the next frame at its time."""
         frame = next(self._frames)
         if self._stopped.wait(max(0.0, self._start_s + frame.index / self._street.fps - time.monotonic())):
             raise CameraError("synthetic: was closed.")
-        return Image(image=frame.image, labels=frame.labels, captured_s=time.monotonic())
+        return CameraImage(image=frame.image, labels=frame.labels, captured_s=time.monotonic())
 
     def interrupt(self) -> None:
         """End the wait for the next frame."""

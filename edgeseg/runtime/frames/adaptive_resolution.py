@@ -17,7 +17,7 @@ from edgeseg.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edgeseg.runtime.frames.frame_processor import Reader
+    from edgeseg.runtime.frames.frame_processor import FrameProcessor
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Ladder:
 
     def __init__(
         self,
-        readers: Sequence[Reader],
+        readers: Sequence[FrameProcessor],
         *,
         fps: float | None = None,
         latency_ms: float | None = None,
@@ -66,7 +66,7 @@ class Ladder:
         """(height, width) of the input at the present step."""
         return self._readers[self._step].session.input.size
 
-    def current(self) -> Reader:
+    def current(self) -> FrameProcessor:
         """Return the reader for the next frame."""
         return self._readers[self._step]
 
@@ -120,7 +120,7 @@ class Ladder:
         self._notify(f"{took}: input size {_words(before)} to {_words(self.size)}.")
 
 
-def _check(readers: Sequence[Reader], *, fps: float | None, latency_ms: float | None) -> None:
+def _check(readers: Sequence[FrameProcessor], *, fps: float | None, latency_ms: float | None) -> None:
     if fps is None and latency_ms is None:
         raise InputError("Nothing to keep: give a rate (--fps) or a latency (--latency).")
     for name, limit in (("fps", fps), ("latency", latency_ms)):
@@ -142,7 +142,7 @@ def _check(readers: Sequence[Reader], *, fps: float | None, latency_ms: float | 
         seen[size] = str(reader.session.artifact.folder)
 
 
-def _pixels(reader: Reader) -> int:
+def _pixels(reader: FrameProcessor) -> int:
     height, width = reader.session.input.size
     return height * width
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from edgeseg.core.input_statistics import InputStatistics
-    from edgeseg.runtime.frames.frame_processor import Reader
+    from edgeseg.runtime.frames.frame_processor import FrameProcessor
     from edgeseg.runtime.sinks.base import View
 
 _JOIN_S = 10.0
@@ -72,7 +72,7 @@ class Monitor:
     """
 
     def __init__(
-        self, reader: Reader, *, every: int = 30, reference: InputStatistics | None = None, warm_up: int = 10
+        self, reader: FrameProcessor, *, every: int = 30, reference: InputStatistics | None = None, warm_up: int = 10
     ) -> None:
         if every < 1:
             raise InputError(f"every is {every}; give 1 or more.")

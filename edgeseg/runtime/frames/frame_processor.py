@@ -53,24 +53,24 @@ def region_of(text: str | None) -> Region | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
+class FrameResult:
     """Labels (H, W) uint8, the ignore index outside the region, and uncertainty (H, W) uint8 (255: most) or None."""
 
     labels: np.ndarray
     uncertainty: np.ndarray | None = None
 
 
-class Readers(Protocol):
+class FrameProcessors(Protocol):
     """Gives the reader for each frame: always the same one, or one of several sizes by how long frames take."""
 
-    def current(self) -> Reader:
+    def current(self) -> FrameProcessor:
         """Return the reader for the next frame."""
 
     def observe(self, *, busy_ms: float, latency_ms: float) -> None:
         """Take a frame's times: its longest stage, which sets the rate, and the sum from preprocessing to labels."""
 
 
-class Reader:
+class FrameProcessor:
     """What the loop does to a frame before and after the engine. Frames come in order; `read` is one thread's only.
 
     `temperature` divides the logits before uncertainty is computed; without it, uncertainty is not calibrated, and
@@ -104,7 +104,7 @@ class Reader:
                 "Convert with --output logits."
             )
 
-    def current(self) -> Reader:
+    def current(self) -> FrameProcessor:
         """Return the reader for the next frame: this one, always."""
         return self
 
@@ -115,15 +115,15 @@ class Reader:
         """Return the input tensor of a frame (H, W, 3) BGR uint8, or of its region."""
         return self.session.preprocess(self._cut(image))
 
-    def read(self, output: np.ndarray, *, size: tuple[int, int]) -> _Reading:
+    def read(self, output: np.ndarray, *, size: tuple[int, int]) -> FrameResult:
         """Return what the engine's output says of a frame of `size` (height, width)."""
         where = None if self._region is None else self._region.within(size)
         inner = size if where is None else (where[0].stop - where[0].start, where[1].stop - where[1].start)
         labels, uncertainty = self._read(output, inner)
         if where is None:
-            return _Reading(labels=labels, uncertainty=uncertainty)
+            return FrameResult(labels=labels, uncertainty=uncertainty)
         framed = None if uncertainty is None else _framed(uncertainty, where, size, 0)
-        return _Reading(labels=_framed(labels, where, size, self.ignore_index), uncertainty=framed)
+        return FrameResult(labels=_framed(labels, where, size, self.ignore_index), uncertainty=framed)
 
     def _read(self, output: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:
         from edgeseg.pixels import decode, real_logits

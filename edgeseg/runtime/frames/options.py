@@ -12,7 +12,7 @@ from edgeseg.core.artifact import MANIFEST
 from edgeseg.errors import InputError
 from edgeseg.runtime.frames.adaptive_resolution import Ladder
 from edgeseg.runtime.frames.drift_monitor import Monitor
-from edgeseg.runtime.frames.frame_processor import Reader, Readers, region_of
+from edgeseg.runtime.frames.frame_processor import FrameProcessor, FrameProcessors, region_of
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 from edgeseg.runtime.frames.uncertainty import uncertainty_kind
 from edgeseg.runtime.session.opening import load
@@ -55,7 +55,7 @@ class Reading:
 class Opened:
     """What the loop needs for a reading."""
 
-    readers: Readers
+    readers: FrameProcessors
     ladder: Ladder | None
     monitor: Monitor | None
 
@@ -71,8 +71,8 @@ def open_reading(
         ArtifactError, MissingDependency: an artifact that does not open.
     """
 
-    def reader_of(one: Session) -> Reader:
-        return Reader(
+    def reader_of(one: Session) -> FrameProcessor:
+        return FrameProcessor(
             one,
             region=region_of(reading.region),
             smoother=smoother_of(reading.smooth),
@@ -97,7 +97,7 @@ def open_reading(
             if judge.artifact.manifest.spec.classes != session.artifact.manifest.spec.classes:
                 raise InputError(f"{reading.monitor}: other classes than those of {session.artifact.folder}.")
             monitor = Monitor(
-                Reader(judge, region=region_of(reading.region)),
+                FrameProcessor(judge, region=region_of(reading.region)),
                 every=reading.monitor_every,
                 reference=_statistics(session, judge),
             )

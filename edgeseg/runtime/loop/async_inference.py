@@ -15,23 +15,23 @@ from edgeseg.errors import EdgesegError
 if TYPE_CHECKING:
     from edgeseg.runtime.session.session import Session
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class _UnderWay(Generic[T]):
-    item: T
+class _UnderWay(Generic[_T]):
+    item: _T
     finish: Callable[[], np.ndarray]
 
 
-class InferenceLine(Generic[T]):
+class InferenceLine(Generic[_T]):
     """As many inferences at once as a session's `requests`, or one at a time without `overlap`. Not thread-safe."""
 
     def __init__(self, *, overlap: bool) -> None:
         self._overlap = overlap
-        self._under_way: deque[_UnderWay[T]] = deque()
+        self._under_way: deque[_UnderWay[_T]] = deque()
 
-    def put(self, item: T, *, session: Session, tensor: np.ndarray) -> list[tuple[T, np.ndarray]]:
+    def put(self, item: _T, *, session: Session, tensor: np.ndarray) -> list[tuple[_T, np.ndarray]]:
         """Start on an item's tensor; return finished items with their outputs, none while there is room."""
         if not self._overlap or session.requests == 1:
             return [*self.rest(), (item, session.infer(tensor))]
@@ -45,11 +45,11 @@ class InferenceLine(Generic[T]):
             with contextlib.suppress(EdgesegError):
                 self._oldest()
 
-    def rest(self) -> Iterator[tuple[T, np.ndarray]]:
+    def rest(self) -> Iterator[tuple[_T, np.ndarray]]:
         """Yield the items that are still running, with their outputs."""
         while self._under_way:
             yield self._oldest()
 
-    def _oldest(self) -> tuple[T, np.ndarray]:
+    def _oldest(self) -> tuple[_T, np.ndarray]:
         oldest = self._under_way.popleft()
         return oldest.item, oldest.finish()

@@ -6,8 +6,8 @@ import queue
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
-V = TypeVar("V")
+_T = TypeVar("_T")
+_V = TypeVar("_V")
 
 # Waits time out now and then: on Windows a thread that waits forever does not see Ctrl-C.
 _WAKE_S = 0.5
@@ -30,7 +30,7 @@ class _End:
 _END = _End()
 
 
-class Handover(Generic[T]):
+class Handover(Generic[_T]):
     """A queue of at most `room` items, from one thread to one other. `put` and `get` return at once after `stop`.
 
     Items go one way and free slots come back the other way, each through a standard-library queue that is written in C:
@@ -40,7 +40,7 @@ class Handover(Generic[T]):
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[_T | _End] = queue.SimpleQueue()
         self._places: queue.SimpleQueue[_End | None] = queue.SimpleQueue()
         for _ in range(room):
             self._places.put(None)
@@ -55,7 +55,7 @@ class Handover(Generic[T]):
             self._places.put(None)
         return not self._stopped
 
-    def put(self, item: T) -> bool:
+    def put(self, item: _T) -> bool:
         """Hand over an item, waiting for room; return False once stopped."""
         self._taken(self._places)
         if self._stopped:
@@ -67,7 +67,7 @@ class Handover(Generic[T]):
         self._most = max(self._most, waiting)
         return True
 
-    def get(self) -> T | None:
+    def get(self) -> _T | None:
         """Return the next item, waiting for it; None on stop, or at the end of a finished queue."""
         if self._ended:
             return None
@@ -100,7 +100,7 @@ class Handover(Generic[T]):
     def _waiting(self) -> int:
         return 0 if self._stopped else min(self._items.qsize(), self._room)
 
-    def _taken(self, source: queue.SimpleQueue[V | _End]) -> V | _End:
+    def _taken(self, source: queue.SimpleQueue[_V | _End]) -> _V | _End:
         while not self._stopped:
             try:
                 return source.get(timeout=_WAKE_S)

@@ -18,7 +18,7 @@ import numpy as np
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.metrics.confusion import ConfusionMatrix
-from edgeseg.runtime.frames.frame_processor import Reader, Readers
+from edgeseg.runtime.frames.frame_processor import FrameProcessor, FrameProcessors
 from edgeseg.runtime.loop.async_inference import InferenceLine
 from edgeseg.runtime.loop.bounded_queue import Handover, QueueState
 from edgeseg.runtime.loop.stage_timing import LoopTimer, limiting_stage
@@ -83,7 +83,7 @@ def run(
     sinks: Sequence[Sink] = (),
     frames: int | None = None,
     overlay: bool = True,
-    reader: Readers | None = None,
+    reader: FrameProcessors | None = None,
     overlap: bool = True,
     stuck_s: float = STUCK_S,
     on_frame: Callable[[int], None] | None = None,
@@ -111,7 +111,7 @@ def run(
     work = _Loop(
         session,
         camera,
-        readers=reader or Reader(session),
+        readers=reader or FrameProcessor(session),
         frames=frames,
         overlay=overlay,
         overlap=overlap,
@@ -141,14 +141,14 @@ def run(
 class _Prepared:
     frame: Frame
     tensor: np.ndarray
-    reader: Reader
+    reader: FrameProcessor
 
 
 @dataclass(frozen=True, slots=True)
 class _Inferred:
     frame: Frame
     output: np.ndarray
-    reader: Reader
+    reader: FrameProcessor
 
 
 class _Loop:
@@ -159,7 +159,7 @@ class _Loop:
         session: Session,
         camera: Camera,
         *,
-        readers: Readers,
+        readers: FrameProcessors,
         frames: int | None,
         overlay: bool,
         overlap: bool,
@@ -334,7 +334,7 @@ class _Loop:
         if frame.labels is not None and frame.classes == self._session.artifact.manifest.spec.classes:
             self.confusion.update(labels, frame.labels)
 
-    def _hud(self, reader: Reader) -> Hud:
+    def _hud(self, reader: FrameProcessor) -> Hud:
         live, counts = self._camera.live, self._camera.counts
         times = self.timer.recent_percentiles()
         return Hud(

@@ -58,7 +58,7 @@ class RecentTimes:
         return StageTimes(p50_ms=p50, p90_ms=p90, p99_ms=p99)
 
 
-class Stage:
+class LoopStage:
     """Times one stage as a context manager, by one thread only; other threads may read its state.
 
     One object serves the whole loop: nothing is allocated per frame.
@@ -73,7 +73,7 @@ class Stage:
         self.since_s = 0.0
         self.times_ms = RecentTimes()
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> LoopStage:
         self.since_s = time.perf_counter()
         return self
 
@@ -94,7 +94,7 @@ class LoopTimer:
     """The times of all stages; each stage is written by one thread only."""
 
     def __init__(self) -> None:
-        self.stages = {name: Stage(name) for name in _STAGES}
+        self.stages = {name: LoopStage(name) for name in _STAGES}
         self.frames = 0
         self._ages_ms = RecentTimes()
         self._recent_s: deque[float] = deque(maxlen=RECENT + 1)
@@ -103,7 +103,7 @@ class LoopTimer:
         self._shown: dict[str, StageTimes] = {}
         self._shown_s = 0.0
 
-    def stage(self, name: str) -> Stage:
+    def stage(self, name: str) -> LoopStage:
         """Return the stage's timer: `with timer.stage("infer"): ...`."""
         return self.stages[name]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeseg.core.cpu_cores import usable_cores
 from edgeseg.core.protocols import Camera, CameraCounts, Frame
 from edgeseg.runtime.loop.loop import run
-from edgeseg.runtime.process_settings import usable_cores
-from edgeseg.runtime.session.engine_choice import MOST_THREADS
+from edgeseg.runtime.session.engine_choice import DEFAULT_MAX_THREADS
 from edgeseg.runtime.session.opening import load
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def tune_threads(
     live sources, the artifact's golden image is repeated. `sinks` yields sinks like the real ones, for one trial.
     Raises what `load` and `run` raise, and `KeyboardInterrupt` if a signal ends a trial.
     """
-    counts = tuple(range(1, min(usable_cores(), MOST_THREADS) + 1))
+    counts = tuple(range(1, min(usable_cores(), DEFAULT_MAX_THREADS) + 1))
     if len(counts) == 1:
         return Tuning(threads=1, fps={})
     found: dict[int, float] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeseg.runtime.loop.stage_timing import Stage
+    from edgeseg.runtime.loop.stage_timing import LoopStage
 
 STUCK_S = 10.0
 """A stage that takes longer for one frame is reported."""
@@ -36,7 +36,7 @@ class Watchdog:
 
     def __init__(
         self,
-        stages: tuple[Stage, ...],
+        stages: tuple[LoopStage, ...],
         *,
         stuck_s: float,
         notify: Callable[[str], None],
@@ -89,7 +89,7 @@ class Watchdog:
             self._notify(f"The source is back after {now_s - self._lost_s:.1f} s.")
             self._lost_s = 0.0
 
-    def _look_at(self, stage: Stage) -> None:
+    def _look_at(self, stage: LoopStage) -> None:
         now_s, since_s, frame = time.perf_counter(), stage.since_s, stage.frame
         known = self._open.get(stage.name)
         if known is not None and (frame, since_s) != known:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
-from edgeseg.core.backend import MOST_THREADS as LIMIT
+from edgeseg.core.backend import MAX_THREADS as LIMIT
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.backend_check import check_backend
 from edgeseg.core.protocols import Engine
@@ -15,7 +15,7 @@ from edgeseg.errors import InputError, MissingDependency, UnsupportedError
 if TYPE_CHECKING:
     from edgeseg.core.artifact import Manifest
 
-MOST_THREADS = 4
+DEFAULT_MAX_THREADS = 4
 """More rarely helps small nets on edge CPUs, and takes cores from camera and display."""
 
 
@@ -62,11 +62,11 @@ def _threads(own: ResolvedBackend, threads: int | None) -> int:
             raise InputError(f"threads is {threads}; give 1 to {LIMIT}.")
         return threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(own.threads or MOST_THREADS, cores)
+    return min(own.threads or DEFAULT_MAX_THREADS, cores)
 
 
 def _named_engine(manifest: Manifest, name: str) -> Engine:
-    engine = registry.load("engines", name)
+    engine = registry.load_plugin("engines", name)
     if not isinstance(engine, Engine):
         raise UnsupportedError(f'The plug-in "{name}" is registered as an engine but is not one.')
     if manifest.format not in engine.formats:

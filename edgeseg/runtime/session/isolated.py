@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeseg import errors
 from edgeseg.core.parsing import parse_json
-from edgeseg.core.records import bounds, decode, encode
+from edgeseg.core.records import bounds, decode_record, encode_record
 from edgeseg.errors import ArtifactError, EdgesegError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +54,14 @@ class Limits:
 
 
 def run_isolated(
-    function: Callable[..., T], kind: type[T], *, folder: Path, engine: str | None, threads: int | None, limits: Limits
-) -> T:
+    function: Callable[..., _T],
+    kind: type[_T],
+    *,
+    folder: Path,
+    engine: str | None,
+    threads: int | None,
+    limits: Limits,
+) -> _T:
     """Return what `function(folder, engine=, threads=, prepare=)` returns in a child process, a `kind`.
 
     `function` must be public in its module and call `prepare` after importing the engine's library and before opening
@@ -106,7 +112,7 @@ def answer(request: dict[str, Any], function: Callable[..., object]) -> None:
             threads=request["threads"],
             prepare=lambda: _limit_memory(int(request["memory_mb"])),
         )
-        found = {"value": encode(value)}
+        found = {"value": encode_record(value)}
     except EdgesegError as error:
         found = {"error": type(error).__name__, "message": str(error)}
     except MemoryError:
@@ -146,7 +152,7 @@ def _end(status: int, limits: Limits) -> str:
     return f"{name}: {cause}"
 
 
-def _result(output: bytes, kind: type[T], folder: Path) -> T:
+def _result(output: bytes, kind: type[_T], folder: Path) -> _T:
     where = f"{folder}: answer of the engine's process"
     found = parse_json(output.decode(errors="replace"), where=where)
     if isinstance(found, dict) and isinstance(found.get("error"), str):
@@ -154,4 +160,4 @@ def _result(output: bytes, kind: type[T], folder: Path) -> T:
         raise named(str(found.get("message")))
     if not isinstance(found, dict) or "value" not in found:
         raise ArtifactError(f"{where}: not understood.")
-    return decode(kind, found["value"], where=where)
+    return decode_record(kind, found["value"], where=where)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeseg.core.proof import ProofLevel
     from edgeseg.core.spec import TensorSpec
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def open_session(artifact: Artifact, *, engine: str | None = None, threads: int | None = None) -> Session:
@@ -154,7 +154,7 @@ class Session:
             raise self._fault(f"{self.engine} gives NaN or infinity, which cannot be decoded to labels.")
         return output
 
-    def _guarded(self, work: Callable[[], T]) -> T:
+    def _guarded(self, work: Callable[[], _T]) -> _T:
         try:
             return work()
         except EdgesegError:

@@ -57,13 +57,18 @@ def verify(
     """
     open_artifact(folder)
     found = run_isolated(
-        compare, Verification, folder=Path(folder), engine=engine, threads=threads, limits=limits or Limits()
+        compare_with_golden,
+        Verification,
+        folder=Path(folder),
+        engine=engine,
+        threads=threads,
+        limits=limits or Limits(),
     )
     _gate(found, Path(folder))
     return found
 
 
-def compare(
+def compare_with_golden(
     folder: Path, *, engine: str | None, threads: int | None, prepare: Callable[[], None] | None = None
 ) -> Verification:
     """Return how an artifact's golden sample compares here; `prepare` is called before the engine opens the model."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-GREY, INDEXED = 0, 3
+PNG_GREY, PNG_INDEXED = 0, 3
 ROWS_AT_ONCE = 256
 Palette = tuple[tuple[int, int, int], ...]
 
@@ -27,7 +27,11 @@ def write_labels(path: Path, labels: np.ndarray, *, palette: Palette | None = No
     compresses label maps well. Raises `InputError` if the file cannot be written.
     """
     height, width = labels.shape
-    chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, GREY if palette is None else INDEXED, 0, 0, 0))]
+    chunks = [
+        _chunk(
+            b"IHDR", struct.pack(">IIBBBBB", width, height, 8, PNG_GREY if palette is None else PNG_INDEXED, 0, 0, 0)
+        )
+    ]
     if palette is not None:
         # Indices without an entry would make the file invalid: 255, the ignore index, is black.
         colors = [*palette, *[(0, 0, 0)] * (256 - len(palette))]

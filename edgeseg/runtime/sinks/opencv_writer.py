@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 CODECS = {".mp4": ("avc1", "mp4v"), ".mkv": ("avc1", "mp4v", "MJPG"), ".avi": ("MJPG", "mp4v")}
 MEASURED = 10
 """Number of a live source's images from which the file's rate is chosen."""
-H264 = "avc1"
+H264_FOURCC = "avc1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class OpenCvWriter:
             with native_output(_log):
                 writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*codec), self._fps, (width, height))
             if writer.isOpened():
-                if codec != H264 and suffix != ".avi":
+                if codec != H264_FOURCC and suffix != ".avi":
                     self.notice += (
                         "This OpenCV has no H.264 encoder: browsers and phones will not play this, and it is lost "
                         f"if the run is killed. {INSTALL} has one."

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class SinkRequest:
     """A requested sink: its registered kind, and the argument after the colon."""
 
     name: str
@@ -25,19 +25,19 @@ class Wanted:
     argument: str = ""
 
 
-def wanted(texts: Sequence[str]) -> tuple[Wanted, ...]:
+def wanted(texts: Sequence[str]) -> tuple[SinkRequest, ...]:
     """Return the sinks that `NAME[:ARGUMENT]` texts name; raises `UnknownName`, `MissingDependency`."""
     found = []
     for text in texts:
         name, _, argument = text.partition(":")
-        kind = registry.load("sinks", name)
+        kind = registry.load_plugin("sinks", name)
         if not isinstance(kind, SinkKind):
             raise MissingDependency(f'Sink "{name}" is not a sink: it lacks drawn, check, writes or sink.')
-        found.append(Wanted(name=name, kind=kind, argument=argument))
+        found.append(SinkRequest(name=name, kind=kind, argument=argument))
     return tuple(found)
 
 
-def check_sinks(sinks: Sequence[Wanted], *, source: str, artifacts: Sequence[Path], force: bool) -> None:
+def check_sinks(sinks: Sequence[SinkRequest], *, source: str, artifacts: Sequence[Path], force: bool) -> None:
     """Raise an `EdgesegError` if a sink cannot open, or would overwrite an input or another output."""
     outputs = [path for sink in sinks if (path := sink.kind.writes(sink.argument)) is not None]
     refuse_inputs(outputs, inputs=(*files_of(source), *artifacts))
@@ -45,7 +45,7 @@ def check_sinks(sinks: Sequence[Wanted], *, source: str, artifacts: Sequence[Pat
         sink.kind.check(sink.argument, force=force)
 
 
-def open_sinks(sinks: Sequence[Wanted], context: SinkContext) -> tuple[Sink, ...]:
+def open_sinks(sinks: Sequence[SinkRequest], context: SinkContext) -> tuple[Sink, ...]:
     """Return the sinks, not yet entered."""
     return tuple(sink.kind.sink(sink.argument, context) for sink in sinks)
 
@@ -64,4 +64,4 @@ def files_of(source: str) -> tuple[Path, ...]:
     return (*matching, *{path.parent for path in matching})
 
 
-__all__ = ["SinkContext", "Wanted", "check_sinks", "files_of", "open_sinks", "wanted"]
+__all__ = ["SinkContext", "SinkRequest", "check_sinks", "files_of", "open_sinks", "wanted"]

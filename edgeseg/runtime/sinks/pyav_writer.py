@@ -22,7 +22,7 @@ CONTAINER = {
     ".mp4": {"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"},
     ".mkv": {"cluster_size_limit": "1", "flush_packets": "1"},
 }
-H264, OLDER = "libx264", "mpeg4"
+H264_ENCODER, OLDER_ENCODER = "libx264", "mpeg4"
 # The loop's rate matters more than the last percent of size; no frame is delayed for lookahead.
 H264_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23"}
 
@@ -33,8 +33,10 @@ class PyAvWriter:
     def __init__(self, path: Path, *, size: tuple[int, int], fps: float) -> None:
         import av
 
-        codec = H264 if H264 in av.codecs_available else OLDER
-        self.notice = "" if codec == H264 else "This PyAV has no H.264 encoder: browsers and phones will not play this."
+        codec = H264_ENCODER if H264_ENCODER in av.codecs_available else OLDER_ENCODER
+        self.notice = (
+            "" if codec == H264_ENCODER else "This PyAV has no H.264 encoder: browsers and phones will not play this."
+        )
         self._last = -1
         try:
             self._container = av.open(str(path), "w", options=CONTAINER[path.suffix.lower()])
@@ -43,15 +45,15 @@ class PyAvWriter:
             raise InputError(f"{path}: cannot be written as a video: {error}.") from None
 
     def _added(self, codec: str, *, size: tuple[int, int], fps: float) -> av.VideoStream:
-        options = H264_OPTIONS if codec == H264 else {}
+        options = H264_OPTIONS if codec == H264_ENCODER else {}
         added = self._container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
         stream = cast("av.VideoStream", added)
         stream.height, stream.width = size
         odd = any(side % 2 for side in size)
         # 4:2:0 stores colour for two pixels each way. MPEG-4 rounds up by itself, H.264 does not take odd sides.
-        stream.pix_fmt = "yuv444p" if odd and codec == H264 else "yuv420p"
+        stream.pix_fmt = "yuv444p" if odd and codec == H264_ENCODER else "yuv420p"
         context = stream.codec_context
-        context.time_base = stream.time_base = Fraction(1, TICKS if codec == H264 else 1000)
+        context.time_base = stream.time_base = Fraction(1, TICKS if codec == H264_ENCODER else 1000)
         context.gop_size = max(1, round(fps))
         return stream
 

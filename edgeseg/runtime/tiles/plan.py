@@ -68,7 +68,7 @@ class _Axis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Strip:
+class TileSpan:
     """A tile along one axis.
 
     It covers `extent_px` image pixels from `start_px` and the grid cells from `first`, each with a weight (n,).
@@ -86,14 +86,14 @@ class Strip:
 class Tile:
     """One run of the net; `whole` where the net's own preprocessing of the whole image is what it takes."""
 
-    rows: Strip
-    columns: Strip
+    rows: TileSpan
+    columns: TileSpan
     flip: bool
     whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Plan:
+class TilePlan:
     """All tiles of an image, the topmost ones first.
 
     `tile_px` is a tile's (height, width) at scale 1, `seams_px` the rows and the columns where one tile's weight
@@ -115,7 +115,7 @@ def make_plan(
     input_size: tuple[int, int],
     cells: tuple[int, int],
     preprocess: Preprocess,
-) -> Plan:
+) -> TilePlan:
     """Return the tiles of an image of `size` for a net from `input_size` pixels to `cells`, (height, width) each.
 
     A tile is enlarged to a whole number of pixels a cell. Raises `InputError` as `Tiling.check` does.
@@ -141,7 +141,7 @@ def make_plan(
         for row, column, flip in product(rows, columns, flips):
             tiles.append(Tile(rows=row, columns=column, flip=flip, whole=whole and scale == 1))
     tiles.sort(key=lambda tile: tile.rows.first)
-    return Plan(rows=grid[0], columns=grid[1], tiles=tuple(tiles), tile_px=tile_px, seams_px=seams, whole=whole)
+    return TilePlan(rows=grid[0], columns=grid[1], tiles=tuple(tiles), tile_px=tile_px, seams_px=seams, whole=whole)
 
 
 def _tile_px(
@@ -170,7 +170,7 @@ def _grid_of_the_input(
     )
 
 
-def _strips(axis: _Axis, cells: int, *, scale: float, overlap: float) -> list[Strip]:
+def _strips(axis: _Axis, cells: int, *, scale: float, overlap: float) -> list[TileSpan]:
     """Return the tiles of one scale along an axis, their weights adding up to one in each cell."""
     extent = cells * axis.cell_px / scale
     aligned = scale == 1
@@ -194,14 +194,14 @@ def _strips(axis: _Axis, cells: int, *, scale: float, overlap: float) -> list[St
     ]
 
 
-def _strip(axis: _Axis, start: float, extent: float, cells: int, *, aligned: bool) -> Strip:
+def _strip(axis: _Axis, start: float, extent: float, cells: int, *, aligned: bool) -> TileSpan:
     """Return a tile along an axis with the weights of a Hann window, not normalised yet."""
     start_px, extent_px = round(start), max(1, round(extent))
     inside = (axis.centres() - start) / extent
     # Half a pixel of tolerance: the tile's edges were rounded to pixels.
     covered = np.flatnonzero((inside > -0.5 / extent) & (inside < 1 + 0.5 / extent))
     inside = np.clip(inside[covered], 0, 1)
-    return Strip(
+    return TileSpan(
         start_px=start_px,
         extent_px=extent_px,
         first=int(covered[0]),
@@ -221,6 +221,6 @@ def _bilinear(positions: np.ndarray, cells: int) -> np.ndarray:
     return matrix
 
 
-def _seams(strips: list[Strip], side: int) -> tuple[int, ...]:
+def _seams(strips: list[TileSpan], side: int) -> tuple[int, ...]:
     middles = [(one.start_px + one.extent_px + two.start_px) // 2 for one, two in pairwise(strips)]
     return tuple(sorted({middle for middle in middles if 0 < middle < side}))

@@ -18,7 +18,7 @@ from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.pixels import check_image, decode, probabilities
 from edgeseg.pixels.prepare import PAD
-from edgeseg.runtime.tiles.plan import Plan, Strip, Tile, Tiling, make_plan
+from edgeseg.runtime.tiles.plan import Tile, TilePlan, TileSpan, Tiling, make_plan
 from edgeseg.runtime.tiles.seams import Seams, measure_seams
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def segment_tiled(
     return TiledLabels(labels=labels, runs=len(plan.tiles), tile_px=plan.tile_px, seams=seams)
 
 
-def _seams(labels: np.ndarray, plan: Plan, *, disagreement: float) -> Seams:
+def _seams(labels: np.ndarray, plan: TilePlan, *, disagreement: float) -> Seams:
     cell_px = (round(plan.rows.cell_px), round(plan.columns.cell_px))
     return measure_seams(labels, seams_px=plan.seams_px, cell_px=cell_px, disagreement=disagreement)
 
@@ -100,7 +100,7 @@ def _run(session: Session, image: np.ndarray, tile: Tile) -> np.ndarray:
     return planes[:, :, ::-1] if tile.flip else planes
 
 
-def _cut(image: np.ndarray, rows: Strip, columns: Strip, *, mirror: bool) -> np.ndarray:
+def _cut(image: np.ndarray, rows: TileSpan, columns: TileSpan, *, mirror: bool) -> np.ndarray:
     """Return the tile's pixels; beyond the image's borders its reflection, or grey as in letterboxing."""
     bottom, right = rows.start_px + rows.extent_px, columns.start_px + columns.extent_px
     top, left = max(0, rows.start_px), max(0, columns.start_px)
@@ -116,7 +116,7 @@ def _cut(image: np.ndarray, rows: Strip, columns: Strip, *, mirror: bool) -> np.
 class _Sums:
     """Weighted probabilities on the common grid, of the rows that some tile may still add to."""
 
-    def __init__(self, classes: int, *, plan: Plan, views: int) -> None:
+    def __init__(self, classes: int, *, plan: TilePlan, views: int) -> None:
         self._top = 0
         self._rows = np.zeros((classes, 0, plan.columns.cells), np.float32)
         self._views = views
@@ -159,7 +159,7 @@ def _onto_grid(planes: np.ndarray, tile: Tile) -> np.ndarray:
 class _Canvas:
     """The label map, painted from the top as rows of cells are finished."""
 
-    def __init__(self, size: tuple[int, int], *, plan: Plan, session: Session) -> None:
+    def __init__(self, size: tuple[int, int], *, plan: TilePlan, session: Session) -> None:
         self.labels = np.zeros(size if not plan.whole else (0, 0), np.uint8)
         self._size = size
         self._plan = plan

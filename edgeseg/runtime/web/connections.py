@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
+from typing import TYPE_CHECKING
+
+from edgeseg.runtime.cameras.deadline_socket import hang_up
+
+if TYPE_CHECKING:
+    import socket
 
 MOST_VIEWERS = 64
 MOST_STRANGERS = 16
@@ -58,9 +62,3 @@ class Connections:
             hang_up(connection)
         for thread, _ in still_open:
             thread.join(timeout=LEAVE_S)
-
-
-def hang_up(connection: socket.socket) -> None:
-    """Wake the thread that serves a connection."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)

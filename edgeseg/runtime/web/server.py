@@ -14,7 +14,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from edgeseg.runtime.web.connections import MOST_VIEWERS, Connections, hang_up
+from edgeseg.runtime.cameras.deadline_socket import hang_up
+from edgeseg.runtime.web.connections import MOST_VIEWERS, Connections
 
 if TYPE_CHECKING:
     import ssl

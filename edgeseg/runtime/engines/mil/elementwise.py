@@ -142,7 +142,7 @@ def hard_sigmoid(given: Arguments) -> np.ndarray:
     return np.clip(slope, np.float32(0), np.float32(1), out=slope)
 
 
-def softmax(given: Arguments) -> np.ndarray:
+def softmax_over_axis(given: Arguments) -> np.ndarray:
     """Return exp(x) divided by its sum over one axis."""
     x = given.tensor("x")
     axis = given.integer("axis", -1)

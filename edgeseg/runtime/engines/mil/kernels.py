@@ -61,7 +61,7 @@ KERNELS: dict[str, Kernel] = {
     "sigmoid_hard": Kernel(compute=elementwise.hard_sigmoid),
     "silu": Kernel(compute=elementwise.silu),
     "slice_by_index": Kernel(compute=shapes.slice_by_index, exact=True),
-    "softmax": Kernel(compute=elementwise.softmax),
+    "softmax": Kernel(compute=elementwise.softmax_over_axis),
     "sqrt": Kernel(compute=elementwise.square_root),
     "squeeze": Kernel(compute=shapes.squeeze, exact=True),
     "sub": Kernel(compute=elementwise.subtract),

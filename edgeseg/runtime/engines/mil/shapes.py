@@ -10,13 +10,13 @@ import numpy as np
 if TYPE_CHECKING:
     from edgeseg.runtime.engines.mil.arguments import Arguments
 
-CASTS = {"fp16": "float32", "fp32": "float32", "int32": "int32", "bool": "bool", "int8": "int8", "uint8": "uint8"}
+MIL_CASTS = {"fp16": "float32", "fp32": "float32", "int32": "int32", "bool": "bool", "int8": "int8", "uint8": "uint8"}
 
 
 def cast(given: Arguments) -> np.ndarray:
     """Return x as another type; halves stay float32 here and are rounded afterwards."""
     kind = given.text("dtype", "fp32")
-    return given.tensor("x").astype(CASTS.get(kind, kind))
+    return given.tensor("x").astype(MIL_CASTS.get(kind, kind))
 
 
 def transpose(given: Arguments) -> np.ndarray:
