@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 ENTRY = "model.mlpackage"
 _MODULES = ("torch", "torchao", "coremltools")
 _TOOLS = ("torch", "torchao", "coremltools", "numpy")
+USAGE = """import coremltools  # predicts on macOS only
+from PIL import Image
+
+model = coremltools.models.MLModel("{entry}")
+picture = Image.fromarray(np.ascontiguousarray(tensor[0].transpose(1, 2, 0)))
+output = model.predict({{"{input}": picture}})["{output}"]"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,7 @@ class CoreMLConverter:
     reads: tuple[Part, ...] = ("folded",)
     normalisation: tuple[Normalisation, ...] = ("graph",)
     rules: QuantizationRules = DEFAULT_RULES
+    usage: str = USAGE
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,12 @@ def _describe(model: Any, *, spec: ModelSpec, precision: str) -> None:
     model.short_description = f"{spec.name}: semantic segmentation into {len(spec.classes)} classes, {precision}."
     model.user_defined_metadata["classes"] = ",".join(spec.classes)
     model.user_defined_metadata["palette"] = ";".join(",".join(map(str, colour)) for colour in spec.palette)
+    # Xcode's preview of segmentation models.
+    colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in spec.palette]
+    model.user_defined_metadata["com.apple.coreml.model.preview.type"] = "imageSegmenter"
+    model.user_defined_metadata["com.apple.coreml.model.preview.params"] = json.dumps(
+        {"labels": list(spec.classes), "colors": colours}
+    )
     model.user_defined_metadata["architecture"] = spec.architecture
     model.user_defined_metadata["weights_sha256"] = spec.weights_sha256
     if spec.notice:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 ENTRY = "model.pte"
 _MODULES = ("torch", "torchao", "executorch", "flatbuffers")
 _TOOLS = ("torch", "torchao", "executorch")
+USAGE = """import torch
+from executorch.runtime import Runtime
+
+method = Runtime.get().load_program("{entry}").load_method("forward")
+output = method.execute([torch.from_numpy(tensor)])[0].numpy()"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,7 @@ class ExecutorchConverter:
     reads: tuple[Part, ...] = ("folded",)
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
     rules: QuantizationRules = DEFAULT_RULES
+    usage: str = USAGE
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from edgeseg.core.exported import Conversion, ExportedModel, Part
 from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
+from edgeseg.core.records import encode
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import ConversionError
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 ENTRY = "model.onnx"
 _MODULES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 _TOOLS = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
+USAGE = """import onnxruntime
+
+session = onnxruntime.InferenceSession("{entry}", providers=["CPUExecutionProvider"])
+output = session.run(["{output}"], {{"{input}": tensor}})[0]"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,7 @@ class OnnxConverter:
     reads: tuple[Part, ...] = ("onnx",)
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
     rules: QuantizationRules = DEFAULT_RULES
+    usage: str = USAGE
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
@@ -84,7 +91,24 @@ def _model(exported: ExportedModel) -> onnx.ModelProto:
         halve_weights(model)
     if exported.scheme.needs_ranges:
         fit_for_onnxruntime(model)
+    _describe(model, exported)
     return model
+
+
+def _describe(model: onnx.ModelProto, exported: ExportedModel) -> None:
+    """Store classes, colours, preprocessing and licence in the file, for apps that read nothing else."""
+    import onnx
+
+    spec = exported.spec
+    facts = {
+        "task": "semantic-segmentation",
+        "classes": json.dumps(spec.classes),
+        "palette": json.dumps(spec.palette),
+        "preprocess": json.dumps(encode(exported.preprocess), sort_keys=True),
+        "output_stride": str(spec.output_stride),
+        "licence": spec.licence,
+    }
+    onnx.helper.set_model_props(model, facts | ({"notice": spec.notice} if spec.notice else {}))
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 ENTRY = "model.xml"
 _MODULES = ("torch", "torchao", "onnx", "onnxscript", "openvino")
 _TOOLS = ("torch", "torchao", "onnx", "onnxscript", "openvino")
+USAGE = """import openvino
+
+# The default of some CPUs is bfloat16, which changes labels.
+compiled = openvino.Core().compile_model("{entry}", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
+output = compiled(tensor)[0]"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class OpenvinoConverter:
     reads: tuple[Part, ...] = ("onnx",)
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
     rules: QuantizationRules = DEFAULT_RULES
+    usage: str = USAGE
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
@@ -78,6 +84,7 @@ def _write(exported: ExportedModel, path: Path) -> None:
     try:
         model = openvino.convert_model(str(exported.onnx))
         _name(model, input_name="image", output_name=exported.output.role)
+        _describe(model, exported)
         openvino.save_model(model, str(path), compress_to_fp16=exported.scheme.mode == "fp16")
     except RuntimeError as error:
         raise ConversionError(f"{exported.onnx.name}: OpenVINO cannot convert it: {error}") from error
@@ -90,3 +97,23 @@ def _name(model: openvino.Model, *, input_name: str, output_name: str) -> None:
     # The front end stores the file's path and the arguments, which do not belong in the model.
     for key in [key for key in model.get_rt_info() if key != "Runtime_version"]:
         del model.rt_info[key]
+
+
+def _describe(model: openvino.Model, exported: ExportedModel) -> None:
+    """Store labels and preprocessing as OpenVINO's Model API reads them, and how edgeseg runs and draws the net."""
+    spec, preprocess = exported.spec, exported.preprocess
+    facts: dict[str, object] = {
+        "model_type": "segmentation",
+        "labels": " ".join(name.replace(" ", "_") for name in spec.classes),
+        "reverse_input_channels": str(preprocess.color_order == "rgb"),
+        "resize_type": "fit_to_window_letterbox" if preprocess.resize == "letterbox" else "standard",
+        "palette": " ".join("{:02x}{:02x}{:02x}".format(*colour) for colour in spec.palette),
+        "licence": spec.licence,
+        # Without the hint the plug-in computes in bfloat16 where the CPU can, and labels change.
+        "inference_precision_hint": "f32",
+    }
+    if not preprocess.in_graph:
+        facts["mean_values"] = " ".join(f"{value / preprocess.scale:.9g}" for value in preprocess.mean)
+        facts["scale_values"] = " ".join(f"{value / preprocess.scale:.9g}" for value in preprocess.std)
+    for key, value in facts.items():
+        model.set_rt_info(value, ["model_info", key])

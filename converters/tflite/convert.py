@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 ENTRY = "model.tflite"
 _MODULES = ("torch", "torchao", "litert_torch", "ai_edge_litert", "flatbuffers")
 _TOOLS = ("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert")
+USAGE = """from ai_edge_litert.interpreter import Interpreter
+
+interpreter = Interpreter("{entry}", num_threads=2)  # tflite_runtime.interpreter has the same class
+interpreter.allocate_tensors()
+interpreter.set_tensor(interpreter.get_input_details()[0]["index"], tensor)
+interpreter.invoke()
+output = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,7 @@ class TFLiteConverter:
     reads: tuple[Part, ...] = ("program",)
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
     rules: QuantizationRules = DEFAULT_RULES
+    usage: str = USAGE
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
@@ -55,12 +63,14 @@ class TFLiteConverter:
         from edgeseg.converters.tflite.census import census
         from edgeseg.converters.tflite.flatbuffer import read_model, write_model
         from edgeseg.converters.tflite.lowering import lower
+        from edgeseg.converters.tflite.metadata import describe, with_labels
 
         started = time.perf_counter()
         int8 = exported.scheme.needs_ranges
         model = read_model(lower(exported.program(), shape=exported.input.shape, int8=int8))
         _fit(model, exported)
-        (folder / ENTRY).write_bytes(write_model(model))
+        describe(model, exported)
+        (folder / ENTRY).write_bytes(with_labels(write_model(model), exported.spec.classes))
         image, output = model.io()
         ops = census(model, int8=int8)
         return Conversion(

@@ -39,6 +39,7 @@ VERBS = (
     "calibrate",
     "inspect",
     "debug-quant",
+    "bisect",
     "models",
     "targets",
     "toolchain",

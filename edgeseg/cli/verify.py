@@ -19,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder from edgeseg convert, compile or adopt")
     add_engine(parser)
+    parser.add_argument(
+        "--sha256", metavar="DIGEST", help="the artifact's hash, as edgeseg convert --json printed it; refuse any other"
+    )
     parser.add_argument("--receipt", action="store_true", help="write the result to receipts/ in the artifact's folder")
     parser.add_argument("--device", metavar="NAME", help="this machine's name in the receipt (default: its own)")
     parser.add_argument(
@@ -43,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
         limits=Limits(seconds=options.time_limit, memory_mb=options.memory_limit),
         receipt=options.receipt,
         device=options.device,
+        sha256=options.sha256,
     )
     found = done.verification
     if options.json:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeseg.core.artifact_files import AGAIN, check_files, check_listed, list_entries
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.file_io import FileIO
 from edgeseg.core.files import read_json_value
+from edgeseg.core.gate import GateReport
 from edgeseg.core.lineage import LineageStep
 from edgeseg.core.manifest_schema import MANIFEST_SCHEMA, READABLE_MANIFEST_SCHEMAS, digest, migrated_manifest
 from edgeseg.core.parsing import shown
@@ -21,6 +22,9 @@ from edgeseg.core.records import bounds, decode_record, encode_record, renamed
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.core.temperature import Temperature
 from edgeseg.errors import ArtifactError, EdgesegError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MANIFEST = "manifest.json"
 Origin = Literal["converted", "compiled", "foreign"]
@@ -75,21 +79,41 @@ class Lineage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Golden:
-    """The sample with which any engine can be tested.
+class GoldenSample:
+    """One sample with which any engine can be tested; paths are relative to the artifact's folder.
 
     `image` is a PNG at the input's size, `input_sha256` the hash of the exact input tensor's bytes, `expected` the
-    label map (PNG, input size) that this artifact produced on `engine` when it was made, and `reference` that of the
-    float checkpoint in PyTorch; a foreign file has none, and both are its own. `min_agreement` is the share of
-    pixels in which an engine must match `expected`.
+    label map (PNG, input size) that this artifact produced when it was made, and `reference` that of the float
+    checkpoint in PyTorch; a foreign file has none, and both are its own. `output` is the raw output tensor behind
+    `expected` (.npy), empty if nothing ran it.
     """
 
     image: str = field(metadata=renamed("picture"))
     input_sha256: str
     expected: str
     reference: str
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden(GoldenSample):
+    """The first golden sample, the others in `more`, and what is required of whoever repeats them.
+
+    `engine` made them. `min_agreement` is the share of pixels in which an engine must match `expected`; `tolerances`
+    holds the shares of engines for which another one is known. `min_sqnr_db` is the least ratio between `output` and
+    the error of a repeated output, None for label maps.
+    """
+
     engine: str
     min_agreement: float = field(metadata=bounds(low=0.5, high=1))
+    more: tuple[GoldenSample, ...] = ()
+    tolerances: dict[str, float] = field(default_factory=dict, hash=False, metadata=bounds(low=0.5, high=1))
+    min_sqnr_db: float | None = None
+
+    @property
+    def samples(self) -> tuple[GoldenSample, ...]:
+        """All samples, the first one first."""
+        return (self, *self.more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +137,8 @@ class Manifest:
 
     `backend` says how the runtime runs it. `preprocess` is the artifact's own and may differ from its model's: with
     `in_graph = False` the host normalises. `proof` says how it was compared with the float checkpoint, `parity` how
-    close it is. `file` belongs to `origin` "foreign": the model file's own tensors. `temperature` is the float
+    close it is, and `gate` every measure with its threshold, where a proof was possible. `file` belongs to `origin`
+    "foreign": the model file's own tensors. `temperature` is the float
     checkpoint's, if it has one; int8 logits are close enough to share it. `macs` are the net's multiply-accumulates per
     image at the input's size; None in artifacts made before they were counted. `schema` is the one the file was written
     in (`core.manifest_schema`).
@@ -140,6 +165,7 @@ class Manifest:
     golden: Golden
     proof: Proof = field(default_factory=lambda: Proof(level="none"))
     parity: Parity
+    gate: GateReport | None = None
     placements: tuple[OpPlacement, ...] = ()
     report: ConversionReport
     licence: str
@@ -247,7 +273,12 @@ def _read_manifest(path: Path) -> Manifest:
         raise ArtifactError(f"{path}: damaged: {error} {AGAIN}") from None
     if manifest.self_sha256 != digest(table):
         raise ArtifactError(f"{path}: was altered after the conversion (checksum mismatch). {AGAIN}")
-    golden = manifest.golden
-    bound = {"entry": manifest.entry, "image": golden.image, "expected": golden.expected, "reference": golden.reference}
-    check_listed(path, bound, manifest.files)
+    check_listed(path, (("entry", manifest.entry), *_golden_paths(manifest.golden)), manifest.files)
     return manifest
+
+
+def _golden_paths(golden: Golden) -> Iterator[tuple[str, str]]:
+    for sample in golden.samples:
+        yield from (("image", sample.image), ("expected", sample.expected), ("reference", sample.reference))
+        if sample.output:
+            yield "output", sample.output

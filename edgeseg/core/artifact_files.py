@@ -16,7 +16,7 @@ from edgeseg.core.parsing import shown
 from edgeseg.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 RECEIPTS = "receipts"
 UNLISTED = ("manifest.json", MARKER)
@@ -64,15 +64,15 @@ def check_files(folder: Path, files: Iterable[_Listed]) -> None:
             )
 
 
-def check_listed(manifest: Path, names: Mapping[str, str], files: Iterable[_Listed]) -> None:
-    """Check that each of `names` (what it is: its path) is a listed file; the entry may be a folder of listed files.
+def check_listed(manifest: Path, names: Iterable[tuple[str, str]], files: Iterable[_Listed]) -> None:
+    """Check that each of `names` (what it is, its path) is a listed file; the entry may be a folder of listed files.
 
     Raises:
         ArtifactError: a path that the manifest's checksums do not cover.
     """
     listed = {file.path for file in files}
     folders = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
-    for what, name in names.items():
+    for what, name in names:
         _check_name(manifest.parent, name)
         if name not in listed and not (what == "entry" and name in folders - {"."}):
             raise ArtifactError(f"{manifest}: {what} is {shown(name)}, which is not in its list of files. {AGAIN}")

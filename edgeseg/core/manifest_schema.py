@@ -3,8 +3,9 @@
 Schema 1 (edgeseg 0.1.0) has only an `engine`, reads its threads from a target file on the device, and lacks `backend`,
 `proof`, `preprocess`, `origin` and `placements`. Fields added to it later are left out of its hash if empty (`_LATER`).
 
-Schema 2 is hashed completely. Both hashes are computed over the table as stored in the file, so renamed fields and new
-fields with defaults do not change them.
+Schema 2 is hashed completely. Schema 3 leaves out what differs between two equal conversions, the times and the memory
+(`_NOT_HASHED`), so that converting twice gives the same hash. Hashes are computed over the table as stored in the file,
+so renamed fields and new fields with defaults do not change them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 
 from edgeseg.core.files import sha256_of_bytes
 
-MANIFEST_SCHEMA = 2
-READABLE_MANIFEST_SCHEMAS = (1, 2)
+MANIFEST_SCHEMA = 3
+READABLE_MANIFEST_SCHEMAS = (1, 2, 3)
 _LATER = (
     ("spec", "channels"),
     ("spec", "bypassed"),
@@ -24,6 +25,7 @@ _LATER = (
     ("calibration", "statistics"),
     ("", "temperature"),
 )
+_NOT_HASHED = (("", "created"), ("report", "seconds"), ("report", "peak_memory_mb"))
 _REFERENCE_ENGINE = "mil-reference"
 
 
@@ -34,6 +36,11 @@ def digest(table: dict[str, Any]) -> str:
         for part, key in _LATER:
             inner = blank.get(part) if part else blank
             if isinstance(inner, dict) and not inner.get(key):
+                inner.pop(key, None)
+    elif blank.get("schema") not in READABLE_MANIFEST_SCHEMAS[:2]:
+        for part, key in _NOT_HASHED:
+            inner = blank.get(part) if part else blank
+            if isinstance(inner, dict):
                 inner.pop(key, None)
     return sha256_of_bytes(json.dumps(blank, sort_keys=True, ensure_ascii=False).encode())
 

@@ -1,4 +1,4 @@
-"""What a plug-in promises: `Converter`, `RuledConverter`, `Compiler`, `Engine`, `EngineSession`, `Camera`."""
+"""What a plug-in promises: `Converter` and its optional parts, `Compiler`, `Engine`, `EngineSession`, `Camera`."""
 
 from __future__ import annotations
 
@@ -56,6 +56,16 @@ class RuledConverter(Converter, Protocol):
     """A converter whose format has quantization rules of its own; those of others are `DEFAULT_RULES`."""
 
     rules: QuantizationRules
+
+
+@runtime_checkable
+class DescribedConverter(Converter, Protocol):
+    """A converter whose artifacts say how an app runs them without edgeseg, in USAGE.md.
+
+    `usage` is Python code from `tensor` to `output`, imports first, with the places {entry}, {input} and {output}.
+    """
+
+    usage: str
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core import registry
-from edgeseg.core.artifact import Artifact, Golden, Manifest, Parity, open_artifact
+from edgeseg.core.artifact import Artifact, Golden, GoldenSample, Manifest, Parity, open_artifact
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import new_folder, refuse_foreign, sha256_of_bytes
 from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
@@ -21,8 +21,10 @@ from edgeseg.core.protocols import Compiler
 from edgeseg.core.suggestions import unknown
 from edgeseg.core.version import VERSION
 from edgeseg.deploy.convert import check_conversion
-from edgeseg.deploy.manifest import seal
-from edgeseg.deploy.prove import Proven, engine_here, least_agreement, open_for_proof, repeated_agreement
+from edgeseg.deploy.gate import thresholds_for
+from edgeseg.deploy.golden_samples import repeated_agreement
+from edgeseg.deploy.manifest import Proven, seal
+from edgeseg.deploy.prove import engine_here, open_for_proof
 from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def compile_artifact(
         first = _draft(source, conversion, compiler=chosen, target=target or chosen.name)
         progress(f"prove {chosen.title}", 0, 0)
         proven = _prove(Artifact(folder=folder, manifest=first), conversion, source=source)
-        seal(first, golden=proven.golden, proof=proven.proof, parity=proven.parity, folder=folder)
+        seal(first, proven=proven, folder=folder)
     return open_artifact(path)
 
 
@@ -154,49 +156,70 @@ def _draft(source: Artifact, conversion: Conversion, *, compiler: Compiler, targ
 
 def _prove(compiled: Artifact, conversion: Conversion, *, source: Artifact) -> Proven:
     """Return the proof against the source's golden labels, or the source's own proof if nothing here can run it."""
-    from edgeseg.pixels import prepare
-
     manifest, given = compiled.manifest, source.manifest
-    shutil.copytree(source.folder / Path(given.golden.image).parent, compiled.folder / "golden", dirs_exist_ok=True)
-    image = _read(source.folder / given.golden.image, color=True)
-    tensor = prepare(image, preprocess=manifest.preprocess, tensor=manifest.inputs[0])
-    golden = dataclasses.replace(
-        given.golden,
-        image=f"golden/{Path(given.golden.image).name}",
-        expected=f"golden/{Path(given.golden.expected).name}",
-        reference=f"golden/{Path(given.golden.reference).name}",
-        input_sha256=sha256_of_bytes(tensor.tobytes()),
-        min_agreement=least_agreement(manifest.scheme),
-    )
+    samples = tuple(_copied(sample, compiled, source=source) for sample in given.golden.samples)
+    golden = _golden(samples, engine=given.golden.engine, least=thresholds_for(manifest.scheme).label_agreement)
     engine, reason = engine_here(conversion, preferred=manifest.engine)
     if engine is None:
         level = Proof(level="source", engine=given.proof.engine, reason=reason)
         return Proven(golden=golden, parity=given.parity, proof=level)
-    return _run(compiled, golden, engine=engine, image=image, reason=reason)
+    return _run(compiled, golden, engine=engine, reason=reason)
 
 
-def _run(compiled: Artifact, golden: Golden, *, engine: Engine, image: NDArray[np.uint8], reason: str) -> Proven:
+def _copied(sample: GoldenSample, compiled: Artifact, *, source: Artifact) -> GoldenSample:
+    """Return a sample of the source, copied into the compiled artifact, for the input tensor that it takes."""
+    from edgeseg.pixels import prepare
+
+    names = {}
+    (compiled.folder / "golden").mkdir(exist_ok=True)
+    for what in ("image", "expected", "reference"):
+        path = source.folder / getattr(sample, what)
+        names[what] = f"golden/{path.name}"
+        shutil.copyfile(path, compiled.folder / names[what])
+    manifest = compiled.manifest
+    image = _read(compiled.folder / names["image"], color=True)
+    tensor = prepare(image, preprocess=manifest.preprocess, tensor=manifest.inputs[0])
+    return GoldenSample(**names, input_sha256=sha256_of_bytes(tensor.tobytes()))
+
+
+def _golden(samples: tuple[GoldenSample, ...], *, engine: str, least: float) -> Golden:
+    first, *others = samples
+    return Golden(
+        image=first.image,
+        input_sha256=first.input_sha256,
+        expected=first.expected,
+        reference=first.reference,
+        engine=engine,
+        min_agreement=least,
+        more=tuple(others),
+    )
+
+
+def _run(compiled: Artifact, golden: Golden, *, engine: Engine, reason: str) -> Proven:
     import cv2
 
     manifest = compiled.manifest
-    expected = _read(compiled.folder / golden.expected, color=False)
-    reference = _read(compiled.folder / golden.reference, color=False)
+    equal, exact = [], []
     with open_for_proof(compiled, engine=engine.name) as session:
-        labels = session.segment(image)
         version = f"{session.engine} {session.engine_version}"
-    agreement, required = float(np.mean(labels == expected)), least_agreement(manifest.scheme)
+        for sample in golden.samples:
+            labels = session.segment(_read(compiled.folder / sample.image, color=True))
+            equal.append(float(np.mean(labels == _read(compiled.folder / sample.expected, color=False))))
+            exact.append(float(np.mean(labels == _read(compiled.folder / sample.reference, color=False))))
+            cv2.imwrite(str(compiled.folder / sample.expected), labels)
+    agreement, required = min(equal), golden.min_agreement
     if agreement < required:
         raise GateError(
             f"{manifest.name}: {100 * agreement:.2f} % of the golden labels agree with the artifact it was compiled "
-            f"from ({engine.name}); required: {100 * required:.1f} %. Nothing was written."
+            f"from ({engine.name}, image {equal.index(agreement) + 1}); required: {100 * required:.1f} %. Nothing was "
+            "written."
         )
-    cv2.imwrite(str(compiled.folder / golden.expected), labels)
     golden = dataclasses.replace(golden, engine=version, min_agreement=repeated_agreement(manifest.scheme))
     parity = Parity(
         engine=version,
-        images=1,
+        images=len(exact),
         sqnr_db=None,
-        label_agreement=float(np.mean(labels == reference)),
+        label_agreement=float(np.mean(exact)),
         max_abs_error=None,
     )
     proof = Proof(level=engine.proof, engine=engine.name, reason=reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable
@@ -14,12 +15,14 @@ import numpy as np
 from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.files import new_folder
 from edgeseg.core.progress import Progress, no_progress
+from edgeseg.core.protocols import DescribedConverter
 from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges, scheme_named
 from edgeseg.core.temperature import read_temperature
 from edgeseg.deploy.exports import Exports
 from edgeseg.deploy.plan import PlannedArtifact, RequestedPrecision, converter_for, plan_artifacts
 from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, check_data, proof_images
 from edgeseg.deploy.replacing import distinct_name, refuse_replacing
+from edgeseg.deploy.usage import USAGE_FILE, usage
 from edgeseg.errors import ConversionError, InputError
 from edgeseg.export import DeployedOutput
 from edgeseg.models import Checkpoint
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.exported import Conversion
     from edgeseg.core.spec import ModelSpec
-    from edgeseg.deploy.prove import Reference
+    from edgeseg.deploy.reference import Reference
 
 OnNotice = Callable[[str], None]
 """Called with a message for the user."""
@@ -131,11 +134,13 @@ def convert_for_targets(
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
     format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
     `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
-    The proof uses images of `data`, else calibration images that were left out of the calibration, else rendered
-    streets. `on_notice` gets findings about the calibration images and limits of the proof (default: the log).
+    The proof uses images of `data` (and labels, if it is a data set of the net's classes), else calibration images that
+    were left out of the calibration, else the checkpoint's own (folder `proof`), else rendered streets. `on_notice`
+    gets findings about the calibration images and limits of the proof (default: the log).
 
     Raises:
-        GateError: an artifact does not agree with the checkpoint; it is not written; earlier ones stay.
+        GateError: an artifact does not agree with the checkpoint (`edgeseg.deploy.gate`): it is not written, its worst
+            image is (PATH-refused.png), and earlier artifacts stay.
         ConversionError: a vendor's tool failed.
         Others as `plan_for_targets` does, all before any slow work.
     """
@@ -200,7 +205,7 @@ class _Job:
     def make(self, item: PlannedArtifact) -> Artifact:
         """Convert, prove and write one artifact; nothing is left behind if a step fails."""
         from edgeseg.deploy.manifest import draft, lineage_of, seal
-        from edgeseg.deploy.prove import prove_here
+        from edgeseg.deploy.prove import emulate, prove_here
 
         converter = converter_for(item.format)
         exported = self.exports.get(converter, item.precision, rules=item.rules)
@@ -220,10 +225,20 @@ class _Job:
                 macs=self.reference.macs,
             )
             self.progress(f"prove {converter.title} {item.precision}", 0, 0)
-            proven = prove_here(Artifact(folder=folder, manifest=first), conversion, reference=self.reference)
+            proven = prove_here(
+                Artifact(folder=folder, manifest=first),
+                conversion,
+                reference=self.reference,
+                refused=item.path.with_name(f"{item.path.name}-refused.png"),
+                arithmetic=emulate(exported, reference=self.reference, name=first.name),
+            )
             if proven.proof.level == "none":
                 self.notice(f"{first.name}: not proven: {proven.proof.reason}. Verify it on the device.")
-            seal(first, golden=proven.golden, proof=proven.proof, parity=proven.parity, folder=folder)
+            if isinstance(converter, DescribedConverter):
+                described = dataclasses.replace(first, golden=proven.golden, proof=proven.proof)
+                text = usage(described, snippet=converter.usage)
+                (folder / USAGE_FILE).write_text(text, encoding="utf-8")
+            seal(first, proven=proven, folder=folder)
         return open_artifact(item.path)
 
 
@@ -282,7 +297,15 @@ def _ranges(
     )
     for finding in done.findings:
         notice(f"calibration: {finding}")
-    return done.ranges
+    return dataclasses.replace(done.ranges, float_layers=_float_layers(checkpoint, planned))
+
+
+def _float_layers(checkpoint: Checkpoint, planned: ConversionPlan) -> tuple[str, ...]:
+    """Return the layers that the checkpoint keeps in float: new ranges do not make 8 bits enough for them."""
+    path = _carried(planned.checkpoint)
+    carried = read_ranges(path) if path.is_file() else None
+    same = carried is not None and carried.weights_sha256 == checkpoint.spec.weights_sha256
+    return carried.float_layers if carried is not None and same else ()
 
 
 def _images_to_prove_on(
@@ -295,6 +318,8 @@ def _images_to_prove_on(
         calibration=calibration,
         calibrated_on=None if ranges is None else ranges.calibration,
         trained_on=lineage_of(checkpoint).training_data,
+        classes=checkpoint.spec.classes,
+        checkpoint=checkpoint.folder,
         allow_held_out=allow_held_out,
     )
 
@@ -318,8 +343,8 @@ def _calibration_images(
 
 
 def _reference(checkpoint: Checkpoint, planned: ConversionPlan, *, images: ProofImages) -> Reference:
-    from edgeseg.deploy.prove import make_reference
+    from edgeseg.deploy.reference import make_reference
     from edgeseg.models.checkpoint import at_size
 
     spec: ModelSpec = at_size(checkpoint.spec, size=planned.size)
-    return make_reference(checkpoint, spec=spec, images=images.images)
+    return make_reference(checkpoint, spec=spec, images=images)

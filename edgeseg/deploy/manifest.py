@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import MANIFEST, Golden, Lineage, Manifest, Parity, list_files
 from edgeseg.core.files import write_json
+from edgeseg.core.gate import GateReport
 from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
+from edgeseg.core.proof import Proof
 from edgeseg.core.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeseg.core.exported import Conversion
-    from edgeseg.core.proof import Proof
     from edgeseg.core.quantization import CalibrationSet
     from edgeseg.core.spec import ModelSpec
     from edgeseg.core.temperature import Temperature
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
 
 NO_GOLDEN = Golden(image="", input_sha256="", expected="", reference="", engine="", min_agreement=1.0)
 NO_PARITY = Parity(engine="", images=0, sqnr_db=None, label_agreement=0.0, max_abs_error=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """The golden samples, the parity, the gate's report and the level of the proof, for the manifest."""
+
+    golden: Golden
+    parity: Parity
+    proof: Proof
+    gate: GateReport | None = None
 
 
 def draft(
@@ -65,10 +77,12 @@ def draft(
     )
 
 
-def seal(manifest: Manifest, *, golden: Golden, proof: Proof, parity: Parity, folder: Path) -> Manifest:
+def seal(manifest: Manifest, *, proven: Proven, folder: Path) -> Manifest:
     """Write the finished manifest, with every file's hash, into `folder` and return it."""
     files = list_files(folder)
-    whole = dataclasses.replace(manifest, golden=golden, proof=proof, parity=parity, files=files).sealed()
+    whole = dataclasses.replace(
+        manifest, golden=proven.golden, proof=proven.proof, parity=proven.parity, gate=proven.gate, files=files
+    ).sealed()
     write_json(whole, folder / MANIFEST)
     return whole
 

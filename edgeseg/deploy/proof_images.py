@@ -1,4 +1,4 @@
-"""The images for the proof: the user's, else images that were not used for calibration."""
+"""The images for the proof: the user's, else images that were not used for calibration, else the checkpoint's own."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ if TYPE_CHECKING:
     from edgeseg.core.quantization import CalibrationSet
 
 PROOF_IMAGES = 4
+LABELLED_IMAGES = 16
 STREETS = "streets"
+PROOF_FOLDER = "proof"
+"""Folder of a checkpoint that holds images of the kind it was trained on (PNG or JPEG), which nothing was fitted to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofImages:
-    """Images (H, W, 3) uint8 BGR, their source, and a warning if they may differ from those in use."""
+    """Images (H, W, 3) uint8 BGR, and their source.
+
+    `truths` are the label maps (H, W) of the images, or empty. Without `in_domain` the images may differ from those
+    that the net was trained on, and `warning` says so.
+    """
 
     images: tuple[NDArray[np.uint8], ...]
     source: str
+    truths: tuple[NDArray[np.uint8], ...] = ()
+    in_domain: bool = True
     warning: str = ""
 
 
@@ -33,18 +42,25 @@ def proof_images(
     calibration: str | None,
     calibrated_on: CalibrationSet | None,
     trained_on: str,
+    classes: tuple[str, ...] = (),
+    checkpoint: Path | None = None,
     allow_held_out: bool = False,
 ) -> ProofImages:
-    """Return up to `PROOF_IMAGES` images that were not used for calibration.
+    """Return images that were not used for calibration: `PROOF_IMAGES`, or `LABELLED_IMAGES` with ground truth.
 
-    They come from `data`, else from the images of `calibration` that are not in `calibrated_on`, else they are rendered
-    streets, with a warning unless `trained_on` names streets.
+    They come from `data` (with its labels, where it is a data set of the net's `classes`), else from the images of
+    `calibration` that are not in `calibrated_on`, else from the folder `proof` of the `checkpoint`, else they are
+    rendered streets: out of domain unless `trained_on` names streets.
 
     Raises:
         InputError, DatasetError: `data` or `calibration` has no images, or one cannot be read.
     """
     from edgeseg.calibration import open_source
 
+    if data is not None:
+        labelled = _labelled(data, classes=classes)
+        if labelled is not None:
+            return labelled
     used = frozenset(calibrated_on.item_ids) if calibrated_on is not None else frozenset()
     for text, allowed in ((data, True), (calibration, allow_held_out)):
         if text is None or (text.split(":", maxsplit=1)[0] == STREETS):
@@ -53,7 +69,11 @@ def proof_images(
         same = calibrated_on is not None and calibrated_on.source == source.name
         found = _spread(source, without=used if same else frozenset())
         if found:
-            return ProofImages(images=found, source=f"{len(found)} images of {source.name}")
+            return ProofImages(images=found, source=source.name)
+    own = None if checkpoint is None else checkpoint / PROOF_FOLDER
+    if own is not None and own.is_dir() and all(_is_real(text) for text in (data, calibration)):
+        found = _spread(open_source(str(own), allow_held_out=True), without=frozenset())
+        return ProofImages(images=found, source="the checkpoint's own")
     return _streets(trained_on=trained_on, seen=(data, calibration))
 
 
@@ -62,6 +82,32 @@ def check_data(data: str) -> None:
     from edgeseg.calibration import open_source
 
     open_source(_held_out(data), allow_held_out=True)
+
+
+def _is_real(text: str | None) -> bool:
+    return text is None or text.split(":", maxsplit=1)[0] != STREETS
+
+
+def _labelled(data: str, *, classes: tuple[str, ...]) -> ProofImages | None:
+    """Return val or test images with their labels, None unless `data` is a data set of exactly these classes."""
+    from edgeseg.data import open_dataset
+    from edgeseg.errors import EdgesegError
+
+    for split in ("val", "test"):
+        try:
+            dataset = open_dataset(data, split=split)
+        except EdgesegError:
+            continue  # a folder of images without labels, or without this split
+        if dataset.classes != classes or len(dataset) == 0:
+            return None
+        count = min(LABELLED_IMAGES, len(dataset))
+        samples = [dataset.load(int(index)) for index in np.linspace(0, len(dataset) - 1, count, dtype=int)]
+        return ProofImages(
+            images=tuple(np.asarray(sample.image, np.uint8) for sample in samples),
+            truths=tuple(np.asarray(sample.labels, np.uint8) for sample in samples),
+            source=f"{dataset.name} {split}",
+        )
+    return None
 
 
 def _held_out(data: str) -> str:
@@ -85,10 +131,11 @@ def _streets(*, trained_on: str, seen: tuple[str | None, ...]) -> ProofImages:
     # Calibration renders streets of the train split: these are others.
     streets = StreetsDataset(split="test", count=PROOF_IMAGES)
     images = tuple(np.asarray(streets.load(index).image, np.uint8) for index in range(len(streets)))
-    asked = any(text is not None and text.startswith(STREETS) for text in seen)
+    own = trained_on.startswith(STREETS) or any(not _is_real(text) for text in seen)
     warning = (
         ""
-        if asked or trained_on.startswith(STREETS)
-        else "Proven on rendered streets, which this net was not trained on. Give your own images: --data DIR."
+        if own
+        else "Proven on rendered streets, which this net was not trained on: only labels that it is sure of count. "
+        "Give your own images: --data DIR."
     )
-    return ProofImages(images=images, source=f"{len(images)} rendered streets", warning=warning)
+    return ProofImages(images=images, source="rendered streets", in_domain=own, warning=warning)

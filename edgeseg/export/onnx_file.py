@@ -22,11 +22,11 @@ OPSET = 20
 
 
 def write_onnx(program: ExportedProgram, path: Path, *, image: TensorSpec, answer: TensorSpec) -> None:
-    """Write the program as one ONNX file, opset 20, weights inside, its input and output named as the specs say.
+    """Write the program as one ONNX file, opset 20, weights inside, its input and output named as in the specs.
 
     Raises:
         MissingDependency: onnx or onnxscript is not installed.
-        ConversionError: torch's exporter failed, in its own words.
+        ConversionError: torch's exporter failed, with its message.
     """
     import torch
 
@@ -45,13 +45,24 @@ def write_onnx(program: ExportedProgram, path: Path, *, image: TensorSpec, answe
             )
         except Exception as error:  # the exporter raises its own, torch's and Python's errors alike
             raise ConversionError(f"ONNX export failed: {type(error).__name__}: {error}") from error
+    _fix_resizes(path)
+
+
+def _fix_resizes(path: Path) -> None:
+    import onnx
+
+    from edgeseg.export.resize_sizes import resize_by_sizes
+
+    model = onnx.load(path)
+    resize_by_sizes(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     # Each export logs once per torchvision operator that torchvision is missing; nothing here uses it.
     with quiet_loggers("torch.onnx._internal.exporter._registration"), warnings.catch_warnings():
-        # The exporter trips over its own deprecated torch calls; a user can do nothing about them.
+        # The exporter calls deprecated functions of torch, which users cannot fix.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch|onnxscript|copyreg")
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch|onnxscript|copyreg")
         yield

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeseg.bench.devices import describe_device
+from edgeseg.core.artifact import open_artifact
 from edgeseg.core.receipt import RECEIPT_SCHEMA, ProofReceipt, write_receipt
 from edgeseg.core.version import VERSION
+from edgeseg.errors import GateError, InputError
 from edgeseg.runtime import Limits, Verification
 from edgeseg.runtime import verify as verify_golden
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +34,20 @@ def verify_artifact(
     limits: Limits | None = None,
     receipt: bool = False,
     device: str | None = None,
+    sha256: str | None = None,
 ) -> Verified:
     """Return the verification of an artifact; with `receipt`, also write `receipts/...json` into its folder.
 
-    `device` names this machine in the receipt, instead of the board's or the CPU's own name. Raises what
-    `edgeseg.runtime.verify` does, and `InputError` where the receipt cannot be written.
+    `device` names this machine in the receipt, instead of the board's or the CPU's own name. With `sha256`, the
+    artifact's hash must be this one, known from elsewhere: whoever can replace the folder can write its checksums too.
+
+    Raises:
+        GateError: the artifact's hash is another one, or as `edgeseg.runtime.verify` does.
+        InputError: `sha256` is not a hash, or the receipt cannot be written.
+        Others as `edgeseg.runtime.verify` does.
     """
+    if sha256 is not None:
+        _check_digest(Path(artifact), sha256)
     found = verify_golden(artifact, engine=engine, threads=threads, limits=limits)
     if not receipt:
         return Verified(verification=found, receipt=None)
@@ -54,3 +67,13 @@ def verify_artifact(
         reference_agreement=found.reference_agreement,
     )
     return Verified(verification=found, receipt=write_receipt(made, Path(artifact)))
+
+
+def _check_digest(folder: Path, wanted: str) -> None:
+    if _DIGEST.fullmatch(wanted.lower()) is None:
+        raise InputError(f"--sha256 {wanted}: a SHA-256 has 64 hexadecimal digits. edgeseg convert --json gives it.")
+    found = open_artifact(folder).sha256
+    if found != wanted.lower():
+        raise GateError(
+            f"{folder}: is {found[:12]}..., not {wanted[:12].lower()}...: another artifact, or a replaced one."
+        )

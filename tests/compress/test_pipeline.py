@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -255,11 +256,19 @@ def test_inspect_tells_cost_ranges_and_lineage(whole: Whole, capsys: pytest.Capt
 def test_the_lineage_reaches_the_artifact(
     whole: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeseg.deploy import prove
+    from edgeseg.deploy import gate
     from edgeseg.verbs.convert import convert
 
     # A net of a dozen steps is sure of few labels, so that rounding moves more of them than the gate allows.
-    monkeypatch.setitem(prove.LEAST_AGREEMENT, 0, 0.5)
+    lenient = dataclasses.replace(
+        gate.THRESHOLDS[0],
+        label_agreement=0.5,
+        decided_agreement=0.5,
+        class_agreement=0,
+        sqnr_db=0,
+        boundary_agreement=0,
+    )
+    monkeypatch.setitem(gate.THRESHOLDS, 0, lenient)
     artifact = convert(str(whole.out / "checkpoint"), target="onnx", precision="int8", out=tmp_path / "artifact")[0]
     lineage = artifact.manifest.lineage
     assert lineage.steps == read_lineage(whole.out / "checkpoint")

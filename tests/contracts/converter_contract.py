@@ -22,9 +22,10 @@ from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import SCHEMES, Precision, Ranges
 from edgeseg.deploy.manifest import draft
 from edgeseg.deploy.plan import PlannedArtifact, converter_for
-from edgeseg.deploy.prove import open_for_proof, sqnr
+from edgeseg.deploy.prove import open_for_proof
 from edgeseg.errors import MissingDependency
 from edgeseg.export import export
+from edgeseg.metrics.agreement import LogitAgreement
 from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, resolve_model
 from edgeseg.pixels import decode, real_logits
 
@@ -142,7 +143,8 @@ class ConverterContract:
                 with torch.no_grad():
                     wanted = program(torch.from_numpy(pixels)).numpy()
                 assert given.shape == conversion.output.shape
-                found = sqnr(wanted, real_logits(given, conversion.output))
+                met = LogitAgreement()
+                found = met.update(real_logits(given, conversion.output)[0], wanted[0])
                 assert found > LEAST_SQNR_DB[precision], found
                 size = model.spec.size
                 mine = session.decode(given, size=size)

@@ -241,7 +241,13 @@ def _write_golden(folder: Path, spec: ModelSpec, engine: str) -> Golden:
     cv2.imwrite(str(folder / "golden" / "image.png"), sample)
     cv2.imwrite(str(folder / "golden" / "expected.png"), labels)
     cv2.imwrite(str(folder / "golden" / "reference.png"), labels)
+    np.save(folder / "golden" / "output.npy", np.ascontiguousarray(_laid_out(logits, spec.outputs[0])))
     return Golden(
         image="golden/image.png", input_sha256=hashlib.sha256(tensor.tobytes()).hexdigest(),
         expected="golden/expected.png", reference="golden/reference.png", engine=engine, min_agreement=0.995,
+        output="golden/output.npy", min_sqnr_db=50.0,
     )  # fmt: skip
+
+
+def _laid_out(logits: np.ndarray, tensor: TensorSpec) -> np.ndarray:
+    return logits.transpose(0, 3, 1, 2) if tensor.layout == "NCHW" else logits

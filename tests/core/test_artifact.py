@@ -51,7 +51,7 @@ def test_an_artifact_of_the_first_schema_opens_verifies_and_runs() -> None:
 
 def test_todays_schema_round_trips_and_says_how_to_run_the_artifact(folder: Path) -> None:
     table = json.loads((folder / MANIFEST).read_text())
-    assert table["schema"] == 2
+    assert table["schema"] == 3
     assert table["backend"] == {"engine": "litert", "delegate": "", "threads": None, "options": {}}
     assert table["proof"]["level"] == "engine"
     assert table["preprocess"]["in_graph"] is True
@@ -59,8 +59,8 @@ def test_todays_schema_round_trips_and_says_how_to_run_the_artifact(folder: Path
 
 
 def test_another_schema_is_answered_with_what_to_do(folder: Path) -> None:
-    change(folder, lambda table: table.update(schema=3))
-    with pytest.raises(ArtifactError, match=r"manifest schema 3; this edgeseg reads schemas 1 to 2.*update edgeseg"):
+    change(folder, lambda table: table.update(schema=4))
+    with pytest.raises(ArtifactError, match=r"manifest schema 4; this edgeseg reads schemas 1 to 3.*update edgeseg"):
         open_artifact(folder)
 
 

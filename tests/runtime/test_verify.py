@@ -160,6 +160,20 @@ def test_a_golden_image_that_unpacks_to_gigabytes_is_refused_by_its_header(folde
         verify(folder)
 
 
+def test_a_digest_from_elsewhere_is_what_a_replaced_folder_cannot_fake(folder: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from edgeseg.verbs.verify import verify as verify_verb
+
+    sha256 = open_artifact(folder).sha256
+    assert verify_verb(folder, threads=1, sha256=sha256.upper()).verification.artifact_sha256 == sha256
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
+    tiny.reseal(folder)
+    with pytest.raises(GateError, match=rf"not {sha256[:12]}.*a replaced one"):
+        verify_verb(folder, threads=1, sha256=sha256)
+    with pytest.raises(InputError, match="64 hexadecimal digits"):
+        verify_verb(folder, threads=1, sha256="abc")
+
+
 def test_a_receipt_names_artifact_and_device_and_changes_no_checksum(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
     from edgeseg.verbs.verify import verify_artifact as verify_verb

@@ -11,7 +11,7 @@ from contracts.deployable import deployable, ranges
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.files import MARKER, write_json
 from edgeseg.core.quantization import RANGES_FILE
-from edgeseg.deploy import prove
+from edgeseg.deploy import gate
 from edgeseg.deploy.plan import plan_artifacts
 from edgeseg.deploy.proof_images import PROOF_IMAGES
 from edgeseg.errors import EdgesegError, GateError, InputError
@@ -42,6 +42,10 @@ def with_ranges(bare: Path, made: Checkpoint) -> Path:
     return bare
 
 
+def lenient(monkeypatch: pytest.MonkeyPatch, bits: int, **thresholds: float) -> None:
+    monkeypatch.setitem(gate.THRESHOLDS, bits, dataclasses.replace(gate.THRESHOLDS[bits], **thresholds))
+
+
 def test_the_artifact_proves_itself(bare: Path, tmp_path: Path) -> None:
     heard: list[tuple[str, int, int]] = []
     (artifact,) = convert(bare, target="onnx", out=tmp_path / "out", on_progress=lambda *step: heard.append(step))
@@ -49,7 +53,8 @@ def test_the_artifact_proves_itself(bare: Path, tmp_path: Path) -> None:
     assert open_artifact(tmp_path / "out").sha256 == artifact.sha256
     assert (manifest.format, manifest.scheme.name, manifest.target) == ("onnx", "fp32", "onnx")
     assert manifest.parity.label_agreement > 0.999
-    assert manifest.parity.images == PROOF_IMAGES + 1
+    assert manifest.parity.images == PROOF_IMAGES
+    assert len(manifest.golden.samples) == 3
     assert manifest.licence == "CC-BY-NC-4.0"
     assert manifest.notice == "Show this."
     assert (manifest.lineage.training_command, manifest.lineage.seed) == ("edgeseg train", 3)
@@ -61,7 +66,7 @@ def test_the_artifact_proves_itself(bare: Path, tmp_path: Path) -> None:
 def test_int8_from_carried_ranges_for_two_targets(
     with_ranges: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(prove.LEAST_AGREEMENT, 0, 0.3)  # the net is untrained
+    lenient(monkeypatch, 0, decided_agreement=0.3, class_agreement=0, displacement_px=9.0)  # the net is untrained
     artifacts = convert(with_ranges, target=("onnx", "intel-x86"), output="labels", out=tmp_path / "all")
     assert [item.folder.name for item in artifacts] == ["small-labels-onnx-int8", "small-labels-openvino-int8"]
     for artifact in artifacts:
@@ -74,11 +79,11 @@ def test_int8_from_carried_ranges_for_two_targets(
 
 
 def test_a_failed_gate_writes_nothing(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(prove.LEAST_AGREEMENT, 24, 1.1)
-    with pytest.raises(GateError, match=r"small:test-onnx-fp32: 1?\d\d\.\d\d % of the labels.*Nothing was written"):
+    lenient(monkeypatch, 24, sqnr_db=1000.0)
+    with pytest.raises(GateError, match=r"small:test-onnx-fp32 is refused .*SQNR of the logits: \d+.* not written"):
         convert(bare, target="onnx", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "out-refused.png"]
 
 
 @pytest.mark.parametrize(

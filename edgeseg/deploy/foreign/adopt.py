@@ -25,8 +25,8 @@ from edgeseg.deploy.foreign.first_run import FirstRun, first_outputs
 from edgeseg.deploy.foreign.interpret import FileInput, FileOutput, choose_output, file_input, file_output
 from edgeseg.deploy.foreign.reading import describe_file
 from edgeseg.deploy.foreign.starter import starter_spec
-from edgeseg.deploy.manifest import NO_GOLDEN, NO_PARITY, seal
-from edgeseg.deploy.prove import repeated_agreement, write_png
+from edgeseg.deploy.golden_samples import repeated_agreement, write_png
+from edgeseg.deploy.manifest import NO_GOLDEN, NO_PARITY, Proven, seal
 from edgeseg.deploy.replacing import distinct_name
 from edgeseg.errors import ArtifactError, InputError
 from edgeseg.pixels import decode, fit, prepare
@@ -109,7 +109,7 @@ def adopt(
             report=conversion_report(found.ops, tools=found.tools, started=started),
         )
         proof = Proof(level="file", engine=ran.engine, reason=REASON)
-        seal(whole, golden=golden, proof=proof, parity=NO_PARITY, folder=folder)
+        seal(whole, proven=Proven(golden=golden, proof=proof, parity=NO_PARITY), folder=folder)
     return open_artifact(path)
 
 

@@ -1,4 +1,4 @@
-"""The golden sample: proof that an artifact gives the same labels here as where it was made."""
+"""The golden samples: proof that an artifact gives the same labels here as where it was made."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from edgeseg.runtime.session.session import Session, open_session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
 MOST_PIXELS = 1 << 26
 """A golden image has the input's size; a larger one is a decompression bomb."""
 
@@ -26,6 +28,7 @@ MOST_PIXELS = 1 << 26
 class Verification:
     """A passed verification: shares of pixels that agree with the expected labels and with those of float PyTorch.
 
+    The shares are those of the worst of `samples` golden samples.
     An adopted file (`foreign`) has no float checkpoint: both are shares of its own labels.
     """
 
@@ -41,6 +44,7 @@ class Verification:
     min_agreement: float
     reference_agreement: float
     foreign: bool = False
+    samples: int = 1
 
 
 def verify(
@@ -74,20 +78,27 @@ def compare_with_golden(
     """Return how an artifact's golden sample compares here; `prepare` is called before the engine opens the model."""
     artifact = open_artifact(folder)
     choose_engine(artifact.manifest, name=engine)  # imports its library, so that `prepare` does not count it
-    tensor_image = _read(artifact, artifact.manifest.golden.image, color=True)
+    images = [_read(artifact, sample.image, color=True) for sample in artifact.manifest.golden.samples]
     if prepare is not None:
         prepare()
     with open_session(artifact, engine=engine, threads=threads) as session:
-        return _compare(session, tensor_image)
+        return _compare(session, images)
 
 
-def _compare(session: Session, image: np.ndarray) -> Verification:
+def _compare(session: Session, images: list[NDArray[np.uint8]]) -> Verification:
     artifact = session.artifact
     golden = artifact.manifest.golden
-    tensor = session.preprocess(image)
-    expected = _read(artifact, golden.expected, color=False)
-    reference = _read(artifact, golden.reference, color=False)
-    labels = session.decode(session.infer(tensor), size=(expected.shape[0], expected.shape[1]))
+    matches, expected, reference = [], [], []
+    for sample, image in zip(golden.samples, images, strict=True):
+        tensor = session.preprocess(image)
+        matches.append(hashlib.sha256(tensor.tobytes()).hexdigest() == sample.input_sha256)
+        wanted = _read(artifact, sample.expected, color=False)
+        output = session.infer(tensor)
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise GateError(f"{artifact.folder}: {session.engine} gives NaN or infinity for {sample.image}.")
+        labels = session.decode(output, size=(wanted.shape[0], wanted.shape[1]))
+        expected.append(_share_equal(labels, wanted))
+        reference.append(_share_equal(labels, _read(artifact, sample.reference, color=False)))
     return Verification(
         artifact=artifact.manifest.name,
         artifact_sha256=artifact.sha256,
@@ -96,10 +107,11 @@ def _compare(session: Session, image: np.ndarray) -> Verification:
         engine_version=session.engine_version,
         delegate=session.options.get("delegate", session.backend.delegate),
         threads=session.threads,
-        input_matches=hashlib.sha256(tensor.tobytes()).hexdigest() == golden.input_sha256,
-        agreement=_share_equal(labels, expected),
-        min_agreement=golden.min_agreement,
-        reference_agreement=_share_equal(labels, reference),
+        input_matches=all(matches),
+        agreement=min(expected),
+        min_agreement=golden.tolerances.get(session.engine, golden.min_agreement),
+        reference_agreement=min(reference),
+        samples=len(images),
         foreign=artifact.manifest.origin == "foreign",
     )
 
@@ -117,13 +129,13 @@ def _gate(found: Verification, folder: Path) -> None:
         )
 
 
-def _share_equal(labels: np.ndarray, other: np.ndarray) -> float:
+def _share_equal(labels: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     if labels.shape != other.shape:
         raise ArtifactError(f"Golden label maps differ in size: {labels.shape} and {other.shape}. Convert again.")
     return float(np.mean(labels == other))
 
 
-def _read(artifact: Artifact, name: str, *, color: bool) -> np.ndarray:
+def _read(artifact: Artifact, name: str, *, color: bool) -> NDArray[np.uint8]:
     import cv2
 
     path = artifact.folder / name
@@ -136,4 +148,4 @@ def _read(artifact: Artifact, name: str, *, color: bool) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if image is None:
         raise ArtifactError(f"{path}: the golden sample cannot be read as a PNG. Copy or convert the artifact again.")
-    return np.asarray(image)
+    return np.asarray(image, np.uint8)
