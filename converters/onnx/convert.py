@@ -12,7 +12,7 @@ from edgeseg.core.exported import Conversion, ExportedModel, Part
 from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import ConversionError
 
@@ -104,7 +104,7 @@ def _describe(model: onnx.ModelProto, exported: ExportedModel) -> None:
         "task": "semantic-segmentation",
         "classes": json.dumps(spec.classes),
         "palette": json.dumps(spec.palette),
-        "preprocess": json.dumps(encode(exported.preprocess), sort_keys=True),
+        "preprocess": json.dumps(encode_record(exported.preprocess), sort_keys=True),
         "output_stride": str(spec.output_stride),
         "licence": spec.licence,
     }

@@ -15,11 +15,11 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeseg.core.records import encode
+from edgeseg.core.records import encode_record
 from edgeseg.core.version import VERSION
 
 if TYPE_CHECKING:
-    from edgeseg.converters.tflite.flatbuffer import Model
+    from edgeseg.converters.tflite.flatbuffer import TFLiteModel
     from edgeseg.core.exported import ExportedModel
 
 LABELS_FILE = "labels.txt"
@@ -29,7 +29,7 @@ _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip archive can hold: the same file each time."""
 
 
-def describe(model: Model, exported: ExportedModel) -> None:
+def describe(model: TFLiteModel, exported: ExportedModel) -> None:
     """Store the description of an exported model in its flatbuffer, in place."""
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(_metadata(exported), np.uint8)
@@ -51,7 +51,8 @@ def with_labels(data: bytes, classes: tuple[str, ...]) -> bytes:
 def _metadata(exported: ExportedModel) -> bytes:
     builder = flatbuffers.Builder(1024)
     spec = exported.spec
-    details = {"palette": spec.palette, "preprocess": encode(exported.preprocess), "output_stride": spec.output_stride}
+    preprocess = encode_record(exported.preprocess)
+    details = {"palette": spec.palette, "preprocess": preprocess, "output_stride": spec.output_stride}
     custom = [
         _custom(builder, "SEGMENTER_METADATA", _segmenter_options()),
         _custom(builder, "edgeseg", json.dumps(details, sort_keys=True).encode()),

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             rung.engine,
             _db(rung.sqnr_db),
             _db(rung.total_db),
-            render.percent(rung.label_agreement),
+            render.percent_text(rung.label_agreement),
             _db(rung.required_db),
             "yes" if rung.holds else "NO",
         )

@@ -84,7 +84,12 @@ def _show_check(found: PreprocessCheck, *, as_json: bool) -> None:
         render.result_json({"schema": 1, **render.fields(found), "best": found.best, "verdict": found.verdict})
         return
     rows = [
-        (trial.title, render.percent(trial.miou), render.percent(trial.pixel_accuracy), "spec" if trial.own else "")
+        (
+            trial.title,
+            render.percent_text(trial.miou),
+            render.percent_text(trial.pixel_accuracy),
+            "spec" if trial.own else "",
+        )
         for trial in found.trials
     ]
     columns = ("preprocessing", "mIoU %", "pixel accuracy %", "")

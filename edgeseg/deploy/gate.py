@@ -185,7 +185,8 @@ def _signal(
 
 
 def _against_truth(outputs: Sequence[NDArray[Any]], *, tensor: TensorSpec, reference: Reference) -> tuple[Any, Any]:
-    before, after = [], []
+    before: list[NDArray[np.int64]] = []
+    after: list[NDArray[np.int64]] = []
     for index, (output, truth) in enumerate(zip(outputs, reference.truths, strict=False)):
         mine = _decoded(output, tensor, reference, truth.shape)
         theirs = reference.labels(index, size=truth.shape)
@@ -246,13 +247,24 @@ def _failures(report: GateReport, images: Sequence[Compared], *, names: tuple[st
         if value is not None and not value >= limit
     ]
     if report.displacement_px is not None and not report.displacement_px <= thresholds.displacement_px:
-        shift, limit = f"{report.displacement_px:.2f} px", f"at most {thresholds.displacement_px:.2f} px"
-        found.append(Failure(measure="displacement of the output", found=shift, required=limit, image=worst))
+        found.append(
+            Failure(
+                measure="displacement of the output",
+                found=f"{report.displacement_px:.2f} px",
+                required=f"at most {thresholds.displacement_px:.2f} px",
+                image=worst,
+            )
+        )
     change = report.miou_change
     if change is not None and change.high < -thresholds.miou_drop:
-        points = f"{100 * change.value:+.2f} points ({100 * change.low:+.2f} to {100 * change.high:+.2f})"
-        limit = f"at most {100 * thresholds.miou_drop:.2f} lost"
-        found.append(Failure(measure="mIoU", found=points, required=limit, image=worst))
+        found.append(
+            Failure(
+                measure="mIoU",
+                found=f"{100 * change.value:+.2f} points ({100 * change.low:+.2f} to {100 * change.high:+.2f})",
+                required=f"at most {100 * thresholds.miou_drop:.2f} lost",
+                image=worst,
+            )
+        )
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edgeseg.core.parsing import parse_toml
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.core.spec import NetOutput
 from edgeseg.core.spec_file import SpecFile
 from edgeseg.errors import EdgesegError, InputError
@@ -117,7 +117,7 @@ def _written(lines: list[_Line], tables: dict[str, list[_Line]], *, title: str) 
     whole = "\n".join(parts) + "\n"
     guessed = [line.key for line in lines if line.guess]
     guessed += [f"{name}.{line.key}" for name, held in tables.items() for line in held if line.guess]
-    spec = decode(SpecFile, parse_toml(whole, where="spec.toml"), where="spec.toml")
+    spec = decode_record(SpecFile, parse_toml(whole, where="spec.toml"), where="spec.toml")
     return SpecDraft(text=whole, spec=spec, guessed=tuple(guessed))
 
 

@@ -162,7 +162,7 @@ def test_a_golden_image_that_unpacks_to_gigabytes_is_refused_by_its_header(folde
 
 def test_a_digest_from_elsewhere_is_what_a_replaced_folder_cannot_fake(folder: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from edgeseg.verbs.verify import verify as verify_verb
+    from edgeseg.verbs.verify import verify_artifact as verify_verb
 
     sha256 = open_artifact(folder).sha256
     assert verify_verb(folder, threads=1, sha256=sha256.upper()).verification.artifact_sha256 == sha256

@@ -58,9 +58,9 @@ def resealed(folder: Path, **changes: object) -> Path:
 def open_unchecked(folder: Path) -> object:
     from edgeseg.core.artifact import Manifest
     from edgeseg.core.files import read_json_value
-    from edgeseg.core.records import decode
+    from edgeseg.core.records import decode_record
 
-    return decode(Manifest, read_json_value(folder / MANIFEST), where=MANIFEST)
+    return decode_record(Manifest, read_json_value(folder / MANIFEST), where=MANIFEST)
 
 
 def _constant(graph: object, name: str) -> tuple[object, np.ndarray]:
