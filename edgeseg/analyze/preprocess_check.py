@@ -146,15 +146,23 @@ def _trials(spec: ModelSpec, images: list[NDArray[np.uint8]]) -> dict[str, Prepr
     for name, (scale, mean, std) in NORMALISATIONS.items():
         for order in ("rgb", "bgr"):
             for resize in ("stretch", "letterbox"):
-                turn = slice(None, None, 1 if order == "rgb" else -1)
                 rule = dataclasses.replace(
-                    own, color_order=order, resize=resize, scale=scale, mean=mean[turn], std=std[turn]
+                    own,
+                    color_order=order,
+                    resize=resize,
+                    scale=scale,
+                    mean=_in_order(mean, order),
+                    std=_in_order(std, order),
                 )
                 if any(_alike(rule, other, size_matters=not fits) for other in seen):
                     continue
                 seen.append(rule)
                 trials[f"{order.upper()}, {name}" + ("" if fits else f", {resize}")] = rule
     return trials
+
+
+def _in_order(rgb: tuple[float, float, float], order: str) -> tuple[float, float, float]:
+    return rgb if order == "rgb" else (rgb[2], rgb[1], rgb[0])
 
 
 def _alike(one: Preprocess, other: Preprocess, *, size_matters: bool) -> bool:

@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
     from edgeseg.models.factory import is_factory, path_prefix, trust
     from edgeseg.train import override, read_recipe, train
+    from edgeseg.train.figures import CURVES, PREDICTIONS
 
     recipe = override(
         read_recipe(options.recipe),
@@ -64,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         render.result_json(result)
         return 0
+    render.say(f"Curves: {out / CURVES}; predictions on val images: {out / PREDICTIONS}")
     render.result(f"{result.checkpoint}: val mIoU {render.percent_text(result.miou)} %, epoch {result.best_epoch}")
     render.result(f"Next: {path_prefix(recipe.model.name)}edgeseg convert {result.checkpoint} --target tflite")
     return 0
@@ -73,6 +75,9 @@ def watch_training(advance: Progress, *, quiet: bool, indent: str = "") -> Calla
     """Return what shows a training's events: progress by `advance`, and a line for each score."""
     from edgeseg.cli import render
     from edgeseg.train.events import EpochDone, Loading, Notice, StepDone
+    from edgeseg.train.figures import sparkline, text_curve
+
+    scores: list[float] = []
 
     def watch(event: object) -> None:
         if isinstance(event, Loading):
@@ -82,10 +87,16 @@ def watch_training(advance: Progress, *, quiet: bool, indent: str = "") -> Calla
         elif isinstance(event, StepDone):
             advance(f"train, epoch {event.epoch} of {event.epochs}", event.step, event.steps)
         elif isinstance(event, EpochDone) and event.miou is not None and not quiet:
+            scores.append(event.miou)
             render.say(
                 f"{indent}epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}"
                 f"  mIoU {render.percent_text(event.miou)} %  best {render.percent_text(event.best_miou)} %"
+                f"  {sparkline(scores)}"
             )
+            if event.epoch == event.epochs:
+                if len(scores) > 2 and not indent:
+                    render.say(text_curve(scores))
+                scores.clear()
             sys.stderr.flush()
 
     return watch

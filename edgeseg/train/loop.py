@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from edgeseg.core.interrupt import HeldInterrupt
-from edgeseg.train.evaluate import Score, evaluate, normalise
+from edgeseg.train.evaluate import Score, evaluate, normalise, predict
 from edgeseg.train.events import EpochDone, OnEvent, StepDone
 from edgeseg.train.faults import not_finite, one_value_a_channel
+from edgeseg.train.figures import spread_indices
 from edgeseg.train.method import Seen
 from edgeseg.train.schedule import rate_factor
 from edgeseg.train.state import Position, RunState
@@ -75,6 +76,8 @@ class Loop:
         if self.fabric.is_global_zero:
             rate = float(self.parts.optimizer.param_groups[0]["lr"])
             self.output.epoch(epoch + 1, step=progress.step, loss=loss, rate=rate, score=score, seconds=seconds)
+            if score is not None:
+                self._draw()
         best = progress.best_miou if progress.best_epoch >= 0 else None
         self.on_event(
             EpochDone(
@@ -88,6 +91,15 @@ class Loop:
         )
         if self._interrupt.wanted:
             raise KeyboardInterrupt
+
+    def _draw(self) -> None:
+        """Draw the curves, and the average's predictions on the same few validation images each time."""
+        images, spec, net = self.parts.validation, self.parts.spec, self.parts.average.net
+        if not images:
+            return
+        shown = [images[index] for index in spread_indices(len(images))]
+        predicted = [predict(net, sample.image, spec=spec, device=self.fabric.device) for sample in shown]
+        self.output.figures(shown, predicted, spec=spec)
 
     def _after_batch(self) -> None:
         """Save the state if the recipe says so or an interrupt is pending; only between steps."""

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
+from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json, write_whole
 from edgeseg.core.records import encode_record
 from edgeseg.data import DataIdentity
 from edgeseg.errors import InputError, TrainingError
@@ -16,15 +16,19 @@ from edgeseg.models.checkpoint import TRAINING_FILE
 from edgeseg.models.resolve import CHECKPOINT_FOLDER
 from edgeseg.train.describe import training_versions
 from edgeseg.train.faults import writing
+from edgeseg.train.figures import CURVES, CurvePoint, draw_curves, draw_predictions, prediction_file
 from edgeseg.train.state import STATE_FILE, RunState, save_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
     from edgeseg.core.spec import ModelSpec
+    from edgeseg.data import Sample
     from edgeseg.train.evaluate import Score
     from edgeseg.train.method import Method
     from edgeseg.train.recipe import Recipe
@@ -115,6 +119,16 @@ class RunFolder:
             self._plot("val/pixel_accuracy", score.pixel_accuracy, epoch)
         with writing(self.folder), (self.folder / METRICS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
+
+    def figures(self, samples: Sequence[Sample], predicted: Sequence[NDArray[np.uint8]], *, spec: ModelSpec) -> None:
+        """Draw the curves so far, and the predictions (H, W) uint8 of `samples` in the last epoch of metrics.jsonl."""
+        lines = [json.loads(line) for line in (self.folder / METRICS).read_text(encoding="utf-8").splitlines()]
+        points = [CurvePoint(epoch=line["epoch"], loss=line["loss"], miou=line.get("miou")) for line in lines]
+        file = prediction_file(self.folder, points[-1].epoch)
+        with writing(self.folder):
+            file.parent.mkdir(exist_ok=True)
+            write_whole(draw_predictions(samples, predicted, spec=spec), file)
+            write_whole(draw_curves(points), self.folder / CURVES)
 
     def best(
         self,

@@ -11,14 +11,10 @@ from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
-    from edgeseg.data import Dataset
     from edgeseg.models import Model
     from edgeseg.models.spec_draft import DataFacts, SpecDraft
 
 __all__ = ["PreprocessCheck", "check_spec", "write_spec_draft"]
-
-_STEP = 32
-_LONGEST = 512
 
 
 def write_spec_draft(
@@ -84,22 +80,13 @@ def check_spec(
 def _facts(data: str) -> DataFacts:
     from edgeseg.data import open_dataset
     from edgeseg.models.spec_draft import DataFacts
+    from edgeseg.train.project import fitting_size
 
     dataset = open_dataset(data, split="train")
-    return DataFacts(name=dataset.name, classes=dataset.classes, size=input_size_for(dataset))
-
-
-def input_size_for(dataset: Dataset, *, longest: int = _LONGEST) -> tuple[int, int]:
-    """Return an input size (height, width) in multiples of 32 for a data set's images, of their middle aspect ratio."""
-    if not len(dataset):
-        raise InputError(f"{dataset.name} {dataset.split}: no images.")
     step = max(1, len(dataset) // 9)
-    shapes = sorted(
-        (dataset.load(index).image.shape[:2] for index in range(0, len(dataset), step)), key=lambda s: s[0] / s[1]
-    )
-    height, width = shapes[len(shapes) // 2]
-    factor = min(1.0, longest / max(height, width))
-    return max(_STEP, round(height * factor / _STEP) * _STEP), max(_STEP, round(width * factor / _STEP) * _STEP)
+    shapes = [dataset.load(index).labels.shape for index in range(0, len(dataset), step)]
+    size = fitting_size([(height, width) for height, width in shapes])
+    return DataFacts(name=dataset.name, classes=dataset.classes, size=size)
 
 
 def _not_a_net(model: str) -> str:
