@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     data, net = made.data, made.net
     for finding in data.findings:
         render.say(f"data: {finding}")
-    rows = [(name, render.percent(share)) for name, share in zip(data.classes, data.shares, strict=True)]
+    rows = [(name, render.percent_text(share)) for name, share in zip(data.classes, data.shares, strict=True)]
     title = f"{data.name}: {data.training} training and {data.validation} validation images"
     render.table(title, ("class", "% of pixels"), rows, numbers=("% of pixels",))
     high, width = data.size
