@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeseg.verbs.adopt import adopt
     from edgeseg.verbs.bench import bench
     from edgeseg.verbs.calibrate import calibrate
+    from edgeseg.verbs.check import check
     from edgeseg.verbs.compile import compile_artifact
     from edgeseg.verbs.compress import compress
     from edgeseg.verbs.convert import convert
@@ -33,6 +34,7 @@ __all__ = [
     "adopt",
     "bench",
     "calibrate",
+    "check",
     "compare",
     "compile_artifact",
     "compress",
@@ -50,6 +52,7 @@ _HOMES = {
     "adopt": "edgeseg.verbs.adopt",
     "bench": "edgeseg.verbs.bench",
     "calibrate": "edgeseg.verbs.calibrate",
+    "check": "edgeseg.verbs.check",
     "compare": "edgeseg.bench.compare",
     "compile_artifact": "edgeseg.verbs.compile",
     "compress": "edgeseg.verbs.compress",

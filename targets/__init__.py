@@ -12,6 +12,7 @@ from edgeseg.core.suggestions import unknown
 from edgeseg.core.target import Target
 from edgeseg.core.target_names import check_target
 from edgeseg.errors import EdgesegError, InputError, RecipeError
+from edgeseg.targets.chips import find_chip
 
 __all__ = ["BrokenTarget", "broken_targets", "find_target", "load_targets"]
 
@@ -82,6 +83,9 @@ def _read(path: Path) -> Target:
     target = read_toml(Target, path)
     try:
         check_target(target)
+        for backend in target.backends:
+            if backend.chip:
+                find_chip(backend.chip)
     except EdgesegError as error:
         raise RecipeError(f"{path}: {error}") from None
     return target

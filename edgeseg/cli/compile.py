@@ -13,6 +13,8 @@ HELP = "compile an artifact for one chip"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    from edgeseg.cli.options import add_delegation
+
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="a folder from edgeseg convert")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--with", metavar="NAME", dest="compiler", help="the compiler's name")
@@ -20,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--option", metavar="KEY=VALUE", action="append", default=[], help="an option of the compiler; may be repeated"
     )
+    add_delegation(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder of the artifact (default: artifacts/<name>)")
 
 
@@ -27,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     """Compile, and print where the artifact is and how far it was proven."""
     from edgeseg.cli import render
     from edgeseg.cli.convert import summary
+    from edgeseg.cli.placement import placement_lines
     from edgeseg.errors import InputError
     from edgeseg.verbs.compile import compile_artifact
 
@@ -43,16 +47,15 @@ def run(options: argparse.Namespace) -> int:
             target=options.target,
             options=given,
             out=options.out,
+            require_delegation=options.require_delegation,
             on_progress=advance,
         )
     if options.json:
         render.result_json({"artifacts": [summary(made)]})
         return 0
     manifest = made.manifest
-    placed = sum(item.unit != "cpu" for item in manifest.placements)
     render.result(f"{made.folder}  {manifest.format} {manifest.scheme.name}, {made.size_bytes / 2**20:.2f} MiB")
-    render.result(f"  {placed} of {len(manifest.placements)} ops on the accelerator")
     render.result(f"  proof level: {manifest.proof.level}. {manifest.proof.reason}".rstrip())
-    for item in manifest.report.fallbacks:
-        render.result(f"  fallback: {item.op} {item.node}: {item.reason}")
+    for line in placement_lines(made):
+        render.result(line)
     return 0

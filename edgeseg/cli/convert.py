@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg.cli.placement import SHOWN_FALLBACKS, placement_lines
+
 if TYPE_CHECKING:
     import argparse
 
     from edgeseg.core.artifact import Artifact
     from edgeseg.verbs.convert import ConversionPlan
 
-SHOWN_FALLBACKS = 6
 HELP = "turn a checkpoint into proven artifacts for one or more targets"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_model
+    from edgeseg.cli.options import add_delegation, add_model
     from edgeseg.core.quantization import PRECISIONS
 
     add_model(parser)
@@ -72,6 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="calibrate on val or test images, whose figures then look too good",
     )
+    add_delegation(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
 
@@ -97,7 +99,13 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _show_plan(plan_conversion(options.model, **wanted), options)
     with render.progress(quiet=options.json) as advance:
-        artifacts = convert(options.model, **wanted, on_progress=advance, on_notice=render.say)
+        artifacts = convert(
+            options.model,
+            **wanted,
+            require_delegation=options.require_delegation,
+            on_progress=advance,
+            on_notice=render.say,
+        )
     if artifacts and artifacts[0].manifest.notice:
         render.say(artifacts[0].manifest.notice)
     if options.json:
@@ -129,6 +137,7 @@ def summary(artifact: Artifact) -> dict[str, object]:
 
 
 def _sentence(artifact: Artifact) -> str:
+
     manifest, parity = artifact.manifest, artifact.manifest.parity
     report = manifest.report
     proven = "not proven here"
@@ -139,6 +148,8 @@ def _sentence(artifact: Artifact) -> str:
     lines = [f"{artifact.folder}  {manifest.format} {manifest.scheme.name}, {size_mib:.2f} MiB, {proven}"]
     if manifest.proof.level != "engine":
         lines.append(f"  proof level: {manifest.proof.level}. {manifest.proof.reason}".rstrip())
+    if manifest.origin == "compiled":
+        return "\n".join([*lines, *placement_lines(artifact)])
     if manifest.scheme.needs_ranges:
         lines.append(f"  {report.ops_quantized} of {report.ops_total} ops in int8")
     lines += [f"  in float: {item.op} {item.node}: {item.reason}" for item in report.fallbacks[:SHOWN_FALLBACKS]]

@@ -27,6 +27,7 @@ VERBS = (
     "spec",
     "convert",
     "adopt",
+    "check",
     "compile",
     "verify",
     "validate",

@@ -66,6 +66,14 @@ def fraction(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Return a number of percent, 0 to 100, for argparse."""
+    value = number(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a number of percent, 0 to 100")
+    return value
+
+
 def above_zero(text: str) -> float:
     """Return a number above 0, for argparse."""
     value = number(text)
@@ -126,6 +134,16 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threads", metavar="N", type=threads, help=f"engine threads (default: {min(4, os.cpu_count() or 1)} here)"
+    )
+
+
+def add_delegation(parser: argparse.ArgumentParser) -> None:
+    """Add --require-delegation."""
+    parser.add_argument(
+        "--require-delegation",
+        metavar="PERCENT",
+        type=share,
+        help="fail (status 3) if fewer ops than this, in percent, run on the accelerator",
     )
 
 

@@ -15,7 +15,7 @@ from edgeseg.core.gate import GateReport
 from edgeseg.core.lineage import LineageStep
 from edgeseg.core.manifest_schema import MANIFEST_SCHEMA, READABLE_MANIFEST_SCHEMAS, digest, migrated_manifest
 from edgeseg.core.parsing import shown
-from edgeseg.core.placement import OpPlacement
+from edgeseg.core.placement import CompilerEstimate, OpPlacement
 from edgeseg.core.proof import Proof
 from edgeseg.core.quantization import CalibrationSet, QuantizationScheme
 from edgeseg.core.records import bounds, decode_record, encode_record, renamed
@@ -50,7 +50,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionReport:
-    """What a conversion did: ops, fallbacks, tool versions, duration and peak memory."""
+    """What a conversion did: ops, fallbacks, tool versions, duration, peak memory, and a compiler's estimate."""
 
     ops_total: int = field(metadata=bounds(low=0))
     ops_quantized: int = field(metadata=bounds(low=0))
@@ -58,6 +58,7 @@ class ConversionReport:
     tool_versions: dict[str, str]
     seconds: float = field(metadata=bounds(low=0))
     peak_memory_mb: float = field(metadata=bounds(low=0))
+    estimate: CompilerEstimate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

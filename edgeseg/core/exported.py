@@ -17,6 +17,7 @@ from edgeseg.core.artifact import ConversionReport
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.placement import OpPlacement
 from edgeseg.core.quantization import RANGES_FILE, QuantizationScheme, Ranges, read_ranges
+from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.errors import ConversionError, EdgesegError
 
@@ -46,13 +47,14 @@ class _Description:
     output: TensorSpec
     preprocess: Preprocess
     versions: dict[str, str]
+    rules: QuantizationRules = DEFAULT_RULES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedModel:
     """A deployment graph as a folder that any process can open, with preprocessing and head, batch norms folded.
 
-    exported.json       this description: spec, scheme, tensors, preprocess, versions
+    exported.json       this description: spec, scheme, tensors, preprocess, versions, rules
     program.pt2         the `torch.export` program from `input` to `output`, in float or with quantize/dequantize pairs
     folded.pt2          the same with weights stored as integers; missing in float, where both are one
     model.onnx          the ONNX file of the folded program, where a converter reads it
@@ -71,6 +73,7 @@ class ExportedModel:
     output: TensorSpec
     preprocess: Preprocess
     versions: dict[str, str] = field(default_factory=dict)
+    rules: QuantizationRules = DEFAULT_RULES
     loaded: dict[Part, object] = field(default_factory=dict, repr=False, compare=False)
     writers: dict[Part, Callable[[Path], None]] = field(default_factory=dict, repr=False, compare=False)
 

@@ -34,6 +34,7 @@ class QuantizationRules:
     Ops are named as in PyTorch's ATen, without the underscore of in-place variants. `float_ops` stay in float although
     other backends have int8 kernels for them. Kernels of `fusing_ops` apply a following activation in
     `fused_activations` themselves, so no pair is placed between the two. Outputs of `forced_points` always get a pair.
+    `float_islands` have int8 pairs around them but compute in float; only TFLite can choose, other formats ignore it.
     Weights have one scale per output channel or one per tensor; activations are affine or symmetric.
     """
 
@@ -41,6 +42,7 @@ class QuantizationRules:
     fusing_ops: tuple[str, ...] = ("conv2d", "linear", "add")
     fused_activations: tuple[str, ...] = ("relu", "relu6", "hardtanh")
     forced_points: tuple[str, ...] = ()
+    float_islands: tuple[str, ...] = ("hardswish", "sigmoid")
     per_channel_weights: bool = True
     symmetric_activations: bool = False
 
@@ -60,11 +62,12 @@ class QuantizationOverrides:
     fusing_ops: tuple[str, ...] | None = None
     fused_activations: tuple[str, ...] | None = None
     forced_points: tuple[str, ...] | None = None
+    float_islands: tuple[str, ...] | None = None
     per_channel_weights: bool | None = None
     symmetric_activations: bool | None = None
 
     def __post_init__(self) -> None:
-        lists = (self.float_ops, self.fusing_ops, self.fused_activations, self.forced_points)
+        lists = (self.float_ops, self.fusing_ops, self.fused_activations, self.forced_points, self.float_islands)
         try:
             check_ops(name for names in lists for name in names or ())
         except UnknownName as error:

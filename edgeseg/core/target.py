@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from edgeseg.core.backend import MAX_THREADS
 from edgeseg.core.quantization import SCHEMES, Precision
@@ -19,7 +19,11 @@ _SCHEMA = 1
 class Backend:
     """A target's choice of format, engine and delegate, with the precisions that it runs well, best first.
 
-    `delegate` and `options` are ones that the engine declares; if empty, the engine's defaults apply. Kernels process
+    `delegate` and `options` are ones that the engine declares; if empty, the engine's defaults apply. A `format` that a
+    compiler makes is converted and then compiled with `compile_options`. `normalisation` says where pixels are
+    normalised, if the backend needs one of the two: chips that compute in integers alone want the host. `chip` names
+    the capability table (`targets/chips`) that `edgeseg check` compares with, and `chip_memory_kib` the fast memory
+    that the chip has on this device, if it differs from the table's. Kernels process
     channels in blocks of `channel_multiple`: pruning to other counts saves nothing.
     """
 
@@ -31,6 +35,10 @@ class Backend:
     options: dict[str, str] = field(default_factory=dict)
     channel_multiple: int = field(default=1, metadata=bounds(low=1, high=1024))
     quantization: QuantizationOverrides | None = None
+    normalisation: Literal["", "graph", "host"] = ""
+    compile_options: dict[str, str] = field(default_factory=dict)
+    chip: str = ""
+    chip_memory_kib: int = field(default=0, metadata=bounds(low=0))
     reason: str = ""
 
     REMOVED: ClassVar[dict[str, str]] = {

@@ -19,8 +19,9 @@ from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.proof import Proof
 from edgeseg.core.protocols import Compiler
 from edgeseg.core.suggestions import unknown
+from edgeseg.core.target_names import compiler_of
 from edgeseg.core.version import VERSION
-from edgeseg.deploy.convert import check_conversion
+from edgeseg.deploy.conversion_checks import check_conversion, require_delegated
 from edgeseg.deploy.gate import thresholds_for
 from edgeseg.deploy.golden_samples import repeated_agreement
 from edgeseg.deploy.manifest import Proven, seal
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.exported import Conversion
     from edgeseg.core.protocols import Engine
+    from edgeseg.core.target import Backend
 
 _DEFAULT_OUT = Path("artifacts")
 
@@ -45,11 +47,13 @@ def compile_artifact(
     target: str | None = None,
     options: Mapping[str, str] | None = None,
     out: Path | None = None,
+    require_delegation: float | None = None,
     on_progress: Progress | None = None,
 ) -> Artifact:
     """Return the artifact that a compiler makes from another one, for one chip.
 
-    Give the `compiler`'s name, or a `target` device with a backend whose format a compiler produces. The proof level is
+    Give the `compiler`'s name, or a `target` device with a backend whose format a compiler produces; `options` replace
+    the target's own. `require_delegation` is the least share, in percent, of ops on the accelerator. The proof level is
     that of the engine or simulator that can run the result here, else "source": only the source artifact was proven.
 
     Raises:
@@ -57,25 +61,49 @@ def compile_artifact(
         UnsupportedError: the compiler does not support the artifact's format or precision.
         MissingDependency: the compiler's tool is not installed.
         ConversionError: the tool failed.
-        GateError: the compiled artifact does not give the labels of its source; nothing is written.
+        GateError: the compiled artifact does not give the labels of its source, or too few ops run on the accelerator;
+            nothing is written.
     """
-    chosen = _find(compiler, target)
-    given = dict(options or {})
+    chosen, place = _find(compiler, target)
+    given = {**(place.compile_options if place is not None else {}), **(options or {})}
     for name in given:
         if name not in chosen.options:
             raise unknown(f"option of {chosen.name}", name, chosen.options)
     source = open_artifact(artifact)
     _check_source(chosen, source)
     chosen.check()
-    path = out or _DEFAULT_OUT / f"{source.folder.resolve().name}-{chosen.name}"
+    return compile_with(
+        chosen,
+        source,
+        options=given,
+        backend=None if place is None else resolve_backend(place),
+        target=target or chosen.name,
+        path=out or _DEFAULT_OUT / f"{source.folder.resolve().name}-{target_stem(target) or chosen.name}",
+        require_delegation=require_delegation,
+        progress=on_progress or no_progress,
+    )
+
+
+def compile_with(
+    compiler: Compiler,
+    source: Artifact,
+    *,
+    options: Mapping[str, str],
+    backend: ResolvedBackend | None,
+    target: str,
+    path: Path,
+    require_delegation: float | None,
+    progress: Progress,
+) -> Artifact:
+    """Return the artifact in `path` that a checked compiler makes; raises as `compile_artifact` does."""
     refuse_foreign(path)
-    progress = on_progress or no_progress
     with new_folder(path) as folder:
-        progress(f"compile with {chosen.title}", 0, 0)
-        conversion = chosen.compile(source, folder=folder, options=given)
-        check_conversion(conversion, folder=folder, name=chosen.name)
-        first = _draft(source, conversion, compiler=chosen, target=target or chosen.name)
-        progress(f"prove {chosen.title}", 0, 0)
+        progress(f"compile with {compiler.title}", 0, 0)
+        conversion = compiler.compile(source, folder=folder, options=options)
+        check_conversion(conversion, folder=folder, name=compiler.name)
+        require_delegated(conversion.ops, percent=require_delegation, name=compiler.title)
+        first = _draft(source, conversion, compiler=compiler, backend=backend, target=target)
+        progress(f"prove {compiler.title}", 0, 0)
         proven = _prove(Artifact(folder=folder, manifest=first), conversion, source=source)
         seal(first, proven=proven, folder=folder)
     return open_artifact(path)
@@ -97,21 +125,34 @@ def compiler_named(name: str) -> Compiler:
     return found
 
 
-def _find(compiler: str | None, target: str | None) -> Compiler:
+def resolve_backend(backend: Backend) -> ResolvedBackend:
+    """Return how an artifact for a target's backend is run."""
+    return ResolvedBackend(
+        engine=backend.engine, delegate=backend.delegate, threads=backend.threads, options=backend.options
+    )
+
+
+def target_stem(target: str | None) -> str:
+    """Return a target's name without the path and ending of its file; empty for None."""
+    return "" if target is None else Path(target).stem if target.endswith(".toml") else target
+
+
+def _find(compiler: str | None, target: str | None) -> tuple[Compiler, Backend | None]:
     if compiler is not None:
-        return compiler_named(compiler)
+        return compiler_named(compiler), None
     if target is None:
         raise InputError("Name a compiler (--with NAME) or a device whose chip needs one (--target T).")
     from edgeseg.targets import find_target
 
-    formats = [backend.format for backend in find_target(target).backends]
-    found = [plugin.value for plugin in registry.load_all("compilers") if isinstance(plugin.value, Compiler)]
-    for name in formats:
-        for item in found:
-            if item.format == name:
-                return item
-    known = ", ".join(f"{item.name} ({item.format})" for item in found) or "none"
-    raise UnsupportedError(f"{target}: no compiler makes {' or '.join(formats)}. Installed compilers: {known}.")
+    backends = find_target(target).backends
+    for backend in backends:
+        found = compiler_of(backend.format)
+        if found is not None:
+            return found, backend
+    made = " or ".join(backend.format for backend in backends)
+    items = [plugin.value for plugin in registry.load_all("compilers") if isinstance(plugin.value, Compiler)]
+    known = ", ".join(f"{item.name} ({item.format})" for item in items) or "none"
+    raise UnsupportedError(f"{target}: no compiler makes {made}. Installed compilers: {known}.")
 
 
 def _check_source(compiler: Compiler, source: Artifact) -> None:
@@ -129,8 +170,12 @@ def _check_source(compiler: Compiler, source: Artifact) -> None:
         )
 
 
-def _draft(source: Artifact, conversion: Conversion, *, compiler: Compiler, target: str) -> Manifest:
+def _draft(
+    source: Artifact, conversion: Conversion, *, compiler: Compiler, backend: ResolvedBackend | None, target: str
+) -> Manifest:
     given = source.manifest
+    if backend is None:
+        backend = ResolvedBackend(engine=conversion.provable_by[0] if conversion.provable_by else "")
     return dataclasses.replace(
         given,
         schema=MANIFEST_SCHEMA,
@@ -138,7 +183,7 @@ def _draft(source: Artifact, conversion: Conversion, *, compiler: Compiler, targ
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeseg_version=VERSION,
         format=compiler.format,
-        backend=ResolvedBackend(engine=conversion.provable_by[0] if conversion.provable_by else ""),
+        backend=backend,
         entry=conversion.entry,
         files=(),
         preprocess=conversion.preprocess,

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
+from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import new_folder
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.protocols import DescribedConverter
 from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges, scheme_named
 from edgeseg.core.temperature import read_temperature
+from edgeseg.deploy.compile import compile_with
+from edgeseg.deploy.conversion_checks import check_conversion, require_delegated
 from edgeseg.deploy.exports import Exports
-from edgeseg.deploy.plan import PlannedArtifact, RequestedPrecision, converter_for, plan_artifacts
+from edgeseg.deploy.plan import PlannedArtifact, RequestedPrecision, plan_artifacts, route_to
 from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, check_data, proof_images
 from edgeseg.deploy.replacing import distinct_name, refuse_replacing
 from edgeseg.deploy.usage import USAGE_FILE, usage
-from edgeseg.errors import ConversionError, InputError
+from edgeseg.errors import InputError
 from edgeseg.export import DeployedOutput
 from edgeseg.models import Checkpoint
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeseg.core.exported import Conversion
+    from edgeseg.core.protocols import Converter
     from edgeseg.core.spec import ModelSpec
     from edgeseg.deploy.reference import Reference
 
@@ -126,21 +129,24 @@ def convert_for_targets(
     out: Path | str | None = None,
     force: bool = False,
     allow_held_out: bool = False,
+    require_delegation: float | None = None,
     on_progress: Progress | None = None,
     on_notice: OnNotice | None = None,
 ) -> tuple[Artifact, ...]:
     """Return the artifacts of a checkpoint for one or more targets, each proven against float PyTorch.
 
-    `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
-    format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
-    `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
-    The proof uses images of `data` (and labels, if it is a data set of the net's classes), else calibration images that
-    were left out of the calibration, else the checkpoint's own (folder `proof`), else rendered streets. `on_notice`
-    gets findings about the calibration images and limits of the proof (default: the log).
+    `target` is a format, a device or a `./board.toml`; for a device whose chip needs a compiler, the file is compiled
+    too. `require_delegation` is the least share, in percent, of ops on the accelerator. "auto" takes a device's first
+    precision, and int8 for a bare format if ranges are available, else fp32. int8 ranges come from `calibration` (a
+    folder of training images or `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the
+    checkpoint's own ranges.json. The proof uses images of `data` (and labels, if it is a data set of the net's
+    classes), else calibration images that were left out of the calibration, else the checkpoint's own (folder `proof`),
+    else rendered streets. `on_notice` gets findings about the calibration images and limits of the proof (default: the
+    log).
 
     Raises:
         GateError: an artifact does not agree with the checkpoint (`edgeseg.deploy.gate`): it is not written, its worst
-            image is (PATH-refused.png), and earlier artifacts stay.
+            image is (PATH-refused.png), and earlier artifacts stay. Or too few ops are on the accelerator.
         ConversionError: a vendor's tool failed.
         Others as `plan_for_targets` does, all before any slow work.
     """
@@ -182,7 +188,13 @@ def convert_for_targets(
             progress=progress,
         )
         job = _Job(
-            checkpoint=checkpoint, exports=exports, ranges=ranges, reference=reference, progress=progress, notice=notice
+            checkpoint=checkpoint,
+            exports=exports,
+            ranges=ranges,
+            reference=reference,
+            require_delegation=require_delegation,
+            progress=progress,
+            notice=notice,
         )
         for index, item in enumerate(planned.artifacts):
             progress("convert", index, len(planned.artifacts))
@@ -199,22 +211,49 @@ class _Job:
     exports: Exports
     ranges: Ranges | None
     reference: Reference
+    require_delegation: float | None
     progress: Progress
     notice: OnNotice
 
     def make(self, item: PlannedArtifact) -> Artifact:
-        """Convert, prove and write one artifact; nothing is left behind if a step fails."""
+        """Convert (and compile), prove and write one artifact; nothing is left behind if a step fails."""
+        converter, compiler = route_to(item.format)
+        if compiler is None:
+            return self._convert(item, converter, shown=item.path, require_delegation=self.require_delegation)
+        with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
+            engine = converter.engines[0] if converter.engines else ""
+            first = dataclasses.replace(
+                item,
+                format=converter.format,
+                backend=ResolvedBackend(engine=engine),
+                path=Path(folder) / item.path.name,
+            )
+            return compile_with(
+                compiler,
+                self._convert(first, converter, shown=item.path),
+                options=item.compile_options,
+                backend=item.backend,
+                target=item.target,
+                path=item.path,
+                require_delegation=self.require_delegation,
+                progress=self.progress,
+            )
+
+    def _convert(
+        self, item: PlannedArtifact, converter: Converter, *, shown: Path, require_delegation: float | None = None
+    ) -> Artifact:
+        """Return the converted artifact; the worst image of a refused one goes beside `shown`."""
         from edgeseg.deploy.manifest import draft, lineage_of, seal
         from edgeseg.deploy.prove import emulate, prove_here
 
-        converter = converter_for(item.format)
-        exported = self.exports.get(converter, item.precision, rules=item.rules)
+        exported = self.exports.get(converter, item.precision, rules=item.rules, normalisation=item.normalisation)
         calibrated = self.ranges if self.ranges is not None and exported.scheme.needs_ranges else None
         weights_sha256 = self.checkpoint.spec.weights_sha256
         with new_folder(item.path) as folder:
             self.progress(f"write {converter.title} {item.precision}", 0, 0)
             conversion = converter.convert(exported, folder=folder)
             check_conversion(conversion, folder=folder, name=item.format)
+            require_delegated(conversion.ops, percent=require_delegation, name=converter.title)
             first = draft(
                 item,
                 conversion,
@@ -229,7 +268,7 @@ class _Job:
                 Artifact(folder=folder, manifest=first),
                 conversion,
                 reference=self.reference,
-                refused=item.path.with_name(f"{item.path.name}-refused.png"),
+                refused=shown.with_name(f"{shown.name}-refused.png"),
                 arithmetic=emulate(exported, reference=self.reference, name=first.name),
             )
             if proven.proof.level == "none":
@@ -242,18 +281,12 @@ class _Job:
         return open_artifact(item.path)
 
 
-def check_conversion(conversion: Conversion, *, folder: Path, name: str) -> None:
-    """Raise `ConversionError` unless the files that a conversion names lie in its folder."""
-    root = folder.resolve()
-    for path in (conversion.entry, *conversion.files):
-        found = (root / path).resolve()
-        if not path or root not in found.parents or not found.exists():
-            raise ConversionError(f"{name}: reports that it wrote {path or 'nothing'}, which is not in its folder.")
-
-
 def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
     for name in dict.fromkeys(item.format for item in artifacts):
-        converter_for(name).check()
+        converter, compiler = route_to(name)
+        converter.check()
+        if compiler is not None:
+            compiler.check()
     for item in artifacts:
         if scheme_named(item.precision).needs_ranges and not ranges:
             raise InputError(

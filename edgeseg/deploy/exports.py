@@ -38,14 +38,21 @@ class Exports:
     rules: list[QuantizationRules] = field(default_factory=list)
     done: dict[str, ExportedModel] = field(default_factory=dict)
 
-    def get(self, converter: Converter, precision: Precision, *, rules: QuantizationRules) -> ExportedModel:
-        """Return the graph for a converter's precision, quantized by `rules`.
+    def get(
+        self,
+        converter: Converter,
+        precision: Precision,
+        *,
+        rules: QuantizationRules,
+        normalisation: Normalisation | None = None,
+    ) -> ExportedModel:
+        """Return the graph for a converter's precision, quantized by `rules`, normalised where the caller wants.
 
         Schemes without integer activations share the float32 graph.
         """
         scheme = scheme_named(precision)
         base = scheme if scheme.needs_ranges else FP32
-        normalisation = self._normalisation(converter)
+        normalisation = self._normalisation(converter, wanted=normalisation)
         exported = self._base(base.name, normalisation, rules if base is scheme else DEFAULT_RULES)
         for part in converter.reads:
             if part == "onnx" and part in exported.writers:
@@ -79,7 +86,8 @@ class Exports:
             )
         return self.done[name]
 
-    def _normalisation(self, converter: Converter) -> Normalisation:
-        """Return where pixels are normalised: as the checkpoint's spec prefers, if the format supports it."""
-        wanted: Normalisation = "graph" if self.checkpoint.spec.preprocess.in_graph else "host"
+    def _normalisation(self, converter: Converter, *, wanted: Normalisation | None) -> Normalisation:
+        """Return where pixels are normalised: as wanted, else as the spec prefers, if the format supports it."""
+        if wanted is None:
+            wanted = "graph" if self.checkpoint.spec.preprocess.in_graph else "host"
         return wanted if wanted in converter.normalisation else converter.normalisation[0]

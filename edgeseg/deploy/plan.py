@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
 from edgeseg.core.backend import ResolvedBackend
-from edgeseg.core.protocols import Converter, RuledConverter
+from edgeseg.core.protocols import Compiler, Converter, Normalisation, RuledConverter
 from edgeseg.core.quantization import PRECISIONS, SCHEMES, Precision
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.suggestions import unknown
+from edgeseg.core.target_names import compiler_of
 from edgeseg.errors import InputError, MissingDependency, UnsupportedError
 from edgeseg.targets import broken_targets, find_target, load_targets
 
@@ -28,7 +29,9 @@ _DEFAULT_OUT = Path("artifacts")
 class PlannedArtifact:
     """One planned artifact: target, format, precision, backend, destination, and the reason for the choice.
 
-    `rules` say what computes in int8: the converter's, as far as the target does not replace them.
+    `rules` say what computes in int8: the converter's, as far as the target does not replace them. `normalisation` is
+    None where the checkpoint decides. A format that a compiler makes is converted to the one it reads and compiled
+    with `compile_options`.
     """
 
     target: str
@@ -38,6 +41,8 @@ class PlannedArtifact:
     path: Path
     reason: str
     rules: QuantizationRules = DEFAULT_RULES
+    normalisation: Normalisation | None = None
+    compile_options: dict[str, str] = field(default_factory=dict)
 
     @property
     def engine(self) -> str:
@@ -78,9 +83,22 @@ def plan_artifacts(
                 path=path,
                 reason=item.reason,
                 rules=item.rules,
+                normalisation=item.normalisation,
+                compile_options=item.compile_options,
             )
         )
     return tuple(planned)
+
+
+def route_to(format_name: str) -> tuple[Converter, Compiler | None]:
+    """Return the converter on the way to a format, and the compiler behind it if the format is a compiler's.
+
+    Raises:
+        UnknownName: nothing makes the format.
+        MissingDependency: a plug-in that cannot be imported or is not a converter.
+    """
+    compiler = compiler_of(format_name)
+    return converter_for(format_name if compiler is None else compiler.reads), compiler
 
 
 def converter_for(format_name: str) -> Converter:
@@ -107,6 +125,8 @@ class _Choice:
     precision: Precision
     reason: str
     rules: QuantizationRules
+    normalisation: Normalisation | None = None
+    compile_options: dict[str, str] = field(default_factory=dict)
 
 
 def _choose(text: str, *, precision: RequestedPrecision, has_ranges: bool) -> _Choice:
@@ -126,7 +146,7 @@ def _choose(text: str, *, precision: RequestedPrecision, has_ranges: bool) -> _C
         )
     else:
         choice = _backend(_target(text, formats), text=text, precision=precision)
-    converter = converter_for(choice.format)
+    converter, _ = route_to(choice.format)
     if choice.precision not in converter.precisions:
         able = ", ".join(converter.precisions)
         raise UnsupportedError(f"{converter.title} cannot be converted to {choice.precision}; it can be to {able}.")
@@ -156,7 +176,7 @@ def _backend(target: Target, *, text: str, precision: RequestedPrecision) -> _Ch
     for backend in target.backends:
         if precision == "auto" or precision in backend.schemes:
             picked = backend.schemes[0] if precision == "auto" else precision
-            rules = _rules(converter_for(backend.format))
+            rules = _rules(route_to(backend.format)[0])
             return _Choice(
                 target=target.name if not text.endswith(".toml") else text,
                 format=backend.format,
@@ -166,6 +186,8 @@ def _backend(target: Target, *, text: str, precision: RequestedPrecision) -> _Ch
                 precision=picked,
                 reason=backend.reason,
                 rules=rules if backend.quantization is None else backend.quantization.applied_to(rules),
+                normalisation=backend.normalisation or None,
+                compile_options=backend.compile_options,
             )
     able = sorted({scheme for backend in target.backends for scheme in backend.schemes})
     raise UnsupportedError(f"{target.name} has no backend for {precision}; its backends have {', '.join(able)}.")

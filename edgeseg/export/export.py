@@ -84,6 +84,7 @@ def export(
         output=answer_spec(spec, output=output),
         preprocess=preprocess_of(spec, normalisation=normalisation),
         versions=installed_versions("torch", "torchao"),
+        rules=rules,
         loaded={"program": programs.program, "folded": programs.folded},
     )
     write_folder(exported, deployed, ranges=ranges if scheme.needs_ranges else None, calibration=calibration)

@@ -71,6 +71,7 @@ def convert(
     out: Path | None = None,
     force: bool = False,
     allow_held_out: bool = False,
+    require_delegation: float | None = None,
     on_progress: Progress | None = None,
     on_notice: OnNotice | None = None,
 ) -> tuple[Artifact, ...]:
@@ -98,6 +99,7 @@ def convert(
         out=out,
         force=force,
         allow_held_out=allow_held_out,
+        require_delegation=require_delegation,
         on_progress=on_progress,
         on_notice=on_notice,
     )

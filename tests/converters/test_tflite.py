@@ -203,6 +203,41 @@ def test_hard_swish_leaves_int8_again() -> None:
     assert np.abs(run(islands, tensor).astype(int) - before).max() <= 2
 
 
+class Gate(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(image.permute(0, 3, 1, 2))
+        return self.second(x * torch.sigmoid(x)).permute(0, 2, 3, 1)
+
+
+def test_for_an_npu_the_input_is_int8_and_a_sigmoid_stays_in_int8() -> None:
+    torch.manual_seed(0)
+    tensor = np.random.default_rng(0).normal(0, 1, (1, 16, 16, 3)).astype(np.float32)
+    program = torch.export.export(Gate().eval(), (torch.from_numpy(tensor),))
+    graph = program.module()
+    made = quantize_program(
+        program, ranges=observe_points(graph, lambda: iter([tensor]), plan=plan_quantization(graph))
+    )
+    content = lower(made.program, shape=tensor.shape, int8=True, dtype="float32")
+    model = read_model(content)
+    image, output = model.io()
+    assert image.dtype == output.dtype == "int8"
+    assert image.scale is not None
+    assert output.scale is not None
+    stored = np.clip(np.rint(tensor / image.scale) + (image.zero_point or 0), -128, 127).astype(np.int8)
+    keep_in_float(model, islands=())
+    (sigmoid,) = [item for item in model.operators if model.op_name(item) == "LOGISTIC"]
+    after = model.stored(sigmoid.outputs[0])
+    assert (after.dtype, after.scale, after.zero_point) == ("int8", 1 / 256, -128)
+    given = (run(write_model(model), stored).astype(int) - (output.zero_point or 0)) * output.scale
+    assert np.abs(given - ask(made.program, tensor)).max() <= 3 * output.scale
+    assert {item.dtype for item in census(model, int8=True)} == {"int8"}
+
+
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements, "missing_modules", lambda modules: ("litert_torch",))
     with pytest.raises(MissingDependency, match=r"litert_torch is not installed.*edgeseg\[convert-tflite\]"):

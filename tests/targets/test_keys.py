@@ -29,6 +29,11 @@ WRONG: dict[str, object] = {
     "threads": 0,
     "options": {"no_such_option": "1"},
     "channel_multiple": 0,
+    "normalisation": "phone",
+    "chip": "ethos-u56",
+    "chip_memory_kib": -1,
+    "compile_options": {"no_such_option": "1"},
+    "quantization": {"float_ops": ["cnv2d"]},
 }
 OPTIONAL: dict[str, object] = {"delegate": "", "options": {}}
 SHOWN = ("name", "title", "soc", "verified", "reason")

@@ -41,7 +41,8 @@ def test_all_our_targets_hold() -> None:
 
 
 def test_every_backend_names_a_format_and_an_engine_that_fit() -> None:
-    formats = registry.names("converters")
+    compilers = {plugin.value.format for plugin in registry.load_all("compilers")}
+    formats = {*registry.names("converters"), *compilers}
     engines = {plugin.name: plugin.value for plugin in registry.load_all("engines")}
     for target in load_targets():
         for backend in target.backends:

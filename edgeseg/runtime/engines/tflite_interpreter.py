@@ -75,8 +75,10 @@ class InterpreterSession:
         self._interpreter = None
 
 
-def open_interpreter(artifact: Artifact, *, module: str, backend: ResolvedBackend) -> EngineSession:
-    """Return a session of the artifact's TFLite file in the `Interpreter` of `module`.
+def open_interpreter(
+    artifact: Artifact, *, module: str, backend: ResolvedBackend, delegate: Path | None = None
+) -> EngineSession:
+    """Return a session of the artifact's TFLite file in the `Interpreter` of `module`, with a vendor's `delegate`.
 
     Raises:
         ArtifactError: not a TFLite file, or one that the library refuses.
@@ -89,7 +91,8 @@ def open_interpreter(artifact: Artifact, *, module: str, backend: ResolvedBacken
             interpreter: Interpreter = library.Interpreter(
                 model_path=str(path),
                 num_threads=backend.threads,
-                experimental_op_resolver_type=getattr(library.OpResolverType, RESOLVERS[backend.delegate]),
+                experimental_op_resolver_type=getattr(library.OpResolverType, RESOLVERS.get(backend.delegate, "AUTO")),
+                experimental_delegates=[] if delegate is None else [library.load_delegate(str(delegate))],
             )
             _fix_size(interpreter, artifact)
             interpreter.allocate_tensors()

@@ -1,0 +1,130 @@
+"""Nets on NPU targets: ops on the NPU, the compiler's estimate, size, agreement and seconds, stored and as a table.
+
+    python benchmarks/npu_table.py --out benchmarks/npu/table.json [--table docs/npus.md] [TARGET ...]
+
+Needs the toolchains of the targets (edgeseg toolchain install NAME). BiSeNetV2 has no bundled checkpoint: its weights
+are random, with batch-norm statistics of rendered streets, so its agreement says how well int8 follows that random net;
+placement, estimate and size do not depend on weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import tempfile
+import time
+from collections import Counter
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edgeseg import convert
+from edgeseg.core.files import write_whole
+from edgeseg.core.placement import CPU
+
+NETS = ("fast_scnn:camvid", "lraspp_mobilenet_v3_small:camvid-relu", "bisenet_v2")
+TARGETS = ("corstone-300", "corstone-320", "imx93")
+BEGIN, END = "<!-- npu table -->", "<!-- end of npu table -->"
+
+
+def untrained(name: str, folder: Path) -> Path:
+    """Return a checkpoint of an architecture with random weights, in the form of the bundled streets net."""
+    import numpy as np
+    import torch
+
+    from edgeseg.data import render_street
+    from edgeseg.models import build
+    from edgeseg.models.checkpoint import load_checkpoint, resolve_model, save_checkpoint
+    from edgeseg.pixels import prepare
+
+    spec = load_checkpoint(resolve_model("fast_scnn:streets")).spec
+    torch.manual_seed(0)
+    net = build(name, classes=len(spec.classes), size=spec.size)
+    host = dataclasses.replace(spec.preprocess, in_graph=False)
+    images = [prepare(render_street(seed)[0], preprocess=host, tensor=spec.inputs[0]) for seed in range(2)]
+    net.train()
+    with torch.no_grad():
+        for _ in range(4):
+            net(torch.from_numpy(np.concatenate(images)))
+    given = dataclasses.replace(spec, name=f"{name}-untrained", architecture=name, channels=(), bypassed=())
+    save_checkpoint(folder, net=net.eval(), spec=given)
+    return folder
+
+
+def measured(net: str, target: str, *, work: Path) -> dict[str, object]:
+    model, calibration = net, None
+    if ":" not in net:
+        model, calibration = str(work / net), "streets:16"
+        if not Path(model).exists():
+            untrained(net, Path(model))
+    started = time.perf_counter()
+    (made,) = convert(model, target=target, calibration=calibration, out=work / f"{Path(model).name}-{target}")
+    manifest = made.manifest
+    left = Counter(item.op for item in manifest.placements if item.unit in ("", CPU))
+    estimate = manifest.report.estimate
+    return {
+        "net": manifest.spec.name,
+        "size": "x".join(map(str, manifest.inputs[0].size)),
+        "target": target,
+        "ops": len(manifest.placements),
+        "on_npu": len(manifest.placements) - sum(left.values()),
+        "on_cpu": dict(left),
+        "estimate": None if estimate is None else dataclasses.asdict(estimate),
+        "size_bytes": made.size_bytes,
+        "agreement": manifest.parity.label_agreement,
+        "images": manifest.parity.images,
+        "proof": manifest.proof.level,
+        "proof_engine": manifest.parity.engine,
+        "seconds": round(time.perf_counter() - started, 1),
+        "tools": manifest.report.tool_versions,
+    }
+
+
+def table(rows: list[dict]) -> str:
+    lines = [
+        "| net, input | target | ops on the NPU | estimate, CPU ops left out | SRAM + DRAM, KiB | file, MB | as float "
+        "| proof | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        estimate = row["estimate"]
+        left = ", ".join(f"{count} {name}" for name, count in row["on_cpu"].items())
+        lines.append(
+            f"| {row['net']}, {row['size']} | {row['target']} | {row['on_npu']} of {row['ops']} "
+            f"| {estimate['latency_ms']:.1f} ms{f' without {left}' if left else ''} "
+            f"| {estimate['sram_kib']:.0f} + {estimate['dram_kib']:.0f} | {row['size_bytes'] / 1e6:.2f} "
+            f"| {100 * row['agreement']:.2f} % ({row['images']} images) | {row['proof']} | {row['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("targets", nargs="*", default=TARGETS)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--nets", nargs="*", default=NETS)
+    options = parser.parse_args()
+    stored = json.loads(options.out.read_text()) if options.out.is_file() else {"rows": []}
+    rows = {(row["net"], row["target"]): row for row in stored["rows"]}
+    with tempfile.TemporaryDirectory() as folder:
+        for net in options.nets:
+            for target in options.targets:
+                row = measured(net, target, work=Path(folder))
+                rows[row["net"], row["target"]] = row
+                content = {
+                    "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    "machine": f"{platform.system()} {platform.machine()}, shared: seconds are upper bounds",
+                    "rows": list(rows.values()),
+                }
+                write_whole((json.dumps(content, indent=1) + "\n").encode(), options.out)
+    if options.table:
+        text = options.table.read_text("utf-8")
+        before, _, rest = text.partition(BEGIN)
+        after = rest.partition(END)[2]
+        options.table.write_text(f"{before}{BEGIN}\n{table(list(rows.values()))}\n{END}{after}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

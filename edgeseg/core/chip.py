@@ -1,0 +1,104 @@
+"""What an accelerator computes, as data: `Chip`, from `targets/chips/NAME.toml`, and `OpLimits` of one op on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgeseg.core.records import bounds
+
+_SCHEMA = 1
+VIEWS = (
+    "view", "reshape", "flatten", "unflatten", "permute", "transpose", "unsqueeze", "squeeze", "expand", "slice",
+    "select", "split", "split_with_sizes", "chunk", "unbind", "pixel_shuffle", "pixel_unshuffle",
+)  # fmt: skip
+"""Ops that only move or rename values; a chip's `views` says whether it has them at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpLimits:
+    """OpLimits of one op: a value beyond one of them runs elsewhere. Zero or empty means no limit.
+
+    `factors` are the scale factors of a resize that the chip has, `whole_factors` allows powers of two, and
+    `equal_factors` requires the same in both directions. `max_kernel` counts cells of one side, `max_area` of both
+    together; `max_reduced` counts the cells that a mean or a pool takes together. `why` and `instead` are shown.
+    """
+
+    max_rank: int = field(default=0, metadata=bounds(low=0))
+    max_size: int = field(default=0, metadata=bounds(low=0))
+    max_channels: int = field(default=0, metadata=bounds(low=0))
+    max_kernel: int = field(default=0, metadata=bounds(low=0))
+    max_area: int = field(default=0, metadata=bounds(low=0))
+    max_reduced: int = field(default=0, metadata=bounds(low=0))
+    max_stride: int = field(default=0, metadata=bounds(low=0))
+    max_dilation: int = field(default=0, metadata=bounds(low=0))
+    strides: tuple[int, ...] = ()
+    factors: tuple[float, ...] = ()
+    whole_factors: bool = False
+    equal_factors: bool = False
+    align_corners: Literal["any", "never", "always"] = "any"
+    groups: Literal["any", "one", "depthwise"] = "any"
+    why: str = ""
+    instead: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """One accelerator.
+
+    `source` says where the table comes from and `read` the date on which it was read. `ops` run without limits,
+    `limits` within those given, `every` limits all of them; ops are named as in PyTorch's ATen. `instead` says what to
+    do about an op that the chip lacks. `elsewhere` is what happens to such an op: it runs on the CPU, or the compiler
+    refuses the whole net. With `prefix_only` the compiler maps ops up to the first that it lacks. `float16` says that
+    values beyond 65504 overflow. `memory_kib` is the fast memory for activations, 0 where it does not matter; with
+    `holds_weights` the weights lie there too. `overflow` says what happens when it is too small.
+    """
+
+    schema: int
+    name: str
+    title: str
+    unit: Literal["npu", "gpu"]
+    source: str
+    read: str
+    bits: int = field(metadata=bounds(low=8, high=32))
+    elsewhere: Literal["cpu", "refused"]
+    ops: tuple[str, ...]
+    limits: dict[str, OpLimits] = field(default_factory=dict)
+    every: OpLimits = field(default_factory=OpLimits)
+    instead: dict[str, str] = field(default_factory=dict)
+    prefix_only: bool = False
+    float16: bool = False
+    memory_kib: int = field(default=0, metadata=bounds(low=0))
+    holds_weights: bool = False
+    overflow: Literal["slower", "refused"] = "slower"
+
+    def __post_init__(self) -> None:
+        if self.schema != _SCHEMA:
+            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {_SCHEMA}.")
+        twice = set(self.ops) & set(self.limits)
+        if twice:
+            raise ValueError(f"{sorted(twice)[0]} is in both ops and limits.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpFacts:
+    """One computing op of an exported graph, as far as chips care.
+
+    `op` is its ATen name, `layer` the path of the module that calls it, `shapes` those of its tensors read, `output`
+    the shape that it makes. `kernel`, `stride`, `dilation` are of convolutions and pools, `factors` of resizes,
+    `reduced` counts the cells that one value is made of. `peak` is the largest absolute value seen, None if not run.
+    """
+
+    op: str
+    node: str
+    layer: str
+    shapes: tuple[tuple[int, ...], ...]
+    output: tuple[int, ...]
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    factors: tuple[float, ...] = ()
+    align_corners: bool = False
+    reduced: int = 1
+    peak: float | None = None
