@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -132,7 +132,7 @@ def _write(canvas: NDArray[np.uint8], text: str, place: tuple[int, int], colour:
     cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
+def _png(image: NDArray[Any]) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgeseg.core.interrupt import HeldInterrupt
-from edgeseg.train.evaluate import Score, evaluate, normalise, predict
+from edgeseg.train.evaluate import Score, evaluate, normalise, predict_labels
 from edgeseg.train.events import EpochDone, OnEvent, StepDone
 from edgeseg.train.faults import not_finite, one_value_a_channel
 from edgeseg.train.figures import spread_indices
@@ -98,7 +98,7 @@ class Loop:
         if not images:
             return
         shown = [images[index] for index in spread_indices(len(images))]
-        predicted = [predict(net, sample.image, spec=spec, device=self.fabric.device) for sample in shown]
+        predicted = [predict_labels(net, sample.image, spec=spec, device=self.fabric.device) for sample in shown]
         self.output.figures(shown, predicted, spec=spec)
 
     def _after_batch(self) -> None:
