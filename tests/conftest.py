@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,10 @@ import pytest
 # One thread a library: tests run side by side, and threads that fight for two cores are slower than none.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# What tests trust is not remembered on the machine, and what the machine trusts is not trusted in tests.
+os.environ["EDGESEG_STATE_DIR"] = tempfile.mkdtemp(prefix="edgeseg-state-")
+atexit.register(shutil.rmtree, os.environ["EDGESEG_STATE_DIR"], ignore_errors=True)
 
 # A shell without job control starts background jobs deaf to Ctrl-C, and every child inherits that; the tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -17,7 +17,7 @@ HELP = "measure latency percentiles of each stage; several artifacts are timed i
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, add_untrusted, duration, positive, whole
+    from edgeseg.cli.options import add_engine, add_trust, duration, positive, whole
 
     parser.add_argument(
         "artifacts", metavar="ARTIFACT", nargs="+", type=Path, help="folders that edgeseg convert wrote"
@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write the measurements: a folder for one JSON file each, or one .json file (default: print only)",
     )
     add_engine(parser)
-    add_untrusted(parser)
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -98,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
             limit=options.limit,
             out=options.out,
             on_progress=advance,
+            on_notice=render.say,
         )
     if options.json:
         render.result_json({"schema": 2, "measurements": measurements})

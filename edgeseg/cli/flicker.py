@@ -13,7 +13,7 @@ HELP = "measure how often labels change on a video where the image does not"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, add_untrusted, positive
+    from edgeseg.cli.options import add_engine, add_trust, positive
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
     parser.add_argument("--source", metavar="FILE", required=True, help="a video or a folder of images in order")
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--motion", action="store_true", help="follow optical flow: for a moving camera; slow")
     parser.add_argument("--frames", metavar="N", type=positive, help="stop after N frames")
     add_engine(parser)
-    add_untrusted(parser)
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:

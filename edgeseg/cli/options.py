@@ -147,25 +147,37 @@ def add_delegation(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_untrusted(parser: argparse.ArgumentParser) -> None:
-    """Add --untrusted, for verbs that run an artifact."""
-    parser.add_argument(
-        "--untrusted", action="store_true", help="first verify the artifact in a process of its own, within limits"
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add --trusted and --untrusted, for verbs that run an artifact."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--trusted",
+        action="store_true",
+        help="open the artifact directly, now and later; by default one that was not made here first runs in a process "
+        "of its own, within limits, once",
+    )
+    choice.add_argument(
+        "--untrusted", action="store_true", help="verify the artifact in a process of its own, even if it is known here"
     )
 
 
 def check_origin(artifacts: Iterable[Path], *, options: argparse.Namespace) -> None:
-    """Verify artifacts of unknown origin where --untrusted asks for it.
+    """Verify artifacts of unknown origin where --untrusted asks for it, or remember them where --trusted does.
 
     Raises:
         ArtifactError, GateError: an artifact that is damaged, or whose model crashes, hangs or swallows memory.
     """
-    if not options.untrusted:
-        return
-    from edgeseg.runtime import verify
+    if options.untrusted:
+        from edgeseg.runtime import verify
 
-    for artifact in artifacts:
-        verify(artifact, engine=options.engine)
+        for artifact in artifacts:
+            verify(artifact, engine=options.engine)
+    if options.trusted:
+        from edgeseg.core.artifact import open_artifact
+        from edgeseg.core.trust import remember
+
+        for artifact in artifacts:
+            remember(open_artifact(artifact), how="vouched")
 
 
 def _whole(text: str, *, low: int) -> int:

@@ -18,7 +18,7 @@ _SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, add_untrusted, fraction, positive
+    from edgeseg.cli.options import add_engine, add_trust, fraction, positive
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder that edgeseg convert wrote")
     parser.add_argument(
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="of --data: train, val or test (default: val)")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N images")
     add_engine(parser)
-    add_untrusted(parser)
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -58,8 +58,11 @@ def result(text: str) -> None:
 
 
 def result_json(value: object) -> None:
-    """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(encode_record(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print one JSON object on stdout; it begins with its `schema`, 1 where the value has none of its own."""
+    table = encode_record(value)
+    if isinstance(table, dict):
+        table = {"schema": table.pop("schema", 1), **table}
+    sys.stdout.write(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def fields(value: object) -> dict[str, object]:

@@ -21,7 +21,7 @@ HELP = "run the camera loop: a camera, a file, a stream or the synthetic street,
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_untrusted, positive
+    from edgeseg.cli.options import add_trust, positive
     from edgeseg.cli.reading import add_reading
 
     parser.add_argument(
@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="engine threads (default: best of a short trial)",
     )
-    add_untrusted(parser)
+    add_trust(parser)
     add_reading(parser)
 
 

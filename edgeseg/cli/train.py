@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeseg.core.progress import Progress
+    from edgeseg.train import Recipe
 
 HELP = "train a net by a TOML recipe into a checkpoint; resumes exactly where a run was cut off"
 
@@ -29,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="N", type=whole, help="of all random numbers, instead of the recipe's")
     parser.add_argument("--skip-broken", action="store_true", help="list and leave out samples that cannot be used")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the settings and stop")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,8 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if is_factory(recipe.model.name):
         trust(recipe.model.name)
     if options.dry_run:
-        render.result_json(recipe)
-        return 0
+        return _show_plan(recipe, as_json=options.json)
     out = options.out or Path("runs") / recipe.name
     with render.progress(quiet=options.json) as advance:
         result = train(
@@ -68,6 +68,21 @@ def run(options: argparse.Namespace) -> int:
     render.say(f"Curves: {out / CURVES}; predictions on val images: {out / PREDICTIONS}")
     render.result(f"{result.checkpoint}: val mIoU {render.percent_text(result.miou)} %, epoch {result.best_epoch}")
     render.result(f"Next: {path_prefix(recipe.model.name)}edgeseg convert {result.checkpoint} --target tflite")
+    return 0
+
+
+def _show_plan(recipe: Recipe, *, as_json: bool) -> int:
+    from edgeseg.cli import render
+    from edgeseg.core.lineage import flatten
+
+    if as_json:
+        render.result_json(recipe)
+        return 0
+    high, wide = recipe.model.size
+    title = f"{recipe.name}: {recipe.model.name} at {high}x{wide}, on {recipe.data.train}"
+    named = ("schema", "name", "licence", "notice")
+    rows = [(key, str(value)) for key, value in flatten(recipe).items() if key not in named and value != ""]
+    render.table(title, ("setting", "value"), rows)
     return 0
 
 

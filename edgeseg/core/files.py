@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from edgeseg.core import atomic
 from edgeseg.core.parsing import parse_json, parse_toml
@@ -97,14 +97,21 @@ def write_whole(content: bytes, path: Path, *, durable: bool = False) -> None:
     `durable` also waits until the file is on the disk, and deletes temporary files left by stopped processes: meant for
     records, not for one file per frame. Raises OSError if the file cannot be written; the temporary file is removed.
     """
+    with replacing(path, durable=durable) as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """Yield a stream whose content takes the place of the file `path` when the block succeeds; see `write_whole`."""
     if durable:
-        _delete_stale(path)
+        delete_stale(path.parent, name=path.name)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=atomic.PARTIAL, dir=path.parent)
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             atomic.step("write file")
-            stream.write(content)
+            yield stream
             stream.flush()
             if durable:
                 atomic.step("sync file")
@@ -120,11 +127,11 @@ def write_whole(content: bytes, path: Path, *, durable: bool = False) -> None:
             partial.unlink()
 
 
-def _delete_stale(path: Path) -> None:
-    """Delete temporary files of `path` whose process has ended and that have not changed for a minute."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-\w+{re.escape(atomic.PARTIAL)}")
+def delete_stale(folder: Path, *, name: str | None = None) -> None:
+    """Delete temporary files, of `name` or of all files in `folder`, whose process ended and which are a minute old."""
+    pattern = re.compile(rf"\.{'.+' if name is None else re.escape(name)}\.(\d+)-\w+{re.escape(atomic.PARTIAL)}")
     with contextlib.suppress(OSError):
-        for entry in os.scandir(path.parent):
+        for entry in os.scandir(folder):
             found = pattern.fullmatch(entry.name)
             if not found or not entry.is_file(follow_symlinks=False) or _is_alive(int(found[1])):
                 continue

@@ -15,12 +15,16 @@ Setting = bool | int | float | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataUse:
-    """The images that a step used, and their licence."""
+    """The images that a step used, and their licence; `sha256` is the identity of the whole split's content.
+
+    Records of earlier versions have no `sha256` ("").
+    """
 
     name: str
     split: str
     images: int
     licence: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

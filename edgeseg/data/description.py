@@ -12,7 +12,7 @@ It is in the data set's folder, or anywhere else with `root` naming that folder;
     ignore = [255, "#000000"]                       # ids or colours that are ignored
     [classes]                                       # in the order of the class indices
     background = 0
-    vessel = [1, 2]
+    vessel = [1, 2]                                 # or colours ("#804080"), or labels of shapes ("vessel")
     [splits]                                        # a list file, a share, or groups; the rest is train
     group = "^(patient\\d+)_"
     val = 0.2
@@ -82,18 +82,32 @@ class Description:
     def __post_init__(self) -> None:
         if self.schema != _SCHEMA:
             raise ValueError(f"schema is {self.schema}; this version reads schema = {_SCHEMA}.")
-        self.mapping()
+        if not self.label_names:
+            self.mapping()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The values that are neither ids nor colours: names of labels, for readers of shapes."""
+        values = (*self.classes.values(), self.data.ignore)
+        flat = (item for value in values for item in (value if isinstance(value, tuple) else (value,)))
+        return tuple(item for item in flat if isinstance(item, str) and not item.startswith("#"))
 
     def mapping(self, source: str = f"{FILE} [classes]") -> LabelMapping | None:
         """Return the mapping of label values by `[classes]` and `ignore`; None without `[classes]`.
 
         Raises:
             ValueError: an invalid id or colour, a duplicate, ids mixed with colours, or more than 255 classes.
+            DatasetError: a value is the name of a label.
         """
         if not self.classes:
             return None
         if len(self.classes) > 255:
             raise ValueError(f"[classes] has {len(self.classes)} classes; 255 are possible. Merge some.")
+        if self.label_names:
+            raise DatasetError(
+                f'{source}: "{self.label_names[0]}" is not a colour; write "#rrggbb", for example "#804080". (Only '
+                "annotations of shapes have labels with names.)"
+            )
         given = [(name, index, self.classes[name]) for index, name in enumerate(self.classes)]
         ignored = [("ignore", 255, self.data.ignore)]
         ids: dict[int, int] = {}

@@ -123,7 +123,7 @@ class ImageFolder:
         """Return the images directly in a folder, or in its `images/train` where it is a data set."""
         root = Path(path)
         if not root.is_dir():
-            raise DatasetError(_no_folder(root))
+            raise DatasetError(no_folder(root))
         if (root / "images").is_dir():
             root = root / "images"
         if (root / "train").is_dir():
@@ -174,7 +174,8 @@ def _label_files(folder: Path, *, images: dict[str, Path], folder_of_images: Pat
     return labels
 
 
-def _no_folder(path: Path) -> str:
+def no_folder(path: Path) -> str:
+    """Return the message for a data set's folder that is not there."""
     if path.exists():
         return f"{path}: a file, not a folder. Give the folder that holds the images."
     near = suggestion(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()]) if path.parent.is_dir() else ""
@@ -184,7 +185,7 @@ def _no_folder(path: Path) -> str:
 def _split_folder(root: Path, split: str) -> Path:
     """Return `root/images/split` (`root/images` without a split), or raise an error that names what is missing."""
     if not root.is_dir():
-        raise DatasetError(_no_folder(root))
+        raise DatasetError(no_folder(root))
     images = root / "images"
     if not images.is_dir():
         found = "an empty folder" if not any(root.iterdir()) else "no images folder in it"

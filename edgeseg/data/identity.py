@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.files import sha256_of, sha256_of_bytes
-from edgeseg.errors import DatasetError
+from edgeseg.core.files import read_json, sha256_of, sha256_of_bytes
+from edgeseg.errors import DatasetError, RecipeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,23 @@ class DataIdentity:
         if not parts:
             parts.append("the samples are in another order")
         return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRecord:
+    """The identities of a run's data sets by role ("train", "val"): the content of its data.json."""
+
+    sets: dict[str, DataIdentity]
+
+
+def explain_difference(record: Path, role: str, *, before_sha256: str, now: DataIdentity) -> str:
+    """Return how a role's data differs from what it was; details come from the `DataRecord` in `record`."""
+    try:
+        before = read_json(DataRecord, record).sets.get(role) if record.is_file() else None
+    except RecipeError:  # the details are damaged; that the data differ is known from the hash
+        before = None
+    known = before is not None and before.sha256 == before_sha256
+    return (before.difference(now) if before is not None and known else "") or "its content has changed"
 
 
 def identity(dataset: Dataset, *, on_progress: Progress | None = None) -> DataIdentity:

@@ -99,6 +99,20 @@ class Counted:
         return self.counts.check(f"{self._whole.name} {self._whole.split}")
 
 
+def findings(counted: Counted, *, limit: int | None) -> tuple[str, ...]:
+    """Return warnings about the loaded labels; labels of one class are refused, unless `limit` left images out.
+
+    Raises:
+        DatasetError: without a `limit`, as `LabelCounts.check` does.
+    """
+    try:
+        return counted.findings()
+    except DatasetError as error:
+        if limit is None:
+            raise
+        return (str(error),)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """A data set that was read once: its usable part, its samples if kept in memory, and what was found."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -16,7 +17,6 @@ from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -100,7 +100,7 @@ def read_labels(
     """
     values = read_values(path, decoding=decoding)
     if image is not None and values.shape[:2] != image.upright:
-        raise DatasetError(_misfit(path, values.shape, image=image, name=image_path.name if image_path else ""))
+        raise DatasetError(misfit(path, values.shape, image=image, name=image_path.name if image_path else ""))
     return mapping.class_indices(values, path=path)
 
 
@@ -110,7 +110,23 @@ def read_values(path: Path, *, decoding: Decoding | None = None) -> NDArray[Any]
     A palette PNG gives palette indices, a PNG of 1, 2 or 4 bits its stored values (OpenCV would scale them to 255), and
     a PNG of grey and alpha its grey channel.
     """
-    content = read_content(path)
+    return values_of(path, read_content(path), decoding=decoding)
+
+
+def mask_of_png(content: bytes) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) of a small PNG that are drawn: opaque, or not black. Raises `ValueError`."""
+    try:
+        header = check_header(Path("mask"), content, decoding=Decoding().resolved())
+        values = decode_pixels(Path("mask"), content, header, flags=cv2.IMREAD_UNCHANGED)
+    except DatasetError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    if values.ndim == 2:
+        return np.asarray(values > 0)
+    return np.asarray(values[:, :, 3] > 0 if values.shape[2] == 4 else values.any(axis=2))
+
+
+def values_of(path: Path, content: bytes, *, decoding: Decoding | None = None) -> NDArray[Any]:
+    """Return the values in a label file's bytes, as `read_values` does; `path` is for messages."""
     header = check_header(path, content, decoding=(decoding or Decoding()).resolved())
     if header.kind == "PNG" and header.palette:
         content = _without_palette(content)
@@ -141,7 +157,8 @@ def _without_palette(content: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _misfit(path: Path, shape: Iterable[int], *, image: Header, name: str) -> str:
+def misfit(path: Path, shape: Iterable[int], *, image: Header, name: str) -> str:
+    """Return the message for a label map at `path` whose shape (H, W) is not its image's upright size."""
     height, width = tuple(shape)[:2]
     tall, wide = image.upright
     if (height, width) == (image.height, image.width):

@@ -43,6 +43,7 @@ class PairsReader:
         root = Path(place or description.root)
         if not root.is_dir():
             raise DatasetError(f"{root}: no such folder. Give the folder that holds the images and label maps.")
+        given = description.mapping()
         patterns = [description.data.images or self.images, description.data.labels or self.labels]
         for name, pattern in zip(("images", "labels"), patterns, strict=True):
             if "*" not in pattern:
@@ -55,7 +56,7 @@ class PairsReader:
         folder = dict(self.split_names).get(split, split)
         images, labels = (_found(root, pattern.replace(SPLIT, folder)) for pattern in patterns)
         _check(root, patterns=patterns, split=folder, images=images, labels=labels)
-        mapping = description.mapping() or self._mapping(root)
+        mapping = given or self._mapping(root)
         return FolderDataset(
             root=root,
             split=split,

@@ -38,8 +38,12 @@ def read_image(path: Path, *, decoding: Decoding | None = None) -> NDArray[np.ui
 
 def read_with_header(path: Path, *, decoding: Decoding | None = None) -> tuple[NDArray[np.uint8], Header]:
     """Return an image as `read_image` does, and its header."""
+    return decode_image(path, read_content(path), decoding=decoding)
+
+
+def decode_image(path: Path, content: bytes, *, decoding: Decoding | None = None) -> tuple[NDArray[np.uint8], Header]:
+    """Return an image and its header from a file's bytes, as `read_image` does; `path` is for messages."""
     rules = (decoding or Decoding()).resolved()
-    content = read_content(path)
     header = check_header(path, content, decoding=rules)
     # OpenCV cannot decode a grey TIFF of float values as colour.
     plain = header.kind == "TIFF" and header.bits >= 32

@@ -20,6 +20,7 @@ from edgeseg.core.proof import Proof
 from edgeseg.core.protocols import Compiler
 from edgeseg.core.suggestions import unknown
 from edgeseg.core.target_names import compiler_of
+from edgeseg.core.trust import is_known, remember
 from edgeseg.core.version import VERSION
 from edgeseg.deploy.conversion_checks import check_conversion, require_delegated
 from edgeseg.deploy.gate import thresholds_for
@@ -106,7 +107,10 @@ def compile_with(
         progress(f"prove {compiler.title}", 0, 0)
         proven = _prove(Artifact(folder=folder, manifest=first), conversion, source=source)
         seal(first, proven=proven, folder=folder)
-    return open_artifact(path)
+    compiled = open_artifact(path)
+    if is_known(source, engine=source.manifest.engine):
+        remember(compiled, how="made")
+    return compiled
 
 
 def compiler_named(name: str) -> Compiler:

@@ -19,6 +19,7 @@ from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.protocols import DescribedConverter
 from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges, scheme_named
 from edgeseg.core.temperature import read_temperature
+from edgeseg.core.trust import remember
 from edgeseg.deploy.compile import compile_with
 from edgeseg.deploy.conversion_checks import check_conversion, require_delegated
 from edgeseg.deploy.exports import Exports
@@ -278,7 +279,9 @@ class _Job:
                 text = usage(described, snippet=converter.usage)
                 (folder / USAGE_FILE).write_text(text, encoding="utf-8")
             seal(first, proven=proven, folder=folder)
-        return open_artifact(item.path)
+        artifact = open_artifact(item.path)
+        remember(artifact, how="made")
+        return artifact
 
 
 def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:

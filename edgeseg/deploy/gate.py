@@ -124,6 +124,7 @@ def judge(
         miou_change=miou_change,
         arithmetic=arithmetic,
         thresholds=thresholds,
+        licence=reference.licence,
     )
     return Judged(report=report, failures=_failures(report, images, names=reference.spec.classes), images=images)
 

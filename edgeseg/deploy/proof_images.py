@@ -23,7 +23,7 @@ PROOF_FOLDER = "proof"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofImages:
-    """Images (H, W, 3) uint8 BGR, and their source.
+    """Images (H, W, 3) uint8 BGR, their source and its licence.
 
     `truths` are the label maps (H, W) of the images, or empty. Without `in_domain` the images may differ from those
     that the net was trained on, and `warning` says so.
@@ -31,6 +31,7 @@ class ProofImages:
 
     images: tuple[NDArray[np.uint8], ...]
     source: str
+    licence: str = ""
     truths: tuple[NDArray[np.uint8], ...] = ()
     in_domain: bool = True
     warning: str = ""
@@ -69,7 +70,7 @@ def proof_images(
         same = calibrated_on is not None and calibrated_on.source == source.name
         found = _spread(source, without=used if same else frozenset())
         if found:
-            return ProofImages(images=found, source=source.name)
+            return ProofImages(images=found, source=source.name, licence=source.licence)
     own = None if checkpoint is None else checkpoint / PROOF_FOLDER
     if own is not None and own.is_dir() and all(_is_real(text) for text in (data, calibration)):
         found = _spread(open_source(str(own), allow_held_out=True), without=frozenset())
@@ -106,6 +107,7 @@ def _labelled(data: str, *, classes: tuple[str, ...]) -> ProofImages | None:
             images=tuple(np.asarray(sample.image, np.uint8) for sample in samples),
             truths=tuple(np.asarray(sample.labels, np.uint8) for sample in samples),
             source=f"{dataset.name} {split}",
+            licence=dataset.licence,
         )
     return None
 
@@ -138,4 +140,6 @@ def _streets(*, trained_on: str, seen: tuple[str | None, ...]) -> ProofImages:
         else "Proven on rendered streets, which this net was not trained on: only labels that it is sure of count. "
         "Give your own images: --data DIR."
     )
-    return ProofImages(images=images, source="rendered streets", in_domain=own, warning=warning)
+    return ProofImages(
+        images=images, source="rendered streets", licence=streets.licence, in_domain=own, warning=warning
+    )

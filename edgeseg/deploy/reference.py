@@ -27,7 +27,7 @@ class Reference:
     `logits` are (1, h, w, C) float32 as `tensor` describes them; `rms` is the RMS of all of them, each pixel's mean
     over the classes taken out; `macs` are the net's multiply-accumulates per image. `truths` are label maps (H, W) of
     the first images at their own size; there may be none.
-    `source` and `in_domain` are those of the proof images.
+    `source`, `licence` and `in_domain` are those of the proof images.
     """
 
     spec: ModelSpec
@@ -38,6 +38,7 @@ class Reference:
     macs: int = 0
     truths: tuple[NDArray[np.uint8], ...] = ()
     source: str = ""
+    licence: str = ""
     in_domain: bool = True
 
     def labels(self, index: int, *, size: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
@@ -69,6 +70,7 @@ def make_reference(checkpoint: Checkpoint, *, spec: ModelSpec, images: ProofImag
         macs=macs,
         truths=images.truths,
         source=images.source,
+        licence=images.licence,
         in_domain=images.in_domain,
     )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from edgeseg.errors import CheckpointError
 from edgeseg.export.export import deploy
 from edgeseg.export.golden import float_answer
 from edgeseg.export.head import answer_spec, image_spec, taking_pixels
@@ -11,14 +14,15 @@ from edgeseg.pixels import decode, prepare
 from edgeseg.pixels.decode import cells_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from edgeseg.core.spec import ModelSpec
     from edgeseg.models.checkpoint import Checkpoint
 
 
 class TorchReference:
-    """The float net that artifacts are measured against, with the same preprocessing and decoder as they have."""
+    """The float net that artifacts are measured against, with the same preprocessing and decoder as they have.
+
+    Its methods raise `CheckpointError` where the logits hold NaN or infinity.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.spec: ModelSpec = taking_pixels(checkpoint.spec)
@@ -41,4 +45,10 @@ class TorchReference:
 
     def _answer(self, image: np.ndarray) -> np.ndarray:
         tensor = prepare(image, preprocess=self.spec.preprocess, tensor=image_spec(self.spec))
-        return float_answer(self._net, tensor)
+        answer = float_answer(self._net, tensor)
+        if not np.isfinite(answer).all():
+            raise CheckpointError(
+                f"{self.spec.name}: its logits hold NaN or infinity: the training diverged, or its preprocessing is "
+                "another. Use other weights, or check the spec's mean, std and scale."
+            )
+        return answer

@@ -69,6 +69,7 @@ def data_uses(account: object) -> tuple[DataUse, ...]:
             split=str(table.get("split", "")),
             images=int(table.get("images", 0)),
             licence=str(table.get("licence", "")),
+            sha256=str(table.get("sha256", "")),
         )
         for table in tables
         if isinstance(table, dict)

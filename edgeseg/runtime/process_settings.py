@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from edgeseg.core.cpu_cores import usable_cores
+from edgeseg.core.interrupt import endings, raise_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,34 +67,6 @@ def make_way() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def _raise(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _endings() -> tuple[signal.Signals, ...]:
-    """Return the signals that end a run: Ctrl-C, SIGTERM, and SIGHUP, which a dropped ssh connection sends."""
-    return (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
-
-
-@contextlib.contextmanager
-def signals_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that what is open gets closed.
-
-    Python allows this in the main thread only; elsewhere, and for signals with another handler, nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    changed = [number for number in _endings() if signal.getsignal(number) is signal.SIG_DFL]
-    for number in changed:
-        signal.signal(number, _raise)
-    try:
-        yield
-    finally:
-        for number in changed:
-            signal.signal(number, signal.SIG_DFL)
-
-
 @contextlib.contextmanager
 def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
     """Call `interrupt` on the first Ctrl-C, SIGTERM or SIGHUP instead of raising in a write; the next acts as before.
@@ -103,7 +76,7 @@ def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in _endings()}
+    before = {number: signal.getsignal(number) for number in endings()}
 
     def end(number: int, _frame: FrameType | None) -> None:
         interrupt()
@@ -111,7 +84,7 @@ def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
 
     for number, handler in before.items():
         # Handlers set by the caller and ignored signals are left alone.
-        if handler in (signal.default_int_handler, signal.SIG_DFL, _raise):
+        if handler in (signal.default_int_handler, signal.SIG_DFL, raise_interrupt):
             signal.signal(number, end)
     try:
         yield

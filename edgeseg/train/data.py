@@ -68,6 +68,20 @@ def read_pair(
     )
 
 
+def pair_identities(source: DataRecipe, *, on_event: OnEvent | None = None) -> dict[str, DataIdentity]:
+    """Return the identities of a recipe's data by role (train, val); raises as `open_pair` and `identity`."""
+
+    def report(_what: str, done: int, total: int) -> None:
+        if on_event is not None and (done % 10 == 0 or done == total):
+            on_event(Loading(data="the data's hashes", done=done, total=total))
+
+    training, validation = open_pair(source)
+    return {
+        "train": identity(training, on_progress=report),
+        "val": identity(validation, on_progress=report),
+    }
+
+
 def augment_for(augment: Augment, *, ignore_index: int) -> Augment:
     """Return the recipe's augmentation with the data's ignored index, which is also used for padding.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json, write_whole
+from edgeseg.core.files import MARKER, refuse_foreign, write_json, write_whole
 from edgeseg.core.records import encode_record
-from edgeseg.data import DataIdentity
+from edgeseg.data.identity import DataIdentity, DataRecord, explain_difference
 from edgeseg.errors import InputError, TrainingError
 from edgeseg.models.checkpoint import TRAINING_FILE
 from edgeseg.models.resolve import CHECKPOINT_FOLDER
@@ -36,13 +35,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 METRICS, RECIPE, DATA = "metrics.jsonl", "recipe.json", "data.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataRecord:
-    """The content of data.json: the identities of a run's data sets by role, to name differences on resume."""
-
-    sets: dict[str, DataIdentity]
 
 
 class RunFolder:
@@ -71,12 +63,10 @@ class RunFolder:
         for role, found in now.items():
             if state.data.get(role, found.sha256) == found.sha256:
                 continue
-            path = self.folder / DATA
-            before = read_json(DataRecord, path).sets.get(role) if path.is_file() else None
-            what = before.difference(found) if before is not None and before.sha256 == state.data[role] else ""
+            what = explain_difference(self.folder / DATA, role, before_sha256=state.data[role], now=found)
             raise TrainingError(
                 f"{self.folder}: was trained on other {role} data than {found.name} {found.split} is now: "
-                f"{what or 'its content has changed'}. Resume with the same data, or start again with another --out."
+                f"{what}. Resume with the same data, or start again with another --out."
             )
 
     def open(self, *, epochs_done: int, identities: dict[str, DataIdentity]) -> None:

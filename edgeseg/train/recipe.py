@@ -259,7 +259,8 @@ def override(
         schedule = schedule if epochs is None else dataclasses.replace(schedule, epochs=epochs)
         run = run if seed is None else dataclasses.replace(run, seed=seed)
     except ValueError as error:
-        raise InputError(f"epochs {epochs}, seed {seed}: {error}") from error
+        given = [f"{name} {value}" for name, value in (("epochs", epochs), ("seed", seed)) if value is not None]
+        raise InputError(f"{' and '.join(given)}: {error}") from error
     return dataclasses.replace(recipe, model=model, data=source, run=run, schedule=schedule)
 
 

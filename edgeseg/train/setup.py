@@ -96,6 +96,7 @@ def set_up(
         ),
     )
     restore_batch_norm_statistics(net, training_images(images, spec=spec))
+    identities = data.identities() if fabric.is_global_zero else {}
     parts = _assemble(
         recipe,
         spec,
@@ -106,8 +107,11 @@ def set_up(
         training=images,
         validation=None if data.validation is None else data.validation.samples,
         start=start,
-        seen={"train": seen(training), "val": seen(data.validation_data)},
-        identities=data.identities() if fabric.is_global_zero else {},
+        seen={
+            role: seen(found, sha256=identities[role].sha256 if identities else "")
+            for role, found in (("train", training), ("val", data.validation_data))
+        },
+        identities=identities,
     )
     method.prepare(parts.net, spec=spec, training=parts.batches.training, on_event=on_event)
     return parts
@@ -117,9 +121,11 @@ def _each(data: Dataset) -> Iterator[Sample]:
     return (data.load(index) for index in range(len(data)))
 
 
-def seen(data: Dataset) -> dict[str, object]:
-    """Return the record of a data set for training.json."""
-    return {"name": data.name, "split": data.split, "images": len(data), "licence": data.licence}
+def seen(data: Dataset, *, sha256: str) -> dict[str, object]:
+    """Return the record of a data set for training.json; `sha256` is the hash of its content (`DataIdentity`)."""
+    return {
+        "name": data.name, "split": data.split, "images": len(data), "licence": data.licence, "sha256": sha256
+    }  # fmt: skip
 
 
 def _objective(recipe: Recipe, spec: ModelSpec, samples: Iterable[Sample], *, device: torch.device) -> Objective:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
 import pickle
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import torch
 from torch import Tensor
 
+from edgeseg.core.files import replacing
 from edgeseg.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -80,18 +79,10 @@ def save_state(state: RunState, folder: Path) -> None:
     """
     data = {item.name: getattr(state, item.name) for item in fields(state)}
     data.update(version=_VERSION, progress=asdict(state.progress))
-    partial = folder / f".{STATE_FILE}.{os.getpid()}.partial"
-    try:
-        with partial.open("wb") as stream:
-            hashing = _Hashing(stream)
-            torch.save(data, hashing)  # type: ignore[arg-type]
-            stream.write(MARK + hashing.digest.hexdigest().encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(folder / STATE_FILE)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with replacing(folder / STATE_FILE, durable=True) as stream:
+        hashing = _Hashing(stream)
+        torch.save(data, hashing)  # type: ignore[arg-type]
+        stream.write(MARK + hashing.digest.hexdigest().encode())
 
 
 def load_state(folder: Path, *, fingerprint: str) -> RunState:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edgeseg.bench import bench_interleaved, bench_sustained, measure_accuracy, write_measurement
 from edgeseg.bench.change import instability
 from edgeseg.bench.peak import computed_in, measure_peak, roofline
 from edgeseg.core.progress import Progress, no_progress, reported_as
 from edgeseg.data import open_dataset
+from edgeseg.data.label_check import Counted, findings
 from edgeseg.errors import GateError, InputError
 from edgeseg.runtime import Session, load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edgeseg.core.measurement import Measurement
+    from edgeseg.data import Dataset
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +58,19 @@ def bench(
     limit: int | None = None,
     out: Path | str | None = None,
     on_progress: Progress | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> tuple[Measurement, ...]:
     """Return one measurement an artifact, timed in turn; with `data` each has its accuracy, and `out` gets the files.
 
     At least `runs` runs and `least_seconds` each, after `warmup` runs (None: until the running median settles).
     `sustained_s` instead runs each artifact for that long, `mlperf` asks for MLPerf's single-stream rule, and
-    `with_roofline` adds the rate against this machine's measured peak.
+    `with_roofline` adds the rate against this machine's measured peak. `on_notice` gets warnings about the labels, such
+    as classes without a pixel.
 
     Raises:
         ArtifactError, MissingDependency, UnknownName, UnsupportedError: an artifact or engine that does not open.
-        DatasetError, InputError: data that cannot be used, one --out file for several measurements, an `out` that
-            exists or cannot be written, or `mlperf` with `sustained_s`.
+        DatasetError, InputError: data that cannot be used, such as labels of a single class, one --out file for several
+            measurements, an `out` that exists or cannot be written, or `mlperf` with `sustained_s`.
     """
     tell = on_progress or no_progress
     out = None if out is None else Path(out)
@@ -72,7 +79,7 @@ def bench(
     if out is not None:
         _check_destination(out, count=len(artifacts))
     timing = _Timing(runs=runs, warmup=warmup, least_seconds=least_seconds, sustained_s=sustained_s, mlperf=mlperf)
-    dataset = None if data is None else open_dataset(str(data), split=split)
+    dataset = None if data is None else Counted(open_dataset(str(data), split=split))
     with contextlib.ExitStack() as opened:
         sessions = [opened.enter_context(load(path, engine=engine, threads=threads)) for path in artifacts]
         measured = _time(sessions, timing, device=device, progress=tell)
@@ -83,11 +90,13 @@ def bench(
             scored = []
             for session, measurement in zip(sessions, measured, strict=True):
                 report = reported_as(tell, f"score {session.artifact.manifest.name}")
-                accuracy = measure_accuracy(session, dataset, limit=limit, on_progress=report)
+                accuracy = measure_accuracy(session, cast("Dataset", dataset), limit=limit, on_progress=report)
                 scored.append(
                     dataclasses.replace(measurement, accuracy=dataclasses.replace(accuracy, source=str(data)))
                 )
             measured = tuple(scored)
+            for finding in findings(dataset, limit=limit):
+                (on_notice or _log.warning)(finding)
     if out is not None:
         for measurement in measured:
             write_measurement(measurement, out)

@@ -93,9 +93,10 @@ def _engine(plugin: registry.Plugin) -> Finding:
 
 
 def _training() -> list[Finding]:
+    fix = 'pip install "edgeseg[train]"'
     findings = [
-        _library("train", name, module=module, fix='pip install "edgeseg[train]"')
-        for name, module in (("PyTorch", "torch"), ("Lightning Fabric", "lightning_fabric"))
+        _library("train", "PyTorch", module="torch", fix=fix),
+        _installed("train", "Lightning Fabric", distribution="lightning-fabric", fix=fix),
     ]
     if findings[0].works:
         import torch
@@ -115,6 +116,15 @@ def _window() -> list[Finding]:
     if fault is None:
         return [Finding(area="show", name="window", works=True, detail="edgeseg run opens one")]
     return [Finding(area="show", name="window", works=False, detail=fault.reason, fix=fault.fix)]
+
+
+def _installed(area: Area, name: str, *, distribution: str, fix: str) -> Finding:
+    """Return whether a library is installed, without importing it: this one takes longer than all others together."""
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return Finding(area=area, name=name, works=False, detail="not installed", fix=fix)
+    return Finding(area=area, name=name, works=True, detail=version)
 
 
 def _library(area: Area, name: str, *, module: str, fix: str) -> Finding:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeseg.core.files import MARKER, read_json, refuse_foreign, write_json
+from edgeseg.core.files import MARKER, delete_stale, read_json, refuse_foreign, write_json
 from edgeseg.core.interrupt import HeldInterrupt
 from edgeseg.core.progress import Progress, no_progress, reported_as
 from edgeseg.core.records import renamed
@@ -234,6 +234,8 @@ class _Folder:
             (path / MARKER).touch()
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another --out.") from None
+        for folder in (path / "labels", path / "overlays"):
+            delete_stale(folder)
         self.save()
 
     def _take(self, resume: bool) -> None:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgeseg.core.interrupt import signals_as_interrupt
 from edgeseg.errors import CameraError, EdgesegError
 from edgeseg.runtime import LoopResult, Session, Sink, SinkContext, VideoSink, load, open_camera
 from edgeseg.runtime import run as loop
 from edgeseg.runtime.cameras.address import redacted
 from edgeseg.runtime.frames.drift_monitor import Observation
 from edgeseg.runtime.frames.options import Opened, Reading, open_reading
-from edgeseg.runtime.process_settings import signals_as_interrupt
 from edgeseg.runtime.sinks.opening import check_sinks, open_sinks, wanted
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from edgeseg.bench import measure_accuracy as validate_session
 from edgeseg.core.artifact import MANIFEST
 from edgeseg.core.measurement import Accuracy
 from edgeseg.data import open_dataset
-from edgeseg.data.label_check import Counted
-from edgeseg.errors import DatasetError
+from edgeseg.data.label_check import Counted, findings
 
 if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
@@ -73,7 +72,7 @@ def validate(
                 engine=session.engine,
                 accuracy=accuracy,
                 notice=manifest.notice,
-                findings=_findings(counted, limit=limit),
+                findings=findings(counted, limit=limit),
             )
     from edgeseg.export.reference import TorchReference
     from edgeseg.models import open_model
@@ -85,18 +84,8 @@ def validate(
         engine="pytorch",
         accuracy=accuracy,
         notice=checkpoint.spec.notice,
-        findings=_findings(counted, limit=limit),
+        findings=findings(counted, limit=limit),
     )
-
-
-def _findings(counted: Counted, *, limit: int | None) -> tuple[str, ...]:
-    """Return findings about the labels; a split with only one class is refused, unless `limit` left images out."""
-    try:
-        return counted.findings()
-    except DatasetError as error:
-        if limit is None:
-            raise
-        return (str(error),)
 
 
 def _is_artifact(subject: str | Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -203,3 +204,67 @@ def test_records_written_by_bench_say_where_their_data_is(tmp_path: Path, capsys
     assert [best["device"] for best in compared["best"]] == ["jetson", "pi5"]
     assert main(["compare", str(tmp_path / "same"), "--gate", "size_mb<=0", "--json"]) == 3
     assert not json.loads(capsys.readouterr().out)["gates"][0]["passed"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an artifact, an image, and a val split in which two of the four classes occur."""
+    import cv2
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("small")
+    tiny.make_artifact(root / "a", file_format="onnx")
+    for part in ("images", "labels"):
+        (root / "data" / part / "val").mkdir(parents=True)
+    (root / "data" / "classes.txt").write_text("\n".join(tiny.CLASSES) + "\n")
+    labels = np.zeros(tiny.SIZE, np.uint8)
+    labels[:9] = 1
+    cv2.imwrite(str(root / "data/images/val/i.png"), tiny.image())
+    cv2.imwrite(str(root / "data/labels/val/i.png"), labels)
+    return root
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["targets"], ["models"], ["validate", "a", "--data", "data"],
+        ["predict", "a", "data/images/val/i.png", "--out", "p"],
+        ["run", "a", "--source", "synthetic:1", "--headless", "--frames", "1"],
+        ["train", "fast_scnn-camvid", "--dry-run"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_every_json_begins_with_its_schema(
+    arguments: list[str], small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(small)
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert next(iter(found)) == "schema"
+    assert found["schema"] >= 1
+
+
+def test_train_prints_its_plan_as_the_other_verbs_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "fast_scnn-camvid", "--dry-run", "--epochs", "7"]) == 0
+    printed = capsys.readouterr().out
+    assert not printed.lstrip().startswith("{")
+    assert "schedule.epochs" in printed
+    assert "fast_scnn at " in printed
+
+
+def test_bench_says_that_classes_never_occur_and_refuses_a_single_one(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import cv2
+    import numpy as np
+
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(small)
+    bench = ["bench", "a", "--runs", "1", "--warmup", "1", "--data"]
+    assert main([*bench, "data"]) == 0
+    assert "no pixel is road or tree: 2 of 4 classes never occur" in capsys.readouterr().err
+    shutil.copytree("data", tmp_path / "one")
+    cv2.imwrite(str(tmp_path / "one/labels/val/i.png"), np.where(np.eye(*tiny.SIZE), 255, 0).astype(np.uint8))
+    assert main([*bench, str(tmp_path / "one")]) == 1
+    assert "map them in dataset.toml: [classes]" in capsys.readouterr().err

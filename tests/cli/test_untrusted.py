@@ -1,30 +1,122 @@
-"""`--untrusted`: an artifact made to kill its engine ends in one line, not in the death of edgeseg."""
+"""An artifact made to kill its engine ends in one line, not in the death of edgeseg; a known one opens directly."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import pytest
 from contracts import tiny_artifact as tiny
+from contracts.crashing import segfault
 
 from edgeseg.cli.main import main
+from edgeseg.core import trust
+from edgeseg.core.artifact import open_artifact
 from edgeseg.errors import ArtifactError
+from edgeseg.runtime import load
+from edgeseg.runtime.session import opening, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize(
+VERBS = pytest.mark.parametrize(
     "verb",
     [
         ["run", "A", "--headless", "--frames", "1"],
-        ["predict", "A", "image.png"],
-        ["bench", "A"],
-        ["flicker", "A", "--source", "synthetic"],
+        ["predict", "A", "I"],
+        ["bench", "A", "--runs", "1", "--warmup", "1"],
+        ["flicker", "A", "--source", "synthetic", "--frames", "3"],
         ["validate", "A", "--data", "streets:1"],
     ],
     ids=lambda verb: str(verb[0]),
 )
+
+
+@pytest.fixture
+def unknown(tmp_path: Path) -> Path:
+    """Return an artifact that this machine has not seen."""
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "artifact"
+    tiny.make_artifact(folder, file_format="onnx")
+    content = bytearray((folder / "golden" / "image.png").read_bytes())
+    (folder / "golden" / "image.png").write_bytes(content + tmp_path.name.encode())
+    tiny.reseal(folder)
+    return folder
+
+
+@VERBS
+def test_an_artifact_of_unknown_origin_that_crashes_its_engine_is_one_line(
+    verb: list[str], unknown: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verify, "compare_with_golden", segfault)
+    image = unknown.parent / "i.png"
+    cv2.imwrite(str(image), tiny.image())
+    words = [{"A": str(unknown), "I": str(image)}.get(word, word) for word in verb]
+    assert main(words) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert "SIGSEGV: the model file is damaged or hostile" in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_an_unknown_artifact_is_tried_out_once_and_then_known(unknown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Path] = []
+
+    def once(folder: Path, **words: object) -> None:
+        tried.append(folder)
+
+    monkeypatch.setattr(opening, "try_out", once)
+    for _ in range(2):
+        load(unknown, threads=1).close()
+    assert tried == [unknown]
+    # Another process knows it too, by its hash and not by its place.
+    monkeypatch.setattr(trust, "_here", {})
+    moved = unknown.rename(unknown.with_name("moved"))
+    load(moved, threads=1).close()
+    assert tried == [unknown]
+    # A byte more is another artifact.
+    (moved / "golden" / "image.png").write_bytes((moved / "golden" / "image.png").read_bytes() + b"!")
+    tiny.reseal(moved)
+    load(moved, threads=1).close()
+    assert tried == [unknown, moved]
+
+
+def test_an_artifact_known_on_one_engine_is_tried_out_on_another(unknown: Path) -> None:
+    artifact = open_artifact(unknown)
+    trust.remember(artifact, how="ran", engine="onnxruntime")
+    assert trust.is_known(artifact, engine="onnxruntime")
+    assert not trust.is_known(artifact, engine="openvino")
+    trust.remember(artifact, how="vouched")
+    assert trust.is_known(artifact, engine="openvino")
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema": 9}', "[]"])
+def test_a_damaged_record_of_trust_trusts_nothing(content: str, unknown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = open_artifact(unknown)
+    place = trust.state_folder() / "artifacts" / f"{artifact.sha256}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(content)
+    assert not trust.is_known(artifact, engine="onnxruntime")
+
+
+def test_without_a_place_to_remember_it_is_known_to_this_process(
+    unknown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(trust.STATE_VARIABLE, str(tmp_path / "file" / "state"))
+    artifact = open_artifact(unknown)
+    trust.remember(artifact, how="ran", engine="onnxruntime")
+    assert trust.is_known(artifact, engine="onnxruntime")
+
+
+def test_trusted_opens_directly_and_is_remembered(unknown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "compare_with_golden", segfault)
+    words = ["run", str(unknown), "--source", "synthetic:1", "--headless", "--frames", "1"]
+    assert main([*words, "--trusted"]) == 0
+    assert main(words) == 0
+
+
+@VERBS
 def test_an_untrusted_artifact_is_verified_before_the_verb_opens_it(
     verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ from compress.pipeline_sittings import sittings
 from edgeseg.cli.main import main
 from edgeseg.compress.pipeline.recipe import read_pipeline
 from edgeseg.compress.pipeline.run import CompressionResult, run_pipeline
+from edgeseg.core.atomic import lock
 from edgeseg.core.files import read_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.data import open_dataset
@@ -197,6 +198,29 @@ def test_a_stage_of_other_settings_is_neither_reused_nor_redone(
             read_pipeline(write(tmp_path / "tiny.toml", shared=whole.shared, text=text)), out=whole.out, resume=True
         )
     assert sorted(path.stat().st_mtime_ns for path in whole.out.rglob("*")) == before
+
+
+def test_another_data_set_of_the_same_name_is_not_gone_on_with(whole: Whole, tmp_path: Path) -> None:
+    shutil.copytree(whole.shared / "images", tmp_path / "images")
+    (tmp_path / "images" / "images" / "train" / "3.png").write_bytes(
+        (tmp_path / "images" / "images" / "train" / "4.png").read_bytes()
+    )
+    text = RECIPE.replace("CACHE", str(whole.shared / "answers"))
+    recipe = write(tmp_path / "tiny.toml", shared=tmp_path, text=text)
+    before = sorted(path.stat().st_mtime_ns for path in whole.out.rglob("*"))
+    with pytest.raises(
+        InputError,
+        match=r"01-prune: was made with other train data than images train is now: 1 of 8 samples are changed",
+    ):
+        run_pipeline(read_pipeline(recipe), out=whole.out, resume=True)
+    assert sorted(path.stat().st_mtime_ns for path in whole.out.rglob("*")) == before
+    used = read_lineage(whole.out / "checkpoint")[1].data
+    assert all(len(item.sha256) == 64 for item in used)
+
+
+def test_two_processes_do_not_write_one_folder(whole: Whole) -> None:
+    with lock(whole.out), pytest.raises(InputError, match=r"run: another process \(PID \d+\) is writing it"):
+        run_pipeline(read_pipeline(whole.recipe), out=whole.out, resume=True)
 
 
 def test_a_folder_that_is_not_ours_or_holds_a_run_is_left_alone(whole: Whole, tmp_path: Path) -> None:

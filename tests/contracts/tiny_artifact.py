@@ -25,6 +25,7 @@ from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
 from edgeseg.core.proof import Proof
 from edgeseg.core.quantization import SCHEMES, Precision
 from edgeseg.core.spec import Layout, ModelSpec, Preprocess, TensorSpec
+from edgeseg.core.trust import remember
 from edgeseg.pixels import decode, prepare
 
 STRIDE = 8
@@ -195,7 +196,9 @@ def make_artifact(
     )  # fmt: skip
     seal(folder, spec=spec, file_format=file_format, entry=entry, engine=engine, precision=precision,
          golden=_write_golden(folder, spec, engine))  # fmt: skip
-    return open_artifact(folder)
+    artifact = open_artifact(folder)
+    remember(artifact, how="made")
+    return artifact
 
 
 def seal(folder: Path, *, spec: ModelSpec, file_format: str, entry: str, engine: str, precision: Precision,
@@ -218,7 +221,7 @@ def seal(folder: Path, *, spec: ModelSpec, file_format: str, entry: str, engine:
 
 
 def reseal(folder: Path) -> None:
-    """Seal a folder again after a file in it was changed on purpose, so that only the engine can find the fault."""
+    """Seal a folder again after a file in it was changed on purpose; the result is not known here (`core.trust`)."""
     manifest = _read(folder)
     seal(folder, spec=manifest.spec, file_format=manifest.format, entry=manifest.entry, engine=manifest.engine,
          precision=manifest.scheme.name, golden=manifest.golden)  # fmt: skip

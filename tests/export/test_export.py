@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import subprocess
 import sys
@@ -232,3 +233,13 @@ def test_a_folder_that_is_no_exported_model_is_one_clear_error(tmp_path: Path) -
 def test_a_part_that_was_not_exported_is_named(float_model: ExportedModel) -> None:
     with pytest.raises(ConversionError, match=r"program\.pt2: missing"):
         ExportedModel.open(float_model.folder).program()
+
+
+def test_logits_that_are_no_numbers_are_not_labels() -> None:
+    checkpoint = deployable()
+    net = copy.deepcopy(checkpoint.net)
+    with torch.no_grad():
+        next(iter(net.parameters())).fill_(float("inf"))
+    broken = TorchReference(dataclasses.replace(checkpoint, net=net))
+    with pytest.raises(CheckpointError, match="small: its logits hold NaN or infinity"):
+        broken.segment(np.zeros((64, 96, 3), np.uint8))

@@ -197,7 +197,10 @@ def test_labels_beyond_the_palette_are_transparent() -> None:
     assert decoded[0, :, 3].tolist() == [255, 0, 255]
 
 
-@pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt install chromium")
+BROWSER = pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt install chromium")
+
+
+@BROWSER
 def test_the_page_works_in_a_browser(spec: ModelSpec, tmp_path: Path) -> None:
     with serve(spec, title="tiny") as sink:
         sink.write(view(1))
@@ -229,3 +232,48 @@ def test_the_page_works_in_a_browser(spec: ModelSpec, tmp_path: Path) -> None:
             assert page.value(saved) == "image/png"
             sink.__exit__(None, None, None)
             page.until("document.getElementById('status').textContent === 'Disconnected'")
+
+
+@pytest.mark.slow
+@BROWSER
+def test_a_page_whose_device_freezes_turns_grey_and_says_how_old_its_image_is(spec: ModelSpec, tmp_path: Path) -> None:
+    with serve(spec) as sink:
+        sink.write(view(1))
+        with open_page(sink.url, folder=tmp_path / "profile") as page:
+            page.until("document.body?.dataset.frame === '1'")
+            page.until("document.getElementById('status').textContent === 'Live'")
+            page.until("document.getElementById('viewers').textContent === '1'")
+            assert page.value("document.body.dataset.stale") in (None, "false")
+            # Nothing comes any more, and no error either.
+            page.until("document.body.dataset.stale === 'true'")
+            assert page.value("document.getElementById('status').textContent") in ("Stale", "Waiting")
+            page.until("/^This image is [0-9]+ s old\\.$/.test(document.getElementById('stale').textContent)")
+            assert "grayscale(1)" in str(page.value("getComputedStyle(canvas).filter"))
+            sink.write(view(2))
+            page.until("document.body.dataset.stale === 'false'")
+            page.until("document.getElementById('status').textContent === 'Live'")
+            assert page.value("getComputedStyle(canvas).filter") == "none"
+
+
+@pytest.mark.slow
+@BROWSER
+def test_a_page_counts_the_viewers(spec: ModelSpec, tmp_path: Path) -> None:
+    with serve(spec) as sink:
+        sink.write(view(1))
+        parts = urlsplit(sink.url)
+        with open_page(sink.url, folder=tmp_path / "profile") as page:
+            page.until("document.body?.dataset.frame === '1'")
+            page.until("document.getElementById('viewers').textContent === '1'")
+            other = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=10)
+            other.request("GET", f"{parts.path}frame?after=0")
+            assert other.getresponse().read()
+            sink.write(view(2))
+            page.until("document.getElementById('viewers').textContent === '2'")
+            other.close()
+            for index in range(3, 200):
+                sink.write(view(index))
+                if page.value("document.getElementById('viewers').textContent") == "1":
+                    break
+                time.sleep(0.1)
+            else:
+                pytest.fail("the viewer that left is still counted")

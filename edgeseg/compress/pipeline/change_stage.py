@@ -78,8 +78,11 @@ class ChangeStage(Stage):
             "recipe": job.result,
             "start": {"checkpoint": parent.spec.name, "sha256": parent.spec.weights_sha256},
             "data": {
-                "train": {**seen(data), "images": min(len(data), self.settings.images)},
-                "val": seen(validation),
+                "train": {
+                    **seen(data, sha256=job.data_sha256.get("train", "")),
+                    "images": min(len(data), self.settings.images),
+                },
+                "val": seen(validation, sha256=job.data_sha256.get("val", "")),
             },
             "val": encode_record(evaluate(changed.net, validation, spec=changed.spec)),
             self.name: encode_record(self.settings),

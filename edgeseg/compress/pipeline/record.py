@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ from edgeseg.compress.pipeline.tables import TrainingTables
 from edgeseg.core.files import read_json, sha256_of, write_json
 from edgeseg.core.lineage import Setting, flatten, without_folder
 from edgeseg.core.records import current_key, encode_record
+from edgeseg.data.identity import explain_difference
 from edgeseg.errors import InputError, RecipeError, TrainingError
 from edgeseg.train.recipe import DataRecipe
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeseg.compress.pipeline.stage import Stage
+    from edgeseg.data import DataIdentity
+
+_log = logging.getLogger(__name__)
 
 RECORD_FILE = "stage.json"
 _SCHEMA = 1
@@ -30,13 +35,15 @@ class StageRecord:
     """The content of a stage's stage.json. `settings` is everything its weights depend on besides the parent's weights.
 
     Renamed keys of `settings` (`edgeseg.core.records.renamed`) are read under their current names, and keys that did
-    not exist yet have their defaults; so the schema stays 1.
+    not exist yet have their defaults; so the schema stays 1. `data` maps "train" and "val" to the hash of their content
+    (`DataIdentity`); records of earlier versions have none.
     """
 
     schema: int
     kind: str
     parent_sha256: str
     settings: dict[str, Setting]
+    data: dict[str, str] = dataclasses.field(default_factory=dict)
     state: Literal["begun", "done"] = "begun"
     weights_sha256: str = ""
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -63,9 +70,11 @@ def resolved(stage: Stage, *, data: DataRecipe, size: tuple[int, int]) -> dict[s
     return {key: value for key, value in flatten(table).items() if key not in ignored}
 
 
-def begin(folder: Path, *, kind: str, parent_sha256: str, settings: dict[str, Setting]) -> StageRecord:
+def begin(
+    folder: Path, *, kind: str, parent_sha256: str, settings: dict[str, Setting], data: Mapping[str, str]
+) -> StageRecord:
     """Write and return the record of a stage that starts."""
-    record = StageRecord(schema=_SCHEMA, kind=kind, parent_sha256=parent_sha256, settings=settings)
+    record = StageRecord(schema=_SCHEMA, kind=kind, parent_sha256=parent_sha256, settings=settings, data=dict(data))
     write_json(record, folder / RECORD_FILE)
     return record
 
@@ -110,6 +119,20 @@ def _same(key: str, was: Setting | None, now: Setting | None) -> bool:
     Earlier records hold 255 where augmentation takes the data's own ignore index, which was 255 throughout.
     """
     return was == now or (key == "augment.ignore_index" and {was, now} == {None, 255})
+
+
+def check_data(record: StageRecord, *, folder: Path, now: Mapping[str, DataIdentity], details: Path) -> None:
+    """Raise `InputError` if a stage was made with other data than `now`; `details` is the run's data.json."""
+    if not record.data:
+        _log.warning("%s: was made by an older version, which did not record its data; it is not compared", folder)
+    for role, found in now.items():
+        before = record.data.get(role, found.sha256)
+        if before != found.sha256:
+            what = explain_difference(details, role, before_sha256=before, now=found)
+            raise InputError(
+                f"{folder}: was made with other {role} data than {found.name} {found.split} is now: {what}. Resume "
+                "with the same data, or choose another --out."
+            )
 
 
 def check_weights(record: StageRecord, *, folder: Path, weights: Path) -> None:

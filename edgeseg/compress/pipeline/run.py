@@ -16,25 +16,30 @@ from edgeseg.compress.pipeline.record import (
     RECORD_FILE,
     StageRecord,
     begin,
+    check_data,
     check_same,
     check_weights,
     read_record,
     resolved,
 )
 from edgeseg.compress.pipeline.stage import Job, LatencyProbe
+from edgeseg.core.atomic import lock
 from edgeseg.core.files import MARKER, read_json_value, refuse_foreign, write_json
 from edgeseg.core.records import encode_record
 from edgeseg.core.suggestions import unknown
+from edgeseg.data.identity import DataIdentity, DataRecord
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.models.checkpoint import read_spec
 from edgeseg.models.resolve import CHECKPOINT_FOLDER
+from edgeseg.train.data import pair_identities
 from edgeseg.train.events import Event
+from edgeseg.train.faults import writing
 
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.schema import PipelineRecipe
     from edgeseg.compress.pipeline.stage import Stage
 
-PIPELINE_FILE = "pipeline.json"
+PIPELINE_FILE, DATA_FILE = "pipeline.json", "data.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +97,8 @@ def run_pipeline(
     for stages that measure latency on an engine; measured times vary slightly between runs.
 
     Raises:
-        InputError: `out` is not a pipeline's folder, holds another pipeline, or a stage made with other settings.
+        InputError: `out` is not a pipeline's folder, another process is writing it, or it holds another pipeline or a
+            stage made with other settings or data.
         UnknownName: `only` names no stage of the recipe.
         RecipeError, DatasetError, CheckpointError, TrainingError: as the stages raise.
     """
@@ -102,35 +108,63 @@ def run_pipeline(
     if not resume and chosen is None and any(out.glob(f"*/{RECORD_FILE}")):
         raise InputError(f"{out}: already holds a pipeline. Continue it with --resume, or choose another --out.")
     start = check_start(recipe)
-    _check_records(recipe, out=out, start=start, chosen=chosen)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARKER).touch()
-    same_calibration = _stored_calibration(out / PIPELINE_FILE) == encode_record(recipe.calibration)
-    write_json(_account(recipe), out / PIPELINE_FILE)
-    results = [_start_result(start)]
-    parent = start.folder
-    for number, stage in enumerate(recipe.stages[:chosen], 1):
-        job = Job(
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with lock(out):
+        identities = pair_identities(recipe.data, on_event=on_event)
+        same_calibration = _prepare(recipe, out=out, start=start, chosen=chosen, identities=identities)
+        first = Job(
             result=recipe.name,
             data=recipe.data,
-            parent=parent,
-            folder=out / folder_name(number, stage),
+            parent=start.folder,
+            folder=out,
             size=start.size,
             command=command,
             licence=recipe.licence,
             notice=recipe.notice,
+            data_sha256={role: found.sha256 for role, found in identities.items()},
             accelerator=accelerator,
             on_event=on_event,
             probe=probe,
         )
+        return _run_stages(recipe, first, start=start, chosen=chosen, keep=same_calibration, on_event=on_event)
+
+
+def _prepare(
+    recipe: PipelineRecipe, *, out: Path, start: Start, chosen: int | None, identities: dict[str, DataIdentity]
+) -> bool:
+    """Check `out` against the recipe and the data, write both down there; return whether its ranges can stay."""
+    _check_records(recipe, out=out, start=start, chosen=chosen, identities=identities)
+    same_calibration = _stored_calibration(out / PIPELINE_FILE) == encode_record(recipe.calibration)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).touch()
+        write_json(_account(recipe), out / PIPELINE_FILE)
+        write_json(DataRecord(sets=identities), out / DATA_FILE)
+    return same_calibration
+
+
+def _run_stages(
+    recipe: PipelineRecipe,
+    first: Job,
+    *,
+    start: Start,
+    chosen: int | None,
+    keep: bool,
+    on_event: OnPipelineEvent | None,
+) -> CompressionResult:
+    """Return the results of the stages up to `chosen`; `first` is a job whose folder is the whole pipeline's."""
+    out = first.folder
+    results = [_start_result(start)]
+    parent = start.folder
+    for number, stage in enumerate(recipe.stages[:chosen], 1):
+        job = dataclasses.replace(first, parent=parent, folder=out / folder_name(number, stage))
         begun = StageBegun(number=number, total=len(recipe.stages), kind=stage.name, done=_is_done(job.folder))
         results.append(_result(job, _finished(stage, job, begun=begun, on_event=on_event)))
         parent = job.checkpoint
     if chosen is not None and chosen < len(recipe.stages):
         return CompressionResult(stages=tuple(results), checkpoint=None, ranges="")
-    ranges = finish(
-        recipe, last=parent, start=start, out=out / CHECKPOINT_FOLDER, keep=same_calibration, on_event=on_event
-    )
+    ranges = finish(recipe, last=parent, start=start, out=out / CHECKPOINT_FOLDER, keep=keep, on_event=on_event)
     return CompressionResult(stages=tuple(results), checkpoint=out / CHECKPOINT_FOLDER, ranges=ranges)
 
 
@@ -182,7 +216,9 @@ def _chosen(recipe: PipelineRecipe, only: str) -> int:
     raise unknown("stage", only, [*names, *kinds])
 
 
-def _check_records(recipe: PipelineRecipe, *, out: Path, start: Start, chosen: int | None) -> None:
+def _check_records(
+    recipe: PipelineRecipe, *, out: Path, start: Start, chosen: int | None, identities: dict[str, DataIdentity]
+) -> None:
     """Raise `InputError` if stages in `out` do not match the recipe, before any stage runs."""
     sha256 = start.spec.weights_sha256
     for number, stage in enumerate(recipe.stages, 1):
@@ -197,6 +233,7 @@ def _check_records(recipe: PipelineRecipe, *, out: Path, start: Start, chosen: i
         if record is not None:
             settings = resolved(stage, data=recipe.data, size=start.size)
             check_same(record, stage, folder=folder, parent_sha256=sha256, settings=settings)
+            check_data(record, folder=folder, now=identities, details=out / DATA_FILE)
         if record is None or record.state != "done":
             if chosen is not None and number < chosen:
                 raise InputError(f"{folder}: is not done; run the stages before stage {chosen} first.")
@@ -219,14 +256,18 @@ def _finished(stage: Stage, job: Job, *, begun: StageBegun, on_event: OnPipeline
         return record
     if record is None:
         refuse_foreign(job.folder)
-        job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / MARKER).touch()
         settings = resolved(stage, data=job.data, size=job.size)
         parent_sha256 = read_spec(job.parent).weights_sha256
-        record = begin(job.folder, kind=stage.name, parent_sha256=parent_sha256, settings=settings)
+        with writing(job.folder):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            (job.folder / MARKER).touch()
+            record = begin(
+                job.folder, kind=stage.name, parent_sha256=parent_sha256, settings=settings, data=job.data_sha256
+            )
     started = time.monotonic()
     stage.run(job)
-    return close(stage, job, record, seconds=time.monotonic() - started)
+    with writing(job.folder):
+        return close(stage, job, record, seconds=time.monotonic() - started)
 
 
 def _result(job: Job, record: StageRecord) -> StageResult:

@@ -8,7 +8,7 @@ trains) or `edgeseg.compress.pipeline.change_stage` (which changes the net witho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, get_type_hints
@@ -83,6 +83,8 @@ class Job:
     command: str = ""
     licence: str = ""
     notice: str = ""
+    data_sha256: Mapping[str, str] = field(default_factory=dict)
+    """The hash of the content of the splits, by role ("train", "val")."""
     accelerator: str = "auto"
     on_event: OnEvent | None = None
     probe: LatencyProbe | None = None

@@ -91,7 +91,7 @@ def run_isolated(
     except subprocess.TimeoutExpired:
         raise ArtifactError(
             f"{folder}: one inference did not end within {limits.seconds:g} s and was stopped. If this device is that "
-            "slow, allow more (--time-limit); otherwise the model file is damaged or hostile."
+            f"slow, allow more (edgeseg verify {folder} --time-limit S); else the model file is damaged or hostile."
         ) from None
     for line in done.stderr.decode(errors="replace").splitlines():
         _log.debug("%s", line)
@@ -116,8 +116,11 @@ def answer(request: dict[str, Any], function: Callable[..., object]) -> None:
     except EdgesegError as error:
         found = {"error": type(error).__name__, "message": str(error)}
     except MemoryError:
-        message = f"needs more than {request['memory_mb']} MB for one inference. Allow more with --memory-limit."
-        found = {"error": "ArtifactError", "message": f"{request['folder']}: {message}"}
+        message = (
+            f"{request['folder']}: needs more than {request['memory_mb']} MB for one inference. If that is what the "
+            "model takes, allow more (edgeseg verify ARTIFACT --memory-limit MB)."
+        )
+        found = {"error": "ArtifactError", "message": message}
     out.write(json.dumps(found))
     out.flush()
 
@@ -148,7 +151,7 @@ def _end(status: int, limits: Limits) -> str:
     except ValueError:
         name = f"signal {-status}"
     if name in ("SIGABRT", "SIGKILL"):
-        cause += f", or needs more than {limits.memory_mb} MB (--memory-limit)"
+        cause += f", or needs more than {limits.memory_mb} MB (edgeseg verify --memory-limit)"
     return f"{name}: {cause}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
+from edgeseg.core.trust import remember
 from edgeseg.errors import ArtifactError, GateError
 from edgeseg.runtime.session.engine_choice import choose_engine
 from edgeseg.runtime.session.isolated import Limits, run_isolated
@@ -52,24 +53,33 @@ def verify(
 ) -> Verification:
     """Return the proof that the artifact in `folder` is intact and that `engine` repeats its golden sample.
 
-    The engine runs in a separate process, within `limits`: nothing in the artifact is trusted.
+    The engine runs in a separate process, within `limits`: nothing in the artifact is trusted. An artifact that passes
+    is known from then on (`edgeseg.core.trust`), so that `load` opens it directly.
 
     Raises:
         GateError: the input tensor differs from the one at conversion, or too few labels agree.
         ArtifactError: as `load` does; also where the engine crashes, hangs or takes too much memory on the model.
         MissingDependency, UnknownName, UnsupportedError: as `load` does.
     """
-    open_artifact(folder)
-    found = run_isolated(
+    artifact = open_artifact(folder)
+    found = try_out(Path(folder), engine=engine, threads=threads, limits=limits)
+    _gate(found, Path(folder))
+    remember(artifact, how="ran", engine=found.engine)
+    return found
+
+
+def try_out(
+    folder: Path, *, engine: str | None = None, threads: int | None = None, limits: Limits | None = None
+) -> Verification:
+    """Return how the golden sample compares in a process of its own, at any agreement; raises as `verify` does."""
+    return run_isolated(
         compare_with_golden,
         Verification,
-        folder=Path(folder),
+        folder=folder,
         engine=engine,
         threads=threads,
         limits=limits or Limits(),
     )
-    _gate(found, Path(folder))
-    return found
 
 
 def compare_with_golden(

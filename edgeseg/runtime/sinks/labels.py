@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.files import MARKER
+from edgeseg.core.files import MARKER, delete_stale, write_whole
 from edgeseg.errors import InputError
 from edgeseg.runtime.sinks.places import make_parent
 
@@ -52,6 +51,7 @@ class LabelFolder:
             for old in label_files(self._folder):
                 old.unlink()
             (self._folder / MARKER).touch()
+            delete_stale(self._folder)
         except OSError as error:
             raise InputError(f"{self._folder}: cannot be written: {error.strerror}.") from None
         return self
@@ -61,14 +61,10 @@ class LabelFolder:
         import cv2
 
         path = self._folder / f"{view.index:06d}.png"
-        partial = path.with_name(f".{path.name}.partial")
         _, encoded = cv2.imencode(".png", view.labels)
         try:
-            partial.write_bytes(encoded.tobytes())
-            partial.replace(path)
+            write_whole(encoded.tobytes(), path)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
             raise InputError(f"{path}: cannot be written: {error.strerror}. Earlier frames are complete.") from None
         return True
 

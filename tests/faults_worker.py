@@ -1,0 +1,91 @@
+"""Runs verbs of the command line in forked children and makes each fail at a chosen write: `python faults_worker.py`.
+
+Reads one JSON request a line and answers each with one. Every write of a record, a folder, a checkpoint or a label map
+passes `edgeseg.core.atomic.step`; the `at`-th call of it is where the fault happens.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from edgeseg.cli.main import main
+from edgeseg.core import atomic
+
+STOP_S = 1.0
+NEEDS_ROOM = ("write file", "sync file", "fill folder", "sync folder")
+
+
+def child(request: dict[str, object], report: Path) -> None:
+    seen: list[str] = []
+    at, fault = request["at"], str(request["fault"])
+
+    def step(name: str) -> None:
+        seen.append(name)
+        report.write_text(json.dumps({"steps": seen, "at_s": time.monotonic()}))
+        if fault == "full" and len(seen) >= at and name in NEEDS_ROOM:  # type: ignore[operator]
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if fault.startswith("SIG") and len(seen) == at:
+            os.kill(os.getpid(), getattr(signal, fault))
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    words = [str(word) for word in request["words"]]  # type: ignore[attr-defined]
+    atomic.step, sys.argv = step, ["edgeseg", *words]
+    os.chdir(str(request["cwd"]))
+    status = 70
+    try:
+        status = main(words)
+    except SystemExit as error:
+        status = int(error.code or 0)
+    except BaseException:  # noqa: BLE001 - printed, and seen by the test
+        import traceback
+
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def case(request: dict[str, object]) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as place:
+        out, err, report = (Path(place) / name for name in ("out", "err", "report"))
+        pid = os.fork()
+        if not pid:
+            for number, path in ((1, out), (2, err)):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+            child(request, report)
+        stopped = 0
+        while True:
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                break
+            stopped += 1
+            time.sleep(STOP_S)
+            os.kill(pid, signal.SIGCONT)
+        ended_s = time.monotonic()
+        seen = json.loads(report.read_text()) if report.is_file() else {"steps": [], "at_s": ended_s}
+        return {
+            "status": os.waitstatus_to_exitcode(status),
+            "out": out.read_text(errors="replace"),
+            "err": err.read_text(errors="replace"),
+            "steps": seen["steps"],
+            "stopped": stopped,
+            "seconds_after_last_step": ended_s - seen["at_s"],
+        }
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for module in sys.argv[1:]:
+        __import__(module)
+    for line in sys.stdin:
+        print(json.dumps(case(json.loads(line))), file=answers, flush=True)
