@@ -14,7 +14,7 @@ from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.records import encode_record
 from edgeseg.core.requirements import require_modules
-from edgeseg.errors import ConversionError
+from edgeseg.errors import ConversionError, InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import onnx
 
 ENTRY = "model.onnx"
+_OPSETS, _IR_VERSIONS = (13, 20), (7, 10)
+"""From opset 13 on there are scales per channel, which int8 needs."""
 _MODULES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 _TOOLS = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 USAGE = """import onnxruntime
@@ -44,6 +46,19 @@ class OnnxConverter:
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
     rules: QuantizationRules = DEFAULT_RULES
     usage: str = USAGE
+    opset: int | None = None
+    ir_version: int | None = None
+
+    def at_versions(self, *, opset: int | None, ir_version: int | None) -> OnnxConverter:
+        """Return the converter that writes an opset and an IR version for an older runtime; None keeps the usual one.
+
+        Raises:
+            InputError: a version that cannot be written.
+        """
+        for name, value, (low, high) in (("opset", opset, _OPSETS), ("IR version", ir_version, _IR_VERSIONS)):
+            if value is not None and not low <= value <= high:
+                raise InputError(f"ONNX {name} {value}: give {low} to {high}.")
+        return dataclasses.replace(self, opset=opset, ir_version=ir_version)
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
@@ -62,7 +77,7 @@ class OnnxConverter:
         from edgeseg.converters.onnx.executed import executed_graph
 
         started = time.perf_counter()
-        model = _model(exported)
+        model = _at_versions(_model(exported), opset=self.opset, ir_version=self.ir_version)
         path = folder / ENTRY
         _save(model, path)
         ops = executed_graph(path, int8=exported.scheme.needs_ranges)
@@ -97,8 +112,6 @@ def _model(exported: ExportedModel) -> onnx.ModelProto:
 
 def _describe(model: onnx.ModelProto, exported: ExportedModel) -> None:
     """Store classes, colours, preprocessing and licence in the file, for apps that read nothing else."""
-    import onnx
-
     spec = exported.spec
     facts = {
         "task": "semantic-segmentation",
@@ -108,7 +121,31 @@ def _describe(model: onnx.ModelProto, exported: ExportedModel) -> None:
         "output_stride": str(spec.output_stride),
         "licence": spec.licence,
     }
-    onnx.helper.set_model_props(model, facts | ({"notice": spec.notice} if spec.notice else {}))
+    _set_properties(model, facts | ({"notice": spec.notice} if spec.notice else {}))
+
+
+def _at_versions(model: onnx.ModelProto, *, opset: int | None, ir_version: int | None) -> onnx.ModelProto:
+    from onnx import version_converter
+
+    if opset is not None:
+        properties = {item.key: item.value for item in model.metadata_props}
+        try:
+            model = version_converter.convert_version(model, opset)
+        except (RuntimeError, ValueError) as error:
+            raise ConversionError(
+                f"The graph has no form in ONNX opset {opset}: {error} Choose a later --opset."
+            ) from error
+        if not model.metadata_props:
+            _set_properties(model, properties)
+    if ir_version is not None:
+        model.ir_version = ir_version
+    return model
+
+
+def _set_properties(model: onnx.ModelProto, properties: dict[str, str]) -> None:
+    import onnx
+
+    onnx.helper.set_model_props(model, properties)
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import argparse
 
     from edgeseg.core.artifact import Artifact
+    from edgeseg.core.choice import Choice
     from edgeseg.verbs.convert import ConversionPlan
 
 HELP = "turn a checkpoint into proven artifacts for one or more targets"
@@ -18,7 +19,7 @@ HELP = "turn a checkpoint into proven artifacts for one or more targets"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_delegation, add_model
+    from edgeseg.cli.options import add_delegation, add_model, fraction, positive
     from edgeseg.core.quantization import PRECISIONS
 
     add_model(parser)
@@ -56,10 +57,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
-        choices=("logits", "labels"),
+        "--head",
+        choices=("logits", "labels", "full", "auto"),
         default="logits",
-        help="what the graph ends with: logits, decoded exactly at any size by edgeseg, or labels at the "
-        "output's own resolution, for apps without it (default: logits)",
+        help="what the graph ends with: logits, decoded exactly at any size by edgeseg; labels at the output's own "
+        "resolution; full: exact labels at the input's size; auto: the fastest of them (default: logits)",
+    )
+    parser.add_argument(
+        "--max-drop",
+        metavar="X",
+        type=fraction,
+        help="most that may be lost, a fraction of mIoU (of labels without ground truth in --data): try every "
+        "precision that --precision allows, and keep the fastest within it",
+    )
+    parser.add_argument("--opset", metavar="N", type=positive, help="ONNX opset for an older runtime, 13 to 20")
+    parser.add_argument(
+        "--ir-version", metavar="N", type=positive, help="ONNX IR version for an older runtime, 7 to 10"
     )
     parser.add_argument(
         "--out",
@@ -92,11 +105,17 @@ def run(options: argparse.Namespace) -> int:
         "data": options.data,
         "size": size_of(options.size),
         "output": options.output,
+        "max_drop": options.max_drop,
+        "opset": options.opset,
+        "ir_version": options.ir_version,
         "out": options.out,
         "force": options.force,
         "allow_held_out": options.allow_held_out,
     }
     if options.dry_run:
+        for name in ("max_drop", "opset", "ir_version"):
+            del wanted[name]
+        wanted["output"] = "logits" if options.output == "auto" else options.output
         return _show_plan(plan_conversion(options.model, **wanted), options)
     with render.progress(quiet=options.json) as advance:
         artifacts = convert(
@@ -113,7 +132,29 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for artifact in artifacts:
         render.result(_sentence(artifact))
+        if artifact.manifest.choice is not None:
+            _show_choice(artifact.manifest.choice)
     return 0
+
+
+def _show_choice(choice: Choice) -> None:
+    from edgeseg.cli import render
+
+    high, wide = choice.display
+    rows = [
+        (
+            item.precision,
+            item.output,
+            "-" if item.p50_ms is None else f"{item.p50_ms:.2f}",
+            render.percent_text(item.drop),
+            "-" if item.size_bytes is None else f"{item.size_bytes / 1e6:.2f}",
+            item.reason,
+        )
+        for item in choice.candidates
+    ]
+    columns = ("precision", "head", "p50 ms", f"lost {choice.measure} %", "MB", "why")
+    title = f"Measured on {choice.engine}, {choice.threads} threads, decoded to {high}x{wide}"
+    render.table(title, columns, rows, numbers=columns[2:5])
 
 
 def summary(artifact: Artifact) -> dict[str, object]:
@@ -132,6 +173,8 @@ def summary(artifact: Artifact) -> dict[str, object]:
         "float_layers": manifest.scheme.float_layers,
         "proof": manifest.proof,
         "parity": manifest.parity,
+        "gate": manifest.gate,
+        "choice": manifest.choice,
         "report": manifest.report,
     }
 

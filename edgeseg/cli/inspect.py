@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import argparse
 
     from edgeseg.core.lineage import LineageStep
+    from edgeseg.core.spec import TensorSpec
     from edgeseg.verbs.inspect import Inspection
 
 HELP = "describe a checkpoint or an artifact: cost, pruned layers, ranges, lineage, licence"
@@ -72,9 +73,41 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     if spec.bypassed:
         facts.append(("gates", f"constant, folded into the weights behind them: {len(spec.bypassed)}"))
     facts.append(("ranges", _ranges(found)))
+    facts += _artifact_facts(found)
     facts.append(("weights", spec.weights_sha256))
     facts.append(("licence", found.licence + (f". {found.notice}" if found.notice else "")))
     return facts
+
+
+def _artifact_facts(found: Inspection) -> list[tuple[str, str]]:
+    """Return how an app runs an artifact, and how well it is proven; nothing for a checkpoint."""
+    if found.preprocess is None:
+        return []
+    rule, gate = found.preprocess, found.gate
+    normalised = "bytes in, normalised by the model" if rule.in_graph else f"mean {rule.mean}, std {rule.std}"
+    facts = [
+        ("input", _tensor(found.inputs[0])),
+        ("preprocess", f"{rule.color_order.upper()}, {rule.resize}, {rule.interpolation}; {normalised}"),
+        ("output", _tensor(found.outputs[0])),
+    ]
+    if gate is not None:
+        words = [f"{100 * gate.label_agreement:.2f} % of labels on {gate.images} images of {gate.source}"]
+        if gate.decided_agreement is not None:
+            words.append(f"{100 * gate.decided_agreement:.2f} % of decided ones")
+        if gate.sqnr_db is not None:
+            words.append(f"SQNR {gate.sqnr_db:.1f} dB")
+        if gate.miou_change is not None:
+            change = gate.miou_change
+            words.append(f"mIoU {100 * change.value:+.2f} ({100 * change.low:+.2f} to {100 * change.high:+.2f})")
+        facts.append(("gate", ", ".join(words)))
+    facts.append(("sha256", found.sha256))
+    return facts
+
+
+def _tensor(tensor: TensorSpec) -> str:
+    sides = "x".join(str(side) for side in tensor.shape)
+    scale = "" if tensor.scale is None else f", scale {tensor.scale:.6g}, zero point {tensor.zero_point or 0}"
+    return f"{tensor.name}: {tensor.role} {sides} {tensor.layout} {tensor.dtype}{scale}"
 
 
 def _pruned(found: Inspection) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeseg.core.artifact_files import AGAIN, check_files, check_listed, list_entries
 from edgeseg.core.backend import ResolvedBackend
+from edgeseg.core.choice import Choice
 from edgeseg.core.file_io import FileIO
 from edgeseg.core.files import read_json_value
 from edgeseg.core.gate import GateReport
@@ -138,11 +139,11 @@ class Manifest:
 
     `backend` says how the runtime runs it. `preprocess` is the artifact's own and may differ from its model's: with
     `in_graph = False` the host normalises. `proof` says how it was compared with the float checkpoint, `parity` how
-    close it is, and `gate` every measure with its threshold, where a proof was possible. `file` belongs to `origin`
-    "foreign": the model file's own tensors. `temperature` is the float
-    checkpoint's, if it has one; int8 logits are close enough to share it. `macs` are the net's multiply-accumulates per
-    image at the input's size; None in artifacts made before they were counted. `schema` is the one the file was written
-    in (`core.manifest_schema`).
+    close it is, and `gate` every measure with its threshold, where a proof was possible; `choice` says why this
+    precision and head were taken, if several were tried. `file` belongs to `origin` "foreign": the model file's own
+    tensors. `temperature` is the float checkpoint's, if it has one; int8 logits are close enough to share it. `macs`
+    are the net's multiply-accumulates per image at the input's size; None in artifacts made before they were counted.
+    `schema` is the one the file was written in (`core.manifest_schema`).
     """
 
     schema: int
@@ -167,6 +168,7 @@ class Manifest:
     proof: Proof = field(default_factory=lambda: Proof(level="none"))
     parity: Parity
     gate: GateReport | None = None
+    choice: Choice | None = None
     placements: tuple[OpPlacement, ...] = ()
     report: ConversionReport
     licence: str

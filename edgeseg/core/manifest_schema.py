@@ -3,9 +3,9 @@
 Schema 1 (edgeseg 0.1.0) has only an `engine`, reads its threads from a target file on the device, and lacks `backend`,
 `proof`, `preprocess`, `origin` and `placements`. Fields added to it later are left out of its hash if empty (`_LATER`).
 
-Schema 2 is hashed completely. Schema 3 leaves out what differs between two equal conversions, the times and the memory
-(`_NOT_HASHED`), so that converting twice gives the same hash. Hashes are computed over the table as stored in the file,
-so renamed fields and new fields with defaults do not change them.
+Schema 2 is hashed completely. Schema 3 leaves out what differs between two equal conversions (`_NOT_HASHED`): the
+times, those of a `choice` too, and the memory; so converting twice gives the same hash. Hashes are computed over the
+table as stored in the file, so renamed fields and new fields with defaults do not change them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LATER = (
     ("calibration", "statistics"),
     ("", "temperature"),
 )
-_NOT_HASHED = (("", "created"), ("report", "seconds"), ("report", "peak_memory_mb"))
+_NOT_HASHED = (("", "created"), ("", "choice"), ("report", "seconds"), ("report", "peak_memory_mb"))
 _REFERENCE_ENGINE = "mil-reference"
 
 

@@ -69,6 +69,15 @@ class DescribedConverter(Converter, Protocol):
 
 
 @runtime_checkable
+class VersionedConverter(Converter, Protocol):
+    """A converter that can write its format for older runtimes, by ONNX's names of versions."""
+
+    def at_versions(self, *, opset: int | None, ir_version: int | None) -> Converter:
+        """Return the converter for these versions; raises `InputError` for one that cannot be written."""
+        ...
+
+
+@runtime_checkable
 class Compiler(Protocol):
     """Produces a file for one chip from an artifact of another format: int8 TFLite to Vela's, ONNX to a QNN context.
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import new_folder
 from edgeseg.core.progress import Progress, no_progress
-from edgeseg.core.protocols import DescribedConverter
+from edgeseg.core.protocols import Converter, DescribedConverter, VersionedConverter
 from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges, scheme_named
 from edgeseg.core.temperature import read_temperature
 from edgeseg.core.trust import remember
@@ -27,8 +27,8 @@ from edgeseg.deploy.plan import PlannedArtifact, RequestedPrecision, plan_artifa
 from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, check_data, proof_images
 from edgeseg.deploy.replacing import distinct_name, refuse_replacing
 from edgeseg.deploy.usage import USAGE_FILE, usage
-from edgeseg.errors import InputError
-from edgeseg.export import DeployedOutput
+from edgeseg.errors import InputError, UnsupportedError
+from edgeseg.export import DeployedOutput, RequestedOutput
 from edgeseg.models import Checkpoint
 
 if TYPE_CHECKING:
@@ -126,7 +126,10 @@ def convert_for_targets(
     calibration: str | None = None,
     data: str | None = None,
     size: tuple[int, int] | None = None,
-    output: DeployedOutput = "logits",
+    output: RequestedOutput = "logits",
+    max_drop: float | None = None,
+    opset: int | None = None,
+    ir_version: int | None = None,
     out: Path | str | None = None,
     force: bool = False,
     allow_held_out: bool = False,
@@ -137,22 +140,27 @@ def convert_for_targets(
     """Return the artifacts of a checkpoint for one or more targets, each proven against float PyTorch.
 
     `target` is a format, a device or a `./board.toml`; for a device whose chip needs a compiler, the file is compiled
-    too. `require_delegation` is the least share, in percent, of ops on the accelerator. "auto" takes a device's first
+    too. `require_delegation` is the least share, in percent, of ops on the accelerator. With `max_drop` (a fraction of mIoU, or of labels without ground
+    truth), every precision of "auto" is converted, timed and compared, and the fastest that loses no more is kept; with
+    `output` "auto" every head too (`edgeseg.deploy.arbiter`). Otherwise precision "auto" takes a device's first
     precision, and int8 for a bare format if ranges are available, else fp32. int8 ranges come from `calibration` (a
     folder of training images or `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the
-    checkpoint's own ranges.json. The proof uses images of `data` (and labels, if it is a data set of the net's
-    classes), else calibration images that were left out of the calibration, else the checkpoint's own (folder `proof`),
-    else rendered streets. `on_notice` gets findings about the calibration images and limits of the proof (default: the
-    log).
+    checkpoint's own ranges.json. `opset` and `ir_version` write ONNX for older runtimes.
+
+    The proof uses images of `data` (and labels, if it is a data set of the net's classes), else calibration images that
+    were left out of the calibration, else the checkpoint's own (folder `proof`), else rendered streets. `on_notice`
+    gets findings about the calibration images and limits of the proof (default: the log).
 
     Raises:
-        GateError: an artifact does not agree with the checkpoint (`edgeseg.deploy.gate`): it is not written, its worst
-            image is (PATH-refused.png), and earlier artifacts stay. Or too few ops are on the accelerator.
+        GateError: no candidate is within `max_drop`, or an artifact does not agree with the checkpoint
+            (`edgeseg.deploy.gate`): it is not written, its worst image is (PATH-refused.png), and earlier artifacts
+            stay. Or too few ops are on the accelerator.
         ConversionError: a vendor's tool failed.
         Others as `plan_for_targets` does, all before any slow work.
     """
     from edgeseg.models.checkpoint import load_checkpoint
 
+    heads: tuple[DeployedOutput, ...] = ("logits", "full", "labels") if output == "auto" else (output,)
     planned = plan_for_targets(
         model,
         target=target,
@@ -160,11 +168,13 @@ def convert_for_targets(
         calibration=calibration,
         data=data,
         size=size,
-        output=output,
+        output=heads[0],
         out=out,
         force=force,
         allow_held_out=allow_held_out,
     )
+    for item in planned.artifacts:
+        _converter_at(route_to(item.format)[0], versions=(opset, ir_version))
     progress, notice = on_progress or no_progress, on_notice or _log.warning
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(planned.checkpoint)
     ranges = _ranges(
@@ -179,29 +189,82 @@ def convert_for_targets(
     reference = _reference(checkpoint, planned, images=images)
     made: list[Artifact] = []
     with tempfile.TemporaryDirectory(prefix="edgeseg-") as workdir:
-        exports = Exports(
-            checkpoint=checkpoint,
-            size=planned.size,
-            output=planned.output,
-            ranges=ranges,
-            calibration=_calibration_images(calibration, ranges=ranges, allow_held_out=allow_held_out),
-            workdir=Path(workdir),
-            progress=progress,
-        )
-        job = _Job(
-            checkpoint=checkpoint,
-            exports=exports,
-            ranges=ranges,
-            reference=reference,
-            require_delegation=require_delegation,
-            progress=progress,
-            notice=notice,
-        )
+        exports = {
+            head: Exports(
+                checkpoint=checkpoint,
+                size=planned.size,
+                output=head,
+                ranges=ranges,
+                calibration=_calibration_images(calibration, ranges=ranges, allow_held_out=allow_held_out),
+                workdir=Path(workdir) / head,
+                progress=progress,
+            )
+            for head in heads
+        }
+        jobs = {
+            head: _Job(
+                checkpoint=checkpoint,
+                exports=exports[head],
+                ranges=ranges,
+                reference=reference,
+                progress=progress,
+                notice=notice,
+                require_delegation=require_delegation,
+                versions=(opset, ir_version),
+            )
+            for head in heads
+        }
         for index, item in enumerate(planned.artifacts):
             progress("convert", index, len(planned.artifacts))
-            made.append(job.make(item))
+            if output != "auto" and max_drop is None:
+                made.append(jobs[output].make(item))
+            else:
+                precisions = (precision,) if precision != "auto" else route_to(item.format)[0].precisions
+                fixed = out is not None and len(planned.artifacts) == 1
+                made.append(_best(item, jobs, precisions=precisions, max_drop=max_drop, fixed=fixed))
         progress("convert", len(planned.artifacts), len(planned.artifacts))
     return tuple(made)
+
+
+def _best(
+    item: PlannedArtifact,
+    jobs: dict[DeployedOutput, _Job],
+    *,
+    precisions: tuple[str, ...],
+    max_drop: float | None,
+    fixed: bool,
+) -> Artifact:
+    """Return the artifact of the fastest precision and head that loses at most `max_drop`.
+
+    Unless `fixed`, its folder is named after them, as if they had been asked for.
+    """
+    from edgeseg.deploy.arbiter import Rules, choose, usable
+
+    first = next(iter(jobs.values()))
+
+    def make(precision: str, output: str, folder: Path) -> Artifact:
+        candidate = dataclasses.replace(item, precision=precision, path=folder)
+        return jobs[cast("DeployedOutput", output)].make(candidate)
+
+    def finish(precision: str, output: str) -> Path:
+        checkpoint = first.checkpoint.spec
+        named = distinct_name(first.reference.spec, own_size=checkpoint.size, output=output)
+        return item.path if fixed else item.path.with_name(f"{named}-{item.format}-{precision}")
+
+    rules = Rules(
+        precisions=usable(precisions, has_ranges=first.ranges is not None), outputs=tuple(jobs), max_drop=max_drop
+    )
+    return choose(rules, make=make, reference=first.reference, finish=finish)
+
+
+def _converter_at(converter: Converter, *, versions: tuple[int | None, int | None]) -> Converter:
+    """Return a converter for an older runtime, if an opset or an IR version is given."""
+    opset, ir_version = versions
+    if opset is None and ir_version is None:
+        return converter
+    if not isinstance(converter, VersionedConverter):
+        raise UnsupportedError(f"{converter.title} has no opset or IR version to choose; ONNX has.")
+    return converter.at_versions(opset=opset, ir_version=ir_version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,10 +278,12 @@ class _Job:
     require_delegation: float | None
     progress: Progress
     notice: OnNotice
+    versions: tuple[int | None, int | None]
 
     def make(self, item: PlannedArtifact) -> Artifact:
         """Convert (and compile), prove and write one artifact; nothing is left behind if a step fails."""
         converter, compiler = route_to(item.format)
+        converter = _converter_at(converter, versions=self.versions)
         if compiler is None:
             return self._convert(item, converter, shown=item.path, require_delegation=self.require_delegation)
         with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeseg.models.checkpoint import PROOF_FOLDER
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 PROOF_IMAGES = 4
 LABELLED_IMAGES = 16
 STREETS = "streets"
-PROOF_FOLDER = "proof"
-"""Folder of a checkpoint that holds images of the kind it was trained on (PNG or JPEG), which nothing was fitted to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

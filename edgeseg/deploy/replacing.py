@@ -49,7 +49,13 @@ def _differences(there: Manifest, item: PlannedArtifact, *, spec: ModelSpec, out
         ("format", there.format, item.format),
         ("precision", there.scheme.name, item.precision),
         ("input size", f"{there_high}x{there_wide}", f"{high}x{wide}"),
-        ("output", there.outputs[0].role, output),
+        ("output", _output(there), output),
         ("weights' hash", there.spec.weights_sha256[:12], spec.weights_sha256[:12]),
     ]
     return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def _output(manifest: Manifest) -> str:
+    output = manifest.outputs[0]
+    is_full = output.role == "labels" and output.size == manifest.inputs[0].size and manifest.spec.output_stride > 1
+    return "full" if is_full else output.role

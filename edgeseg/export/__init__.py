@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from edgeseg.export.calibrating import Calibrated, calibrate_ranges
 from edgeseg.export.export import check_float_layers, export
-from edgeseg.export.head import DeployedOutput
+from edgeseg.export.head import DeployedOutput, RequestedOutput
 
-__all__ = ["Calibrated", "DeployedOutput", "calibrate_ranges", "check_float_layers", "export"]
+__all__ = ["Calibrated", "DeployedOutput", "RequestedOutput", "calibrate_ranges", "check_float_layers", "export"]

@@ -13,7 +13,10 @@ from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 if TYPE_CHECKING:
     from edgeseg.core.protocols import Normalisation
 
-DeployedOutput = Literal["logits", "labels"]
+DeployedOutput = Literal["logits", "labels", "full"]
+"""What a graph ends with: logits or labels at the net's stride, or labels at the input's size, decoded exactly."""
+RequestedOutput = Literal["logits", "labels", "full", "auto"]
+"""A head, or "auto": the fastest one on the engine, decoding on the host included."""
 
 
 class Deployed(nn.Module):
@@ -47,8 +50,12 @@ class Deployed(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (1, h, w, C) float32 or labels (1, h, w) int32 from an image (1, H, W, 3), uint8 or float32."""
         pixels = image if self.normalisation == "host" else image.to(torch.float32) * self.factor + self.offset
-        logits: Tensor = self.net(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return logits.argmax(-1).to(torch.int32) if self.output == "labels" else logits
+        planes: Tensor = self.net(pixels.permute(0, 3, 1, 2))
+        if self.output == "full":
+            size = (image.shape[1], image.shape[2])
+            planes = nn.functional.interpolate(planes, size=size, mode="bilinear", align_corners=False)
+        logits = planes.permute(0, 2, 3, 1)
+        return logits if self.output == "logits" else logits.argmax(-1).to(torch.int32)
 
 
 def image_spec(spec: ModelSpec, *, normalisation: Normalisation = "graph") -> TensorSpec:
@@ -59,9 +66,10 @@ def image_spec(spec: ModelSpec, *, normalisation: Normalisation = "graph") -> Te
 
 
 def answer_spec(spec: ModelSpec, *, output: DeployedOutput) -> TensorSpec:
-    """Return the deployment graph's output, at the head's own resolution."""
-    height, width = (side // spec.output_stride for side in spec.size)
-    if output == "labels":
+    """Return the deployment graph's output, at the head's own resolution, or at the input's for "full"."""
+    stride = 1 if output == "full" else spec.output_stride
+    height, width = (side // stride for side in spec.size)
+    if output != "logits":
         return TensorSpec(name="labels", shape=(1, height, width), dtype="int32", layout="NHW", role="labels")
     shape = (1, height, width, len(spec.classes))
     return TensorSpec(name="logits", shape=shape, dtype="float32", layout="NHWC", role="logits")

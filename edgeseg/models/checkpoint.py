@@ -37,6 +37,8 @@ __all__ = [
 
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.json"
+PROOF_FOLDER = "proof"
+"""Folder of a checkpoint that may hold images of the kind it was trained on (PNG or JPEG), which it never saw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,6 +191,7 @@ class Loop:
                     seconds=self.seconds(),
                     start=self.parts.start,
                     data=self.parts.data,
+                    validation=self.parts.validation,
                 )
         self.fabric.barrier()
         return score

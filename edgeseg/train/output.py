@@ -17,6 +17,7 @@ from edgeseg.train.describe import training_versions
 from edgeseg.train.faults import writing
 from edgeseg.train.figures import CURVES, CurvePoint, draw_curves, draw_predictions, prediction_file
 from edgeseg.train.state import STATE_FILE, RunState, save_state
+from edgeseg.train.stored_images import store_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,8 +131,12 @@ class RunFolder:
         seconds: float,
         start: dict[str, str],
         data: dict[str, object],
+        validation: Sequence[Sample] = (),
     ) -> None:
-        """Write the checkpoint folder of the best weights so far, with a record of the training."""
+        """Write the checkpoint folder of the best weights so far, with a record of the training.
+
+        A few images of `validation` go with it, if their licence allows.
+        """
         account = {
             "command": self.command,
             "recipe": self.recipe.name,
@@ -146,6 +151,10 @@ class RunFolder:
         }
         with writing(self.folder):
             self.method.save(self.folder / CHECKPOINT_FOLDER, net=net, spec=spec, training=account)
+            described = data.get("val")
+            if isinstance(described, dict):
+                name, licence = str(described.get("name")), str(described.get("licence"))
+                store_images(self.folder / CHECKPOINT_FOLDER, validation, name=name, licence=licence)
 
     def finish(self, *, seconds: float) -> None:
         """Add the duration of the whole run to the record of the best weights."""

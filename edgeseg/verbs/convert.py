@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeseg.core.spec_file import SpecFile
     from edgeseg.deploy.convert import OnNotice
     from edgeseg.deploy.plan import RequestedPrecision
-    from edgeseg.export import DeployedOutput
+    from edgeseg.export import DeployedOutput, RequestedOutput
     from edgeseg.models import Model
 
 __all__ = ["ConversionPlan", "convert", "plan_conversion"]
@@ -67,7 +67,10 @@ def convert(
     calibration: str | None = None,
     data: str | None = None,
     size: tuple[int, int] | None = None,
-    output: DeployedOutput = "logits",
+    output: RequestedOutput = "logits",
+    max_drop: float | None = None,
+    opset: int | None = None,
+    ir_version: int | None = None,
     out: Path | None = None,
     force: bool = False,
     allow_held_out: bool = False,
@@ -82,7 +85,7 @@ def convert(
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
     format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
     `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
-    `data` and `on_notice` are those of `edgeseg.deploy.convert.convert_for_targets`.
+    `data`, `max_drop`, `opset`, `ir_version` and `on_notice` are those of `edgeseg.deploy.convert.convert_for_targets`.
 
     Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.convert_for_targets`.
     """
@@ -96,6 +99,9 @@ def convert(
         data=data,
         size=size,
         output=output,
+        max_drop=max_drop,
+        opset=opset,
+        ir_version=ir_version,
         out=out,
         force=force,
         allow_held_out=allow_held_out,

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import MANIFEST, open_artifact
+from edgeseg.core.choice import Choice
+from edgeseg.core.gate import GateReport
 from edgeseg.core.lineage import LineageStep
 from edgeseg.core.quantization import RANGES_FILE, read_ranges
-from edgeseg.core.spec import ModelSpec
+from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 
 if TYPE_CHECKING:
     from edgeseg.core.spec_file import SpecFile
@@ -55,6 +57,12 @@ class Inspection:
     precision: str = ""
     size_bytes: int | None = None
     proof: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    preprocess: Preprocess | None = None
+    gate: GateReport | None = None
+    choice: Choice | None = None
+    sha256: str = ""
 
 
 def inspect(
@@ -108,6 +116,12 @@ def _artifact(path: Path) -> Inspection:
         format=manifest.format,
         precision=manifest.scheme.name,
         size_bytes=artifact.size_bytes,
+        inputs=manifest.inputs,
+        outputs=manifest.outputs,
+        preprocess=manifest.preprocess,
+        gate=manifest.gate,
+        choice=manifest.choice,
+        sha256=artifact.sha256,
         proof=f"{manifest.proof.level}{', ' if manifest.proof.reason else ''}{manifest.proof.reason}",
     )
 

@@ -260,6 +260,7 @@ static void check_digest(Json manifest) {
     manifest.members["self_sha256"].text = "";
     if (schema >= 3) {
         manifest.members.erase("created");
+        manifest.members.erase("choice");
         manifest.members["report"].members.erase("seconds");
         manifest.members["report"].members.erase("peak_memory_mb");
     }

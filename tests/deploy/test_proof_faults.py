@@ -15,13 +15,13 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeseg.core.files import write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.deploy.convert import _float_layers, plan_for_targets
-from edgeseg.deploy.proof_images import PROOF_FOLDER, proof_images
+from edgeseg.deploy.proof_images import proof_images
 from edgeseg.deploy.prove import emulate
 from edgeseg.deploy.reference import make_reference
 from edgeseg.errors import GateError
 from edgeseg.export import export
 from edgeseg.export.resize_sizes import resize_by_sizes
-from edgeseg.models.checkpoint import save_checkpoint
+from edgeseg.models.checkpoint import PROOF_FOLDER, save_checkpoint
 from edgeseg.verbs.convert import convert
 
 if TYPE_CHECKING:
