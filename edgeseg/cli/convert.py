@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="DIR",
         help="images to prove on, a folder or a data set (default: calibration images that were left out of the "
-        "calibration, else rendered streets)",
+        "calibration, else the checkpoint's own, else rendered streets)",
     )
     parser.add_argument(
         "--size",
