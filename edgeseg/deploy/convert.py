@@ -139,13 +139,14 @@ def convert_for_targets(
 ) -> tuple[Artifact, ...]:
     """Return the artifacts of a checkpoint for one or more targets, each proven against float PyTorch.
 
-    `target` is a format, a device or a `./board.toml`; for a device whose chip needs a compiler, the file is compiled
-    too. `require_delegation` is the least share, in percent, of ops on the accelerator. With `max_drop` (a fraction of
-    mIoU, or of labels without ground truth), every precision of "auto" is converted, timed and compared, and the
-    fastest that loses no more is kept; with `output` "auto" every head too (`edgeseg.deploy.arbiter`). Otherwise precision
-    "auto" takes a device's first precision, and int8 for a bare format if ranges are available, else fp32. int8 ranges
-    come from `calibration` (a folder of training images or `streets[:count[:seed]]`; val and test images only with
-    `allow_held_out`) or from the checkpoint's own ranges.json. `opset` and `ir_version` write ONNX for older runtimes.
+    `target` is a format, a device or a `./board.toml`; for a device whose chip needs a compiler, the file is
+    compiled too. `require_delegation` is the least share, in percent, of ops on the accelerator. With `max_drop` (a
+    fraction of mIoU, or of labels without ground truth), every precision of "auto" is converted, timed and
+    compared, and the fastest that loses no more is kept; with `output` "auto" every head too
+    (`edgeseg.deploy.arbiter`). Otherwise precision "auto" takes a device's first precision, and int8 for a bare
+    format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
+    `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own
+    ranges.json. `opset` and `ir_version` write ONNX for older runtimes.
 
     The proof uses images of `data` (and labels, if it is a data set of the net's classes), else calibration images that
     were left out of the calibration, else the checkpoint's own (folder `proof`), else rendered streets. `on_notice`
