@@ -22,9 +22,11 @@ def class_weights(
 ) -> np.ndarray | None:
     """Return the weight of each class, (C,) float32 with mean 1 over the training pixels, or None if they are off.
 
-    "median-frequency": median(f) / f, where f is a class's share of the pixels of the images that show it (Eigen,
-    Fergus, ICCV 2015, section 4.3.1). "enet": 1 / ln(1.02 + p), p the share of all pixels (Paszke et al., ENet, 2016,
-    section 5.2). A class that never occurs has weight 0. `class_weight_power` is the exponent applied to the weights.
+    "inverse": 1 / p, p a class's share of all n pixels. "median-frequency": median(f) / f, where f is its share of the
+    pixels of the images that show it (Eigen, Fergus, ICCV 2015, section 4.3.1). "enet", the logarithmic rule:
+    1 / ln(1.02 + p) (Paszke et al., ENet, 2016, section 5.2). "effective-number": (1 - b) / (1 - b^(p n)) with
+    b = 1 - 1 / n (Cui et al., CVPR 2019, section 3). A class that never occurs has weight 0. `class_weight_power` is
+    the exponent applied to the weights; then none is more than `class_weight_limit` times the smallest.
 
     Raises:
         RecipeError: the recipe's weights do not match the number of classes, or one is below 0.
@@ -34,9 +36,11 @@ def class_weights(
     if isinstance(recipe.class_weights, tuple):
         return _given(recipe.class_weights, classes)
     pixels, shown = _count(samples, classes=len(classes), ignore_index=ignore_index)
-    rule = _median_frequency if recipe.class_weights == "median-frequency" else _enet
-    weights = rule(pixels, shown) ** recipe.class_weight_power
-    weights[pixels == 0] = 0.0
+    weights = _RULES[recipe.class_weights](pixels, shown) ** recipe.class_weight_power
+    present = pixels > 0
+    if present.any():
+        weights = np.minimum(weights, recipe.class_weight_limit * weights[present].min())
+    weights[~present] = 0.0
     return (weights * pixels.sum() / max(float((weights * pixels).sum()), 1e-12)).astype(np.float32)
 
 
@@ -67,3 +71,21 @@ def _median_frequency(pixels: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 def _enet(pixels: np.ndarray, shown: np.ndarray) -> np.ndarray:
     return 1.0 / np.log(ENET_C + pixels / max(float(pixels.sum()), 1.0))
+
+
+def _inverse(pixels: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    return pixels.sum() / np.maximum(pixels, 1.0)
+
+
+def _effective_number(pixels: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    total = max(float(pixels.sum()), 2.0)
+    rest = np.log1p(-1.0 / total)  # of b; by logarithms, since b^n rounds to 1 for few of many pixels
+    return np.expm1(rest) / np.expm1(rest * np.maximum(pixels, 1.0))
+
+
+_RULES = {
+    "inverse": _inverse,
+    "median-frequency": _median_frequency,
+    "enet": _enet,
+    "effective-number": _effective_number,
+}

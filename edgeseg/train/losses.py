@@ -85,6 +85,56 @@ def dice(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
     return 1 - (2 * both[present] / total[present]).mean()
 
 
+def tversky(logits: Tensor, labels: Tensor, *, ignore_index: int, alpha: float = 0.3) -> Tensor:
+    """Return 1 - mean over the classes present of TP / (TP + alpha * FP + (1 - alpha) * FN), over the whole batch.
+
+    Salehi, Erdogmus, Gholipour: Tversky Loss Function for Image Segmentation, MLMI 2017, equation 3, with their beta
+    as 1 - alpha. Below 0.5, alpha makes a missed pixel cost more than a false one; at 0.5 it is Dice without squares.
+    """
+    valid = labels != ignore_index
+    probabilities = logits.softmax(1) * valid[:, None]
+    truth = _one_hot(labels, valid, classes=logits.shape[1]).to(probabilities.dtype)
+    hits = (probabilities * truth).sum((0, 2, 3))
+    false, area = probabilities.sum((0, 2, 3)) - hits, truth.sum((0, 2, 3))
+    present = area > 0
+    if not present.any():
+        return logits.sum() * 0.0
+    index = hits / (hits + alpha * false + (1 - alpha) * (area - hits)).clamp_min(torch.finfo(hits.dtype).tiny)
+    return 1 - index[present].mean()
+
+
+def boundary(logits: Tensor, borders: Tensor, *, ignored: int = -1) -> Tensor:
+    """Return the loss of a boundary head, logits (N, 1, H, W) against borders (N, H, W) of 0 and 1 as `border_map` has.
+
+    The binary cross-entropy in which both sides weigh the same (Xu et al.: PIDNet, CVPR 2023, section 3.4), plus a
+    Dice term (Fan et al.: STDC, CVPR 2021, equations 2 and 3: squares, and 1 above and below the fraction).
+    """
+    valid = borders != ignored
+    z, truth = logits[:, 0][valid], borders[valid].to(logits.dtype)
+    if not len(truth):
+        return logits.sum() * 0.0
+    share = truth.mean()
+    weights = torch.where(truth > 0, 1 - share, share)
+    entropy = (weights * F.binary_cross_entropy_with_logits(z, truth, reduction="none")).mean()
+    p = z.sigmoid()
+    overlap = (2 * (p * truth).sum() + 1) / (p.square().sum() + truth.sum() + 1)
+    return entropy + 1 - overlap
+
+
+def border_map(labels: Tensor, *, ignore_index: int, width: int = 1) -> Tensor:
+    """Return (N, H, W) int64: 1 where another class lies within `width` pixels, else 0, and -1 on ignored pixels.
+
+    Ignored pixels make no border of their neighbours.
+    """
+    valid = labels != ignore_index
+    window = 2 * width + 1
+    known = torch.where(valid, labels, -1).float()[:, None]
+    highest = F.max_pool2d(known, window, stride=1, padding=width)[:, 0]
+    negated = torch.where(valid, -labels, torch.iinfo(torch.int16).min).float()[:, None]
+    lowest = -F.max_pool2d(negated, window, stride=1, padding=width)[:, 0]
+    return torch.where(valid, (highest != lowest).long(), -1)
+
+
 def lovasz(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
     """Return the Lovász-softmax loss over the batch: a convex surrogate of 1 - mean IoU of the classes present.
 

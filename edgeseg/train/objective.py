@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeseg.train.losses import cross_entropy, dice, focal, lovasz
+from edgeseg.train.losses import border_map, boundary, cross_entropy, dice, focal, lovasz, tversky
 from edgeseg.train.recipe import LossRecipe
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Objective:
         """Return the scalar loss of (logits, *aux logits), each (N, C, h, w), against labels (N, H, W).
 
         Logits are resized bilinearly to every `stride`-th row and column from `offset`. Auxiliary heads use the
-        cross-entropy only.
+        cross-entropy only; one with a single channel, beside logits of more, is a boundary head.
         """
         step = self.recipe.stride
         down, right = offset[0] % step, offset[1] % step
@@ -37,7 +37,11 @@ class Objective:
         fine = [at_pixels(item.float(), size=size, offset=(down, right), stride=step) for item in outputs]
         total = self._main(fine[0], wanted)
         for item in fine[1:]:
-            total = total + self.recipe.aux * self._cross_entropy(item, wanted)
+            if item.shape[1] == 1 < fine[0].shape[1]:
+                borders = border_map(labels.long(), ignore_index=self.ignore_index, width=self.recipe.boundary_width)
+                total = total + self.recipe.boundary * boundary(item, borders[:, down::step, right::step])
+            else:
+                total = total + self.recipe.aux * self._cross_entropy(item, wanted)
         return total
 
     def _main(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -50,6 +54,8 @@ class Objective:
             total = total + recipe.focal * term
         if recipe.dice:
             total = total + recipe.dice * dice(logits, labels, ignore_index=ignore)
+        if recipe.tversky:
+            total = total + recipe.tversky * tversky(logits, labels, ignore_index=ignore, alpha=recipe.tversky_alpha)
         if recipe.lovasz:
             term = lovasz(logits[:, :, ::thin, ::thin], labels[:, ::thin, ::thin], ignore_index=ignore)
             total = total + recipe.lovasz * term

@@ -17,6 +17,8 @@ from edgeseg.errors import InputError
 
 _BUNDLED = Path(__file__).with_name("recipes")
 _SCHEMA = 1
+ClassWeights = Literal["none", "median-frequency", "enet", "inverse", "effective-number"]
+"""Rules for class weights, see `edgeseg.train.class_weights`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +96,22 @@ class LossRecipe:
     lovasz: float = 0.0
     focal: float = 0.0
     focal_gamma: float = 2.0
+    tversky: float = 0.0
+    tversky_alpha: float = 0.3
+    """Weight of false positives in the Tversky index; missed pixels weigh 1 - alpha."""
+    boundary: float = 1.0
+    """Weight of the loss of the boundary head that PIDNet and STDC-Seg have in training."""
+    boundary_width: int = 1
+    """Pixels on each side of a border between two classes that count as boundary."""
     ohem_share: float = 1.0
     """Share of pixels, the hardest ones, that always count in the cross-entropy; 1 means all pixels."""
     ohem_threshold: float = 0.0
     """With OHEM, pixels whose true class has a lower probability than this also count."""
-    class_weights: Literal["none", "median-frequency", "enet"] | tuple[float, ...] = "none"
+    class_weights: ClassWeights | tuple[float, ...] = "none"
     class_weight_power: float = 1.0
     """Exponent on the class weights; 0.5 softens them."""
+    class_weight_limit: float = 100.0
+    """Largest ratio between the weights of two classes that occur; rarer classes are held there."""
     label_smoothing: float = 0.0
     aux: float = 0.4
     """Weight of each auxiliary head's loss; 0 builds no auxiliary heads."""
@@ -110,13 +121,15 @@ class LossRecipe:
     """The Lovász loss, which sorts all its pixels, uses every n-th of those."""
 
     def __post_init__(self) -> None:
-        terms = (self.cross_entropy, self.dice, self.lovasz, self.focal)
-        if min(*terms, self.aux, self.focal_gamma) < 0 or sum(terms) <= 0:
+        terms = (self.cross_entropy, self.dice, self.lovasz, self.focal, self.tversky)
+        if min(*terms, self.aux, self.boundary, self.focal_gamma) < 0 or sum(terms) <= 0:
             raise ValueError("loss weights must be 0 or more, and one term must be above 0.")
         if not 0 < self.ohem_share <= 1 or not 0 <= self.ohem_threshold < 1 or not 0 <= self.label_smoothing < 1:
             raise ValueError("ohem_share must be above 0 to 1, ohem_threshold and label_smoothing 0 to below 1.")
-        if self.stride < 1 or self.lovasz_stride < 1:
-            raise ValueError("stride and lovasz_stride must be 1 or more.")
+        if not 0 <= self.tversky_alpha <= 1 or self.class_weight_limit < 1:
+            raise ValueError("tversky_alpha must be from 0 to 1, class_weight_limit 1 or more.")
+        if min(self.stride, self.lovasz_stride, self.boundary_width) < 1:
+            raise ValueError("stride, lovasz_stride and boundary_width must be 1 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

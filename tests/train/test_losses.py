@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from edgeseg.core.records import decode_record
-from edgeseg.train.losses import cross_entropy, dice, focal, lovasz
+from edgeseg.data import Sample
+from edgeseg.train.class_weights import class_weights
+from edgeseg.train.losses import border_map, boundary, cross_entropy, dice, focal, lovasz, tversky
 from edgeseg.train.objective import Objective, at_pixels
 from edgeseg.train.recipe import LossRecipe
 
-LOSSES = [cross_entropy, focal, dice, lovasz]
+LOSSES = [cross_entropy, focal, dice, lovasz, tversky]
 
 
 def pixels(*probabilities: tuple[float, ...]) -> Tensor:
@@ -67,6 +70,84 @@ def test_dice_by_hand() -> None:
     logits, truth = pixels((0.8, 0.2), (0.4, 0.6), (0.1, 0.9)), labels(0, 1, 255)
     expected = 1 - (1.6 / 1.8 + 1.2 / 1.4) / 2
     assert float(dice(logits, truth, ignore_index=255)) == pytest.approx(expected)
+
+
+def test_tversky_by_hand() -> None:
+    # Class 0: TP 0.8, FP 0.4, FN 0.2. Class 1: TP 0.6, FP 0.2, FN 0.4. The third pixel is ignored.
+    logits, truth = pixels((0.8, 0.2), (0.4, 0.6), (0.1, 0.9)), labels(0, 1, 255)
+    first, second = 0.8 / (0.8 + 0.3 * 0.4 + 0.7 * 0.2), 0.6 / (0.6 + 0.3 * 0.2 + 0.7 * 0.4)
+    assert float(tversky(logits, truth, ignore_index=255)) == pytest.approx(1 - (first + second) / 2)
+
+
+def test_borders_lie_beside_another_class_but_not_beside_ignored_pixels() -> None:
+    truth = torch.tensor([[[0, 0, 0, 2, 2, 255, 7, 7]]])
+    assert border_map(truth, ignore_index=255).tolist() == [[[0, 0, 1, 1, 0, -1, 0, 0]]]
+    assert border_map(truth, ignore_index=255, width=2).tolist() == [[[0, 1, 1, 1, 1, -1, 1, 0]]]
+
+
+def test_boundary_loss_by_hand() -> None:
+    # One border pixel of p = 0.8 and three others of p = 0.25; the last pixel is ignored.
+    logits = torch.logit(torch.tensor([0.8, 0.25, 0.25, 0.25, 0.9]))[None, None, None, :]
+    borders = torch.tensor([[[1, 0, 0, 0, -1]]])
+    entropy = (0.75 * -math.log(0.8) + 3 * 0.25 * -math.log(0.75)) / 4
+    overlap = (2 * 0.8 + 1) / (0.8**2 + 3 * 0.25**2 + 1 + 1)
+    assert float(boundary(logits, borders)) == pytest.approx(entropy + 1 - overlap)
+
+
+@pytest.mark.parametrize("value", [-1, 0])
+def test_boundary_loss_of_an_image_without_borders_is_no_nan(value: int) -> None:
+    logits = torch.randn(1, 1, 4, 4, requires_grad=True)
+    loss = boundary(logits, torch.full((1, 4, 4), value))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_objective_trains_a_boundary_head_on_borders() -> None:
+    torch.manual_seed(0)
+    recipe = decode_record(LossRecipe, {"boundary": 3.0, "stride": 2}, where="r")
+    logits, head, truth = torch.randn(2, 3, 8, 8), torch.randn(2, 1, 8, 8), torch.randint(0, 3, (2, 8, 8))
+    borders = border_map(truth, ignore_index=255)[:, ::2, ::2]
+    objective = Objective(recipe=recipe, ignore_index=255)
+    expected = objective((logits,), truth) + 3.0 * boundary(head[..., ::2, ::2], borders)
+    torch.testing.assert_close(objective((logits, head), truth), expected)
+
+
+def counted(*pixels_of_each: tuple[int, ...]) -> list[Sample]:
+    """Return one sample an item, with that many pixels of each class."""
+    maps = [np.repeat(np.arange(len(item)), item)[None].astype(np.uint8) for item in pixels_of_each]
+    return [Sample(id=str(index), image=np.zeros((*x.shape, 3), np.uint8), labels=x) for index, x in enumerate(maps)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "ratio"),
+    # 60 pixels of class 0 in both images, 20 of class 1 in one of 50 pixels: its frequencies are 0.75 and 0.4.
+    [
+        ("inverse", 60 / 20),
+        ("median-frequency", 0.75 / 0.4),
+        ("enet", math.log(1.02 + 0.75) / math.log(1.02 + 0.25)),
+        ("effective-number", (1 - (1 - 1 / 80) ** 60) / (1 - (1 - 1 / 80) ** 20)),
+    ],
+)
+def test_class_weights_by_hand(rule: str, ratio: float) -> None:
+    recipe = decode_record(LossRecipe, {"class_weights": rule}, where="r")
+    found = class_weights(recipe, counted((30, 20, 0), (30, 0, 0)), classes=("a", "b", "c"), ignore_index=255)
+    assert found is not None
+    assert found[1] / found[0] == pytest.approx(ratio)
+    assert found[2] == 0
+    assert 60 * found[0] + 20 * found[1] == pytest.approx(80)
+
+
+@pytest.mark.parametrize("rule", ["inverse", "median-frequency", "enet", "effective-number"])
+def test_class_weights_are_bounded_and_never_nan(rule: str) -> None:
+    recipe = decode_record(LossRecipe, {"class_weights": rule, "class_weight_limit": 10.0}, where="r")
+    found = class_weights(recipe, counted((99_999, 1)), classes=("a", "b"), ignore_index=255)
+    assert found is not None
+    assert 1 < found[1] / found[0] <= 10.0001
+    none = class_weights(recipe, [], classes=("a", "b"), ignore_index=255)
+    assert none is not None
+    assert not none.any()
 
 
 def test_lovasz_by_hand() -> None:

@@ -79,13 +79,14 @@ class PIDNetSmall(nn.Module):
         self.fusion = BoundaryAttention(4 * _WIDTH, 4 * _WIDTH)
         self.relu = nn.ReLU()
         self.head = SegmentationHead(4 * _WIDTH, _HEAD_CHANNELS, classes)
-        self.aux = nn.ModuleList([SegmentationHead(high, _HEAD_CHANNELS, classes)] if aux else [])
+        heads = (SegmentationHead(high, _HEAD_CHANNELS, classes), SegmentationHead(high, _WIDTH, 1)) if aux else ()
+        self.aux = nn.ModuleList(heads)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return logits (N, classes, H/8, W/8) from normalized images x (N, inputs, H, W).
 
-        In training mode with the auxiliary head: (logits, aux at stride 8 on the detail branch).
+        In training mode with auxiliary heads: (logits, aux on the detail branch, boundary logits (N, 1, H/8, W/8)).
         """
         relu = self.relu
         shared = relu(self.layer2(relu(self.layer1(self.stem(x)))))
@@ -97,11 +98,12 @@ class PIDNetSmall(nn.Module):
         detail, boundary = self.detail4(relu(detail)), self.boundary4(relu(boundary))
         detail = self.attend4(detail, self.compress4(context))
         boundary = boundary + self.difference4(context)
+        edges = boundary
         detail, boundary = self.detail5(relu(detail)), self.boundary5(relu(boundary))
         context = self.resize(self.pooling(self.context5(context)))
         logits: Tensor = self.head(self.fusion(detail, context, boundary))
         if self.training and len(self.aux):
-            return logits, self.aux[0](early)
+            return logits, self.aux[0](early), self.aux[1](edges)
         return logits
 
 

@@ -34,22 +34,22 @@ class STDCSeg(nn.Module):
         self.head = nn.Sequential(
             ConvNormAct(_FUSED_CHANNELS, _FUSED_CHANNELS), nn.Dropout(0.1), nn.Conv2d(_FUSED_CHANNELS, classes, 1)
         )
-        self.aux = nn.ModuleList(
-            AuxHead(_CONTEXT_CHANNELS, classes, hidden=_AUX_CHANNELS) for _ in range(2 if aux else 0)
-        )
+        widths = ((_CONTEXT_CHANNELS, classes), (_CONTEXT_CHANNELS, classes), (low, 1)) if aux else ()
+        self.aux = nn.ModuleList(AuxHead(width, outputs, hidden=_AUX_CHANNELS) for width, outputs in widths)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return logits (N, classes, H/8, W/8) from normalized images x (N, inputs, H, W).
 
-        In training mode with auxiliary heads: (logits, aux at strides 8 and 16).
+        In training mode with auxiliary heads: (logits, aux at strides 8 and 16, boundary logits (N, 1, H/8, W/8) of
+        the third stage, the paper's detail guidance).
         """
         _, low, middle, high = self.encoder(x)
         at16 = self.up32(self.refine32(high) + self.mean(high))
         at8 = self.up16(self.refine16(middle) + at16)
         logits: Tensor = self.head(self.fusion(low, at8))
         if self.training and len(self.aux):
-            return logits, self.aux[0](at8), self.aux[1](at16)
+            return logits, self.aux[0](at8), self.aux[1](at16), self.aux[2](low)
         return logits
 
 
