@@ -105,6 +105,13 @@ class TrainingError(EdgesegError):
 
 
 class GateError(EdgesegError):
-    """A proof or a gate that failed; exit status 3."""
+    """A proof or a gate that failed; exit status 3.
+
+    `agreement` is the share of labels that were equal, where the gate was about labels.
+    """
 
     exit_status = 3
+
+    def __init__(self, message: str = "", *, agreement: float | None = None) -> None:
+        super().__init__(message)
+        self.agreement = agreement

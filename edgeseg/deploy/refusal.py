@@ -44,7 +44,8 @@ def refusal(
     )
     if others:
         text += f" Also: {'; '.join(_line(item) for item in others[:_SHOWN])}."
-    return GateError(f"{text} The artifact was not written. {diagnosis or advice(first, judged=judged, scheme=scheme)}")
+    fix = diagnosis or advice(first, judged=judged, scheme=scheme)
+    return GateError(f"{text} The artifact was not written. {fix}", agreement=report.label_agreement)
 
 
 def advice(failure: Failure, *, judged: Judged, scheme: QuantizationScheme) -> str:

@@ -1,0 +1,74 @@
+"""The nets of the conversion matrix: random weights, fitted to rendered streets so that labels can be compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from edgeseg.core.files import write_json
+from edgeseg.core.quantization import RANGES_FILE
+from edgeseg.core.spec_file import SpecFile
+from edgeseg.data.streets import CLASSES, render_street
+from edgeseg.export import calibrate
+from edgeseg.models import Checkpoint, architecture, build, load_checkpoint, save_checkpoint
+from edgeseg.pixels import prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeseg.core.spec import ModelSpec
+
+IMAGES, BATCH, STEPS, RATE, SEED = 8, 4, 48, 0.02, 0
+IGNORED = 255
+
+
+def settled_net(name: str, size: tuple[int, int], folder: Path, *, ranges: bool) -> Checkpoint:
+    """Write and return a checkpoint of an architecture, with activation ranges beside it if they are wanted.
+
+    The weights are random. Batch norms get the statistics of rendered streets, and the last classifiers, on which the
+    logits depend linearly, are fitted to their labels for a few steps: with a random classifier the classes differ by
+    less than any rounding, and comparing labels would say nothing.
+    """
+    torch.manual_seed(SEED)
+    said = SpecFile(schema=1, name=name, classes=tuple(CLASSES), size=size, licence="Apache-2.0")
+    spec = said.model_spec(architecture=name, output_stride=architecture(name).output_stride)
+    spec = dataclasses.replace(spec, output=None)
+    net = build(name, classes=len(CLASSES), size=size)
+    images, labels = _streets(spec)
+    update_bn(images, net)
+    _fit_classifiers(net.eval(), images, labels, classes=len(CLASSES))
+    save_checkpoint(folder, net=net, spec=spec)
+    checkpoint = load_checkpoint(folder)
+    if ranges:
+        write_json(calibrate(checkpoint, f"streets:{IMAGES}").ranges, folder / RANGES_FILE)
+    return checkpoint
+
+
+def _streets(spec: ModelSpec) -> tuple[list[Tensor], list[Tensor]]:
+    """Return batches of normalized images (N, 3, H, W) and of labels at the logits' cells (N, h, w)."""
+    host = dataclasses.replace(spec.preprocess, in_graph=False)
+    streets = [render_street(seed, size=spec.size) for seed in range(IMAGES)]
+    images = [torch.from_numpy(prepare(image, preprocess=host, tensor=spec.inputs[0])) for image, _ in streets]
+    centre, step = spec.output_stride // 2, spec.output_stride
+    labels = [torch.from_numpy(label[centre::step, centre::step].astype("int64"))[None] for _, label in streets]
+    starts = range(0, IMAGES, BATCH)
+    return tuple([torch.cat(items[at : at + BATCH]) for at in starts] for items in (images, labels))  # type: ignore[return-value]
+
+
+def _fit_classifiers(net: nn.Module, images: list[Tensor], labels: list[Tensor], *, classes: int) -> None:
+    heads = [item for item in net.modules() if isinstance(item, nn.Conv2d) and item.out_channels == classes]
+    weights = [weight for head in heads if head.bias is not None for weight in head.parameters()]
+    net.requires_grad_(requires_grad=False)
+    for weight in weights:
+        weight.requires_grad_()
+    optimizer = torch.optim.Adam(weights, lr=RATE)
+    for step in range(STEPS):
+        logits = net(images[step % len(images)])
+        loss = nn.functional.cross_entropy(logits, labels[step % len(images)], ignore_index=IGNORED)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
