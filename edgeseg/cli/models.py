@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.cli.options import UsageError, size
+from edgeseg.cli.options import UsageError, parse_size
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nets", metavar="A,B", type=_names, help="with --matrix: these architectures (default: all)")
     parser.add_argument("--formats", metavar="A,B", type=_names, help="with --matrix: these formats (default: all)")
     parser.add_argument("--precisions", metavar="A,B", type=_names, help="with --matrix: of fp32, fp16 and int8")
-    parser.add_argument("--size", metavar="HxW", type=size, help="with --matrix: the nets' input size")
+    parser.add_argument("--size", metavar="HxW", type=parse_size, help="with --matrix: the nets' input size")
     parser.add_argument("--page", metavar="FILE", type=Path, help="with --matrix: write all stored cells as Markdown")
     parser.add_argument("--redo", action="store_true", default=None, help="with --matrix: measure stored cells again")
 

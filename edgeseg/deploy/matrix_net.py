@@ -13,7 +13,7 @@ from edgeseg.core.files import write_json
 from edgeseg.core.quantization import RANGES_FILE
 from edgeseg.core.spec_file import SpecFile
 from edgeseg.data.streets import CLASSES, render_street
-from edgeseg.export import calibrate
+from edgeseg.export import calibrate_ranges
 from edgeseg.models import Checkpoint, architecture, build, load_checkpoint, save_checkpoint
 from edgeseg.pixels import prepare
 
@@ -44,7 +44,7 @@ def settled_net(name: str, size: tuple[int, int], folder: Path, *, ranges: bool)
     save_checkpoint(folder, net=net, spec=spec)
     checkpoint = load_checkpoint(folder)
     if ranges:
-        write_json(calibrate(checkpoint, f"streets:{IMAGES}").ranges, folder / RANGES_FILE)
+        write_json(calibrate_ranges(checkpoint, f"streets:{IMAGES}").ranges, folder / RANGES_FILE)
     return checkpoint
 
 
