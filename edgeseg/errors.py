@@ -11,6 +11,7 @@ EdgesegError                 exit status 1; says what, where, got, do
 ├── UnsupportedError         a combination that a converter, engine or target does not support
 ├── ConversionError          a vendor tool that failed, with its own message
 ├── CameraError              a source that does not open or stops delivering frames
+├── DeviceError              a remote device that cannot be reached or used
 ├── TrainingError            a run that cannot continue (NaN, out of memory, wrong resume)
 └── GateError                exit status 3: a proof or a gate failed
 """
@@ -98,6 +99,10 @@ class ConversionError(EdgesegError):
 
 class CameraError(EdgesegError):
     """A source that does not open or stops delivering frames."""
+
+
+class DeviceError(EdgesegError):
+    """A remote device that cannot be reached, is not the one that was pinned, or cannot do what was asked."""
 
 
 class TrainingError(EdgesegError):

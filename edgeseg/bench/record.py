@@ -133,6 +133,15 @@ def read_measurement(path: Path | str) -> Measurement:
     return _measurement(read_json_value(path), path)
 
 
+def decode_measurement(data: object, *, where: str) -> Measurement:
+    """Return the measurement in the plain values of a JSON object, checked as `read_measurement` checks a file.
+
+    Raises:
+        RecipeError: not a measurement, or impossible or contradictory numbers; the message starts with `where`.
+    """
+    return _measurement(data, Path(where))
+
+
 def read_measurements(paths: Sequence[Path | str]) -> tuple[Measurement, ...]:
     """Return the measurements in files, and in every JSON file of folders and the folders in them, in order.
 

@@ -18,6 +18,7 @@ HELP = "measure latency percentiles of each stage; several artifacts are timed i
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_engine, add_trust, duration, positive, whole
+    from edgeseg.cli.remote import add_device
 
     parser.add_argument(
         "artifacts", metavar="ARTIFACT", nargs="+", type=Path, help="folders that edgeseg convert wrote"
@@ -51,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also the arithmetic rate against this machine's own peak, measured with a matrix product",
     )
-    parser.add_argument("--device", metavar="NAME", help="what to call this machine in the results")
+    add_device(parser, also="; any other name is what to call this machine in the results")
     parser.add_argument(
         "--data",
         metavar="DIR|SET",
@@ -78,8 +79,11 @@ def run(options: argparse.Namespace) -> int:
     """Measure, write the JSON files where asked to, and print the table."""
     from edgeseg.cli import render
     from edgeseg.cli.options import check_origin
+    from edgeseg.cli.remote import label, remote_names
     from edgeseg.verbs.bench import bench, check_stable
 
+    if names := remote_names(options, allow_label=True):
+        return _run_on_devices(options, names)
     check_origin(options.artifacts, options=options)
     with render.progress(quiet=options.json) as advance:
         measurements = bench(
@@ -90,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
             sustained_s=options.sustained,
             mlperf=options.mlperf,
             with_roofline=options.roofline,
-            device=options.device,
+            device=label(options),
             engine=options.engine,
             threads=options.threads,
             data=options.data,
@@ -113,6 +117,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_on_devices(options: argparse.Namespace, names: Sequence[str]) -> int:
+    from edgeseg.cli import render
+    from edgeseg.cli.remote import forwarded, outcome_table, show_line
+    from edgeseg.verbs.device import measurements_of, raise_failures, run_verb_on
+
+    outcomes = run_verb_on(names, "bench", forwarded(options), tell=show_line)
+    measurements = measurements_of(outcomes, out=options.out)
+    if options.json:
+        failed = [outcome_table(item) for item in outcomes if item.error]
+        render.result_json({"schema": 2, "measurements": measurements, "failed": failed})
+    elif measurements:
+        _show_all(measurements)
+        if options.out:
+            render.result(f"Written to {options.out}")
+    raise_failures(outcomes)
+    return 0
+
+
 def _show_all(measurements: Sequence[Measurement]) -> None:
     for measurement in measurements:
         _show(measurement)
@@ -121,7 +143,7 @@ def _show_all(measurements: Sequence[Measurement]) -> None:
         from edgeseg.bench.compare import compare
         from edgeseg.cli.compare import show_comparison
 
-        # One run on one machine: what differs is intended, and the notes say it.
+        # One command: what differs is intended, and the notes say it.
         show_comparison(compare(measurements, mixed=FIELDS))
 
 

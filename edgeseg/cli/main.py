@@ -47,6 +47,7 @@ VERBS = (
     "models",
     "targets",
     "toolchain",
+    "device",
     "cameras",
     "doctor",
     "completion",
@@ -152,6 +153,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 0
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options.arguments = given[given.index(options.verb) + 1 :]
     _start_log(verbose=options.verbose)
     if options.quiet:
         from edgeseg.cli import render

@@ -22,6 +22,7 @@ EXTRAS = {
     "torch_pruning": ("Torch-Pruning", "compress"),
     "matplotlib": ("Matplotlib", "compress"),
     "mss": ("mss", "screen"),
+    "asyncssh": ("asyncssh", "devices"),
 }
 """Title and extra of each library that a device may lack, by the name of its module."""
 

@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_trust, positive
     from edgeseg.cli.reading import add_reading
+    from edgeseg.cli.remote import add_device
 
     parser.add_argument(
         "artifact",
@@ -73,6 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="engine threads (default: best of a short trial)",
     )
+    add_device(parser)
     add_trust(parser)
     add_reading(parser)
 
@@ -82,10 +84,14 @@ def run(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
     from edgeseg.cli.options import check_origin, size_of
     from edgeseg.cli.reading import reading_of
+    from edgeseg.cli.remote import remote_names, run_and_show
     from edgeseg.runtime.cameras.address import login_in_sight
     from edgeseg.runtime.frames.options import artifacts_in
     from edgeseg.verbs.run import run_loop
 
+    if names := remote_names(options):
+        shown = (options.save, options.save_labels, options.save_areas, options.web, options.sink, options.headless)
+        return run_and_show(options, names, extra=() if any(shown) else ("--headless",))
     artifact, *others = artifacts_in(options.artifact)
     check_origin((artifact, *others), options=options)
     if warning := login_in_sight(options.source):

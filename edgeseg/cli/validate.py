@@ -17,6 +17,7 @@ HELP = "measure mIoU, per-class IoU, pixel accuracy, Dice and boundary F1 on a d
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_engine, add_trust, add_weights, positive
+    from edgeseg.cli.remote import add_device
 
     parser.add_argument(
         "subject", metavar="ARTIFACT|MODEL", help="artifact folder, model name, checkpoint, or package.module:factory"
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", default="val", help="train, val or test (default: val)")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N images (default: all)")
+    add_device(parser)
     add_engine(parser)
     add_trust(parser)
 
@@ -38,10 +40,13 @@ def run(options: argparse.Namespace) -> int:
     """Validate, and print the scores."""
     from edgeseg.cli import render
     from edgeseg.cli.options import check_origin
+    from edgeseg.cli.remote import remote_names, run_and_show
     from edgeseg.core.artifact import MANIFEST
     from edgeseg.core.metric_value import metric_title
     from edgeseg.verbs.validate import validate
 
+    if names := remote_names(options):
+        return run_and_show(options, names)
     subject = Path(options.subject)
     check_origin([subject] if (subject / MANIFEST).exists() else [], options=options)
     with render.progress(quiet=options.json) as advance:

@@ -20,10 +20,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """The verification, and the receipt's file if one was written."""
+    """The verification, and if one was written, the receipt and its file."""
 
     verification: Verification
     receipt: Path | None
+    proof: ProofReceipt | None = None
 
 
 def verify_artifact(
@@ -66,7 +67,7 @@ def verify_artifact(
         min_agreement=found.min_agreement,
         reference_agreement=found.reference_agreement,
     )
-    return Verified(verification=found, receipt=write_receipt(made, Path(artifact)))
+    return Verified(verification=found, receipt=write_receipt(made, Path(artifact)), proof=made)
 
 
 def _check_digest(folder: Path, wanted: str) -> None:

@@ -1,0 +1,1 @@
+"""Remote devices over ssh: known devices, pushing artifacts, installing, and running verbs there."""

@@ -1,0 +1,157 @@
+"""A verb of edgeseg on one device or several: push what it reads, run it there, pull what it wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgeseg.core.artifact import MANIFEST, Artifact, open_artifact
+from edgeseg.devices.ssh import Finished, Remote, connect
+from edgeseg.devices.wheels import folder_hash
+from edgeseg.errors import DeviceError, EdgesegError
+
+if TYPE_CHECKING:
+    from edgeseg.devices.known import KnownDevice
+
+Tell = Callable[[str, str], None]
+"""Called with a device's name and one line about what happens on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """An argument that names a folder of this desk: it is sent once, by its hash, and named by its path there."""
+
+    path: Path
+    kind: Literal["artifact", "data"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """An argument that names an output: it is written on the device, and then pulled to `path` on this desk."""
+
+    path: Path
+
+
+Word = str | Pushed | Returned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one device gave: the verb's JSON object, or the error that ended it; `status` is the verb's exit status."""
+
+    device: str
+    status: int
+    table: dict[str, Any] | None = None
+    error: str = ""
+
+
+async def run_on_devices(
+    devices: Sequence[KnownDevice], verb: str, words: Sequence[Word], *, tell: Tell
+) -> tuple[Outcome, ...]:
+    """Return what each device gave, in order; they work at the same time, and one that fails loses only its own result.
+
+    Raises:
+        ArtifactError: an artifact that does not open here; nothing is sent then.
+    """
+    artifacts = {
+        word.path: open_artifact(word.path) for word in words if isinstance(word, Pushed) and word.kind == "artifact"
+    }
+    return tuple(
+        await asyncio.gather(*(_guarded(device, verb, words, artifacts=artifacts, tell=tell) for device in devices))
+    )
+
+
+async def _guarded(
+    device: KnownDevice, verb: str, words: Sequence[Word], *, artifacts: dict[Path, Artifact], tell: Tell
+) -> Outcome:
+    try:
+        async with connect(device) as remote:
+            outcome = await _run_verb(remote, verb, words, artifacts=artifacts, tell=tell)
+    except EdgesegError as error:
+        outcome = Outcome(device=device.name, status=error.exit_status, error=str(error))
+    tell(device.name, f"failed: {outcome.error}" if outcome.error else f"{verb} done")
+    return outcome
+
+
+async def _run_verb(
+    remote: Remote, verb: str, words: Sequence[Word], *, artifacts: dict[Path, Artifact], tell: Tell
+) -> Outcome:
+    await check_installed(remote)
+    output = f"out/{secrets.token_hex(8)}"
+    arguments: list[str] = []
+    returned: dict[str, Path] = {}
+    for index, word in enumerate(words):
+        if isinstance(word, Pushed):
+            arguments.append(await _push(remote, word, artifacts=artifacts, tell=tell))
+        elif isinstance(word, Returned):
+            name = f"{output}/{index}/{word.path.name}"
+            returned[name] = word.path
+            arguments.append(await _output_path(remote, name))
+        else:
+            arguments.append(word)
+    tell(remote.name, f"{verb} runs")
+    command = ["@python", "-m", "edgeseg", verb, *arguments, "--json"]
+    try:
+        done = await remote.run(command, on_line=lambda line: tell(remote.name, line))
+        for name, path in returned.items():
+            if await remote.pull(name, path):
+                tell(remote.name, f"wrote {path}")
+    finally:
+        if returned:
+            await remote.ask("forget", output)
+    return _outcome(remote.name, verb, done)
+
+
+async def check_installed(remote: Remote) -> None:
+    """Raise `DeviceError` unless edgeseg is installed on the device."""
+    facts = await remote.ask("probe")
+    if not facts.get("edgeseg"):
+        raise DeviceError(f"{remote.name}: edgeseg is not installed there: edgeseg device install {remote.name}")
+
+
+async def _push(remote: Remote, word: Pushed, *, artifacts: dict[Path, Artifact], tell: Tell) -> str:
+    if word.kind == "data":
+        name, paths = f"data/{folder_hash(word.path)}", None
+    else:
+        artifact = artifacts[word.path]
+        name, paths = f"artifacts/{artifact.sha256}", [MANIFEST, *(file.path for file in artifact.manifest.files)]
+    tell(remote.name, f"sending {word.path.name}")
+    return await remote.push(word.path, name, paths=paths)
+
+
+async def _output_path(remote: Remote, name: str) -> str:
+    """Return the path of an output on the device; its folder is made."""
+    found = await remote.ask("prepare", name)
+    return str(found["path"])
+
+
+def _outcome(name: str, verb: str, done: Finished) -> Outcome:
+    try:
+        table = json.loads(done.stdout) if done.stdout.strip() else None
+    except ValueError:
+        table = None
+    error = ""
+    if done.status:
+        error = _last_message(done.stderr) or f"{verb} ended with status {done.status} there."
+    elif not isinstance(table, dict):
+        error = f"{name}: {verb} there printed no JSON object. Install again: edgeseg device install {name}"
+    return Outcome(
+        device=name,
+        status=done.status or (1 if error else 0),
+        table=table if isinstance(table, dict) else None,
+        error=error,
+    )
+
+
+def _last_message(stderr: str) -> str:
+    """Return the last error that edgeseg printed there, with the lines that belong to it."""
+    lines = stderr.splitlines()
+    starts = [index for index, line in enumerate(lines) if line.startswith("edgeseg: ")]
+    if not starts:
+        return lines[-1] if lines else ""
+    return "\n".join(lines[starts[-1] :]).removeprefix("edgeseg: ")
