@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RESAMPLES = 400
+_RESAMPLES = 400
 _FEW_RESAMPLES = 100
 _MANY_RUNS = 20_000
 _MOST_AT_ONCE = 4_000_000
@@ -51,7 +51,7 @@ def bootstrap_percentiles(
     """
     runs = len(times_ms)
     length = math.ceil(runs / BOOTSTRAP_BLOCKS)
-    count = RESAMPLES if runs <= _MANY_RUNS else _FEW_RESAMPLES
+    count = _RESAMPLES if runs <= _MANY_RUNS else _FEW_RESAMPLES
     starts = np.random.default_rng(seed).integers(0, runs - length + 1, (count, math.ceil(runs / length)))
     steps = np.arange(length)
     rows = max(1, _MOST_AT_ONCE // runs)

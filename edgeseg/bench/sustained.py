@@ -67,13 +67,13 @@ def sustain(
         if on_progress is not None:
             on_progress("sustain, seconds", int(min(spent_s, seconds)), int(seconds))
     minutes.append(_minute(timer, start=counted, number=len(minutes) + 1, state=read_state()))
-    change, verdict, reason = judge(minutes)
+    change, verdict, reason = judge_sustained(minutes)
     return Sustained(
         seconds=round(timer.spent_s - begun, 1), minutes=tuple(minutes), change=change, verdict=verdict, reason=reason
     )
 
 
-def judge(minutes: list[SustainedMinute]) -> tuple[float, SustainedVerdict, str]:
+def judge_sustained(minutes: list[SustainedMinute]) -> tuple[float, SustainedVerdict, str]:
     """Return the change of the median from the first third of the minutes to the last, the verdict, and its reason."""
     third = max(1, len(minutes) // 3)
     first, last = minutes[:third], minutes[-third:]

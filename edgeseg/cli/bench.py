@@ -18,7 +18,7 @@ HELP = "measure latency percentiles of each stage; several artifacts are timed i
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_engine, add_trust, duration, positive, whole
-    from edgeseg.cli.remote import add_device
+    from edgeseg.cli.remote import add_device_option
 
     parser.add_argument(
         "artifacts", metavar="ARTIFACT", nargs="+", type=Path, help="folders that edgeseg convert wrote"
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also the arithmetic rate against this machine's own peak, measured with a matrix product",
     )
-    add_device(parser, also="; any other name is what to call this machine in the results")
+    add_device_option(parser, also="; any other name is what to call this machine in the results")
     parser.add_argument(
         "--data",
         metavar="DIR|SET",

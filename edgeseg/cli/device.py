@@ -144,7 +144,7 @@ def _install(options: argparse.Namespace) -> int:
         render.result_json({"schema": 1, **render.fields(done)})
         return 0
     proof = (
-        f"{done.verified} verified there, {render.percent(done.agreement)} % of the golden labels agree"
+        f"{done.verified} verified there, {render.percent_text(done.agreement)} % of the golden labels agree"
         if done.verified
         else "its engines load; nothing was verified yet (--verify ARTIFACT)"
     )

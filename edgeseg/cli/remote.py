@@ -18,7 +18,7 @@ _FOLDERS = {"--monitor": "artifact", "--data": "data"}
 _ONLY_HERE = ("--window", "--weights", "--spec", "--token-file", "--tls-cert", "--tls-key")
 
 
-def add_device(parser: argparse.ArgumentParser, *, also: str = "") -> None:
+def add_device_option(parser: argparse.ArgumentParser, *, also: str = "") -> None:
     """Add --device; `also` says what a name means that is not a known device."""
     parser.add_argument(
         "--device",

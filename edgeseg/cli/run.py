@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_trust, positive
     from edgeseg.cli.reading import add_reading
-    from edgeseg.cli.remote import add_device
+    from edgeseg.cli.remote import add_device_option
 
     parser.add_argument(
         "artifact",
@@ -74,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="engine threads (default: best of a short trial)",
     )
-    add_device(parser)
+    add_device_option(parser)
     add_trust(parser)
     add_reading(parser)
 

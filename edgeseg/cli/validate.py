@@ -17,7 +17,7 @@ HELP = "measure mIoU, per-class IoU, pixel accuracy, Dice and boundary F1 on a d
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_engine, add_trust, add_weights, positive
-    from edgeseg.cli.remote import add_device
+    from edgeseg.cli.remote import add_device_option
 
     parser.add_argument(
         "subject", metavar="ARTIFACT|MODEL", help="artifact folder, model name, checkpoint, or package.module:factory"
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", default="val", help="train, val or test (default: val)")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N images (default: all)")
-    add_device(parser)
+    add_device_option(parser)
     add_engine(parser)
     add_trust(parser)
 

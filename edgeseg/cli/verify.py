@@ -17,7 +17,7 @@ HELP = "check an artifact's checksums, and its golden sample on an engine of thi
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_engine, positive
-    from edgeseg.cli.remote import add_device
+    from edgeseg.cli.remote import add_device_option
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder from edgeseg convert, compile or adopt")
     add_engine(parser)
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sha256", metavar="DIGEST", help="the artifact's hash, as edgeseg convert --json printed it; refuse any other"
     )
     parser.add_argument("--receipt", action="store_true", help="write the result to receipts/ in the artifact's folder")
-    add_device(parser, also="; any other name is this machine's in the receipt (default: its own)")
+    add_device_option(parser, also="; any other name is this machine's in the receipt (default: its own)")
     parser.add_argument(
         "--time-limit", metavar="S", type=positive, default=60, help="seconds that one inference may take (default: 60)"
     )
@@ -88,7 +88,7 @@ def _run_on_devices(options: argparse.Namespace, names: Sequence[str]) -> int:
     else:
         for item, receipt in receipts:
             if item.table is not None and not item.error:
-                agreement = render.percent(item.table.get("agreement"))
+                agreement = render.percent_text(item.table.get("agreement"))
                 render.result(f"{item.device}: {agreement} % of the golden labels agree. Receipt: {receipt}")
     raise_failures(outcomes)
     return 0

@@ -23,10 +23,10 @@ import time
 from pathlib import Path
 
 HOME = Path.home() / ".edgeseg"
-PARTIAL = ".partial"
-STALE_S = 3600
+UNFINISHED = ".partial"
+LEFT_OVER_S = 3600
 GRACE_S = 5.0
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Failure(Exception):
@@ -157,13 +157,13 @@ def unpack(folder: Path) -> tuple[int, int]:
 
 def partial_folder(target: Path) -> Path:
     """Return a new folder beside `target`, for what is not whole yet."""
-    return Path(tempfile.mkdtemp(prefix=target.name + ".", suffix=PARTIAL, dir=str(target.parent)))
+    return Path(tempfile.mkdtemp(prefix=target.name + ".", suffix=UNFINISHED, dir=str(target.parent)))
 
 
 def tidy(parent: Path) -> None:
     """Delete what stopped transfers and installations left more than an hour ago."""
     for entry in parent.iterdir():
-        if entry.name.endswith(PARTIAL) and time.time() - entry.lstat().st_mtime > STALE_S:
+        if entry.name.endswith(UNFINISHED) and time.time() - entry.lstat().st_mtime > LEFT_OVER_S:
             shutil.rmtree(str(entry), ignore_errors=True)
 
 
@@ -187,13 +187,13 @@ def install(wheels: str, requirement: str) -> dict[str, object]:
         partial.rename(final)
     finally:
         shutil.rmtree(str(partial), ignore_errors=True)
-    link, fresh = HOME / "env", HOME / ("env" + PARTIAL)
+    link, fresh = HOME / "env", HOME / ("env" + UNFINISHED)
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
     fresh.symlink_to(final)
     fresh.replace(link)
     for entry in final.parent.iterdir():
-        if entry != final and not entry.name.endswith(PARTIAL):
+        if entry != final and not entry.name.endswith(UNFINISHED):
             shutil.rmtree(str(entry), ignore_errors=True)
     return {"python": str(env_python()), "edgeseg": installed_version()}
 
@@ -287,7 +287,7 @@ def main(arguments: list[str]) -> int:
         return report("the transfer ended early")
     except OSError as error:
         text = error.strerror or str(error)
-        text = f"its disk is full: {text}" if error.errno in FULL else text
+        text = f"its disk is full: {text}" if error.errno in DISK_FULL else text
         return report(f"{error.filename}: {text}" if error.filename else text)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.errors import DeviceError, EdgesegError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class DeviceFacts:
 async def read_facts(remote: Remote) -> DeviceFacts:
     """Return what a device says about itself; raises `DeviceError` where it has no Python or answers otherwise."""
     try:
-        return decode(DeviceFacts, await remote.ask("probe"), where="probe")
+        return decode_record(DeviceFacts, await remote.ask("probe"), where="probe")
     except DeviceError:
         raise
     except EdgesegError as error:

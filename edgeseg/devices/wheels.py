@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgeseg.devices.facts import DeviceFacts
 
-EXTRAS = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "openvino"}
+ENGINE_EXTRAS = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "openvino"}
 """The extra of each engine that a device can be given."""
 _PACKAGES = ("edgeseg", "edgeseg.converters", "edgeseg.calibration", "edgeseg.targets")
 _LEFT_OUT = re.compile(r"(^|/)__pycache__/|\.pyc$|^edgeseg/models/bundled/|^edgeseg/models/.*\.safetensors$")
@@ -153,8 +153,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _extra(engine: str) -> str:
-    if engine not in EXTRAS:
+    if engine not in ENGINE_EXTRAS:
         from edgeseg.core.suggestions import unknown
 
-        raise unknown("engine for a device", engine, EXTRAS)
-    return EXTRAS[engine]
+        raise unknown("engine for a device", engine, ENGINE_EXTRAS)
+    return ENGINE_EXTRAS[engine]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.bench.record import decode_measurement, write_measurement
 from edgeseg.core.receipt import ProofReceipt, write_receipt
-from edgeseg.core.records import decode
+from edgeseg.core.records import decode_record
 from edgeseg.devices.facts import DeviceFacts, check_python, read_facts
 from edgeseg.devices.known import (
     DEVICE_SCHEMA,
@@ -197,7 +197,7 @@ def store_receipt(outcome: Outcome, *, artifact: Path) -> Path | None:
     proof = (outcome.table or {}).get("proof")
     if proof is None:
         return None
-    receipt = decode(ProofReceipt, proof, where=f"{outcome.device}'s receipt")
+    receipt = decode_record(ProofReceipt, proof, where=f"{outcome.device}'s receipt")
     return write_receipt(dataclasses.replace(receipt, device=outcome.device), artifact)
 
 

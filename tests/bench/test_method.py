@@ -14,7 +14,7 @@ from edgeseg.bench import compare
 from edgeseg.bench.change import instability, latency_change
 from edgeseg.bench.intervals import intervals
 from edgeseg.bench.peak import Peak, computed_in, measure_peak, roofline
-from edgeseg.bench.sustained import ThermalState, judge, sustain
+from edgeseg.bench.sustained import ThermalState, judge_sustained, sustain
 from edgeseg.bench.timer import SessionTimer
 from edgeseg.core.timing_method import Roofline, SustainedMinute, TimingMethod
 from edgeseg.errors import GateError
@@ -183,7 +183,7 @@ def minutes(p50s_ms: list[float], mhz: list[float | None], *, flag: bool | None 
 def test_only_a_device_that_shows_it_is_called_throttled(
     p50s_ms: list[float], mhz: list[float | None], flag: bool | None, verdict: str, reason: str
 ) -> None:
-    change, found, why = judge(minutes(p50s_ms, mhz, flag=flag))
+    change, found, why = judge_sustained(minutes(p50s_ms, mhz, flag=flag))
     assert found == verdict
     assert reason in why
     assert change == pytest.approx(p50s_ms[-1] / p50s_ms[0] - 1)
