@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what the data set holds; status 3 where samples cannot be used or an image is in two splits."""
+    """Print what the data set holds; status 3 where it is not sound (`Survey.sound`)."""
     from edgeseg.cli import render
     from edgeseg.data.paths import SPLITS
     from edgeseg.data.survey import survey

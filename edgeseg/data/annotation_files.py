@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from edgeseg.core.parsing import parse_json
+from edgeseg.core.parsing import parse_json, shown
 from edgeseg.data.folder import no_folder
 from edgeseg.errors import DatasetError, EdgesegError
 
@@ -46,7 +46,7 @@ def read_xml(path: Path) -> ElementTree.Element:
         )
     try:
         return ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise DatasetError(f"{path}: is not XML: {error}. Export it again.") from None
 
 
@@ -72,8 +72,10 @@ def find_image(name: str, *, places: Iterable[Path], where: str) -> Path:
         candidate = folder / inside
         if candidate.is_file() and candidate.resolve().is_relative_to(folder.resolve()):
             return candidate
-    shown = " or ".join(str(folder) for folder in tried)
-    raise DatasetError(f'{where}: names the image "{name}", which is not in {shown}. Copy it there, or export again.')
+    there = " or ".join(str(folder) for folder in tried)
+    raise DatasetError(
+        f"{where}: names the image {shown(name)}, which is not in {there}. Copy it there, or export again."
+    )
 
 
 def first_folder(root: Path, split: str, names: Iterable[str], *, holds: Callable[[Path], bool], what: str) -> Path:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg.core.parsing import shown
 from edgeseg.data.annotation_files import find_image, folder_of, read_xml, split_names
 from edgeseg.data.label_names import map_names
 from edgeseg.data.licence import read_licence
@@ -66,7 +67,7 @@ def _sample(image: Element, *, path: Path, root: Path) -> Annotated:
     try:
         size = (int(image.get("height", "")), int(image.get("width", "")))
     except ValueError:
-        raise DatasetError(f'{path}: image "{name}" has no width and height. Export it again.') from None
+        raise DatasetError(f"{path}: image {shown(name)} has no width and height. Export it again.") from None
     return Annotated(
         id=Path(name.replace("\\", "/")).with_suffix("").as_posix(),
         image=find_image(name, places=[place for place in places if place.is_dir()], where=str(path)),

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgeseg.core.parsing import shown
 from edgeseg.core.suggestions import unknown
 from edgeseg.data.description import FILE
 from edgeseg.errors import DatasetError
@@ -34,10 +35,12 @@ class NameMapping:
         """Return the class index of each label; raises `DatasetError` with the unknown ones and their number."""
         strange = Counter(label for label in labels if label not in self.names)
         if strange:
-            shown = ", ".join(f'"{label}" ({count} shape{"s"[: count > 1]})' for label, count in strange.most_common(6))
+            listed = ", ".join(
+                f"{shown(label)} ({count} shape{'s'[: count > 1]})" for label, count in strange.most_common(6)
+            )
             more = f" and {len(strange) - 6} more" if len(strange) > 6 else ""
             raise DatasetError(
-                f"{where}: label {shown}{more}, which {self.source} does not assign to a class. Add it there, or to "
+                f"{where}: label {listed}{more}, which {self.source} does not assign to a class. Add it there, or to "
                 "[data] ignore."
             )
         return [self.names[label] for label in labels]

@@ -14,12 +14,16 @@ from edgeseg.data.decoding import Decoding
 from edgeseg.data.label_maps import misfit
 from edgeseg.data.label_names import NameMapping
 from edgeseg.data.reading import read_with_header
-from edgeseg.errors import DatasetError
+from edgeseg.errors import DatasetError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgeseg.data.shapes import Shape
+
+
+MOST_CHARACTERS = 200
+"""Of what is wrong with a shape, which may repeat a whole value of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,7 @@ class ShapeDataset:
             indices = self.mapping.indices([shape.label for shape in shapes], where=where)
             for shape, value in zip(shapes, indices, strict=True):
                 labels[shape.area.mask(header.upright)] = value
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            raise DatasetError(f"{where}: a shape cannot be drawn: {error}. Correct or delete it.") from None
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+            why = printable(str(error))[:MOST_CHARACTERS]
+            raise DatasetError(f"{where}: a shape cannot be drawn: {why}. Correct or delete it.") from None
         return Sample(id=sample.id, image=image, labels=labels)

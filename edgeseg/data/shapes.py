@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ELLIPSE_POINTS = 128
+FARTHEST = 1e6
 
 
 class Area(Protocol):
@@ -55,6 +56,8 @@ class Polygon:
             points = np.array(ring, np.float64)
             if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
                 raise ValueError("a polygon's points are not pairs of numbers")
+            if np.abs(points).max() > FARTHEST:
+                raise ValueError("a polygon's points lie far outside the image")
             for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
                 _toggle(toggles, (x0, y0), (x1, y1))
         inside: NDArray[np.bool_] = np.logical_xor.accumulate(toggles, axis=1)[:, :width]

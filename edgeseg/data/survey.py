@@ -44,7 +44,10 @@ class ClassCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSurvey:
-    """One split; `sizes` are HEIGHTxWIDTH with their number, `broken` has a line for each sample that is unusable."""
+    """One split; `sizes` are HEIGHTxWIDTH with their number, `broken` has a line for each sample that is unusable.
+
+    `unlearnable` says why the labels teach nothing, such as those of a single class; "" where they do.
+    """
 
     split: str
     images: int
@@ -53,6 +56,7 @@ class SplitSurvey:
     ignored: float
     missing: tuple[str, ...]
     broken: tuple[str, ...]
+    unlearnable: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +85,8 @@ class Survey:
 
     @property
     def sound(self) -> bool:
-        """Whether every sample can be used and no image is in two splits."""
-        return not self.shared and not any(split.broken for split in self.splits)
+        """Whether every sample can be used, each split's labels teach something, and no image is in two splits."""
+        return not self.shared and not any(split.broken or split.unlearnable for split in self.splits)
 
 
 def survey(
@@ -168,7 +172,16 @@ def _survey(
         ignored=float(counts.ignored / max(1, labelled + counts.ignored)),
         missing=counts.missing if counts.images else (),
         broken=tuple(broken),
+        unlearnable=_unlearnable(counts, what=f"{data.name} {split}"),
     )
+
+
+def _unlearnable(counts: LabelCounts, *, what: str) -> str:
+    try:
+        counts.check(what)
+    except DatasetError as error:
+        return str(error) if counts.images else ""
+    return ""
 
 
 def _exact(image: NDArray[np.uint8]) -> str:
@@ -227,7 +240,9 @@ def _findings(
     for split in splits:
         if split.broken:
             found.append(f"{split.split}: {len(split.broken)} of {split.images} samples cannot be used.")
-        if split.missing:
+        if split.unlearnable:
+            found.append(split.unlearnable)
+        elif split.missing:
             found.append(f"{split.split}: no pixel is {', '.join(split.missing)}.")
         if split.ignored > 0.5:
             found.append(f"{split.split}: {split.ignored:.1%} of the pixels are ignored.")

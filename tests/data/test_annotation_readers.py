@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from contracts.dataset_contract import DatasetContract
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_fuzz import EXAMPLES, broken, held
 
 from edgeseg.data import identity, open_dataset
 from edgeseg.errors import DatasetError, EdgesegError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEIGHT, WIDTH = 12, 24
 LEFT = [0, 0, 12, 0, 12, 12, 0, 12]
@@ -272,11 +273,11 @@ def spoil(path: Path, old: str, new: str) -> None:
     ("writer", "file", "old", "new", "says"),
     [
         (TestCoco, "annotations/instances_train2017.json", '"category_id": 3', '"category_id": 34',
-         r'instances_train2017.json: 000000000000.jpg: label "category 34" \(1 shape\)'),
+         r"instances_train2017.json: 000000000000.jpg: label 'category 34' \(1 shape\)"),
         (TestCoco, "annotations/instances_train2017.json", '"height": 12', '"height": 24',
          r"label map is 24x24, its image 000000000000.jpg is 12x24"),
         (TestCoco, "annotations/instances_train2017.json", "000000000001.jpg", "000000000001_x.jpg",
-         r'names the image "000000000001_x.jpg", which is not in .*train2017'),
+         r"names the image '000000000001_x.jpg', which is not in .*train2017"),
         (TestCoco, "annotations/instances_train2017.json", "[[0, 0, 12, 0, 12", "[[0, 0, 12, 0, 12, 7",
          r"000000000000.jpg: a shape cannot be drawn: a polygon has 9 values"),
         (TestCoco, "annotations/instances_train2017.json", '"images"', '"pictures"', '"images" is missing or not list'),
@@ -285,11 +286,11 @@ def spoil(path: Path, old: str, new: str) -> None:
          r"000000000000.png: segment 9 \(96 pixels\), which panoptic_train2017.json does not list"),
         (TestLabelme, "train/1.json", '"polygon"', '"linestrip"', r'1.json: 1.jpg: .*"linestrip" has no area'),
         (TestLabelme, "train/1.json", '"imageWidth": 24', '"imageWidth": 23', "label map is 12x23, its image 1.jpg"),
-        (TestLabelme, "train/1.json", "1.jpg", "1_leftImg8bit.jpg", 'names the image "1_leftImg8bit.jpg"'),
+        (TestLabelme, "train/1.json", "1.jpg", "1_leftImg8bit.jpg", "names the image '1_leftImg8bit.jpg'"),
         (TestCvat, "annotations.xml", "<annotations>", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotations>", "document type"),
         (TestCvat, "annotations.xml", "0.0,0.0;", "0.0,0.0,1;", "a shape cannot be drawn"),
-        (TestCvat, "annotations.xml", 'label="car"', 'label="cart"', r'0.jpg: label "cart" \(1 shape\)'),
-        (TestSupervisely, "train/ann/0.jpg.json", '"classTitle": "car"', '"classTitle": "bus"', 'label "bus"'),
+        (TestCvat, "annotations.xml", 'label="car"', 'label="cart"', r"0.jpg: label 'cart' \(1 shape\)"),
+        (TestSupervisely, "train/ann/0.jpg.json", '"classTitle": "car"', '"classTitle": "bus"', "label 'bus'"),
         (TestSupervisely, "train/ann/0.jpg.json", '"origin"', '"place"', "a shape cannot be drawn: 'origin'"),
         (TestRoboflow, "train/_classes.csv", "1, crack", "0, crack", "line 3 is not a new pixel value"),
         (TestRoboflow, "train/_classes.csv", "1, crack", "2, crack", r"0_mask.png: id 1 \(60 pixels\)"),
@@ -344,3 +345,43 @@ def test_a_class_that_no_shape_has_is_refused_with_the_nearest(tmp_path: Path) -
     (tmp_path / "dataset.toml").write_text('schema = 1\nreader = "coco"\n[classes]\nvehicle = 3\n', encoding="utf-8")
     with pytest.raises(DatasetError, match="vehicle = 3: this data set's annotations hold names"):
         open_dataset(str(tmp_path), split="train")
+
+
+FUZZED = [
+    (TestCoco, "annotations/instances_train2017.json"),
+    (TestCocoPanoptic, "annotations/panoptic_train2017.json"),
+    (TestLabelme, "train/1.json"),
+    (TestSupervisely, "meta.json"),
+    (TestSupervisely, "train/ann/0.jpg.json"),
+]
+
+
+@pytest.mark.parametrize(("writer", "file"), FUZZED, ids=lambda item: getattr(item, "reader", item))
+def test_annotations_with_changed_values_are_read_or_refused_in_a_line(
+    writer: type[DatasetContract], file: str, tmp_path: Path
+) -> None:
+    text = f"{writer.reader}:{writer().write(tmp_path)}"
+    path = tmp_path / file
+    table = json.loads(path.read_text(encoding="utf-8"))
+
+    @settings(EXAMPLES, max_examples=25)
+    @given(broken(table))
+    def hold(changed: Any) -> None:
+        path.write_text(json.dumps(changed), encoding="utf-8")
+        held(lambda: load_all(text))
+
+    hold()
+
+
+@settings(EXAMPLES, max_examples=25)
+@given(cut=st.integers(0, 900), by=st.sampled_from(["", "<", "&", "\0", "999999999", "-1", "nan", "<a>", "é"]))
+def test_xml_with_changed_bytes_is_read_or_refused_in_a_line(cut: int, by: str, cvat_text: str) -> None:
+    path = Path(cvat_text.partition(":")[2]) / "annotations.xml"
+    whole = CVAT.format(images="".join(CVAT_IMAGE.format(n=number) for number in range(3)))
+    path.write_text(whole[:cut] + by + whole[cut + 2 :], encoding="utf-8")
+    held(lambda: load_all(cvat_text))
+
+
+@pytest.fixture(scope="module")
+def cvat_text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"cvat:{TestCvat().write(tmp_path_factory.mktemp('cvat'))}"

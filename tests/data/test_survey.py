@@ -65,6 +65,13 @@ def test_images_in_two_splits_are_named_even_when_saved_again(data: Path, capsys
     assert not found["sound"]
 
 
+def test_labels_of_a_single_class_are_said_to_teach_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (data / "labels" / "train").iterdir():
+        cv2.imwrite(str(path), np.where(np.eye(48, 64), 255, 0).astype(np.uint8))
+    assert main(["data", "check", str(data)]) == 3
+    assert "set train: road is the only one of 3 classes that occurs" in capsys.readouterr().out
+
+
 def test_flat_images_are_not_taken_for_each_other(data: Path) -> None:
     for split, name, grey in (("train", "0", 10), ("val", "10", 11)):
         cv2.imwrite(str(data / "images" / split / f"{name}.png"), np.full((48, 64, 3), grey, np.uint8))
