@@ -12,29 +12,76 @@ if TYPE_CHECKING:
 
     from edgeseg.deploy.matrix import Cell
 
-HELP = "list checkpoints and architectures; measure the conversion matrix"
-MATRIX_OPTIONS = ("nets", "formats", "precisions", "size", "page", "redo")
+HELP = "list checkpoints and architectures; import foreign weights; measure the conversion matrix"
+MATRIX_OPTIONS = ("nets", "formats", "precisions", "page", "redo")
+IMPORT_OPTIONS = ("file", "name", "spec", "allow_missing", "out")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
+    parser.add_argument("action", metavar="ACTION", nargs="?", choices=("import",), help="import; nothing to list")
+    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="import: a .pth, .pt or .safetensors file")
+    parser.add_argument("--as", dest="name", metavar="NAME", help="import: the architecture that the weights are of")
+    parser.add_argument("--spec", metavar="FILE", type=Path, help="import: a spec.toml with classes and preprocessing")
+    parser.add_argument(
+        "--allow-missing", action="store_true", default=None, help="import: a classifier may start fresh"
+    )
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="import: the checkpoint folder to write")
     parser.add_argument("--matrix", metavar="FILE", type=Path, help="convert every net, into this JSON; resumes there")
     parser.add_argument("--nets", metavar="A,B", type=_names, help="with --matrix: these architectures (default: all)")
     parser.add_argument("--formats", metavar="A,B", type=_names, help="with --matrix: these formats (default: all)")
     parser.add_argument("--precisions", metavar="A,B", type=_names, help="with --matrix: of fp32, fp16 and int8")
-    parser.add_argument("--size", metavar="HxW", type=parse_size, help="with --matrix: the nets' input size")
+    parser.add_argument("--size", metavar="HxW", type=parse_size, help="input size of the import or the matrix")
     parser.add_argument("--page", metavar="FILE", type=Path, help="with --matrix: write all stored cells as Markdown")
     parser.add_argument("--redo", action="store_true", default=None, help="with --matrix: measure stored cells again")
 
 
 def run(options: argparse.Namespace) -> int:
-    """List what MODEL can name, or fill the conversion matrix."""
+    """List what MODEL can name, import weights, or fill the conversion matrix."""
+    if options.matrix is None:
+        _refuse(options, MATRIX_OPTIONS, "--matrix FILE")
+    if options.action != "import":
+        _refuse(options, IMPORT_OPTIONS, "models import")
+    if options.action == "import":
+        if options.matrix is not None or None in (options.file, options.name, options.out):
+            raise UsageError("models import needs FILE, --as NAME and -o DIR, and takes no --matrix.")
+        return _import(options)
     if options.matrix is not None:
         return _matrix(options)
-    for name in MATRIX_OPTIONS:
-        if getattr(options, name) is not None:
-            raise UsageError(f"--{name} belongs to --matrix FILE.")
+    _refuse(options, ("size",), "models import or --matrix FILE")
     return _list(options)
+
+
+def _refuse(options: argparse.Namespace, names: tuple[str, ...], owner: str) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            shown = {"name": "--as", "file": "FILE"}.get(name, f"--{name.replace('_', '-')}")
+            raise UsageError(f"{shown} belongs to {owner}.")
+
+
+def _import(options: argparse.Namespace) -> int:
+    from edgeseg.cli import render
+    from edgeseg.core.spec_file import read_spec_file
+    from edgeseg.models.foreign.import_weights import import_weights
+
+    done = import_weights(
+        options.file,
+        options.out,
+        name=options.name,
+        spec=None if options.spec is None else read_spec_file(options.spec),
+        size=options.size,
+        allow_missing=bool(options.allow_missing),
+    )
+    if options.json:
+        render.result_json({"schema": 1, "path": str(options.out), **render.fields(done)})
+        return 0
+    render.result(f"{options.out}: {options.name} from {done.layout} weights, {len(done.matched)} tensors matched")
+    for what, keys in (("left out by design", done.dropped), ("fresh, to be trained", done.fresh)):
+        if keys:
+            render.say(f"{len(keys)} tensors {what}, first {keys[0]}")
+    if options.spec is None:
+        render.say(f"No --spec: {len(done.spec.classes)} unnamed classes, ImageNet's mean and deviation.")
+    return 0
 
 
 def _matrix(options: argparse.Namespace) -> int:

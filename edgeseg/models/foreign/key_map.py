@@ -25,13 +25,17 @@ class KeyMap:
 
     `net` is an architecture's name, or the class of an encoder. `modules` are pairs (theirs, ours); a pair covers
     everything inside the two modules that has no closer pair. `unused` are modules of theirs that have no place in
-    ours by design: classifiers, auxiliary heads. `preprocess` is how their images were normalised.
+    ours by design: classifiers, auxiliary heads. `splits` are tensors of theirs that are several of ours, along the
+    second axis. `classifier` is our key whose first axis is the number of classes. `preprocess` is how their images
+    were normalized.
     """
 
     layout: str
     net: str
     modules: tuple[tuple[str, str], ...]
     unused: tuple[str, ...] = ()
+    splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    classifier: str = ""
     preprocess: Preprocess | None = None
 
     @cached_property
@@ -57,7 +61,9 @@ class KeyMap:
     def known(self, keys: Iterable[str]) -> float:
         """Return the share of keys that this map names, from 0 to 1."""
         counted = [key for key in keys if not key.endswith(OPTIONAL)]
-        return sum(self.ours(key) is not None or self.drops(key) for key in counted) / max(len(counted), 1)
+        split = {theirs for theirs, _ in self.splits}
+        named = sum(key in split or self.ours(key) is not None or self.drops(key) for key in counted)
+        return named / max(len(counted), 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +78,28 @@ class Translated:
 def translate(given: Mapping[str, Tensor], *, by: KeyMap) -> Translated:
     """Return the tensors of another project's state dict under our keys."""
     dropped = tuple(key for key in given if by.drops(key))
-    names = {key: by.ours(key) for key in given if key not in dropped}
+    splits = {theirs: ours for theirs, ours in by.splits if theirs in given and given[theirs].dim() > 1}
+    names = {key: by.ours(key) for key in given if key not in dropped and key not in splits}
+    parts = {
+        name: part.contiguous()
+        for theirs, ours in splits.items()
+        for name, part in zip(ours, given[theirs].chunk(len(ours), dim=1), strict=False)
+    }
     return Translated(
-        tensors={ours: given[key] for key, ours in names.items() if ours is not None},
+        tensors={ours: given[key] for key, ours in names.items() if ours is not None} | parts,
         dropped=dropped,
         unknown=tuple(key for key, ours in names.items() if ours is None),
     )
+
+
+def untranslate(own: Mapping[str, Tensor], *, by: KeyMap) -> dict[str, Tensor]:
+    """Return our tensors under another project's keys: the inverse of `translate`, without what it drops."""
+    import torch
+
+    splits = {theirs: torch.cat([own[name] for name in ours], dim=1) for theirs, ours in by.splits}
+    parts = {name for _, ours in by.splits for name in ours}
+    names = {key: by.theirs(key) for key in own if key not in parts}
+    return {theirs: own[key] for key, theirs in names.items() if theirs is not None} | splits
 
 
 def best_map(keys: Iterable[str], *, maps: Iterable[KeyMap]) -> KeyMap | None:

@@ -1,0 +1,151 @@
+"""Weights of other projects as checkpoints of our architectures: whole, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeseg.core.files import sha256_of
+from edgeseg.core.spec_file import SpecFile
+from edgeseg.errors import CheckpointError, InputError
+from edgeseg.models.architecture import architecture
+from edgeseg.models.build import build, classifier_keys
+from edgeseg.models.checkpoint import save_checkpoint
+from edgeseg.models.foreign.key_map import KeyMap, best_map, translate
+from edgeseg.models.foreign.net_maps import NET_MAPS
+from edgeseg.models.state_dict import OPTIONAL, check_values, fitted, read_state_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from edgeseg.core.spec import ModelSpec
+
+
+IMPORT_SIZE = (512, 512)
+OWN_LAYOUT = "edgeseg"
+_PREFIXES = ("module.", "model.", "net.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedWeights:
+    """What an import did: the layout that the keys were taken for, and every key by what became of it.
+
+    `fresh` are classifier tensors that the file lacks or has for other classes; they start untrained.
+    """
+
+    spec: ModelSpec
+    layout: str
+    matched: tuple[str, ...]
+    dropped: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+def import_weights(
+    file: Path,
+    out: Path,
+    *,
+    name: str,
+    spec: SpecFile | None = None,
+    size: tuple[int, int] | None = None,
+    allow_missing: bool = False,
+) -> ImportedWeights:
+    """Write a checkpoint of the architecture `name` with the weights of a foreign file into the folder `out`.
+
+    The layout is recognised by the keys. `spec` names classes, size and preprocessing; without one the number of
+    classes is the file's own. `allow_missing` lets the classifier start fresh where the file has none or one for other
+    classes; anything else that is missing, left over or of another shape is refused.
+
+    Raises:
+        UnknownName: no such architecture.
+        InputError: no such file, or a file that does not say the number of classes and no spec.
+        CheckpointError: not weights, or weights that do not fill the net.
+    """
+    chosen = architecture(name)
+    given = _unwrapped(read_state_dict(file))
+    found = best_map(given, maps=(one for one in NET_MAPS if one.net == name))
+    said = _described(spec, given, by=found, size=size, file=file)
+    net = build(name, classes=len(said.class_names), size=said.size)
+    own = net.state_dict()
+    dropped: tuple[str, ...] = ()
+    if found is None:
+        given = fitted(given, keys=set(own))
+    else:
+        translated = translate(given, by=found)
+        given, dropped = {**translated.tensors, **{key: given[key] for key in translated.unknown}}, translated.dropped
+    layout = OWN_LAYOUT if found is None else found.layout
+    given = {key: _shaped(value, own.get(key)) for key, value in given.items()}
+    complete = said.model_spec(architecture=name, output_stride=chosen.output_stride)
+    complete = dataclasses.replace(complete, output=None, name=said.name or file.stem)
+    fresh = _accounted(
+        given, own, layout=layout, file=file, replaceable=classifier_keys(complete) if allow_missing else set()
+    )
+    kept = {key: value for key, value in given.items() if key not in fresh}
+    check_values(kept, own=own, source=str(file))
+    net.load_state_dict(kept, strict=False)
+    record = {"imported": {"file": file.name, "sha256": sha256_of(file), "layout": layout, "fresh": list(fresh)}}
+    complete = save_checkpoint(out, net=net, spec=complete, training=record)
+    return ImportedWeights(spec=complete, layout=layout, matched=tuple(kept), dropped=dropped, fresh=fresh)
+
+
+def _unwrapped(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict without the prefixes that all of its keys have from a wrapper."""
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in given):
+            return _unwrapped({key.removeprefix(prefix): value for key, value in given.items()})
+    return given
+
+
+def _described(
+    spec: SpecFile | None,
+    given: Mapping[str, Tensor],
+    *,
+    by: KeyMap | None,
+    size: tuple[int, int] | None,
+    file: Path,
+) -> SpecFile:
+    if spec is not None:
+        return spec if size is None else dataclasses.replace(spec, size=size)
+    classifier = None if by is None else translate(given, by=by).tensors.get(by.classifier)
+    if classifier is None:
+        raise InputError(
+            f"{file}: does not say its classes in a layout that edgeseg knows. Describe them: --spec spec.toml"
+        )
+    return SpecFile(schema=1, classes=int(classifier.shape[0]), size=size or IMPORT_SIZE)
+
+
+def _shaped(value: Tensor, own: Tensor | None) -> Tensor:
+    """Return a linear layer's weights as those of the 1x1 convolution that ours is, and the other way round."""
+    if own is None or value.shape == own.shape or value.shape[:2] != own.shape[:2]:
+        return value
+    return value.reshape(own.shape) if value.numel() == own.numel() else value
+
+
+def _accounted(
+    given: Mapping[str, Tensor], own: Mapping[str, Tensor], *, layout: str, file: Path, replaceable: set[str]
+) -> tuple[str, ...]:
+    """Return the keys that start fresh, or raise with the account of what does not fit."""
+    missing = [key for key in own if key not in given and not key.endswith(OPTIONAL)]
+    unexpected = [key for key in given if key not in own]
+    wrong = [key for key in own if key in given and own[key].shape != given[key].shape]
+    fresh = tuple(key for key in (*missing, *wrong) if key in replaceable)
+    shapes = [f"{key} {tuple(given[key].shape)} where the net has {tuple(own[key].shape)}" for key in wrong]
+    faults = [
+        f"{len(lines)} {what}, first {lines[0]}"
+        for what, lines in (
+            ("missing", [key for key in missing if key not in fresh]),
+            ("left over", unexpected),
+            ("of another shape", [line for key, line in zip(wrong, shapes, strict=True) if key not in fresh]),
+        )
+        if lines
+    ]
+    if faults:
+        matched = sum(key in own for key in given) - len(wrong)
+        raise CheckpointError(
+            f"{file}: taken for {layout}, {matched} of {len(own)} tensors match; {'; '.join(faults)}. Name the "
+            "architecture of these weights, or train from their encoder alone ([model] encoder in a recipe)."
+        )
+    return fresh

@@ -1,0 +1,7 @@
+"""The key maps of whole nets, only of those that compute the same as ours: weights that merely fit mean nothing."""
+
+from __future__ import annotations
+
+from edgeseg.models.foreign.hugging_face import PUBLISHED_SEGFORMER_B0, SEGFORMER_B0_IN_TRANSFORMERS_5
+
+NET_MAPS = (PUBLISHED_SEGFORMER_B0, SEGFORMER_B0_IN_TRANSFORMERS_5)
