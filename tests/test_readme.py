@@ -16,7 +16,7 @@ from edgeseg.bench.compare import compare
 from edgeseg.cli.main import parser
 
 TOP = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/benchmarks.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/benchmarks.md", "docs/devices.md")
 TEXTS = {name: (TOP / name).read_text(encoding="utf-8") for name in PAGES}
 BENCHMARKS = TEXTS["docs/benchmarks.md"]
 TABLES = SimpleNamespace(**runpy.run_path(str(TOP / "benchmarks" / "tables.py")))

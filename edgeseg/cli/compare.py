@@ -16,8 +16,11 @@ COLUMNS = (
     "mIoU %", "change", "front",
 )  # fmt: skip
 NUMBERS = (*COLUMNS[5:10], *COLUMNS[11:13])
+_PADDING = 3
 _STATED_ONCE = ("device", "net", "input")
 """Columns that the title states instead where all rows say the same."""
+_LEAST_WANTED = ("infer", "MB", "front", "engine", "p99 ms", "p50 change", "input", "net")
+"""Columns that a narrow terminal leaves out, in this order, until the table fits."""
 HELP = "put measurements side by side: table, HTML report, and a gate for continuous integration"
 
 
@@ -87,9 +90,12 @@ def show_comparison(comparison: Comparison) -> None:
     from edgeseg.cli import render
 
     columns, rows, stated = _columns(comparison)
+    columns, rows, left_out = _fitting(columns, rows, width=render.console().width)
     with_baseline = any(row.baseline for row in comparison.rows)
     title = f"Against {comparison.baseline}" if with_baseline else "Side by side, without a baseline"
     render.table(f"{title}{stated}", columns, rows, numbers=NUMBERS)
+    if left_out:
+        render.say(f"Left out for lack of width: {', '.join(left_out)}. A wider terminal, --json or --html shows them.")
     for best in comparison.best if len(comparison.rows) > 1 else ():
         named = (("fastest", best.fastest), ("most accurate", best.most_accurate), ("smallest", best.smallest))
         render.result(f"Best on {best.device}: {', '.join(f'{what} {label}' for what, label in named if label)}")
@@ -115,6 +121,22 @@ def _columns(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, .
     kept = [index for index, name in enumerate(COLUMNS) if name not in (*stated, *empty)]
     common = "".join(f"; {name} {next(iter(values[name]))}" for name in stated)
     return tuple(COLUMNS[i] for i in kept), [tuple(row[i] for i in kept) for row in cells], common
+
+
+def _fitting(
+    columns: tuple[str, ...], rows: list[tuple[str, ...]], *, width: int
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]]:
+    """Return the columns and rows without those that do not fit into `width` characters, and the columns left out."""
+    left_out: list[str] = []
+    kept = list(range(len(columns)))
+    for name in _LEAST_WANTED:
+        needed = sum(max(len(columns[i]), *(len(row[i]) for row in rows)) + _PADDING for i in kept)
+        if needed <= width:
+            break
+        if name in columns:
+            left_out.append(name)
+            kept.remove(columns.index(name))
+    return tuple(columns[i] for i in kept), [tuple(row[i] for i in kept) for row in rows], tuple(left_out)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -138,6 +138,8 @@ def _outcome(name: str, verb: str, done: Finished) -> Outcome:
     error = ""
     if done.status:
         error = _last_message(done.stderr) or f"{verb} ended with status {done.status} there."
+        if "pip install" in error:
+            error += f" On a device: edgeseg device install {name} --verify ARTIFACT, which brings its engine."
     elif not isinstance(table, dict):
         error = f"{name}: {verb} there printed no JSON object. Install again: edgeseg device install {name}"
     return Outcome(

@@ -215,3 +215,18 @@ def test_no_p99_from_too_few_runs() -> None:
     few = dataclasses.replace(measurement(), latency=stages(6.5, runs=50))
     with pytest.raises(GateError, match="50 runs are too few for it, 200 required"):
         check_gate("p99_ms<=40", [few])
+
+
+def test_a_narrow_terminal_leaves_out_the_least_wanted_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    from edgeseg.cli.compare import show_comparison
+
+    nuc = dataclasses.replace(DEVICE, name="nuc [/b]")
+    comparison = compare([measurement(device=nuc), measurement(device=JETSON, precision="int8", infer_ms=3.7)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgeseg.cli.render.WIDTH_IN_A_PIPE", 80)
+        show_comparison(comparison)
+    printed = capsys.readouterr()
+    assert max(len(line) for line in printed.out.splitlines() if line.startswith(" ")) <= 80
+    assert "nuc [/b]" in printed.out
+    assert "mIoU %" in printed.out
+    assert "Left out for lack of width: infer, MB, front" in printed.err
