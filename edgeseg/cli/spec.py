@@ -18,7 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_weights, positive
 
-    parser.add_argument("model", metavar="MODEL", help="package.module:factory; with --check also a checkpoint")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="package.module:factory or a model file (.onnx, .tflite, ...); with --check also a checkpoint or artifact",
+    )
     add_weights(parser)
     parser.add_argument("--data", metavar="DIR", help="data set with the net's classes; --check needs it")
     parser.add_argument("--size", metavar="HxW", help="input size, HEIGHTxWIDTH (default: found out or guessed)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,12 @@ from edgeseg.core.spec_file import SPEC_FILE
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edgeseg.core.progress import Progress
     from edgeseg.models import Model
     from edgeseg.models.spec_draft import DataFacts, SpecDraft
+    from edgeseg.runtime import Session
 
 __all__ = ["PreprocessCheck", "check_spec", "write_spec_draft"]
 
@@ -26,7 +31,9 @@ def write_spec_draft(
     out: str | Path = SPEC_FILE,
     force: bool = False,
 ) -> SpecDraft:
-    """Return the spec.toml that was written to `out` for `package.module:factory`, guesses marked.
+    """Return the spec.toml that was written to `out` for a net of one's own or a model file, guesses marked.
+
+    `model` is `package.module:factory`, or a file that `edgeseg adopt` takes (.onnx, .tflite, .xml, .mlpackage).
 
     `data` is a data set with the net's classes; `size` (height, width) is its input size where you know it.
 
@@ -35,6 +42,7 @@ def write_spec_draft(
         Others as `edgeseg.models.spec_draft.draft_spec` and `edgeseg.data.open_dataset`.
     """
     from edgeseg.core.files import write_whole
+    from edgeseg.deploy.foreign.reading import READERS
     from edgeseg.models.factory import is_factory
     from edgeseg.models.opening import open_model
     from edgeseg.models.resolve import bundled
@@ -45,6 +53,10 @@ def write_spec_draft(
         raise InputError(f"{path}: exists already. Choose another --out, or replace it with --force.")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder.")
+    if Path(model).suffix.lower() in READERS:
+        found = file_draft(Path(model).expanduser())
+        write_whole(found.text.encode(), path)
+        return found
     if model in bundled() or not is_factory(model):
         raise InputError(_not_a_net(model))
     file = None if weights is None else Path(weights).expanduser()
@@ -66,6 +78,8 @@ def check_spec(
 ) -> PreprocessCheck:
     """Return how a net scores on labelled images under the usual preprocessings, best first.
 
+    `model` is a net, an artifact, or a model file that `edgeseg adopt` takes.
+
     Raises as `edgeseg.models.open_model` and `edgeseg.analyze.preprocess_check.check_preprocess`.
     """
     from edgeseg.analyze.preprocess_check import check_preprocess
@@ -73,8 +87,47 @@ def check_spec(
     from edgeseg.models import open_model
 
     dataset = open_dataset(data, split=split)
+    with _opened_artifact(model, spec=spec) as session:
+        if session is not None:
+            return check_preprocess(session, dataset, limit=limit, on_progress=on_progress)
     checkpoint = open_model(model, weights=weights, spec=spec)
     return check_preprocess(checkpoint, dataset, limit=limit, on_progress=on_progress)
+
+
+def file_draft(file: Path) -> SpecDraft:
+    """Return the spec.toml to start with for a model file; raises as `edgeseg.deploy.foreign.starter.starter_spec`."""
+    from edgeseg.core.parsing import parse_toml
+    from edgeseg.core.records import decode_record
+    from edgeseg.core.spec_file import SpecFile
+    from edgeseg.deploy.foreign.starter import GUESSED, starter_spec
+    from edgeseg.models.spec_draft import SpecDraft
+
+    text = starter_spec(file)
+    guessed = tuple(line.partition("=")[0].strip() for line in text.splitlines() if GUESSED in line)
+    spec = decode_record(SpecFile, parse_toml(text, where="spec.toml"), where="spec.toml")
+    return SpecDraft(text=text, spec=spec, guessed=guessed)
+
+
+@contextmanager
+def _opened_artifact(model: Model, *, spec: str | Path | None) -> Iterator[Session | None]:
+    """Yield a session on an artifact or on a model file, which is adopted for the while; None for a net."""
+    from edgeseg.core.artifact import MANIFEST
+    from edgeseg.deploy.foreign.adopt import adopt
+    from edgeseg.deploy.foreign.reading import READERS
+    from edgeseg.runtime import load
+
+    path = Path(model).expanduser() if isinstance(model, (str, Path)) else None
+    if path is not None and (path / MANIFEST).is_file():
+        with load(path) as session:
+            yield session
+    elif path is not None and path.suffix.lower() in READERS:
+        with (
+            tempfile.TemporaryDirectory(prefix="edgeseg-spec-") as place,
+            load(adopt(path, spec=spec, out=Path(place) / "artifact").folder) as session,
+        ):
+            yield session
+    else:
+        yield None
 
 
 def _facts(data: str) -> DataFacts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import TYPE_CHECKING
 
 import cv2
@@ -140,3 +141,18 @@ def test_check_prints_the_table_to_paste(
     assert main([*words[:4], "--out", str(tmp_path / "n.toml")]) == 2
     with pytest.raises(InputError, match="has 11: the labels cannot tell"):
         check_spec("fast_scnn:camvid", data=str(data))
+
+
+def test_a_model_file_is_started_and_checked(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Nearest().eval(), (torch.zeros(1, 3, 64, 96),), tmp_path / "theirs.onnx", dynamo=True, verbose=False
+        )
+    path = tmp_path / "spec.toml"
+    found = write([str(tmp_path / "theirs.onnx"), "--out", str(path)], capsys)
+    assert "mean" in found["guessed"]  # type: ignore[operator]
+    assert read_spec_file(path).size == (64, 96)
+    checked = check_spec(str(tmp_path / "theirs.onnx"), spec=path, data=str(data), limit=2)
+    assert checked.best.preprocess.color_order == "bgr"
+    assert checked.best.miou > 0.95 > checked.own.miou
