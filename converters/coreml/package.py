@@ -9,6 +9,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from edgeseg.converters.coreml.canonical import make_reproducible
 from edgeseg.core.silence import quiet_loggers
 from edgeseg.core.version import VERSION
 from edgeseg.errors import ConversionError
@@ -31,6 +32,7 @@ def write_package(lowered: Lowered, *, exported: ExportedModel, path: Path) -> A
             model = _convert(lowered, exported=exported)
             _describe(model, spec=exported.spec, precision=exported.scheme.name)
             model.save(str(path))
+            make_reproducible(path)
         except Exception as error:
             raise ConversionError(f"Core ML conversion failed: {type(error).__name__}: {error}") from error
         return model.get_spec()

@@ -212,3 +212,36 @@ def test_one_changed_weight_is_noticed(make: Callable[..., Made], tmp_path: Path
     altered = open_package(tmp_path / "model.mlpackage")
     wanted, got = answers((exported, conversion, altered), IMAGES[0])
     assert sqnr_db(wanted, got) < 80
+
+
+def test_what_differs_between_equal_conversions_is_taken_out(tmp_path: Path) -> None:
+    import json
+    import uuid
+
+    from coremltools.proto import Model_pb2
+
+    from edgeseg.converters.coreml.canonical import make_reproducible
+
+    found = []
+    for date in ("2026-01-01", "2026-01-02"):
+        package = tmp_path / date / "model.mlpackage"
+        inner = package / "Data" / "com.apple.CoreML"
+        inner.mkdir(parents=True)
+        spec = Model_pb2.Model()
+        spec.specificationVersion = 8
+        spec.description.metadata.userDefined["com.github.apple.coremltools.conversion_date"] = date
+        for key in ("classes", "palette", "notice")[:: 1 if date.endswith("1") else -1]:
+            spec.description.metadata.userDefined[key] = key
+        (inner / "model.mlmodel").write_bytes(spec.SerializeToString())
+        root, weights = str(uuid.uuid4()), str(uuid.uuid4())
+        entries = {
+            root: {"name": "model.mlmodel", "path": "com.apple.CoreML/model.mlmodel"},
+            weights: {"name": "weights", "path": "com.apple.CoreML/weights"},
+        }
+        table = {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": root}
+        (package / "Manifest.json").write_text(json.dumps(table))
+        make_reproducible(package)
+        found.append([(package / "Manifest.json").read_bytes(), (inner / "model.mlmodel").read_bytes()])
+        stored = Model_pb2.Model.FromString(found[-1][1])
+        assert set(stored.description.metadata.userDefined) == {"classes", "palette", "notice"}
+    assert found[0] == found[1]
