@@ -14,7 +14,7 @@ from edgeseg.deploy.gate import given_labels, judge, wanted_labels
 from edgeseg.deploy.golden_samples import promised_samples, write_samples
 from edgeseg.deploy.manifest import NO_PARITY, Proven
 from edgeseg.deploy.refusal import refusal
-from edgeseg.errors import ConversionError, GateError, UnsupportedError
+from edgeseg.errors import ArtifactError, GateError, UnsupportedError
 from edgeseg.metrics.agreement import LogitAgreement
 from edgeseg.pixels import prepare, real_logits
 
@@ -46,8 +46,7 @@ def prove_here(
     machine's engines do not compute in. The worst image of a refused artifact is written to `refused`.
 
     Raises:
-        ConversionError: the engine's output has another shape than the converter declared.
-        GateError: a measure is below its threshold.
+        GateError: the engine fails on it, or a measure is below its threshold.
     """
     engine, reason = engine_here(conversion, preferred=artifact.manifest.engine)
     if engine is None:
@@ -96,23 +95,17 @@ def run_checked(session: Session, image: NDArray[np.uint8]) -> NDArray[Any]:
     """Return an artifact's raw output for an image (H, W, 3) BGR.
 
     Raises:
-        ConversionError: it has another shape than the manifest says.
-        GateError: it holds NaN, infinity, or a class that the net does not have.
+        GateError: the engine fails on it, or the output has another shape than declared, or holds NaN, infinity, or a
+            class that the net does not have.
     """
-    output = session.infer(session.preprocess(image))
     manifest = session.artifact.manifest
-    if output.shape != session.output.shape:
-        raise ConversionError(
-            f"{manifest.name}: {session.engine} gives an output of {output.shape}; the converter declared "
-            f"{session.output.shape}."
-        )
-    if output.dtype.kind == "f" and not np.isfinite(output).all():
-        share = float(np.mean(~np.isfinite(output)))
+    try:
+        output = session.infer(session.preprocess(image))
+    except ArtifactError as error:
         raise GateError(
-            f"{manifest.name} is refused: {share:.0%} of its output is NaN or infinite on {session.engine}. A weight, "
-            "a scale or an overflow in float16 is the usual cause: convert to fp32, and look for the layer with "
-            "edgeseg debug-quant."
-        )
+            f"{manifest.name} is refused: {error} For NaN or infinity, a weight, a scale or an overflow in float16 is "
+            "the usual cause: edgeseg debug-quant and edgeseg bisect name the layer; fp32 avoids the last two."
+        ) from None
     classes = len(manifest.spec.classes)
     if session.output.role == "labels" and not 0 <= int(output.min()) <= int(output.max()) < classes:
         raise GateError(

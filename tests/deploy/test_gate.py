@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from contracts import tiny_artifact as tiny
 
+from edgeseg.core.artifact import open_artifact
 from edgeseg.core.quantization import SCHEMES
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.deploy.diagnosis import diagnose
 from edgeseg.deploy.gate import THRESHOLDS, judge, thresholds_for
+from edgeseg.deploy.prove import open_for_proof, run_checked
 from edgeseg.deploy.reference import Reference
+from edgeseg.errors import GateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -179,3 +184,35 @@ def test_the_diagnosis_names_a_fault_only_if_undoing_it_helps(
     found = diagnose([fault(item) for item in known.logits], tensor=LOGITS, reference=known)
     assert message in found
     assert bool(found) == bool(message)
+
+
+def test_the_diagnosis_tries_the_order_of_the_colours() -> None:
+    rng = np.random.default_rng(5)
+    images = tuple(rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8) for _ in range(2))
+
+    def net(image: NDArray[np.uint8], *, channel: int) -> NDArray[np.float32]:
+        cells = image[::STRIDE, ::STRIDE, channel].astype(np.float32) / 32
+        return np.stack([np.sin(cells + 1.3 * index) for index in range(len(CLASSES))], axis=-1)[None]
+
+    logits = tuple(net(image, channel=2) for image in images)
+    known = dataclasses.replace(reference(count=2), images=images, logits=logits)
+    given = [net(image, channel=0) for image in images]
+    found = diagnose(given, tensor=LOGITS, reference=known, rerun=lambda image: net(image, channel=0))
+    assert "it reads blue for red" in found
+    assert judge(given, tensor=LOGITS, reference=known, scheme=SCHEMES["int8"]).failures
+
+
+def test_a_weight_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    folder = tiny.make_artifact(tmp_path / "a", file_format="onnx").folder
+    model = onnx.load(folder / "model.onnx")
+    bias = next(item for item in model.graph.initializer if item.name == "bias")
+    values = onnx.numpy_helper.to_array(bias).copy()
+    values[1] = np.nan
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, "bias"))
+    onnx.save(model, str(folder / "model.onnx"))
+    tiny.reseal(folder)
+    message = "tiny-onnx is refused: .* gives NaN or infinity.*edgeseg bisect name the layer"
+    with open_for_proof(open_artifact(folder)) as session, pytest.raises(GateError, match=message):
+        run_checked(session, tiny.image())

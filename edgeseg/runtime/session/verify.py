@@ -103,10 +103,7 @@ def _compare(session: Session, images: list[NDArray[np.uint8]]) -> Verification:
         tensor = session.preprocess(image)
         matches.append(hashlib.sha256(tensor.tobytes()).hexdigest() == sample.input_sha256)
         wanted = _read(artifact, sample.expected, color=False)
-        output = session.infer(tensor)
-        if output.dtype.kind == "f" and not np.isfinite(output).all():
-            raise GateError(f"{artifact.folder}: {session.engine} gives NaN or infinity for {sample.image}.")
-        labels = session.decode(output, size=(wanted.shape[0], wanted.shape[1]))
+        labels = session.decode(session.infer(tensor), size=(wanted.shape[0], wanted.shape[1]))
         expected.append(_share_equal(labels, wanted))
         reference.append(_share_equal(labels, _read(artifact, sample.reference, color=False)))
     return Verification(
