@@ -270,6 +270,7 @@ def test_the_whole_matrix_of_verbs_and_faults(name: str, fault: str, place: str,
         at = max(i for i, step in enumerate(desk.clean(name)[0], 1) if step in ("write file", "fill folder"))
     done = hold(desk, name, fault, at, tmp_path)
     if fault in ("SIGTERM", "SIGHUP", "SIGINT"):
+        print(f"{name}: ended {done['seconds_after_last_step']:.2f} s after the {fault}")
         assert done["seconds_after_last_step"] < 5
 
 

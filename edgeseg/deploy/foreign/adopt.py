@@ -20,6 +20,7 @@ from edgeseg.core.files import new_folder, refuse_foreign, sha256_of, sha256_of_
 from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
 from edgeseg.core.proof import Proof
 from edgeseg.core.spec_file import SpecFile, read_spec_file
+from edgeseg.core.trust import remember
 from edgeseg.core.version import VERSION
 from edgeseg.deploy.foreign.first_run import FirstRun, first_outputs
 from edgeseg.deploy.foreign.interpret import FileInput, FileOutput, choose_output, file_input, file_output
@@ -110,7 +111,9 @@ def adopt(
         )
         proof = Proof(level="file", engine=ran.engine, reason=REASON)
         seal(whole, proven=Proven(golden=golden, proof=proof, parity=NO_PARITY), folder=folder)
-    return open_artifact(path)
+    artifact = open_artifact(path)
+    remember(artifact, how="ran", engine=ran.engine)  # in a process of its own, on its golden sample
+    return artifact
 
 
 def _spec(spec: str | Path | SpecFile | None, found: FileDescription) -> SpecFile:
