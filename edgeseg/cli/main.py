@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from edgeseg import __version__
 from edgeseg.cli.missing import missing_library, out_of_memory_message
-from edgeseg.core.interrupt import signals_as_interrupt
+from edgeseg.core.interrupt import ending_in_time, signals_as_interrupt
 from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import EdgesegError, printable
 
@@ -160,7 +160,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         from edgeseg.cli import render
 
         render.be_quiet()
-    with signals_as_interrupt():
+    with ending_in_time(), signals_as_interrupt():
         status = options.run(options)
     sys.stdout.flush()
     return status or 0

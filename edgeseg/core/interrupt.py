@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,8 +14,21 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 
+GRACE_S = 2.0
+"""How long a call of a library may go on after an ending signal."""
+TOGETHER_S = 0.5
+"""Signals that arrive within this time are one: Python may run their handler once."""
+_last_notice_s = [-1e9]
+
+
+def notice_ending() -> None:
+    """Remember that Python runs the handler of an ending signal now; every such handler calls this first."""
+    _last_notice_s[0] = time.monotonic()
+
+
 def raise_interrupt(_number: int, _frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt; a signal handler."""
+    notice_ending()
     raise KeyboardInterrupt
 
 
@@ -31,14 +46,52 @@ def signals_as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    changed = [number for number in endings() if signal.getsignal(number) is signal.SIG_DFL]
+    ours = (signal.SIG_DFL, signal.default_int_handler)
+    changed = {number: handler for number in endings() if (handler := signal.getsignal(number)) in ours}
     for number in changed:
         signal.signal(number, raise_interrupt)
     try:
         yield
     finally:
-        for number in changed:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in changed.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ending_in_time(grace_s: float = GRACE_S) -> Iterator[None]:
+    """End the process with status 130 where an ending signal stays unnoticed for `grace_s`.
+
+    Python runs signal handlers between its own instructions, and a converter's or a compiler's call may take minutes.
+    What was being written then stays as a hidden temporary folder, which the next writer deletes. POSIX only, in the
+    main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_watch, args=(reading, grace_s), name="edgeseg-signals", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+        watcher.join()
+        os.close(reading)
+
+
+def _watch(reading: int, grace_s: float) -> None:
+    while number := os.read(reading, 1):
+        if number[0] not in endings():
+            continue
+        arrived_s = time.monotonic()
+        while _last_notice_s[0] < arrived_s - TOGETHER_S:
+            if time.monotonic() > arrived_s + grace_s:
+                os.write(2, b"edgeseg: interrupted.\n")
+                os._exit(130)
+            time.sleep(0.02)
 
 
 class HeldInterrupt:
@@ -69,6 +122,7 @@ class HeldInterrupt:
         self._before = {}
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
+        notice_ending()
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from edgeseg.core.cpu_cores import usable_cores
-from edgeseg.core.interrupt import endings, raise_interrupt
+from edgeseg.core.interrupt import endings, notice_ending, raise_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +79,7 @@ def ending_signals(interrupt: Callable[[], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in endings()}
 
     def end(number: int, _frame: FrameType | None) -> None:
+        notice_ending()
         interrupt()
         signal.signal(number, before[signal.Signals(number)])
 
