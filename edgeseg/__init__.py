@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from edgeseg.verbs.compile import compile_artifact
     from edgeseg.verbs.compress import compress
     from edgeseg.verbs.convert import convert
+    from edgeseg.verbs.new import new
     from edgeseg.verbs.predict import predict
+    from edgeseg.verbs.spec import check_spec, write_spec_draft
     from edgeseg.verbs.validate import validate
 
 __version__ = VERSION
@@ -35,35 +37,41 @@ __all__ = [
     "bench",
     "calibrate",
     "check",
+    "check_spec",
     "compare",
     "compile_artifact",
     "compress",
     "convert",
     "load",
+    "new",
     "open_camera",
     "predict",
     "run",
     "train",
     "validate",
     "verify",
+    "write_spec_draft",
 ]
 
 _HOMES = {
     "adopt": "edgeseg.verbs.adopt",
     "bench": "edgeseg.verbs.bench",
     "calibrate": "edgeseg.verbs.calibrate",
+    "check_spec": "edgeseg.verbs.spec",
     "check": "edgeseg.verbs.check",
     "compare": "edgeseg.bench.compare",
     "compile_artifact": "edgeseg.verbs.compile",
     "compress": "edgeseg.verbs.compress",
     "convert": "edgeseg.verbs.convert",
     "load": "edgeseg.runtime",
+    "new": "edgeseg.verbs.new",
     "open_camera": "edgeseg.runtime",
     "predict": "edgeseg.verbs.predict",
     "run": "edgeseg.runtime",
     "train": "edgeseg.train.run",
     "validate": "edgeseg.verbs.validate",
     "verify": "edgeseg.runtime",
+    "write_spec_draft": "edgeseg.verbs.spec",
 }
 _PACKAGES = ("bench", "compress", "train")
 
