@@ -17,6 +17,7 @@ from edgeseg.core.requirements import require_modules
 from edgeseg.errors import ConversionError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import onnx
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 ENTRY = "model.onnx"
 _OPSETS, _IR_VERSIONS = (13, 20), (7, 10)
 """From opset 13 on there are scales per channel, which int8 needs."""
-_MODULES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
-_TOOLS = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
+MODULES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
+TOOLS = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 USAGE = """import onnxruntime
 
 session = onnxruntime.InferenceSession("{entry}", providers=["CPUExecutionProvider"])
@@ -62,7 +63,7 @@ class OnnxConverter:
 
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
-        require_modules(_MODULES, what="Converting to ONNX", extra=self.extra)
+        require_modules(MODULES, what="Converting to ONNX", extra=self.extra)
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.onnx` into `folder`.
@@ -75,11 +76,13 @@ class OnnxConverter:
             ConversionError: the result is not valid ONNX, or ONNX Runtime does not load it.
         """
         from edgeseg.converters.onnx.executed import executed_graph
+        from edgeseg.converters.onnx.qdq import fit_for_onnxruntime
 
         started = time.perf_counter()
-        model = _at_versions(_model(exported), opset=self.opset, ir_version=self.ir_version)
+        fitted = described_model(exported, fit=fit_for_onnxruntime if exported.scheme.needs_ranges else None)
+        model = _at_versions(fitted, opset=self.opset, ir_version=self.ir_version)
         path = folder / ENTRY
-        _save(model, path)
+        save_model(model, path)
         ops = executed_graph(path, int8=exported.scheme.needs_ranges)
         return Conversion(
             entry=ENTRY,
@@ -89,23 +92,23 @@ class OnnxConverter:
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
-            report=conversion_report(ops, tools=_TOOLS, started=started),
+            report=conversion_report(ops, tools=TOOLS, started=started),
         )
 
 
-def _model(exported: ExportedModel) -> onnx.ModelProto:
+def described_model(exported: ExportedModel, *, fit: Callable[[onnx.ModelProto], None] | None) -> onnx.ModelProto:
+    """Return the exported ONNX model, cleaned, made to fit its engine in place by `fit`, with the facts of its spec."""
     import onnx
 
     from edgeseg.converters.onnx.clean import clean
     from edgeseg.converters.onnx.half import halve_weights
-    from edgeseg.converters.onnx.qdq import fit_for_onnxruntime
 
     model = onnx.load(exported.onnx)
     clean(model, input_name="image", output_name=exported.output.role)
     if exported.scheme.mode == "fp16":
         halve_weights(model)
-    if exported.scheme.needs_ranges:
-        fit_for_onnxruntime(model)
+    if fit is not None:
+        fit(model)
     _describe(model, exported)
     return model
 
@@ -148,7 +151,8 @@ def _set_properties(model: onnx.ModelProto, properties: dict[str, str]) -> None:
     onnx.helper.set_model_props(model, properties)
 
 
-def _save(model: onnx.ModelProto, path: Path) -> None:
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a checked model; raises `ConversionError` if it is not valid ONNX."""
     import onnx
 
     try:

@@ -65,7 +65,7 @@ def fit_for_onnxruntime(model: onnx.ModelProto) -> None:
     _pool_by_average(editor)
     _shift_to_uint8(editor)
     _take_bytes(editor)
-    _drop_repeated_pairs(editor)
+    drop_repeated_pairs(editor)
     _quantize_biases(editor)
     _separate_zero_points(editor)
     drop_unused(model.graph)
@@ -121,7 +121,7 @@ def _keeps_bytes(editor: Editor, quantize: onnx.NodeProto, *, multiply: onnx.Nod
     return all(bool(np.all(np.abs(end) < _BYTE_TOLERANCE)) for end in ends)
 
 
-def _drop_repeated_pairs(editor: Editor) -> None:
+def drop_repeated_pairs(editor: Editor) -> None:
     """Remove a QuantizeLinear that only repeats the pair before it, as when two layers share a tensor's scale."""
     replaced: dict[str, str] = {}
     for node in list(editor.graph.node):
@@ -166,7 +166,7 @@ def _quantize_biases(editor: Editor) -> None:
         result = f"{node.name}.bias_real"
         added.append(helper.make_node("DequantizeLinear", inputs, [result], name=f"{node.name}.bias_pair", axis=0))
         node.input[2] = result
-    _prepend(editor.graph, added)
+    prepend_nodes(editor.graph, added)
 
 
 def _separate_zero_points(editor: Editor) -> None:
@@ -201,7 +201,8 @@ def _pool_by_average(editor: Editor) -> None:
             editor.graph.node[index].CopyFrom(pool)
 
 
-def _prepend(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+def prepend_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Put nodes before all others of a graph, in place."""
     rest = [*nodes, *graph.node]
     del graph.node[:]
     graph.node.extend(rest)
