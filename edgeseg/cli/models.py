@@ -12,21 +12,28 @@ if TYPE_CHECKING:
 
     from edgeseg.deploy.matrix import Cell
 
-HELP = "list checkpoints and architectures; import foreign weights; measure the conversion matrix"
+HELP = "list checkpoints and architectures; import and fetch weights; measure the conversion matrix"
 MATRIX_OPTIONS = ("nets", "formats", "precisions", "page", "redo")
-IMPORT_OPTIONS = ("file", "name", "spec", "allow_missing", "out")
+IMPORT_OPTIONS = ("name", "spec", "allow_missing")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("action", metavar="ACTION", nargs="?", choices=("import",), help="import; nothing to list")
-    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="import: a .pth, .pt or .safetensors file")
+    parser.add_argument(
+        "action", metavar="ACTION", nargs="?", choices=("import", "fetch"), help="import or fetch; nothing to list"
+    )
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help="import: a .pth, .pt or .safetensors file; fetch: hf://OWNER/REPOSITORY@COMMIT/FILE#sha256=HASH",
+    )
     parser.add_argument("--as", dest="name", metavar="NAME", help="import: the architecture that the weights are of")
     parser.add_argument("--spec", metavar="FILE", type=Path, help="import: a spec.toml with classes and preprocessing")
     parser.add_argument(
         "--allow-missing", action="store_true", default=None, help="import: a classifier may start fresh"
     )
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="import: the checkpoint folder to write")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="import: the checkpoint folder; fetch: the file")
     parser.add_argument("--matrix", metavar="FILE", type=Path, help="convert every net, into this JSON; resumes there")
     parser.add_argument("--nets", metavar="A,B", type=_names, help="with --matrix: these architectures (default: all)")
     parser.add_argument("--formats", metavar="A,B", type=_names, help="with --matrix: these formats (default: all)")
@@ -42,6 +49,12 @@ def run(options: argparse.Namespace) -> int:
         _refuse(options, MATRIX_OPTIONS, "--matrix FILE")
     if options.action != "import":
         _refuse(options, IMPORT_OPTIONS, "models import")
+    if options.action is None:
+        _refuse(options, ("out",), "models import and fetch")
+    if options.action == "fetch":
+        if options.matrix is not None or options.file is None:
+            raise UsageError("models fetch needs an address, and takes no --matrix.")
+        return _fetch(options)
     if options.action == "import":
         if options.matrix is not None or None in (options.file, options.name, options.out):
             raise UsageError("models import needs FILE, --as NAME and -o DIR, and takes no --matrix.")
@@ -55,8 +68,21 @@ def run(options: argparse.Namespace) -> int:
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], owner: str) -> None:
     for name in names:
         if getattr(options, name) is not None:
-            shown = {"name": "--as", "file": "FILE"}.get(name, f"--{name.replace('_', '-')}")
+            shown = "--as" if name == "name" else f"--{name.replace('_', '-')}"
             raise UsageError(f"{shown} belongs to {owner}.")
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from edgeseg.cli import render
+    from edgeseg.models.foreign.fetch import fetch_weights, hub_file
+
+    path = fetch_weights(options.file, options.out)
+    if options.json:
+        render.result_json({"schema": 1, "path": str(path), "sha256": hub_file(options.file).sha256})
+        return 0
+    render.result(str(path))
+    render.say(f"Next: edgeseg models import {path} --as NAME -o DIR")
+    return 0
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -65,7 +91,7 @@ def _import(options: argparse.Namespace) -> int:
     from edgeseg.models.foreign.import_weights import import_weights
 
     done = import_weights(
-        options.file,
+        Path(options.file),
         options.out,
         name=options.name,
         spec=None if options.spec is None else read_spec_file(options.spec),
