@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import ModelSpec
 
 STREETS, BATCH, FITTING_STEPS, RATE, SEED = 8, 4, 48, 0.02, 0
-IGNORED = 255
+UNLABELLED = 255
 
 
 def settled_net(name: str, size: tuple[int, int], folder: Path, *, ranges: bool) -> Checkpoint:
@@ -68,7 +68,7 @@ def _fit_classifiers(net: nn.Module, images: list[Tensor], labels: list[Tensor],
     optimizer = torch.optim.Adam(weights, lr=RATE)
     for step in range(FITTING_STEPS):
         logits = net(images[step % len(images)])
-        loss = nn.functional.cross_entropy(logits, labels[step % len(images)], ignore_index=IGNORED)
+        loss = nn.functional.cross_entropy(logits, labels[step % len(images)], ignore_index=UNLABELLED)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

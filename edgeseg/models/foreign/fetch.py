@@ -76,8 +76,8 @@ def fetch_weights(address: str, out: str | Path | None = None) -> Path:
         except Exception as error:  # the hub's client raises a dozen kinds, its network library others
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise CheckpointError(
-                f"{wanted.repo}: {wanted.file} could not be fetched ({lines[0]}). Check the network and the address, or "
-                "copy the file here and use edgeseg models import."
+                f"{wanted.repo}: {wanted.file} could not be fetched ({lines[0]}). Check network and address, or copy "
+                "the file here and use edgeseg models import."
             ) from error
         found = sha256_of(Path(made))
         if found != wanted.sha256:
