@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from contracts import tiny_artifact as tiny
 from contracts.deployable import deployable
 
-from edgeseg.core.artifact import open_artifact
+from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.choice import Candidate
-from edgeseg.deploy import gate
-from edgeseg.deploy.arbiter import decide, usable
+from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
+from edgeseg.deploy.arbiter import Rules, choose, decide, usable
+from edgeseg.deploy.reference import Reference
 from edgeseg.errors import GateError, InputError, UnsupportedError
 from edgeseg.models.checkpoint import save_checkpoint
 from edgeseg.runtime import verify
@@ -68,6 +70,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_head_is_measured_and_the_table_is_in_the_manifest(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
@@ -98,13 +101,46 @@ def test_versions_that_cannot_be_written_are_refused_before_any_work(checkpoint:
         convert(checkpoint, target="tflite", opset=17, out=tmp_path / "out")
 
 
-def test_a_bound_that_nothing_meets_writes_nothing(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("onnxruntime")
-    for bits in (24, 11):
-        strict = dataclasses.replace(gate.THRESHOLDS[bits], sqnr_db=1000.0)
-        monkeypatch.setitem(gate.THRESHOLDS, bits, strict)
-    with pytest.raises(GateError, match=r"No candidate could be made\. .*fp32 is refused"):
-        convert(checkpoint, target="onnx", max_drop=0.01, out=tmp_path / "out")
+def test_where_nothing_can_be_made_every_reason_is_given(tmp_path: Path) -> None:
+    def make(precision: str, output: str, folder: Path) -> Artifact:
+        raise GateError(f"small-onnx-{precision} is refused: too noisy. The artifact was not written.")
+
+    rules = Rules(precisions=("fp32", "int8"), outputs=("logits",), max_drop=0.01)
+    with pytest.raises(GateError, match=r"No candidate could be made\. small-onnx-fp32 is refused.*int8 is refused"):
+        choose(rules, make=make, reference=reference(), finish=lambda precision, output: tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bound_that_nothing_meets_writes_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    rules = Rules(precisions=("fp32",), outputs=("logits",), max_drop=0.01)
+    with pytest.raises(GateError, match=r"No candidate loses at most 1\.00 points of labels: the least is \d+"):
+        choose(rules, make=tiny_one, reference=reference(), finish=lambda precision, output: tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_winner_is_written_whole_with_the_table(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    rules = Rules(precisions=("fp32",), outputs=("logits",), max_drop=1.0)
+    made = choose(rules, make=tiny_one, reference=reference(), finish=lambda precision, output: tmp_path / "out")
+    choice = open_artifact(tmp_path / "out").manifest.choice
+    assert choice is not None
+    assert (choice.measure, choice.max_drop, choice.display) == ("labels", 1.0, tiny.SIZE)
+    assert [(item.precision, item.chosen) for item in choice.candidates] == [("fp32", True)]
+    assert verify(made.folder).agreement == 1.0
+
+
+def tiny_one(precision: str, output: str, folder: Path) -> Artifact:
+    return tiny.make_artifact(folder, file_format="onnx")
+
+
+def reference() -> Reference:
+    """Return a float net of the tiny artifact's classes that says something else altogether."""
+    artifact_logits = np.random.default_rng(0).normal(size=(1, 8, 12, len(tiny.CLASSES))).astype(np.float32)
+    pixels = TensorSpec(name="pixels", shape=(1, 3, *tiny.SIZE), dtype="float32", layout="NCHW", role="image")
+    tensor = TensorSpec(name="logits", shape=(1, 8, 12, 4), dtype="float32", layout="NHWC", role="logits")
+    spec = ModelSpec(
+        name="net", architecture="none", classes=tiny.CLASSES, palette=tiny.PALETTE, ignore_index=255, inputs=(pixels,),
+        outputs=(tensor,), preprocess=Preprocess(), output_stride=8, weights_sha256="0" * 64, licence="Apache-2.0",
+    )  # fmt: skip
+    return Reference(spec=spec, images=(tiny.image(),), logits=(artifact_logits,), tensor=tensor, rms=1.0)

@@ -113,7 +113,12 @@ FAULTS: dict[str, tuple[Callable[[object], None], str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAULTS)
+QUICK = ("wrong mean", "nearest")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS]
+)
 def test_a_planted_fault_is_named(name: str, good: Path, checkpoint: Path, tmp_path: Path) -> None:
     change, layer, fix = FAULTS[name]
     found = bisect(edited(good, tmp_path / "bad", change), checkpoint=str(checkpoint), count=1)
