@@ -29,7 +29,8 @@ def matrix_page(matrix: Matrix, *, nets: Sequence[str], formats: Sequence[str], 
         f"with {used or 'nothing'}. {len(cells)} of {len(wanted)} cells were run.",
         "Weights are random, with batch norm statistics and last layers fitted to a few rendered streets: a cell says "
         "whether a net converts and computes the same labels as in PyTorch. int8 agreement is lower than a trained "
-        "net's, whose classes lie further apart. Percentages are equal labels; MB are the model's files.",
+        "net's, whose classes lie further apart. Percentages are equal labels; MB are the model's files; seconds "
+        "depend on what else the machine did.",
         "## Labels equal to float PyTorch",
         _table(matrix, nets=nets, formats=formats, precisions=precisions),
         "## What did not convert",
@@ -89,4 +90,4 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines) or "Nothing."
+    return "\n".join(f"- {line}" for line in lines) or "None of the cells that were run."
