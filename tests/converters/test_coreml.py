@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from edgeseg.converters.coreml import CONVERTER
+from edgeseg.converters.coreml.lowering import _give_strides
 from edgeseg.core import requirements
 from edgeseg.core.exported import Conversion, ExportedModel
 from edgeseg.core.protocols import Converter
@@ -245,3 +246,19 @@ def test_what_differs_between_equal_conversions_is_taken_out(tmp_path: Path) -> 
         stored = Model_pb2.Model.FromString(found[-1][1])
         assert set(stored.description.metadata.userDefined) == {"classes", "palette", "notice"}
     assert found[0] == found[1]
+
+
+def test_a_pooling_whose_stride_is_its_default_gets_it_written_out() -> None:
+    class Pools(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.avg_pool2d(torch.nn.functional.max_pool2d(x, 2), 3)
+
+    program = torch.export.export(Pools(), (torch.zeros(1, 3, 24, 24),))
+    graph = program.graph_module.graph
+    _give_strides(graph)
+    assert [node.args[1:3] for node in graph.nodes if "pool" in str(node.target)] == [
+        ([2, 2], [2, 2]),
+        ([3, 3], [3, 3]),
+    ]
+    program.graph_module.recompile()
+    assert program.module()(torch.zeros(1, 3, 24, 24)).shape == (1, 3, 4, 4)
