@@ -8,6 +8,8 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 ROOMS = ("edgeseg", "converters", "calibration", "targets")
+ALONE = "edgeseg/devices/agent.py"
+"""A program that is sent to a device and runs there by itself: nothing imports its names."""
 CONCEPTS = {
     # A verb of the command line is a module with these three.
     "HELP": "edgeseg/cli/",
@@ -22,6 +24,7 @@ CONCEPTS = {
     "main": "edgeseg/",  # what a process starts
     # The steps of a converter, by the same names in each.
     "ENTRY": "converters/",
+    "USAGE": "converters/",
     "census": "converters/",
     "executed_graph": "converters/",
     "halve_weights": "converters/",
@@ -51,7 +54,7 @@ def definitions() -> dict[str, list[str]]:
     homes: dict[str, list[str]] = defaultdict(list)
     for room in ROOMS:
         for path in sorted((TOP / room).rglob("*.py")):
-            if path.name == "__init__.py":
+            if path.name == "__init__.py" or path == TOP / ALONE:
                 continue
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for name in sorted({name for node in tree.body for name in names_of(node) if not name.startswith("_")}):

@@ -31,7 +31,7 @@ PER_CHANNEL, PER_TENSOR = 1, 2
 _UNARY, _BINARY, _MOVING, _POOLING = ((0,), 1), ((0, 1), 2), ((2,), 3), ((10,), 11)
 _CONVOLUTION = ((15, 16), 18)
 # Number of a step's kind: its name, the slots of what it reads (a convolution's weights included) and writes.
-KINDS: dict[int, tuple[str, tuple[int, ...], int]] = {
+XNNPACK_KINDS: dict[int, tuple[str, tuple[int, ...], int]] = {
     1: ("Add", *_BINARY),
     2: ("FullyConnected", (0, 1), 3),
     3: ("Softmax", *_UNARY),
@@ -104,9 +104,9 @@ def read_graph(data: bytes, *, constants: Constants) -> XnnpackGraph:
 
 def _step(node: _Fields) -> Step:
     number = node.number(0, number_types.Uint8Flags)
-    if number not in KINDS:
+    if number not in XNNPACK_KINDS:
         return Step(kind=f"kind {number}", reads=(), writes=-1)
-    kind, reads, writes = KINDS[number]
+    kind, reads, writes = XNNPACK_KINDS[number]
     fields = node.union(1)
     return Step(kind=kind, reads=tuple(fields.number(slot) for slot in reads), writes=fields.number(writes))
 

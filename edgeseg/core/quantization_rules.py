@@ -20,10 +20,10 @@ RECTIFIERS = ("relu", "relu6", "hardtanh")
 """Activations that only cut values off; int8 kernels apply them to stored numbers, under one scale."""
 POOLS_AND_RESIZES = ("avg_pool2d", "max_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "cat")
 """One scale for input and output: the int8 kernels of LiteRT only move or average stored numbers here."""
-OTHERS = ("mean", "leaky_relu")
+OTHER_OPS = ("mean", "leaky_relu")
 FUSABLE = (*RECTIFIERS, "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "elu", "leaky_relu", "tanh", "mish")
 """Activations that some backend's convolutions apply to their own result."""
-KNOWN = frozenset((*WEIGHTED_OPS, *ELEMENTWISE, *POOLS_AND_RESIZES, *OTHERS, *FUSABLE, "softmax", "layer_norm"))
+KNOWN = frozenset((*WEIGHTED_OPS, *ELEMENTWISE, *POOLS_AND_RESIZES, *OTHER_OPS, *FUSABLE, "softmax", "layer_norm"))
 """Ops that rules may name."""
 
 

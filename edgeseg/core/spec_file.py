@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SCHEMA = 1
 SPEC_FILE = "spec.toml"
+GUESSED = "# guessed, check it"
+"""The comment behind each value that a drafted spec file guesses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from edgeseg.data.annotation_files import field_of, find_image, folder_of, read_
 from edgeseg.data.label_names import map_names
 from edgeseg.data.licence import read_licence
 from edgeseg.data.shape_dataset import Annotated, ShapeDataset
-from edgeseg.data.shapes import ColumnRuns, Polygon, Shape, points_of
+from edgeseg.data.shapes import ColumnRuns, Polygon, Shape, polygon_points
 from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _area(segmentation: Any) -> Polygon | ColumnRuns:
         height, width = segmentation["size"]
         return ColumnRuns(segmentation["counts"], (int(height), int(width)))
     # One instance may lie in several pieces, which do not overlap.
-    return Polygon(tuple(points_of(ring) for ring in segmentation))
+    return Polygon(tuple(polygon_points(ring) for ring in segmentation))
 
 
 READER = CocoReader()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgeseg.data.description import Description
 
-FILE = "annotations.xml"
+CVAT_FILE = "annotations.xml"
 DRAWN = ("polygon", "box", "ellipse", "mask")
 WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
 
@@ -31,14 +31,14 @@ WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton")
 class CvatReader:
     """Opens a folder of annotations.xml and images."""
 
-    summary = f"CVAT for images 1.1: {FILE} and images; the images' subsets are the splits"
+    summary = f"CVAT for images 1.1: {CVAT_FILE} and images; the images' subsets are the splits"
 
     def open(self, place: str, /, *, split: str, description: Description) -> ShapeDataset:
         """Return the images of a split with their shapes; raises `DatasetError` if the file cannot be used."""
         root = folder_of(place or description.root)
-        path = root / FILE
+        path = root / CVAT_FILE
         if not path.is_file():
-            raise DatasetError(f'{root}: has no {FILE}. Export the task from CVAT as "CVAT for images 1.1".')
+            raise DatasetError(f'{root}: has no {CVAT_FILE}. Export the task from CVAT as "CVAT for images 1.1".')
         tree = read_xml(path)
         every = tree.findall("image")
         images = [image for image in every if not split or image.get("subset", "").lower() in split_names(split)]

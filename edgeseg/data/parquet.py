@@ -26,12 +26,21 @@ if TYPE_CHECKING:
     from edgeseg.data.description import Description
 
 IMAGES = ("image", "img", "pixel_values")
-LABELS = ("label", "mask", "annotation", "labels", "segmentation", "semantic_segmentation", "segmentation_mask", "seg")
-HOW = 'Reading Parquet needs pyarrow: pip install "edgeseg[parquet]".'
+LABEL_COLUMNS = (
+    "label",
+    "mask",
+    "annotation",
+    "labels",
+    "segmentation",
+    "semantic_segmentation",
+    "segmentation_mask",
+    "seg",
+)
+HOW_TO_GET_PARQUET = 'Reading Parquet needs pyarrow: pip install "edgeseg[parquet]".'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ParquetRow:
     """Where a row lies: its file, the group of rows in it, the row in the group, and its number in the file."""
 
     file: Path
@@ -49,7 +58,7 @@ class ParquetDataset:
     licence: str
     columns: tuple[str, str]
     mapping: LabelMapping
-    rows: tuple[Row, ...]
+    rows: tuple[ParquetRow, ...]
     decoding: Decoding = field(default_factory=Decoding)
 
     @property
@@ -110,7 +119,7 @@ class ParquetReader:
         """
         root = folder_of(place or description.root)
         files = _files(root, split)
-        rows: list[Row] = []
+        rows: list[ParquetRow] = []
         columns = ("", "")
         for path in files:
             opened = _opened(path)
@@ -118,7 +127,7 @@ class ParquetReader:
             number = 0
             for group in range(opened.num_row_groups):
                 count = opened.metadata.row_group(group).num_rows
-                rows += [Row(file=path, group=group, row=row, number=number + row) for row in range(count)]
+                rows += [ParquetRow(file=path, group=group, row=row, number=number + row) for row in range(count)]
                 number += count
         if not rows:
             raise DatasetError(f"{files[0]}: has no rows.")
@@ -154,7 +163,7 @@ def _opened(path: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingDependency(HOW) from None
+        raise MissingDependency(HOW_TO_GET_PARQUET) from None
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
@@ -178,7 +187,7 @@ def _columns(names: list[str], *, path: Path, description: Description) -> tuple
     chosen = []
     for given, usual, what in (
         (description.data.images, IMAGES, "images"),
-        (description.data.labels, LABELS, "labels"),
+        (description.data.labels, LABEL_COLUMNS, "labels"),
     ):
         if given and given not in names:
             raise unknown(f"column of {path.name}", given, names)

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
     from edgeseg.data.description import Description
 
-CLASSES, MASK = "_classes.csv", "_mask.png"
+CLASSES_TABLE, MASK = "_classes.csv", "_mask.png"
 
 
 class RoboflowReader:
     """Opens a folder that Roboflow exported with masks; its COCO export is the reader `coco`'s."""
 
-    summary = f"Roboflow's semantic masks: SPLIT/X.jpg, SPLIT/X{MASK} and SPLIT/{CLASSES}"
+    summary = f"Roboflow's semantic masks: SPLIT/X.jpg, SPLIT/X{MASK} and SPLIT/{CLASSES_TABLE}"
 
     def open(self, place: str, /, *, split: str, description: Description) -> FolderDataset:
         """Return the pairs of a split; raises `DatasetError` with every image that has no mask."""
         root = folder_of(place or description.root)
         folder = first_folder(
-            root, split, split_names(split), holds=lambda path: (path / CLASSES).is_file(), what=CLASSES
+            root, split, split_names(split), holds=lambda path: (path / CLASSES_TABLE).is_file(), what=CLASSES_TABLE
         )
-        mapping = description.mapping() or read_class_table(folder / CLASSES)
+        mapping = description.mapping() or read_class_table(folder / CLASSES_TABLE)
         images, labels, problems = [], [], []
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.endswith(MASK) or path.name.startswith("."):
@@ -71,7 +71,7 @@ def read_class_table(path: Path) -> LabelMapping:
     if not classes or len(classes) > 255:
         raise DatasetError(f"{path}: has {len(classes)} classes; 1 to 255 are possible.")
     ids = {255: 255} | {value: index for index, value in enumerate(classes.values())}
-    return LabelMapping(classes=tuple(classes), ids=ids, source=CLASSES)
+    return LabelMapping(classes=tuple(classes), ids=ids, source=CLASSES_TABLE)
 
 
 READER = RoboflowReader()

@@ -162,7 +162,7 @@ def ellipse(cx: float, cy: float, rx: float, ry: float) -> Polygon:
     return Polygon((tuple((cx + rx * math.cos(angle), cy + ry * math.sin(angle)) for angle in angles),))
 
 
-def points_of(flat: Iterable[float]) -> tuple[tuple[float, float], ...]:
+def polygon_points(flat: Iterable[float]) -> tuple[tuple[float, float], ...]:
     """Return points from a flat list x0, y0, x1, y1 and so on; raises `ValueError` for an odd number of values."""
     values = [float(value) for value in flat]
     if len(values) % 2:

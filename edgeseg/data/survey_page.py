@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgeseg.data.dataset import Dataset, Sample
 
-WIDTH, EACH = 320, 12
+PAGE_WIDTH, EACH = 320, 12
 IGNORED = (120, 120, 120)
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c2430;background:#fff}
@@ -105,9 +105,9 @@ def _thumbnails(data: Dataset) -> str:
 
 
 def _jpeg(sample: Sample, data: Dataset) -> str:
-    height = max(1, round(sample.image.shape[0] * WIDTH / sample.image.shape[1]))
-    image = cv2.resize(sample.image, (WIDTH, height), interpolation=cv2.INTER_AREA)
-    labels = cv2.resize(sample.labels, (WIDTH, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    height = max(1, round(sample.image.shape[0] * PAGE_WIDTH / sample.image.shape[1]))
+    image = cv2.resize(sample.image, (PAGE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    labels = cv2.resize(sample.labels, (PAGE_WIDTH, height), interpolation=cv2.INTER_NEAREST_EXACT)
     colours: NDArray[np.uint8] = np.full((256, 3), IGNORED, np.uint8)
     for index in range(len(data.classes)):
         colours[index] = voc_colour(index + 1)[::-1]

@@ -21,7 +21,7 @@ _CLEAR_DB = 6.0
 """A fault explains the outputs if undoing it halves the error."""
 
 
-def diagnose(
+def diagnose_artifact(
     outputs: Sequence[NDArray[Any]],
     *,
     tensor: TensorSpec,

@@ -9,7 +9,7 @@ import numpy as np
 from edgeseg.core.artifact import Artifact, Parity
 from edgeseg.core.gate import ArithmeticReport, GateReport
 from edgeseg.core.proof import Proof
-from edgeseg.deploy.diagnosis import diagnose
+from edgeseg.deploy.diagnosis import diagnose_artifact
 from edgeseg.deploy.gate import given_labels, judge, wanted_labels
 from edgeseg.deploy.golden_samples import promised_samples, write_samples
 from edgeseg.deploy.manifest import NO_PARITY, Proven
@@ -174,7 +174,7 @@ def _gate(
         engine=f"{session.engine} {session.engine_version}",
         scheme=manifest.scheme,
         reference=reference,
-        diagnosis=diagnose(
+        diagnosis=diagnose_artifact(
             outputs,
             tensor=session.output,
             reference=reference,

@@ -44,11 +44,11 @@ def refusal(
     )
     if others:
         text += f" Also: {'; '.join(_line(item) for item in others[:_SHOWN])}."
-    fix = diagnosis or advice(first, judged=judged, scheme=scheme)
+    fix = diagnosis or refusal_advice(first, judged=judged, scheme=scheme)
     return GateError(f"{text} The artifact was not written. {fix}", agreement=report.label_agreement)
 
 
-def advice(failure: Failure, *, judged: Judged, scheme: QuantizationScheme) -> str:
+def refusal_advice(failure: Failure, *, judged: Judged, scheme: QuantizationScheme) -> str:
     """Return what usually helps against a failure of an artifact in a scheme."""
     report = judged.report
     images = "" if report.in_domain else " The images are unlike the net's own: give some of yours with --data DIR."

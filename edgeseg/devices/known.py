@@ -22,7 +22,7 @@ _ADDRESS = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class DeviceAddress:
     """Where a device is reached by ssh; `user` is "" for the desk's own user name."""
 
     user: str
@@ -44,7 +44,7 @@ class KnownDevice:
 
     schema: int
     name: str
-    address: Address
+    address: DeviceAddress
     host_key: str
     fingerprint: str
     key_file: str = ""
@@ -55,13 +55,13 @@ class KnownDevice:
             raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {DEVICE_SCHEMA}.")
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> DeviceAddress:
     """Return the address in `ssh://[user@]host[:port]`; raises `InputError` for anything else."""
     found = _ADDRESS.fullmatch(text)
     port = int(found["port"] or 22) if found else 0
     if found is None or not 1 <= port <= 65535:
         raise InputError(f'"{text}" is not an address such as ssh://pi@192.168.1.7 or ssh://pi@raspberrypi.local:2222.')
-    return Address(user=found["user"] or "", host=found["host"].strip("[]"), port=port)
+    return DeviceAddress(user=found["user"] or "", host=found["host"].strip("[]"), port=port)
 
 
 def devices_folder() -> Path:

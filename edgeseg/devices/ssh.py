@@ -19,7 +19,7 @@ from edgeseg.errors import DeviceError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from edgeseg.devices.known import Address, KnownDevice
+    from edgeseg.devices.known import DeviceAddress, KnownDevice
 
 CONNECT_S = 15.0
 _KEEPALIVE_S = 10
@@ -46,7 +46,7 @@ class Finished:
     stderr: str
 
 
-async def fetch_host_key(address: Address, *, name: str) -> HostKey:
+async def fetch_host_key(address: DeviceAddress, *, name: str) -> HostKey:
     """Return the host key that answers at an address now.
 
     Raises:
@@ -253,7 +253,7 @@ def _tar_chunks(entries: Sequence[tuple[str, Path]]) -> Iterator[bytes]:
     yield b"\0" * (2 * tarfile.BLOCKSIZE)
 
 
-def _explained(error: Exception, *, name: str, address: Address, fingerprint: str = "") -> DeviceError:
+def _explained(error: Exception, *, name: str, address: DeviceAddress, fingerprint: str = "") -> DeviceError:
     asyncssh = _asyncssh()
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return DeviceError(

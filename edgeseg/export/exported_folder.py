@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgeseg.export.head import Deployed
 
 MOST_IMAGES = 256
-MOST_BYTES = 256 << 20
+MOST_FOLDER_BYTES = 256 << 20
 """Calibration images in the folder: more teach a vendor's observer nothing new."""
 
 
@@ -67,7 +67,7 @@ def _write_program(program: object, path: Path) -> None:
 
 def _write_images(images: Iterable[NDArray[np.uint8]], path: Path, *, exported: ExportedModel) -> None:
     size = exported.spec.size
-    most = max(1, min(MOST_IMAGES, MOST_BYTES // (3 * size[0] * size[1])))
+    most = max(1, min(MOST_IMAGES, MOST_FOLDER_BYTES // (3 * size[0] * size[1])))
     fitted = [
         fit(image, preprocess=exported.preprocess, size=size) for _, image in zip(range(most), images, strict=False)
     ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-RESAMPLES = 1000
+IOU_RESAMPLES = 1000
 
 
 def iou_changes(
@@ -27,7 +27,9 @@ def iou_changes(
     """
     if not before:
         return None, ()
-    weights = np.random.default_rng(0).multinomial(len(before), np.full(len(before), 1 / len(before)), size=RESAMPLES)
+    weights = np.random.default_rng(0).multinomial(
+        len(before), np.full(len(before), 1 / len(before)), size=IOU_RESAMPLES
+    )
     weights = np.concatenate([np.ones((1, len(before)), weights.dtype), weights])
     changes = _ious(np.stack(after), weights) - _ious(np.stack(before), weights)
     return _interval(_mean(changes)), tuple(_interval(column) for column in changes.T)

@@ -26,9 +26,9 @@ SCORES = {
 _SIGMOIDS = {functional.sigmoid, torch.sigmoid, Tensor.sigmoid}
 SQUEEZES = {torch.squeeze, Tensor.squeeze}
 RESIZES = {functional.interpolate}
-THRESHOLDS = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
+FOREGROUND_THRESHOLDS = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
 CASTS = {Tensor.to, Tensor.type, Tensor.long, Tensor.int, Tensor.byte, Tensor.float}
-ENDS = LABELS | SCORES | _SIGMOIDS | SQUEEZES | RESIZES | THRESHOLDS | CASTS
+ENDS = LABELS | SCORES | _SIGMOIDS | SQUEEZES | RESIZES | FOREGROUND_THRESHOLDS | CASTS
 
 
 def adapt(net: nn.Module, *, output: NetOutput, classes: int) -> nn.Module:
@@ -185,7 +185,7 @@ class _Tail(TorchFunctionMode):
         same.
         """
         sigmoid = False
-        labels = (CASTS, SQUEEZES, CASTS, LABELS | THRESHOLDS)
+        labels = (CASTS, SQUEEZES, CASTS, LABELS | FOREGROUND_THRESHOLDS)
         for functions in (*labels, SQUEEZES, SCORES | _SIGMOIDS, SQUEEZES, RESIZES):
             step = self._made(result, functions)
             if step is not None and step.may_go:
@@ -209,7 +209,7 @@ class _Tail(TorchFunctionMode):
             return self._is_our_resize(given, args, options)
         if function in CASTS:
             return not given.dtype.is_floating_point
-        if function in THRESHOLDS:
+        if function in FOREGROUND_THRESHOLDS:
             # The second class wins where its probability is above one half, that is, its logit above zero.
             limit = options.get("other", args[1] if len(args) > 1 else None)
             return isinstance(limit, (int, float)) and limit == (0.5 if self.holds_sigmoid(given) else 0)

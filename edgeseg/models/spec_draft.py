@@ -12,7 +12,7 @@ from torch import Tensor
 from edgeseg.core.parsing import parse_toml
 from edgeseg.core.records import decode_record
 from edgeseg.core.spec import NetOutput
-from edgeseg.core.spec_file import SpecFile
+from edgeseg.core.spec_file import GUESSED, SpecFile
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.models.dry_run import logits_shape
 from edgeseg.models.factory import (
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-GUESSED = "# guessed, check it"
 SIZES = ((512, 512), (384, 480), (256, 256), (224, 224), (512, 1024), (1024, 1024))
 """Input sizes to try where nothing states one, the first that the net takes."""
 

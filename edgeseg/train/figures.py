@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeseg.data import Sample
 
 CURVES, PREDICTIONS = "curves.png", "predictions"
-SHOWN = 4
+SHOWN_PREDICTIONS = 4
 """Validation images of which predictions are drawn."""
 _ROW = 160
 """Height in pixels of an image among the predictions."""
@@ -64,7 +64,7 @@ def text_curve(values: Sequence[float], *, width: int = 60, height: int = 8) -> 
     return "\n".join(lines)
 
 
-def spread_indices(count: int, *, wanted: int = SHOWN) -> tuple[int, ...]:
+def spread_indices(count: int, *, wanted: int = SHOWN_PREDICTIONS) -> tuple[int, ...]:
     """Return at most `wanted` indices of `count`, evenly spread and the same each time."""
     return tuple(dict.fromkeys(int(index) for index in np.linspace(0, count - 1, min(wanted, count))))
 

@@ -13,14 +13,14 @@ from edgeseg.core import registry
 from edgeseg.core.protocols import Converter, Engine
 from edgeseg.errors import EdgesegError
 
-Area = Literal["base", "convert", "run", "train", "show"]
+FindingArea = Literal["base", "convert", "run", "train", "show"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that this machine can or cannot do; `fix` is the command or step that changes it."""
 
-    area: Area
+    area: FindingArea
     name: str
     works: bool
     detail: str
@@ -118,7 +118,7 @@ def _window() -> list[Finding]:
     return [Finding(area="show", name="window", works=False, detail=fault.reason, fix=fault.fix)]
 
 
-def _installed(area: Area, name: str, *, distribution: str, fix: str) -> Finding:
+def _installed(area: FindingArea, name: str, *, distribution: str, fix: str) -> Finding:
     """Return whether a library is installed, without importing it: this one takes longer than all others together."""
     try:
         version = metadata.version(distribution)
@@ -127,7 +127,7 @@ def _installed(area: Area, name: str, *, distribution: str, fix: str) -> Finding
     return Finding(area=area, name=name, works=True, detail=version)
 
 
-def _library(area: Area, name: str, *, module: str, fix: str) -> Finding:
+def _library(area: FindingArea, name: str, *, module: str, fix: str) -> Finding:
     if module not in sys.modules and util.find_spec(module) is None:
         return Finding(area=area, name=name, works=False, detail="not installed", fix=fix)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeseg.data.shapes import Bitmap, ColumnRuns, Polygon, box, coco_counts, ellipse, points_of, runs_to_pixels
+from edgeseg.data.shapes import Bitmap, ColumnRuns, Polygon, box, coco_counts, ellipse, polygon_points, runs_to_pixels
 
 SIZE = (20, 30)
 
@@ -94,7 +94,7 @@ def coco_text(counts: list[int]) -> str:
         (lambda: runs_to_pixels([-1, 11], size=(2, 5)), "add up"),
         (lambda: coco_counts("9\x10"), "character"),
         (lambda: coco_counts("o"), "middle of a number"),
-        (lambda: points_of([1, 2, 3]), "3 values"),
+        (lambda: polygon_points([1, 2, 3]), "3 values"),
         (lambda: Polygon((((0, 0), (1, 1)),)).mask(SIZE), "2 points"),
         (lambda: Polygon((((0, 0), (1, 1), (float("nan"), 2)),)).mask(SIZE), "not pairs of numbers"),
     ],

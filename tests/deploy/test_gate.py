@@ -12,7 +12,7 @@ from contracts import tiny_artifact as tiny
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.quantization import SCHEMES
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
-from edgeseg.deploy.diagnosis import diagnose
+from edgeseg.deploy.diagnosis import diagnose_artifact
 from edgeseg.deploy.gate import THRESHOLDS, judge, thresholds_for
 from edgeseg.deploy.prove import open_for_proof, run_checked
 from edgeseg.deploy.reference import Reference
@@ -181,7 +181,7 @@ def test_the_diagnosis_names_a_fault_only_if_undoing_it_helps(
     fault: Callable[[NDArray[np.float32]], NDArray[np.float32]], message: str
 ) -> None:
     known = reference()
-    found = diagnose([fault(item) for item in known.logits], tensor=LOGITS, reference=known)
+    found = diagnose_artifact([fault(item) for item in known.logits], tensor=LOGITS, reference=known)
     assert message in found
     assert bool(found) == bool(message)
 

@@ -24,7 +24,7 @@ from edgeseg.bench import read_measurements  # noqa: E402
 from edgeseg.cli.main import main  # noqa: E402
 from edgeseg.core.receipt import read_receipts  # noqa: E402
 from edgeseg.devices.facts import DeviceFacts, check_python  # noqa: E402
-from edgeseg.devices.known import Address, find_device, parse_address  # noqa: E402
+from edgeseg.devices.known import DeviceAddress, find_device, parse_address  # noqa: E402
 from edgeseg.devices.ssh import connect  # noqa: E402
 from edgeseg.devices.wheels import collect_wheels, platform_tags, write_own_wheel  # noqa: E402
 from edgeseg.errors import DeviceError, InputError, UnknownName  # noqa: E402
@@ -248,12 +248,12 @@ def test_remove_forgets_and_purges(desk: Desk, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("ssh://pi@pi5.local", Address(user="pi", host="pi5.local")),
-        ("ssh://10.0.0.7:2222", Address(user="", host="10.0.0.7", port=2222)),
-        ("ssh://pi@[fe80::1]:22", Address(user="pi", host="fe80::1")),
+        ("ssh://pi@pi5.local", DeviceAddress(user="pi", host="pi5.local")),
+        ("ssh://10.0.0.7:2222", DeviceAddress(user="", host="10.0.0.7", port=2222)),
+        ("ssh://pi@[fe80::1]:22", DeviceAddress(user="pi", host="fe80::1")),
     ],
 )
-def test_addresses(text: str, expected: Address) -> None:
+def test_addresses(text: str, expected: DeviceAddress) -> None:
     assert parse_address(text) == expected
 
 

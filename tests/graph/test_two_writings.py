@@ -10,7 +10,7 @@ from graph.two_writings import NORMS, SIZE, both, noise
 from torch import nn
 
 from edgeseg.compress.prune.channel_groups import Dependencies
-from edgeseg.compress.prune.channel_selection import ChannelSelection, Rules, select_global
+from edgeseg.compress.prune.channel_selection import ChannelSelection, SelectionRules, select_global
 from edgeseg.compress.prune.importance import norm_gains, score_channels
 from edgeseg.compress.quantize.cross_layer_equalization import equalize
 from edgeseg.compress.quantize.fake_quant_net import quant_net
@@ -35,7 +35,7 @@ def widths(net: nn.Module) -> tuple[dict[str, torch.Tensor], list[int], tuple[in
     groups = Dependencies(net, size=SIZE).groups
     scores = score_channels(net, groups, importance="magnitude", size=SIZE)
     shapes = layer_shapes(net, size=SIZE)
-    rules = Rules(round_to=8, least={group.name: 8 for group in groups}, latency_weight=0.5, relative=True)
+    rules = SelectionRules(round_to=8, least={group.name: 8 for group in groups}, latency_weight=0.5, relative=True)
     start = ChannelSelection(groups=groups, scores=scores, shapes=shapes, rules=rules)
 
     def price(shape: object) -> float:

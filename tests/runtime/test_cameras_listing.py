@@ -94,7 +94,7 @@ def test_formats_and_sizes_are_read_from_the_kernels_structures(
 
     monkeypatch.setattr(v4l2_devices, "_ask", answer)
     (tmp_path / "video0").touch()
-    found = v4l2_devices.describe(tmp_path / "video0", title="x")
+    found = v4l2_devices.describe_v4l2(tmp_path / "video0", title="x")
     assert found is not None
     assert (found.name, found.driver) == ("Cam", "uvcvideo")
     assert found.formats == (

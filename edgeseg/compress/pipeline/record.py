@@ -121,7 +121,7 @@ def _same(key: str, was: Setting | None, now: Setting | None) -> bool:
     return was == now or (key == "augment.ignore_index" and {was, now} == {None, 255})
 
 
-def check_data(record: StageRecord, *, folder: Path, now: Mapping[str, DataIdentity], details: Path) -> None:
+def check_same_data(record: StageRecord, *, folder: Path, now: Mapping[str, DataIdentity], details: Path) -> None:
     """Raise `InputError` if a stage was made with other data than `now`; `details` is the run's data.json."""
     if not record.data:
         _log.warning("%s: was made by an older version, which did not record its data; it is not compared", folder)

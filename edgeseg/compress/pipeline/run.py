@@ -16,8 +16,8 @@ from edgeseg.compress.pipeline.record import (
     RECORD_FILE,
     StageRecord,
     begin,
-    check_data,
     check_same,
+    check_same_data,
     check_weights,
     read_record,
     resolved,
@@ -233,7 +233,7 @@ def _check_records(
         if record is not None:
             settings = resolved(stage, data=recipe.data, size=start.size)
             check_same(record, stage, folder=folder, parent_sha256=sha256, settings=settings)
-            check_data(record, folder=folder, now=identities, details=out / DATA_FILE)
+            check_same_data(record, folder=folder, now=identities, details=out / DATA_FILE)
         if record is None or record.state != "done":
             if chosen is not None and number < chosen:
                 raise InputError(f"{folder}: is not done; run the stages before stage {chosen} first.")

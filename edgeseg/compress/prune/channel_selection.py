@@ -23,7 +23,7 @@ SCOPES: tuple[PruningScope, ...] = ("global", "uniform")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class SelectionRules:
     """Rules of removal: channel counts stay multiples of `round_to`, and each group keeps at least `least` channels.
 
     `relative` scores compare channels of the same group only: a block then counts as its share of the group's remaining
@@ -45,7 +45,7 @@ class ChannelSelection:
     groups: Sequence[ChannelGroup]
     scores: dict[str, Tensor]
     shapes: dict[str, LayerShape]
-    rules: Rules
+    rules: SelectionRules
     removed: dict[str, int] = field(default_factory=dict)
 
     def channels(self) -> dict[str, tuple[int, ...]]:
@@ -140,7 +140,7 @@ def _order(scores: Tensor, group: ChannelGroup) -> list[int]:
     return [int(channel) for turn in (ranked + starts).T for channel in turn]
 
 
-def _step(group: ChannelGroup, rules: Rules) -> int:
+def _step(group: ChannelGroup, rules: SelectionRules) -> int:
     """Return the multiple that a group's channel count must keep."""
     return math.lcm(rules.round_to, group.parts)
 

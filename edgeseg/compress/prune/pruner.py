@@ -18,7 +18,7 @@ from edgeseg.compress.prune.channel_selection import (
     SCOPES,
     ChannelSelection,
     PruningScope,
-    Rules,
+    SelectionRules,
     select_global,
     select_uniform,
 )
@@ -242,7 +242,7 @@ class _Cut:
                 objective=self.objective,
             ),
             shapes=shapes,
-            rules=Rules(
+            rules=SelectionRules(
                 round_to=settings.round_to,
                 least=_least(self.checkpoint.spec, dependencies.groups, settings),
                 latency_weight=settings.latency_weight,

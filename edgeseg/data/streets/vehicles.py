@@ -34,7 +34,7 @@ _PAINTS = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
+class VehicleShape:
     """A profile from rear to front over roof, (along, up) metres; `glass` holds the edges that are windows."""
 
     profile: tuple[tuple[float, float], ...]
@@ -45,7 +45,7 @@ class Shape:
 
 
 _SHAPES = (
-    Shape(
+    VehicleShape(
         profile=(
             (-1.9, 0.32),
             (-1.95, 0.85),
@@ -62,7 +62,7 @@ _SHAPES = (
         wheel_m=0.31,
         cabin=((-1.6, 0.92), (-1.4, 1.32), (-0.85, 1.38), (0.1, 1.36), (0.75, 0.95)),
     ),
-    Shape(
+    VehicleShape(
         profile=(
             (-2.2, 0.32),
             (-2.25, 0.9),
@@ -79,7 +79,7 @@ _SHAPES = (
         wheel_m=0.32,
         cabin=((-1.35, 0.98), (-0.85, 1.34), (0.05, 1.36), (0.75, 0.96)),
     ),
-    Shape(
+    VehicleShape(
         profile=(
             (-2.2, 0.32),
             (-2.25, 0.95),
@@ -96,7 +96,7 @@ _SHAPES = (
         wheel_m=0.36,
         cabin=((-2.0, 1.02), (-1.9, 1.46), (0.25, 1.5), (0.85, 1.05)),
     ),
-    Shape(
+    VehicleShape(
         profile=(
             (-2.5, 0.35),
             (-2.55, 1.1),
@@ -112,7 +112,7 @@ _SHAPES = (
         wheel_m=0.36,
         cabin=((0.3, 1.3), (0.3, 1.95), (1.0, 1.95), (1.5, 1.3)),
     ),
-    Shape(
+    VehicleShape(
         profile=((-5.2, 0.4), (-5.25, 1.3), (-5.2, 3.1), (5.0, 3.1), (5.2, 1.2), (5.2, 0.4)),
         glass=(1, 3),
         wide_m=2.5,
@@ -147,7 +147,7 @@ class _Body:
         item: StreetObject,
         camera: StreetCamera,
         light: Light,
-        shape: Shape,
+        shape: VehicleShape,
         paint: tuple[int, int, int],
     ) -> None:
         self.canvas, self.item, self.camera, self.light, self.shape = canvas, item, camera, light, shape

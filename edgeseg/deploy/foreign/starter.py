@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from edgeseg.core.spec_file import GUESSED
 from edgeseg.deploy.foreign.reading import describe_file
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
     from edgeseg.deploy.foreign.description import FileDescription, TensorInfo
 
-GUESSED = "# guessed, check it"
 _MEAN, _STD = "[0.485, 0.456, 0.406]", "[0.229, 0.224, 0.225]"
 
 

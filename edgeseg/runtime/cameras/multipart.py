@@ -9,7 +9,7 @@ from edgeseg.runtime.cameras.feed import LARGEST_PIXELS
 LARGEST_BYTES = 64 << 20
 HEAD_END = re.compile(rb"\r?\n\r?\n")
 LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
-START, END = b"\xff\xd8", b"\xff\xd9"
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 SCAN, RESTARTS, NO_LENGTH = 0xDA, range(0xD0, 0xD8), (0x01, 0xD8)
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # In a scan a byte of 255 is followed by 0, by a restart marker, or by 255 as filling.
@@ -60,7 +60,7 @@ class Parts:
             return self._before_boundary(start, upto=len(self._held))
         # Without a length only the last marker shows at once that an image is complete.
         whole = bytes(self._held[start:]).rstrip(b"\r\n")
-        if whole.endswith(END) and damage(whole) == "":
+        if whole.endswith(JPEG_END) and damage(whole) == "":
             return start + len(whole)
         return self._before_boundary(start, upto=len(self._held))
 
@@ -83,7 +83,7 @@ def damage(jpeg: bytes) -> str:
     Decoders silently fill missing parts with grey, so the markers are checked here, and the size in the frame header
     before memory is allocated for it. Wrong bits inside the coded pixels cannot be detected this way.
     """
-    if not jpeg.startswith(START):
+    if not jpeg.startswith(JPEG_START):
         return "is not a JPEG"
     position, restarts = 2, False
     while position + 4 <= len(jpeg):
@@ -107,7 +107,7 @@ def damage(jpeg: bytes) -> str:
             position, fault = _scan_end(jpeg, position, restarts=restarts)
             if fault:
                 return fault
-    return "" if jpeg[position : position + 2] == END else "is cut off"
+    return "" if jpeg[position : position + 2] == JPEG_END else "is cut off"
 
 
 def _scan_end(jpeg: bytes, position: int, *, restarts: bool) -> tuple[int, str]:

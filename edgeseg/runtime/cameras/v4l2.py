@@ -12,7 +12,7 @@ from edgeseg.runtime.cameras.capture import CaptureFeed, open_capture
 from edgeseg.runtime.cameras.feed import STALL_S
 from edgeseg.runtime.cameras.live import LiveCamera
 from edgeseg.runtime.cameras.source import Request, SourceStatus
-from edgeseg.runtime.cameras.v4l2_devices import Device, describe, devices
+from edgeseg.runtime.cameras.v4l2_devices import Device, describe_v4l2, devices
 
 if TYPE_CHECKING:
     import cv2
@@ -82,7 +82,7 @@ def _refuse(path: Path, title: str, request: Request) -> None:
     """Raise for a device that is missing, not accessible, gives no images, or lacks the requested format."""
     if not path.exists():
         raise CameraError(f"No camera at {title}: {path} does not exist. {_others()}")
-    found = describe(path, title=path.name)
+    found = describe_v4l2(path, title=path.name)
     if found is None:
         raise CameraError(f"{path}: gives no images (a camera's second node carries its metadata). {_others()}")
     if found.fault:

@@ -53,13 +53,13 @@ def devices(*, sysfs: Path = Path("/sys/class/video4linux"), dev: Path = Path("/
             title = (sysfs / name / "name").read_text(errors="replace").strip()
         except OSError:
             title = name
-        device = describe(dev / name, title=title)
+        device = describe_v4l2(dev / name, title=title)
         if device is not None:
             found.append(device)
     return tuple(found)
 
 
-def describe(path: Path, *, title: str) -> Device | None:
+def describe_v4l2(path: Path, *, title: str) -> Device | None:
     """Return a device's own description, None if it gives no images."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)

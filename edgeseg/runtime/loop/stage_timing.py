@@ -20,7 +20,7 @@ THREADS = (("capture", "preprocess"), ("infer",), ("decode", "draw"), ("sink",))
 KEPT = 20_000
 """Times kept per stage: a loop may run for weeks."""
 RECENT = 30
-SHOWN, SHOWN_FOR_S = 200, 0.5
+SHOWN_TIMES, SHOWN_FOR_S = 200, 0.5
 """Shown while the loop runs: percentiles over this many newest times, each for long enough to read."""
 
 
@@ -141,7 +141,7 @@ class LoopTimer:
         now_s = time.perf_counter()
         if now_s - self._shown_s >= SHOWN_FOR_S:
             self._shown = {
-                name: stage.times_ms.percentiles(SHOWN) for name, stage in self.stages.items() if stage.times_ms
+                name: stage.times_ms.percentiles(SHOWN_TIMES) for name, stage in self.stages.items() if stage.times_ms
             }
             self._shown_s = now_s
         return self._shown
