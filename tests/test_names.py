@@ -24,6 +24,7 @@ CONCEPTS = {
     "main": "edgeseg/",  # what a process starts
     # The steps of a converter, by the same names in each.
     "ENTRY": "converters/",
+    "FORMAT": "converters/",
     "USAGE": "converters/",
     "census": "converters/",
     "executed_graph": "converters/",

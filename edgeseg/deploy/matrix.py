@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from edgeseg.models import Checkpoint
 
 MATRIX_SCHEMA = 1
-TOOLS = ("torch", "litert-torch", "ai-edge-litert", "onnx", "onnxruntime", "openvino", "coremltools", "executorch")
+MATRIX_TOOLS = (
+    "torch",
+    "litert-torch",
+    "ai-edge-litert",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "coremltools",
+    "executorch",
+)
 Status = Literal["converted", "failed", "unsupported", "missing"]
 """`unsupported`: the format has no such precision; `missing`: its library is not installed."""
 
@@ -183,6 +192,6 @@ def _with(matrix: Matrix, cell: Cell) -> Matrix:
     return replace(
         matrix,
         date=datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
-        versions=installed_versions(*TOOLS),
+        versions=installed_versions(*MATRIX_TOOLS),
         cells=tuple(sorted((*others, cell), key=lambda item: item.key)),
     )

@@ -197,7 +197,7 @@ def test_the_diagnosis_tries_the_order_of_the_colours() -> None:
     logits = tuple(net(image, channel=2) for image in images)
     known = dataclasses.replace(reference(count=2), images=images, logits=logits)
     given = [net(image, channel=0) for image in images]
-    found = diagnose(given, tensor=LOGITS, reference=known, rerun=lambda image: net(image, channel=0))
+    found = diagnose_artifact(given, tensor=LOGITS, reference=known, rerun=lambda image: net(image, channel=0))
     assert "it reads blue for red" in found
     assert judge(given, tensor=LOGITS, reference=known, scheme=SCHEMES["int8"]).failures
 
