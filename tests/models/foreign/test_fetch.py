@@ -81,7 +81,7 @@ def test_without_a_network_it_is_one_line(
     assert main(["models", "fetch", ADDRESS, "-o", str(tmp_path / "m.pth")]) == 1
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
-    assert "could not be fetched (name resolution failed). Check the network" in said[0]
+    assert "could not be fetched (name resolution failed). Check network" in said[0]
 
 
 def test_a_missing_client_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
