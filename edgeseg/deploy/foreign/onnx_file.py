@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from edgeseg.core.placement import OpPlacement
-from edgeseg.core.requirements import require_modules
 from edgeseg.deploy.foreign.description import FileDescription, LastOp, TensorInfo, scheme_of
 from edgeseg.errors import InputError
+from edgeseg.graph.onnx_reading import read_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,27 +27,6 @@ _PASSED = (
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 _PLUMBING = ("QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity", "Shape")
 _DTYPES: dict[int, DType] = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
-
-
-def read_onnx(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """Return the message of an ONNX file; without `weights` those stored in other files are not read.
-
-    Raises:
-        InputError: not an ONNX file, damaged, or without its file of weights.
-        MissingDependency: onnx is not installed.
-    """
-    require_modules(("onnx",), what="Reading an ONNX file", extra="convert-onnx")
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=weights)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: its weights lie in another file, which is missing: {error.filename}.") from None
-    except Exception as error:  # protobuf's errors differ between its versions
-        raise InputError(f"{path}: cannot be read as ONNX: {' '.join(str(error).split())[:200]}") from error
-    if not model.graph.node or not model.graph.output:
-        raise InputError(f"{path}: not an ONNX file with a graph. Export it again.")
-    return model
 
 
 def describe_onnx(path: Path) -> FileDescription:

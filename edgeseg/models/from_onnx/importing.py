@@ -1,0 +1,171 @@
+"""An ONNX file to an `OnnxNet`: constants first, then one step a node, then nothing that is not needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeseg.errors import UnsupportedError
+from edgeseg.models.from_onnx.net import OnnxNet
+from edgeseg.models.from_onnx.ops import LOWERINGS
+from edgeseg.models.from_onnx.plan import NetPlan
+from edgeseg.models.from_onnx.tracing import Node, Result, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import onnx
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from edgeseg.models.from_onnx.tracing import Value
+
+_SHAPE_OPS = ("Shape", "Size", "Constant")
+_QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+_DOMAINS = ("", "ai.onnx")
+
+
+def import_graph(
+    model: onnx.ModelProto, *, image: Tensor, channels_last: bool, output: str | None, path: Path
+) -> OnnxNet:
+    """Return the net of an ONNX file, in evaluation mode, with its weights.
+
+    `image` is an example input (1, 3, H, W); its size is that of the net. Where the file takes NHWC
+    (`channels_last`), the net takes NCHW all the same. `output` names the result, the first one by default.
+
+    Raises:
+        UnsupportedError: an op that is not known here, or one in a form that is not; names the node.
+    """
+    graph = inlined(model).graph
+    name = output or graph.output[0].name
+    nodes = needed_nodes(graph, name)
+    stored = _initializers(graph)
+    refuse_unknown(nodes, constants=set(stored), path=path)
+    source = next(item.name for item in graph.input if item.name not in stored)
+    trace = Trace(opset=opset_of(model), where=str(path))
+    trace.uses = dict(Counter(item for node in nodes for item in node.input)) | {name: 2}
+    trace.values |= stored
+    first = Result(name="input", tensor=image)
+    trace.values["\0input"] = first  # found by its step's name where two permutations cancel
+    given = trace.emit("permute", first, name="nhwc", settings={"order": [0, 2, 3, 1]}) if channels_last else first
+    trace.values[source] = given
+    for node in nodes:
+        _import_node(node, trace)
+    found = trace.values[name]
+    if not isinstance(found, Result):
+        raise UnsupportedError(f'{path}: output "{name}" does not depend on the image.')
+    return _net(trace, found)
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of ONNX's own op set that a file uses."""
+    return max((item.version for item in model.opset_import if item.domain in _DOMAINS), default=1)
+
+
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model without local functions: their nodes stand where they are called."""
+    if not model.functions:
+        return model
+    from onnx import inliner
+
+    return inliner.inline_local_functions(model)
+
+
+def needed_nodes(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+    """Return the nodes that an output depends on, in order."""
+    needed, found = {output}, []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            found.append(node)
+    return found[::-1]
+
+
+def refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], path: Path) -> None:
+    """Raise `UnsupportedError` for ops that cannot be imported, each with its node; what is constant may be anything."""
+    known = {"", *constants}
+    unknown: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.op_type in _SHAPE_OPS or (node.input and set(node.input) <= known):
+            known |= set(node.output)
+        elif node.op_type not in LOWERINGS or node.domain not in _DOMAINS:
+            kind = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
+            unknown.setdefault(kind, []).append(node.name or node.output[0])
+    quantized = next((kind for kind in unknown if kind in _QUANTIZED), None)
+    if quantized is not None:
+        raise UnsupportedError(
+            f'{path}: is quantized (node "{unknown[quantized][0]}" is {quantized}); only a float file can be brought to '
+            "other formats. Give the float ONNX it was made from, or use this one as it is: edgeseg adopt."
+        )
+    if unknown:
+        listed = "; ".join(
+            f'{kind} (node "{names[0]}"{f" and {len(names) - 1} more" if len(names) > 1 else ""})'
+            for kind, names in unknown.items()
+        )
+        raise UnsupportedError(
+            f"{path}: has ops that cannot be brought to PyTorch: {listed}. Run the file as it is: edgeseg adopt."
+        )
+
+
+def _initializers(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+    from onnx import numpy_helper
+
+    return {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+
+
+def _import_node(proto: onnx.NodeProto, trace: Trace) -> None:
+    inputs = tuple(trace.values[name] if name else None for name in proto.input)
+    node = Node(proto=proto, inputs=inputs, trace=trace)
+    if proto.op_type == "Shape" and isinstance(inputs[0], Result):
+        shape = np.array(inputs[0].shape, np.int64)
+        trace.values[proto.output[0]] = shape[node.attribute("start", 0) : node.attribute("end")]
+    elif proto.op_type == "Size" and isinstance(inputs[0], Result):
+        trace.values[proto.output[0]] = np.array(inputs[0].tensor.numel(), np.int64)
+    elif any(isinstance(value, Result) for value in inputs):
+        trace.values |= zip(proto.output, _results(node), strict=False)
+    else:
+        trace.values |= evaluated(proto, dict(zip(proto.input, inputs, strict=True)), opset=trace.opset)
+
+
+def _results(node: Node) -> tuple[Value, ...]:
+    try:
+        made = LOWERINGS[node.op](node)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:  # what PyTorch's own layers refuse
+        reason = " ".join(str(error).split())[:160]
+        raise node.refusal(f"PyTorch refuses it: {reason}") from error
+    return made if isinstance(made, tuple) else (made,)
+
+
+def evaluated(proto: onnx.NodeProto, inputs: Mapping[str, Value | None], *, opset: int) -> dict[str, NDArray[Any]]:
+    """Return the results of a node whose inputs are all constant, by ONNX's reference implementation."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    given = {name: value for name, value in inputs.items() if isinstance(value, np.ndarray)}
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in given.items()
+    ]
+    names = [name for name in proto.output if name]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in names]
+    graph = helper.make_graph([proto], "constant", infos, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    found = ReferenceEvaluator(model).run(names, given)
+    return {name: np.asarray(value) for name, value in zip(names, found, strict=True)}
+
+
+def _net(trace: Trace, output: Result) -> OnnxNet:
+    needed, kept = {output.name}, []
+    for step in reversed(trace.steps.values()):
+        if step.name in needed:
+            needed |= set(step.inputs)
+            kept.append(step)
+    steps = tuple(reversed(kept))
+    net = OnnxNet(NetPlan(output=output.name, steps=steps).to_text())
+    for step in steps:
+        net.get_submodule(step.name).load_state_dict(trace.modules[step.name].state_dict())
+    net.eval()
+    return net

@@ -1,0 +1,70 @@
+"""The layers of an imported net and their order, as text that a checkpoint can hold."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgeseg.core.records import decode, encode
+from edgeseg.errors import CheckpointError, EdgesegError
+
+MOST_BYTES = 64 << 20
+"""A larger plan is refused: it would be a decompression bomb."""
+Setting = bool | int | float | str | None | tuple[int, ...] | tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operand:
+    """A constant operand of a step, stored among the weights: its place among the arguments, shape and type."""
+
+    place: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One layer: `name` is its module and its result, `inputs` are results of earlier steps.
+
+    `settings` are JSON text: what the layer of this `kind` is built with.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    settings: str = "{}"
+    operands: tuple[Operand, ...] = ()
+
+    def values(self) -> dict[str, Any]:
+        """Return the settings as a table."""
+        table = json.loads(self.settings)
+        assert isinstance(table, dict)
+        return table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetPlan:
+    """The steps from the net's input, called `input`, to its `output`."""
+
+    output: str
+    steps: tuple[Step, ...] = field(default=())
+    input: str = "input"
+
+    def to_text(self) -> str:
+        """Return the plan as compressed text."""
+        return base64.b85encode(zlib.compress(json.dumps(encode(self)).encode(), 9)).decode()
+
+
+def plan_from_text(text: str) -> NetPlan:
+    """Return the plan that `NetPlan.to_text` wrote; raises `CheckpointError` for any other text."""
+    try:
+        unpacker = zlib.decompressobj()
+        content = unpacker.decompress(base64.b85decode(text), MOST_BYTES)
+        return decode(NetPlan, json.loads(content), where="plan")
+    except (ValueError, zlib.error, EdgesegError, RecursionError) as error:
+        raise CheckpointError(
+            f"The net's plan is damaged ({type(error).__name__}). Import the ONNX file again."
+        ) from None
