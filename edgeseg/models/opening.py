@@ -21,6 +21,7 @@ from edgeseg.models.build import build, net_at, stride_of
 from edgeseg.models.checkpoint import Checkpoint, at_size, load_checkpoint, save_checkpoint
 from edgeseg.models.dry_run import check_logits
 from edgeseg.models.factory import PATTERN, is_factory, module_folder, trust
+from edgeseg.models.from_onnx.opening import FACTORY, is_onnx, open_onnx
 from edgeseg.models.net_output import adapt, labels_of
 from edgeseg.models.resolve import bundled, resolve_model
 from edgeseg.models.state_dict import check_values, fitted, load_weights, read_state_dict
@@ -46,7 +47,8 @@ def open_model(
     A checkpoint (a folder, its weights file, or a bundled name) carries weights and spec. A net that edgeseg did not
     make, given as `package.module:factory` or as a module, needs a spec, and so does a registered name with weights
     of one's own; `spec` is a spec.toml, or one beside the weights or beside the factory's module is used. `size`
-    (height, width) is another input size. A foreign net becomes a checkpoint in a temporary folder.
+    (height, width) is another input size. A float ONNX file needs a spec too. A foreign net becomes a checkpoint in a
+    temporary folder.
 
     Raises:
         InputError, UnknownName: no such model or file, or a factory, size or output that cannot be used.
@@ -59,6 +61,8 @@ def open_model(
     if isinstance(model, nn.Module):
         made = _from_module(model, weights=weights, spec=spec)
         return made if size is None else resized_checkpoint(made, size=size)
+    if is_onnx(model) and Path(str(model)).expanduser().is_file():
+        return _from_onnx(Path(str(model)).expanduser(), weights=weights, spec=spec, size=size)
     text = None if model is None else str(model)
     if text is None or not needs_spec(text, weights=weights):
         _refuse_extras(text or "the default model", weights=weights, spec=spec)
@@ -109,6 +113,21 @@ def _from_name(text: str, *, weights: Path | None, spec: str | Path | SpecFile |
         load_weights(net, given, source=str(weights), advice="Check the factory's arguments and classes in the spec.")
     made = _described(net, said, name=text)
     return _kept(net, dataclasses.replace(made, output=None) if registered else made)
+
+
+def _from_onnx(
+    path: Path,
+    *,
+    weights: str | Path | None,
+    spec: str | Path | SpecFile | ModelSpec | None,
+    size: tuple[int, int] | None,
+) -> Checkpoint:
+    if weights is not None:
+        raise InputError(f"{path}: an ONNX file holds its weights. Leave --weights out.")
+    opened = open_onnx(path, spec=_spec(spec, weights=path, name=str(path)), size=size)
+    said = opened.spec
+    adapt(opened.net, output=said.output, classes=len(said.class_names))
+    return _kept(opened.net, _described(opened.net, said, name=FACTORY))
 
 
 def _from_module(

@@ -42,9 +42,10 @@ def plan_conversion(
     Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.plan_for_targets`.
     """
     from edgeseg.models import open_model
+    from edgeseg.models.from_onnx.opening import is_onnx
 
     return deploy.plan_for_targets(
-        open_model(model, weights=weights, spec=spec),
+        open_model(model, weights=weights, spec=spec, size=size if is_onnx(model) else None),
         target=target,
         precision=precision,
         calibration=calibration,
@@ -80,8 +81,9 @@ def convert(
 ) -> tuple[Artifact, ...]:
     """Return the artifacts of a model for one or more targets, each proven against float PyTorch.
 
-    `model` is a bundled name, a checkpoint folder, `package.module:factory`, an `nn.Module`, or None for the bundled
-    default. A net that edgeseg did not make needs a `spec` (a spec.toml), and `weights` if it is built without.
+    `model` is a bundled name, a checkpoint folder, a float ONNX file, `package.module:factory`, an `nn.Module`, or None
+    for the bundled default. A net that edgeseg did not make needs a `spec` (a spec.toml), and `weights` if it is built
+    without.
     `target` is a format, a device or a `./board.toml`. "auto" takes a device's first precision, and int8 for a bare
     format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
     `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own ranges.json.
@@ -90,9 +92,10 @@ def convert(
     Raises as `edgeseg.models.open_model` and `edgeseg.deploy.convert.convert_for_targets`.
     """
     from edgeseg.models import open_model
+    from edgeseg.models.from_onnx.opening import is_onnx
 
     return deploy.convert_for_targets(
-        open_model(model, weights=weights, spec=spec),
+        open_model(model, weights=weights, spec=spec, size=size if is_onnx(model) else None),
         target=target,
         precision=precision,
         calibration=calibration,

@@ -16,10 +16,10 @@ from edgeseg.core.file_io import FileRules
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.core.spec_file import read_spec_file
 from edgeseg.deploy.foreign.adopt import adopt
-from edgeseg.deploy.foreign.interpret import choose_output, file_input
 from edgeseg.deploy.foreign.reading import READERS, describe_file
 from edgeseg.deploy.foreign.starter import starter_spec
 from edgeseg.errors import InputError, UnknownName, UnsupportedError
+from edgeseg.graph.model_files.interpret import choose_output, file_input
 from edgeseg.pixels import decode, prepare
 from edgeseg.runtime.session.verify import compare_with_golden
 

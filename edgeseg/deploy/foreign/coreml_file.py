@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeseg.core.placement import OpPlacement
-from edgeseg.deploy.foreign.description import FileDescription, LastOp, TensorInfo, scheme_of
 from edgeseg.errors import ArtifactError, InputError
+from edgeseg.graph.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
 
 if TYPE_CHECKING:
     from pathlib import Path

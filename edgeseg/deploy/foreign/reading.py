@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.suggestions import suggestion
 from edgeseg.deploy.foreign.coreml_file import describe_coreml
-from edgeseg.deploy.foreign.onnx_file import describe_onnx
 from edgeseg.deploy.foreign.openvino_file import describe_openvino
 from edgeseg.deploy.foreign.tflite_file import describe_tflite
 from edgeseg.errors import InputError
+from edgeseg.graph.model_files.onnx_file import describe_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeseg.deploy.foreign.description import FileDescription
+    from edgeseg.graph.model_files.description import FileDescription
 
 READERS: dict[str, Callable[[Path], FileDescription]] = {
     ".onnx": describe_onnx,

@@ -8,8 +8,8 @@ import numpy as np
 
 from edgeseg.core.placement import OpPlacement
 from edgeseg.core.requirements import require_modules
-from edgeseg.deploy.foreign.description import FileDescription, LastOp, TensorInfo, scheme_of
 from edgeseg.errors import InputError
+from edgeseg.graph.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
 
 if TYPE_CHECKING:
     from pathlib import Path

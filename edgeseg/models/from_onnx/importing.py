@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeseg.errors import UnsupportedError
+from edgeseg.models.from_onnx.fusions import fuse_gelu
 from edgeseg.models.from_onnx.net import OnnxNet
 from edgeseg.models.from_onnx.ops import LOWERINGS
 from edgeseg.models.from_onnx.plan import NetPlan
@@ -28,25 +29,21 @@ _QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinear
 _DOMAINS = ("", "ai.onnx")
 
 
-def import_graph(
-    model: onnx.ModelProto, *, image: Tensor, channels_last: bool, output: str | None, path: Path
-) -> OnnxNet:
+def import_graph(model: onnx.ModelProto, *, image: Tensor, channels_last: bool, output: str, path: Path) -> OnnxNet:
     """Return the net of an ONNX file, in evaluation mode, with its weights.
 
     `image` is an example input (1, 3, H, W); its size is that of the net. Where the file takes NHWC
-    (`channels_last`), the net takes NCHW all the same. `output` names the result, the first one by default.
+    (`channels_last`), the net takes NCHW all the same. `output` names the result.
 
     Raises:
         UnsupportedError: an op that is not known here, or one in a form that is not; names the node.
     """
+    nodes = check_ops(model, output=output, path=path)
     graph = inlined(model).graph
-    name = output or graph.output[0].name
-    nodes = needed_nodes(graph, name)
     stored = _initializers(graph)
-    refuse_unknown(nodes, constants=set(stored), path=path)
     source = next(item.name for item in graph.input if item.name not in stored)
     trace = Trace(opset=opset_of(model), where=str(path))
-    trace.uses = dict(Counter(item for node in nodes for item in node.input)) | {name: 2}
+    trace.uses = dict(Counter(item for node in nodes for item in node.input)) | {output: 2}
     trace.values |= stored
     first = Result(name="input", tensor=image)
     trace.values["\0input"] = first  # found by its step's name where two permutations cancel
@@ -54,10 +51,18 @@ def import_graph(
     trace.values[source] = given
     for node in nodes:
         _import_node(node, trace)
-    found = trace.values[name]
+    found = trace.values[output]
     if not isinstance(found, Result):
-        raise UnsupportedError(f'{path}: output "{name}" does not depend on the image.')
+        raise UnsupportedError(f'{path}: output "{output}" does not depend on the image.')
     return _net(trace, found)
+
+
+def check_ops(model: onnx.ModelProto, *, output: str, path: Path) -> list[onnx.NodeProto]:
+    """Return the nodes that an output depends on, in order; raises `UnsupportedError` for ops unknown here."""
+    graph = inlined(model).graph
+    nodes = _needed_nodes(graph, output)
+    _refuse_unknown(nodes, constants={item.name for item in graph.initializer}, path=path)
+    return nodes
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -74,7 +79,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     return inliner.inline_local_functions(model)
 
 
-def needed_nodes(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+def _needed_nodes(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
     """Return the nodes that an output depends on, in order."""
     needed, found = {output}, []
     for node in reversed(graph.node):
@@ -84,8 +89,8 @@ def needed_nodes(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
     return found[::-1]
 
 
-def refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], path: Path) -> None:
-    """Raise `UnsupportedError` for ops that cannot be imported, each with its node; what is constant may be anything."""
+def _refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], path: Path) -> None:
+    """Raise `UnsupportedError` for ops that cannot be imported, each with its node; constants may be of any op."""
     known = {"", *constants}
     unknown: dict[str, list[str]] = {}
     for node in nodes:
@@ -97,8 +102,8 @@ def refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], path
     quantized = next((kind for kind in unknown if kind in _QUANTIZED), None)
     if quantized is not None:
         raise UnsupportedError(
-            f'{path}: is quantized (node "{unknown[quantized][0]}" is {quantized}); only a float file can be brought to '
-            "other formats. Give the float ONNX it was made from, or use this one as it is: edgeseg adopt."
+            f'{path}: is quantized (node "{unknown[quantized][0]}" is {quantized}); only a float file can be brought '
+            "to other formats. Give the float ONNX it was made from, or use this one as it is: edgeseg adopt."
         )
     if unknown:
         listed = "; ".join(
@@ -117,6 +122,8 @@ def _initializers(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
 
 
 def _import_node(proto: onnx.NodeProto, trace: Trace) -> None:
+    from onnx import numpy_helper
+
     inputs = tuple(trace.values[name] if name else None for name in proto.input)
     node = Node(proto=proto, inputs=inputs, trace=trace)
     if proto.op_type == "Shape" and isinstance(inputs[0], Result):
@@ -124,6 +131,9 @@ def _import_node(proto: onnx.NodeProto, trace: Trace) -> None:
         trace.values[proto.output[0]] = shape[node.attribute("start", 0) : node.attribute("end")]
     elif proto.op_type == "Size" and isinstance(inputs[0], Result):
         trace.values[proto.output[0]] = np.array(inputs[0].tensor.numel(), np.int64)
+    elif proto.op_type == "Identity" or (proto.op_type == "Constant" and node.attribute("value") is not None):
+        # The two most frequent ones, for which no evaluator is built.
+        trace.values[proto.output[0]] = inputs[0] if inputs else numpy_helper.to_array(node.attribute("value"))
     elif any(isinstance(value, Result) for value in inputs):
         trace.values |= zip(proto.output, _results(node), strict=False)
     else:
@@ -159,13 +169,14 @@ def evaluated(proto: onnx.NodeProto, inputs: Mapping[str, Value | None], *, opse
 
 def _net(trace: Trace, output: Result) -> OnnxNet:
     needed, kept = {output.name}, []
-    for step in reversed(trace.steps.values()):
+    for step in reversed(fuse_gelu(trace.steps.values())):
         if step.name in needed:
             needed |= set(step.inputs)
             kept.append(step)
     steps = tuple(reversed(kept))
     net = OnnxNet(NetPlan(output=output.name, steps=steps).to_text())
     for step in steps:
-        net.get_submodule(step.name).load_state_dict(trace.modules[step.name].state_dict())
+        if step.kind == trace.steps[step.name].kind:
+            net.get_submodule(step.name).load_state_dict(trace.modules[step.name].state_dict())
     net.eval()
     return net

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeseg.core.records import decode, encode
+from edgeseg.core.records import decode_record, encode_record
 from edgeseg.errors import CheckpointError, EdgesegError
 
 MOST_BYTES = 64 << 20
@@ -55,7 +55,7 @@ class NetPlan:
 
     def to_text(self) -> str:
         """Return the plan as compressed text."""
-        return base64.b85encode(zlib.compress(json.dumps(encode(self)).encode(), 9)).decode()
+        return base64.b85encode(zlib.compress(json.dumps(encode_record(self)).encode(), 9)).decode()
 
 
 def plan_from_text(text: str) -> NetPlan:
@@ -63,7 +63,7 @@ def plan_from_text(text: str) -> NetPlan:
     try:
         unpacker = zlib.decompressobj()
         content = unpacker.decompress(base64.b85decode(text), MOST_BYTES)
-        return decode(NetPlan, json.loads(content), where="plan")
+        return decode_record(NetPlan, json.loads(content), where="plan")
     except (ValueError, zlib.error, EdgesegError, RecursionError) as error:
         raise CheckpointError(
             f"The net's plan is damaged ({type(error).__name__}). Import the ONNX file again."

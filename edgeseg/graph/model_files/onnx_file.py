@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from edgeseg.core.placement import OpPlacement
-from edgeseg.deploy.foreign.description import FileDescription, LastOp, TensorInfo, scheme_of
 from edgeseg.errors import InputError
-from edgeseg.graph.onnx_reading import read_onnx
+from edgeseg.graph.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
+from edgeseg.graph.model_files.onnx_reading import read_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,152 @@
+"""A float ONNX file with its spec as a net that the rest of edgeseg takes, proven against the file itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgeseg.core.requirements import require_modules
+from edgeseg.core.spec import NetOutput, Preprocess
+from edgeseg.errors import ConversionError, GateError, UnsupportedError
+from edgeseg.graph.model_files.interpret import FileInput, choose_output, file_input, file_output
+from edgeseg.graph.model_files.onnx_file import describe_onnx
+from edgeseg.graph.model_files.onnx_reading import read_onnx
+from edgeseg.models.from_onnx.importing import check_ops, import_graph
+from edgeseg.models.from_onnx.net import OnnxNet
+from edgeseg.models.from_onnx.tail import with_logits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeseg.core.spec_file import SpecFile
+
+SUFFIX = ".onnx"
+FACTORY = f"{OnnxNet.__module__}:{OnnxNet.__qualname__}"
+LEAST_EQUAL = 0.999
+"""Share of pixels in which the net must give the file's own label, or share of its numbers that must be equal."""
+LARGEST_ERROR = 1e-3
+"""Largest difference of an output that counts as equal, relative to the largest number in it."""
+_STREETS = (2_026, 2_027, 2_028)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedOnnx:
+    """The net before its output is adapted, the spec that it follows from now on, and how it compares with the file."""
+
+    net: OnnxNet
+    spec: SpecFile
+    equal: float
+    max_abs_error: float
+
+
+def is_onnx(model: object) -> bool:
+    """Return whether a model is named by an ONNX file."""
+    return isinstance(model, (str, Path)) and str(model).lower().endswith(SUFFIX)
+
+
+def open_onnx(path: str | Path, *, spec: SpecFile, size: tuple[int, int] | None = None) -> OpenedOnnx:
+    """Return the net of a float ONNX file, proven to compute what ONNX Runtime does on rendered streets.
+
+    The spec says what it does for `edgeseg adopt`; `size` (height, width) fixes a size that the file leaves open. The
+    net ends with logits (N, classes, h, w): a last softmax, sigmoid or argmax of the file is left out.
+
+    Raises:
+        UnsupportedError: a quantized file, or an op that cannot be imported, named with its node.
+        InputError: a spec that the file contradicts.
+        GateError: the net does not compute what the file does.
+        MissingDependency: onnx or ONNX Runtime is not installed.
+    """
+    path = Path(path).expanduser()
+    require_modules(("onnx", "onnxruntime"), what="Importing an ONNX file", extra="convert-onnx")
+    found = describe_onnx(path)
+    given = file_input(found, spec, size=size)
+    chosen = choose_output(found, spec, name=None)
+    model = read_onnx(path)
+    check_ops(model, output=chosen.name, path=path)
+    tensors = _examples(given)
+    outputs = _in_onnxruntime(path, [tensor for tensor, _ in tensors], given, output=chosen.name)
+    read = file_output(chosen, np.stack(outputs), spec, given=given, where=str(path))
+    net = import_graph(
+        model,
+        image=torch.from_numpy(tensors[0][1]),
+        channels_last=given.tensor.layout == "NHWC",
+        output=chosen.name,
+        path=path,
+    )
+    equal, error = _compare(net, [pixels for _, pixels in tensors], outputs, where=str(path))
+    _log.info("%s: %.4f %% equal to ONNX Runtime, largest difference %.3g", path, 100 * equal, error)
+    ended = with_logits(net, read.file, where=str(path))
+    said = dataclasses.replace(
+        spec,
+        size=given.size,
+        name=spec.name or path.stem,
+        preprocess=_preprocess(given, spec),
+        output=NetOutput(one_channel="probability" if ended.probabilities else "logit"),
+        arguments={"plan": ended.net.text},
+    )
+    return OpenedOnnx(net=ended.net, spec=said, equal=equal, max_abs_error=error)
+
+
+def _preprocess(given: FileInput, spec: SpecFile) -> Preprocess:
+    """Return how pixels become the net's input: as the spec says, or not at all where the file takes bytes."""
+    if not given.preprocess.in_graph:
+        return dataclasses.replace(spec.preprocess, in_graph=True)
+    return dataclasses.replace(spec.preprocess, scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), in_graph=True)
+
+
+def _examples(given: FileInput) -> list[tuple[NDArray[Any], NDArray[np.float32]]]:
+    """Return rendered streets as the file's own input and as the net's, (1, 3, H, W) float32."""
+    from edgeseg.data.streets import render_street
+    from edgeseg.pixels import prepare
+
+    if given.tensor.scale is not None:
+        raise UnsupportedError("A quantized input cannot be brought to PyTorch. Give the float file.")
+    pairs = []
+    for seed in _STREETS:
+        tensor = prepare(render_street(seed)[0], preprocess=given.preprocess, tensor=given.tensor)
+        planes = tensor.transpose(0, 3, 1, 2) if given.tensor.layout == "NHWC" else tensor
+        pairs.append((tensor.reshape(given.stored.shape), np.ascontiguousarray(planes, np.float32)))
+    return pairs
+
+
+def _in_onnxruntime(path: Path, tensors: list[NDArray[Any]], given: FileInput, *, output: str) -> list[NDArray[Any]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it logs as an error, it also raises
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return [np.asarray(session.run([output], {given.stored.name: tensor})[0]) for tensor in tensors]
+    except Exception as error:  # noqa: BLE001 - its exceptions share no base class
+        raise ConversionError(f"{path}: ONNX Runtime cannot run it: {' '.join(str(error).split())[:300]}") from None
+
+
+@torch.no_grad()
+def _compare(
+    net: OnnxNet, images: list[NDArray[np.float32]], outputs: list[NDArray[Any]], *, where: str
+) -> tuple[float, float]:
+    """Return the share of equal numbers and the largest difference; raises `GateError` if the nets differ."""
+    shares, errors = [], []
+    for image, wanted in zip(images, outputs, strict=True):
+        given = net(torch.from_numpy(image)).numpy()
+        if given.shape != wanted.shape:
+            raise GateError(f"{where}: PyTorch gives {given.shape} where ONNX Runtime gives {wanted.shape}.")
+        difference = np.abs(given.astype(np.float64) - wanted)
+        bound = LARGEST_ERROR * max(1e-12, float(np.abs(wanted).max())) if wanted.dtype.kind == "f" else 0.5
+        shares.append(float(np.mean(difference <= bound)))
+        errors.append(float(difference.max()))
+    equal, error = float(np.mean(shares)), max(errors)
+    if equal < LEAST_EQUAL or not math.isfinite(error):
+        raise GateError(
+            f"{where}: in PyTorch {100 * equal:.2f} % of the numbers are those of ONNX Runtime (largest difference "
+            f"{error:.3g}); required: {100 * LEAST_EQUAL:.1f} %. Run the file as it is: edgeseg adopt."
+        )
+    return equal, error
