@@ -11,6 +11,7 @@ from edgeseg.models.architecture import architectures
 _BUNDLED = Path(__file__).with_name("bundled")
 DEFAULT = "fast_scnn:streets-half"
 MODEL_SPEC_FILE = "spec.json"
+MODEL_FILES = (".tflite", ".xml", ".mlpackage")
 CHECKPOINT_FOLDER = "checkpoint"
 """Name of the checkpoint folder inside the folder of a training run, a stage or a pipeline."""
 
@@ -32,7 +33,7 @@ def resolve_model(text: str | None) -> Path:
     """
     name = text or DEFAULT
     path = Path(name).expanduser()
-    if text and (path.is_file() or (path / MODEL_SPEC_FILE).is_file()):
+    if text and ((path.is_file() and path.suffix.lower() not in MODEL_FILES) or (path / MODEL_SPEC_FILE).is_file()):
         return path
     known = bundled()
     # A manifest and a record write the name with a hyphen, as the folder has it.
@@ -56,6 +57,10 @@ def _no_model(name: str, path: Path, candidates: list[str]) -> InputError:
         return InputError(f'Model "{name}" has several checkpoints: {", ".join(candidates)}. Name one of them.')
     if path.is_dir():
         return InputError(f"{path}: this folder is no checkpoint, it has no {MODEL_SPEC_FILE}.")
+    if path.suffix.lower() in MODEL_FILES and path.exists():
+        return InputError(
+            f"{path}: only float ONNX files can be converted; make an artifact of this one: edgeseg adopt"
+        )
     if path.suffix or "/" in name or "\\" in name:
         return InputError(f"{path}: no such checkpoint folder or weights file.")
     if name in architectures():

@@ -143,12 +143,16 @@ def _facts(data: str) -> DataFacts:
 
 
 def _not_a_net(model: str) -> str:
+    from edgeseg.models.resolve import MODEL_FILES
+
     path = Path(model).expanduser()
     if path.suffix.lower() in (".pth", ".pt", ".ckpt", ".safetensors", ".bin"):
         return (
             f"{model}: weights alone do not say which net they belong to. Name the code that builds it: edgeseg spec "
             f"package.module:factory --weights {model}."
         )
+    if path.suffix.lower() in (".onnx", *MODEL_FILES):
+        return f"{model}: is a model file. Print a spec.toml to start with: edgeseg adopt {model} > spec.toml"
     if path.exists() and not (path / "spec.json").exists():
         return (
             f"{model}: is neither weights nor a model file. Name the code that builds the net: package.module:factory."
