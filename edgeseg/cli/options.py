@@ -108,7 +108,7 @@ def add_model(parser: argparse.ArgumentParser, *, name: str = "model", default: 
         name,
         metavar="MODEL",
         nargs="?",
-        help=f"a name of edgeseg models, a checkpoint folder, package.module:factory, or a float .onnx (default: {default})",
+        help=f"a name of edgeseg models, a checkpoint, package.module:factory, or a float .onnx (default: {default})",
     )
     add_weights(parser)
 

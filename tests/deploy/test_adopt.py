@@ -19,7 +19,7 @@ from edgeseg.deploy.foreign.adopt import adopt
 from edgeseg.deploy.foreign.reading import READERS, describe_file
 from edgeseg.deploy.foreign.starter import starter_spec
 from edgeseg.errors import InputError, UnknownName, UnsupportedError
-from edgeseg.graph.model_files.interpret import choose_output, file_input
+from edgeseg.model_files.interpret import choose_output, file_input
 from edgeseg.pixels import decode, prepare
 from edgeseg.runtime.session.verify import compare_with_golden
 

@@ -9,8 +9,8 @@ from deploy.foreign_files import spec
 from edgeseg.core.file_io import FileIO, FileRules, FileTensor, Values
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.errors import InputError
-from edgeseg.graph.model_files.description import TensorInfo
-from edgeseg.graph.model_files.interpret import FileInput, file_output
+from edgeseg.model_files.description import TensorInfo
+from edgeseg.model_files.interpret import FileInput, file_output
 from edgeseg.pixels import decode
 from edgeseg.pixels.file_output import session_output
 

@@ -29,7 +29,7 @@ from edgeseg.deploy.golden_samples import repeated_agreement, write_png
 from edgeseg.deploy.manifest import NO_GOLDEN, NO_PARITY, Proven, seal
 from edgeseg.deploy.replacing import distinct_name
 from edgeseg.errors import ArtifactError, InputError
-from edgeseg.graph.model_files.interpret import FileInput, FileOutput, choose_output, file_input, file_output
+from edgeseg.model_files.interpret import FileInput, FileOutput, choose_output, file_input, file_output
 from edgeseg.pixels import decode, fit, prepare
 from edgeseg.pixels.file_output import session_output
 from edgeseg.runtime.session.isolated import Limits
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeseg.core.spec import ModelSpec
-    from edgeseg.graph.model_files.description import FileDescription, TensorInfo
+    from edgeseg.model_files.description import FileDescription, TensorInfo
 
 ARCHITECTURE = "foreign"
 """The architecture that the spec of an adopted file names; no net is registered as this."""

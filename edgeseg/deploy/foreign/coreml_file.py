@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeseg.core.placement import OpPlacement
 from edgeseg.errors import ArtifactError, InputError
-from edgeseg.graph.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
+from edgeseg.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgeseg.core.placement import OpPlacement
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import InputError
-from edgeseg.graph.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
+from edgeseg.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
 
 if TYPE_CHECKING:
     from pathlib import Path

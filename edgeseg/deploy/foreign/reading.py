@@ -10,12 +10,12 @@ from edgeseg.deploy.foreign.coreml_file import describe_coreml
 from edgeseg.deploy.foreign.openvino_file import describe_openvino
 from edgeseg.deploy.foreign.tflite_file import describe_tflite
 from edgeseg.errors import InputError
-from edgeseg.graph.model_files.onnx_file import describe_onnx
+from edgeseg.model_files.onnx_file import describe_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeseg.graph.model_files.description import FileDescription
+    from edgeseg.model_files.description import FileDescription
 
 READERS: dict[str, Callable[[Path], FileDescription]] = {
     ".onnx": describe_onnx,

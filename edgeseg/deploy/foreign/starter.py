@@ -11,7 +11,7 @@ from edgeseg.deploy.foreign.reading import describe_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeseg.graph.model_files.description import FileDescription, TensorInfo
+    from edgeseg.model_files.description import FileDescription, TensorInfo
 
 _MEAN, _STD = "[0.485, 0.456, 0.406]", "[0.229, 0.224, 0.225]"
 

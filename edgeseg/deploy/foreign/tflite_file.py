@@ -9,7 +9,7 @@ import numpy as np
 from edgeseg.core.placement import OpPlacement
 from edgeseg.core.requirements import require_modules
 from edgeseg.errors import InputError
-from edgeseg.graph.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
+from edgeseg.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -131,9 +131,11 @@ def _import_node(proto: onnx.NodeProto, trace: Trace) -> None:
         trace.values[proto.output[0]] = shape[node.attribute("start", 0) : node.attribute("end")]
     elif proto.op_type == "Size" and isinstance(inputs[0], Result):
         trace.values[proto.output[0]] = np.array(inputs[0].tensor.numel(), np.int64)
-    elif proto.op_type == "Identity" or (proto.op_type == "Constant" and node.attribute("value") is not None):
-        # The two most frequent ones, for which no evaluator is built.
-        trace.values[proto.output[0]] = inputs[0] if inputs else numpy_helper.to_array(node.attribute("value"))
+    elif proto.op_type == "Constant" and node.attribute("value") is not None:
+        # The most frequent one, for which no evaluator is built.
+        trace.values[proto.output[0]] = numpy_helper.to_array(node.attribute("value"))
+    elif proto.op_type == "Identity" and inputs[0] is not None:
+        trace.values[proto.output[0]] = inputs[0]
     elif any(isinstance(value, Result) for value in inputs):
         trace.values |= zip(proto.output, _results(node), strict=False)
     else:

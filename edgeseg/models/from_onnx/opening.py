@@ -15,9 +15,9 @@ import torch
 from edgeseg.core.requirements import require_modules
 from edgeseg.core.spec import NetOutput, Preprocess
 from edgeseg.errors import ConversionError, GateError, UnsupportedError
-from edgeseg.graph.model_files.interpret import FileInput, choose_output, file_input, file_output
-from edgeseg.graph.model_files.onnx_file import describe_onnx
-from edgeseg.graph.model_files.onnx_reading import read_onnx
+from edgeseg.model_files.interpret import FileInput, choose_output, file_input, file_output
+from edgeseg.model_files.onnx_file import describe_onnx
+from edgeseg.model_files.onnx_reading import read_onnx
 from edgeseg.models.from_onnx.importing import check_ops, import_graph
 from edgeseg.models.from_onnx.net import OnnxNet
 from edgeseg.models.from_onnx.tail import with_logits

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from edgeseg.models.from_onnx.tracing import Result
@@ -54,10 +53,9 @@ def _binary(kind: str) -> Callable[[Node], Result]:
         first, second = _operands(node)
         if kind == "add" and (joined := _as_bias(node, first, second)) is not None:
             return joined
-        is_number = isinstance(first, Result) and isinstance(second, np.ndarray) and second.size == 1
-        if kind in _SCALAR and is_number and second.ndim <= len(first.shape):
+        if kind in _SCALAR and isinstance(first, Result) and (number := _number(second, first)) is not None:
             # One number is a setting, not a tensor: exporters and quantizers then know its value.
-            return node.emit(kind, first, settings={_SCALAR[kind]: second.reshape(-1)[0].item()})
+            return node.emit(kind, first, settings={_SCALAR[kind]: number})
         return node.emit(kind, first, second)
 
     return add
@@ -70,6 +68,14 @@ def _operands(node: Node) -> tuple[Value, Value]:
     if node.op in ("Add", "Mul") and not isinstance(first, Result):
         return second, first
     return first, second
+
+
+def _number(value: Value, other: Result) -> float | int | None:
+    """Return the number in a constant of one element that does not add axes to the other operand."""
+    if isinstance(value, Result) or value.size != 1 or value.ndim > len(other.shape):
+        return None
+    found: float | int = value.reshape(-1)[0].item()
+    return found
 
 
 def _as_bias(node: Node, first: Value, second: Value) -> Result | None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeseg.core.placement import OpPlacement
 from edgeseg.errors import InputError
-from edgeseg.graph.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
-from edgeseg.graph.model_files.onnx_reading import read_onnx
+from edgeseg.model_files.description import FileDescription, LastOp, TensorInfo, scheme_of
+from edgeseg.model_files.onnx_reading import read_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path

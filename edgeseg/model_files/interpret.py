@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.file_io import Values
     from edgeseg.core.spec_file import SpecFile
-    from edgeseg.graph.model_files.description import FileDescription, TensorInfo
+    from edgeseg.model_files.description import FileDescription, TensorInfo
 
 _INTEGERS = ("uint8", "int8", "int32", "int64")
 _FROM_LAST_OP: dict[str, Values] = {"argmax": "labels", "softmax": "probabilities", "sigmoid": "probabilities"}
