@@ -199,11 +199,15 @@ def install(wheels: str, requirement: str) -> dict[str, object]:
 
 
 def call(command: list[str]) -> None:
-    """Run a command; the last line that it prints is the error where it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if not done.returncode:
+    """Run a command until it ends or stdin does; the last line that it prints is the error where it fails."""
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    threading.Thread(target=watch, args=(child,), daemon=True).start()
+    printed = child.communicate()[0]
+    if not child.returncode:
         return
-    lines = done.stdout.decode(errors="replace").strip().splitlines() or ["no message"]
+    lines = printed.decode(errors="replace").strip().splitlines() or ["no message"]
     full = next((line for line in lines if "No space left" in line or "File too large" in line), None)
     if full is not None:
         raise OSError(errno.ENOSPC, full.strip()[:200])
@@ -236,7 +240,8 @@ def watch(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
-    stop(child)
+    if child.poll() is None:
+        stop(child)
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:

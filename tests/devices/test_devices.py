@@ -199,6 +199,25 @@ def test_ctrl_c_leaves_no_process_on_the_device(desk: Desk) -> None:
     assert run("verify", desk.artifact, "--device", "kitchen") == 0
 
 
+def test_ctrl_c_during_an_installation_leaves_nothing_half_made(desk: Desk) -> None:
+    fresh = SshDevice(home=desk.folder / "fresh", client_key=desk.device.client_key)
+    add(desk, "fresh", device=fresh)
+    command = [sys.executable, "-m", "edgeseg", "device", "install", "fresh", "--wheels", desk.wheels]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    while "installing" not in child.stderr.readline():
+        assert child.poll() is None
+    marker = str(fresh.home)
+    wait_for(lambda: running(marker))
+    child.send_signal(signal.SIGINT)
+    assert child.wait(30) == 130
+    child.stderr.close()
+    wait_for(lambda: not running(marker))
+    wait_for(lambda: not list((fresh.home / ".edgeseg" / "envs").iterdir()))
+    assert not (fresh.home / ".edgeseg" / "env").exists()
+    fresh.close()
+
+
 def running(marker: str) -> list[str]:
     """Return the processes of edgeseg's environment on the device."""
     found = []
