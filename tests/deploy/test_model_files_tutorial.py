@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 from deploy.foreign_files import write_dynamic_onnx
 
-from edgeseg.cli.main import main
+from edgeseg.cli.main import main, parser
 from edgeseg.core.artifact import open_artifact
-
-if TYPE_CHECKING:
-    import pytest
+from edgeseg.core.spec_file import read_spec_file
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "model-files.md").read_text(encoding="utf-8")
 
@@ -24,6 +22,16 @@ def block(language: str) -> str:
     return found[1]
 
 
+def test_each_command_is_one_that_the_parser_takes_and_the_spec_can_be_read(tmp_path: Path) -> None:
+    for line in block("bash").splitlines():
+        options, unknown = parser().parse_known_args(shlex.split(line)[1:])
+        assert unknown == []
+        assert callable(options.run)
+    (tmp_path / "spec.toml").write_text(block("toml"), encoding="utf-8")
+    assert read_spec_file(tmp_path / "spec.toml").file.output == "shares"
+
+
+@pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     write_dynamic_onnx(tmp_path / "model.onnx")
