@@ -98,8 +98,8 @@ def file_draft(file: Path) -> SpecDraft:
     """Return the spec.toml to start with for a model file; raises as `edgeseg.deploy.foreign.starter.starter_spec`."""
     from edgeseg.core.parsing import parse_toml
     from edgeseg.core.records import decode_record
-    from edgeseg.core.spec_file import SpecFile
-    from edgeseg.deploy.foreign.starter import GUESSED, starter_spec
+    from edgeseg.core.spec_file import GUESSED, SpecFile
+    from edgeseg.deploy.foreign.starter import starter_spec
     from edgeseg.models.spec_draft import SpecDraft
 
     text = starter_spec(file)
