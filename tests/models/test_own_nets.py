@@ -104,7 +104,7 @@ def check(own: Own, compressed: dict[str, object], made: list[dict[str, object]]
 
 def test_a_sigmoid_net_goes_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = NETS["one channel, sigmoid"]
-    compressed, made = through(own, tmp_path, epochs=3, steps=1, targets=("onnx",), capsys=capsys)
+    compressed, made = through(own, tmp_path, epochs=8, steps=2, targets=("onnx",), capsys=capsys)
     check(own, compressed, made)
     spec = json.loads((tmp_path / "run" / "checkpoint" / "spec.json").read_text(encoding="utf-8"))
     assert (spec["output_stride"], len(spec["classes"])) == (own.stride, 2)
