@@ -122,9 +122,7 @@ def _start(cache: Path | None, *, engine: str, threads: int) -> LatencyTable:
 def _format(engine: str) -> str:
     if engine not in LAYER_TIMERS:
         raise unknown("engine for layer times", engine, LAYER_TIMERS)
-    found = registry.load_plugin("engines", engine)
-    assert isinstance(found, Engine)
-    return found.formats[0]
+    return registry.load_as("engines", engine, Engine).formats[0]  # type: ignore[type-abstract]
 
 
 def _machine() -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import MissingDependency
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,21 @@ def load_plugin(group: str, name: str) -> object:
     if plugin.fault:
         raise MissingDependency(f'{group.rstrip("s").capitalize()} "{name}" cannot be loaded: {plugin.fault}')
     return plugin.value
+
+
+def load_as(group: str, name: str, protocol: type[_T]) -> _T:
+    """Return the object registered as `name`, checked against the protocol of its group.
+
+    Raises:
+        UnknownName, MissingDependency: as `load_plugin`; the latter also for an object that lacks part of the protocol.
+    """
+    found = load_plugin(group, name)
+    if not isinstance(found, protocol):
+        raise MissingDependency(
+            f'The plug-in "{name}" is registered under edgeseg.{group}, but is not one of them: it lacks part of '
+            f"{protocol.__module__}.{protocol.__name__}."
+        )
+    return found
 
 
 def load_all(group: str) -> tuple[Plugin, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgeseg.core import registry
 from edgeseg.data.description import FILE, Description, read_description
@@ -51,7 +51,7 @@ def open_dataset(text: str, *, split: str, decoding: Decoding | None = None) -> 
         rules = decoding.over(description.data.decoding())
         table = dataclasses.replace(description.data, range=rules.range, max_pixels=rules.max_pixels)
         description = dataclasses.replace(description, data=table)
-    reader = cast("Reader", registry.load_plugin("datasets", name))
+    reader = registry.load_as("datasets", name, Reader)  # type: ignore[type-abstract]
     if description.splits.given:
         whole = reader.open(place, split="", description=description)
         return part(whole, split=split, rules=description.splits, root=Path(description.root))

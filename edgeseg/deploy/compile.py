@@ -27,7 +27,7 @@ from edgeseg.deploy.gate import thresholds_for
 from edgeseg.deploy.golden_samples import repeated_agreement
 from edgeseg.deploy.manifest import Proven, seal
 from edgeseg.deploy.prove import engine_here, open_for_proof
-from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
+from edgeseg.errors import ArtifactError, GateError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,13 +120,7 @@ def compiler_named(name: str) -> Compiler:
         UnknownName: no compiler of that name.
         MissingDependency: a plug-in that cannot be imported or is not a compiler.
     """
-    found = registry.load_plugin("compilers", name)
-    if not isinstance(found, Compiler):
-        raise MissingDependency(
-            f'The plug-in "{name}" is registered as a compiler, but is not one: it lacks part of '
-            "edgeseg.core.protocols.Compiler."
-        )
-    return found
+    return registry.load_as("compilers", name, Compiler)  # type: ignore[type-abstract]
 
 
 def resolve_backend(backend: Backend) -> ResolvedBackend:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.spec import ModelSpec
 
-STREETS, BATCH, FITTING_STEPS, RATE, SEED = 8, 4, 48, 0.02, 0
+MATRIX_STREETS, BATCH, FITTING_STEPS, RATE, SEED = 8, 4, 48, 0.02, 0
 UNLABELLED = 255
 
 
@@ -44,18 +44,18 @@ def settled_net(name: str, size: tuple[int, int], folder: Path, *, ranges: bool)
     save_checkpoint(folder, net=net, spec=spec)
     checkpoint = load_checkpoint(folder)
     if ranges:
-        write_json(calibrate_ranges(checkpoint, f"streets:{STREETS}").ranges, folder / RANGES_FILE)
+        write_json(calibrate_ranges(checkpoint, f"streets:{MATRIX_STREETS}").ranges, folder / RANGES_FILE)
     return checkpoint
 
 
 def _streets(spec: ModelSpec) -> tuple[list[Tensor], list[Tensor]]:
     """Return batches of normalized images (N, 3, H, W) and of labels at the logits' cells (N, h, w)."""
     host = dataclasses.replace(spec.preprocess, in_graph=False)
-    streets = [render_street(seed, size=spec.size) for seed in range(STREETS)]
+    streets = [render_street(seed, size=spec.size) for seed in range(MATRIX_STREETS)]
     images = [torch.from_numpy(prepare(image, preprocess=host, tensor=spec.inputs[0])) for image, _ in streets]
     centre, step = spec.output_stride // 2, spec.output_stride
     labels = [torch.from_numpy(label[centre::step, centre::step].astype("int64"))[None] for _, label in streets]
-    starts = range(0, STREETS, BATCH)
+    starts = range(0, MATRIX_STREETS, BATCH)
     return tuple([torch.cat(items[at : at + BATCH]) for at in starts] for items in (images, labels))  # type: ignore[return-value]
 
 

@@ -14,7 +14,7 @@ from edgeseg.core.quantization import PRECISIONS, SCHEMES, Precision
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.suggestions import unknown
 from edgeseg.core.target_names import compiler_of
-from edgeseg.errors import InputError, MissingDependency, UnsupportedError
+from edgeseg.errors import InputError, UnsupportedError
 from edgeseg.targets import broken_targets, find_target, load_targets
 
 if TYPE_CHECKING:
@@ -108,13 +108,7 @@ def converter_for(format_name: str) -> Converter:
         UnknownName: no converter of that name.
         MissingDependency: a plug-in that cannot be imported or is not a converter.
     """
-    found = registry.load_plugin("converters", format_name)
-    if not isinstance(found, Converter):
-        raise MissingDependency(
-            f'The plug-in "{format_name}" is registered as a converter, but is not one: it lacks part of '
-            "edgeseg.core.protocols.Converter."
-        )
-    return found
+    return registry.load_as("converters", format_name, Converter)  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from edgeseg.core import registry
+from edgeseg.core.protocols import Engine
 from edgeseg.errors import MissingDependency, UnknownName
 
 
@@ -31,3 +32,12 @@ def test_a_broken_plugin_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPat
     assert "no_such_module_anywhere" in broken.fault
     with pytest.raises(MissingDependency, match="no_such_module_anywhere"):
         registry.load_plugin("converters", "broken")
+
+
+def test_a_plugin_of_another_kind_is_refused_with_the_protocol_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint(name="odd", value="json:dumps", group="edgeseg.engines")
+    monkeypatch.setattr(registry, "_points", lambda _group: {"odd": point})
+    with pytest.raises(
+        MissingDependency, match=r'"odd" .* edgeseg\.engines.*lacks part of edgeseg.core.protocols.Engine'
+    ):
+        registry.load_as("engines", "odd", Engine)

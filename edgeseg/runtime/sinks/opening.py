@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
-from edgeseg.errors import MissingDependency
 from edgeseg.runtime.sinks.base import Sink, SinkContext, SinkKind
 from edgeseg.runtime.sinks.places import refuse_inputs
 
@@ -30,9 +29,7 @@ def wanted(texts: Sequence[str]) -> tuple[SinkRequest, ...]:
     found = []
     for text in texts:
         name, _, argument = text.partition(":")
-        kind = registry.load_plugin("sinks", name)
-        if not isinstance(kind, SinkKind):
-            raise MissingDependency(f'Sink "{name}" is not a sink: it lacks drawn, check, writes or sink.')
+        kind = registry.load_as("sinks", name, SinkKind)  # type: ignore[type-abstract]
         found.append(SinkRequest(name=name, kind=kind, argument=argument))
     return tuple(found)
 
