@@ -13,6 +13,13 @@ HELP = "say where each op of a model would run on a device's accelerator, and wh
 STATUS = {"whole": 0, "partly": 3, "none": 1}
 """Exit status of each verdict: everything on the accelerator, a part of it, nothing."""
 
+EVIDENCE = {
+    "compiler": "Compared with what the vendor's compiler placed.",
+    "document": "Taken from that document.",
+    "unchecked": "Unchecked: not yet compared with that source; take the verdict as a hint.",
+}
+"""How far a chip's table can be trusted."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -63,4 +70,4 @@ def _show(found: ChipCheck, *, every: bool) -> None:
         render.result(f"  {text}")
     words = {"whole": "runs whole on the accelerator", "partly": "runs partly on it", "none": "does not run on it"}
     render.result(f"verdict: {words[found.verdict]}. {found.reason}".rstrip())
-    render.result(f"source: {found.source} (read {found.read})")
+    render.result(f"table of {found.dated}: {found.source}. {EVIDENCE[found.evidence]}")

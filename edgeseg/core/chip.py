@@ -46,7 +46,9 @@ class OpLimits:
 class Chip:
     """One accelerator.
 
-    `source` says where the table comes from and `read` the date on which it was read. `ops` run without limits,
+    `source` says where the chip's ops are documented and `dated` when this table was written. `evidence` says how far
+    the table can be trusted: compared with what the vendor's compiler placed, taken from the document, or unchecked,
+    written from general knowledge of the chip and not yet compared with its source. `ops` run without limits,
     `limits` within those given, `every` limits all of them; ops are named as in PyTorch's ATen. `instead` says what to
     do about an op that the chip lacks. `elsewhere` is what happens to such an op: it runs on the CPU, or the compiler
     refuses the whole net. With `prefix_only` the compiler maps ops up to the first that it lacks. `float16` says that
@@ -59,7 +61,8 @@ class Chip:
     title: str
     unit: Literal["npu", "gpu"]
     source: str
-    read: str
+    dated: str
+    evidence: Literal["compiler", "document", "unchecked"]
     bits: int = field(metadata=bounds(low=8, high=32))
     elsewhere: Literal["cpu", "refused"]
     ops: tuple[str, ...]

@@ -44,15 +44,17 @@ class ChipCheck:
     """A net against a chip.
 
     `verdict` is "whole" if every op runs on the accelerator and the memory suffices, "none" if nothing would run
-    there, "partly" otherwise. `memory_kib` is the predicted peak, at the op `memory_at`, and `available_kib` what the
-    chip has (0: no limit is known). `advice` says what to change, most helpful first.
+    there, "partly" otherwise; it is as good as the `evidence` of the chip's table. `memory_kib` is the predicted peak,
+    at the op `memory_at`, and `available_kib` what the chip has (0: no limit is known). `advice` says what to change,
+    most helpful first.
     """
 
     model: str
     target: str
     chip: str
     source: str
-    read: str
+    dated: str
+    evidence: str
     size: tuple[int, int]
     ops: tuple[CheckedOp, ...]
     memory_kib: float

@@ -182,7 +182,7 @@ def test_a_checkpoint_is_checked_as_it_is_converted(checkpoint: Checkpoint) -> N
     assert 0 < found.memory_kib < found.available_kib == 4096
     assert any("Resize by 2" in text for text in found.advice)
     assert found.source
-    assert found.read
+    assert found.evidence == "compiler"
 
 
 def test_the_command_says_so_with_status_3(
@@ -194,7 +194,11 @@ def test_the_command_says_so_with_status_3(
     assert printed["verdict"] == "partly"
     assert printed["on_chip"] == sum(item["placement"]["unit"] == "npu" for item in printed["ops"])
     assert main(["check", "x", "--target", "ethos-u55"]) == 3
-    assert "verdict: runs partly on it" in capsys.readouterr().out
+    printed_text = capsys.readouterr().out
+    assert "verdict: runs partly on it" in printed_text
+    assert "Compared with what the vendor's compiler placed." in printed_text
+    main(["check", "x", "--target", "hailo-8"])
+    assert "not yet compared" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_target_without_a_chip_and_an_unknown_one_are_answered() -> None:
@@ -210,7 +214,7 @@ def test_every_table_holds_and_names_its_source(tmp_path: Path) -> None:
     for name in chip_names():
         chip = find_chip(name)
         assert chip.source
-        assert len(chip.read) == len("2026-11-30")
+        assert len(chip.dated) == len("2026-11-30")
         assert {"conv2d"} <= {*chip.ops, *chip.limits}
     path = tmp_path / "mine.toml"
     path.write_text('schema = 1\nname = "mine"\nmax_rnak = 4\n')
