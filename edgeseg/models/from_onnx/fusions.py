@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeseg.models.from_onnx.plan import Step
+    from edgeseg.models.from_onnx.plan import OnnxStep
 
 
-def fuse_gelu(steps: Iterable[Step]) -> tuple[Step, ...]:
+def fuse_gelu(steps: Iterable[OnnxStep]) -> tuple[OnnxStep, ...]:
     """Return the steps with 0.5 x (1 + erf(x / sqrt 2)), in either order of its products, as one step "gelu".
 
     Steps that are then not needed remain; the caller drops them.
@@ -23,7 +23,7 @@ def fuse_gelu(steps: Iterable[Step]) -> tuple[Step, ...]:
     return tuple(_fused(step, by_name) for step in steps)
 
 
-def _fused(step: Step, steps: dict[str, Step]) -> Step:
+def _fused(step: OnnxStep, steps: dict[str, OnnxStep]) -> OnnxStep:
     if step.kind != "mul":
         return step
     source = None
@@ -41,7 +41,7 @@ def _fused(step: Step, steps: dict[str, Step]) -> Step:
     )
 
 
-def _of_product(product: Step, factors: tuple[str, ...], steps: dict[str, Step]) -> str | None:
+def _of_product(product: OnnxStep, factors: tuple[str, ...], steps: dict[str, OnnxStep]) -> str | None:
     """Return x where a product's factors are x and 1 + erf(x / sqrt 2)."""
     if product.kind != "mul" or len(factors) != 2:
         return None
@@ -58,7 +58,7 @@ def _of_product(product: Step, factors: tuple[str, ...], steps: dict[str, Step])
     return None
 
 
-def _number(step: Step) -> float | None:
+def _number(step: OnnxStep) -> float | None:
     """Return the number that a step adds, multiplies or divides by, None where it has a tensor."""
     value = step.values().get("other") if len(step.inputs) == 1 and not step.operands else None
     return None if value is None else float(value)

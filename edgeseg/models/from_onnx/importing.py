@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from edgeseg.models.from_onnx.tracing import Value
+    from edgeseg.models.from_onnx.tracing import OnnxValue
 
 _SHAPE_OPS = ("Shape", "Size", "Constant")
 _QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
@@ -38,7 +38,7 @@ def import_graph(model: onnx.ModelProto, *, image: Tensor, channels_last: bool, 
     Raises:
         UnsupportedError: an op that is not known here, or one in a form that is not; names the node.
     """
-    nodes = check_ops(model, output=output, path=path)
+    nodes = onnx_check_ops(model, output=output, path=path)
     graph = inlined(model).graph
     stored = _initializers(graph)
     source = next(item.name for item in graph.input if item.name not in stored)
@@ -57,7 +57,7 @@ def import_graph(model: onnx.ModelProto, *, image: Tensor, channels_last: bool, 
     return _net(trace, found)
 
 
-def check_ops(model: onnx.ModelProto, *, output: str, path: Path) -> list[onnx.NodeProto]:
+def onnx_check_ops(model: onnx.ModelProto, *, output: str, path: Path) -> list[onnx.NodeProto]:
     """Return the nodes that an output depends on, in order; raises `UnsupportedError` for ops unknown here."""
     graph = inlined(model).graph
     nodes = _needed_nodes(graph, output)
@@ -142,7 +142,7 @@ def _import_node(proto: onnx.NodeProto, trace: Trace) -> None:
         trace.values |= evaluated(proto, dict(zip(proto.input, inputs, strict=True)), opset=trace.opset)
 
 
-def _results(node: Node) -> tuple[Value, ...]:
+def _results(node: Node) -> tuple[OnnxValue, ...]:
     try:
         made = LOWERINGS[node.op](node)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:  # what PyTorch's own layers refuse
@@ -151,7 +151,7 @@ def _results(node: Node) -> tuple[Value, ...]:
     return made if isinstance(made, tuple) else (made,)
 
 
-def evaluated(proto: onnx.NodeProto, inputs: Mapping[str, Value | None], *, opset: int) -> dict[str, NDArray[Any]]:
+def evaluated(proto: onnx.NodeProto, inputs: Mapping[str, OnnxValue | None], *, opset: int) -> dict[str, NDArray[Any]]:
     """Return the results of a node whose inputs are all constant, by ONNX's reference implementation."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator

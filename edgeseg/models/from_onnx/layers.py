@@ -13,7 +13,7 @@ from edgeseg.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeseg.models.from_onnx.plan import Step
+    from edgeseg.models.from_onnx.plan import OnnxStep
 
 # Layers with weights, and activations that other parts of edgeseg know by their class.
 LAYERS: dict[str, Callable[..., nn.Module]] = {
@@ -163,7 +163,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 class Function(nn.Module):
     """A function of tensors with fixed settings; constant operands are buffers, "operand0" and so on."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: OnnxStep) -> None:
         super().__init__()
         self.kind = step.kind
         self.settings = step.values()
@@ -185,7 +185,7 @@ class Function(nn.Module):
         return self.kind
 
 
-def build_layer(step: Step) -> nn.Module:
+def build_layer(step: OnnxStep) -> nn.Module:
     """Return the module of a step, its weights not filled in yet; raises `CheckpointError` for an unknown kind."""
     if step.kind in LAYERS:
         return LAYERS[step.kind](**step.values())

@@ -18,7 +18,7 @@ from edgeseg.errors import ConversionError, GateError, UnsupportedError
 from edgeseg.model_files.interpret import FileInput, choose_output, file_input, file_output
 from edgeseg.model_files.onnx_file import describe_onnx
 from edgeseg.model_files.onnx_reading import read_onnx
-from edgeseg.models.from_onnx.importing import check_ops, import_graph
+from edgeseg.models.from_onnx.importing import import_graph, onnx_check_ops
 from edgeseg.models.from_onnx.net import OnnxNet
 from edgeseg.models.from_onnx.tail import with_logits
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 FACTORY = f"{OnnxNet.__module__}:{OnnxNet.__qualname__}"
-LEAST_EQUAL = 0.999
+ONNX_LEAST_EQUAL = 0.999
 """Share of pixels in which the net must give the file's own label, or share of its numbers that must be equal."""
 LARGEST_ERROR = 1e-3
 """Largest difference of an output that counts as equal, relative to the largest number in it."""
@@ -70,7 +70,7 @@ def open_onnx(path: str | Path, *, spec: SpecFile, size: tuple[int, int] | None 
     given = file_input(found, spec, size=size)
     chosen = choose_output(found, spec, name=None)
     model = read_onnx(path)
-    check_ops(model, output=chosen.name, path=path)
+    onnx_check_ops(model, output=chosen.name, path=path)
     tensors = _examples(given)
     outputs = _in_onnxruntime(path, [tensor for tensor, _ in tensors], given, output=chosen.name)
     read = file_output(chosen, np.stack(outputs), spec, given=given, where=str(path))
@@ -144,9 +144,9 @@ def _compare(
         shares.append(float(np.mean(difference <= bound)))
         errors.append(float(difference.max()))
     equal, error = float(np.mean(shares)), max(errors)
-    if equal < LEAST_EQUAL or not math.isfinite(error):
+    if equal < ONNX_LEAST_EQUAL or not math.isfinite(error):
         raise GateError(
             f"{where}: in PyTorch {100 * equal:.2f} % of the numbers are those of ONNX Runtime (largest difference "
-            f"{error:.3g}); required: {100 * LEAST_EQUAL:.1f} %. Run the file as it is: edgeseg adopt."
+            f"{error:.3g}); required: {100 * ONNX_LEAST_EQUAL:.1f} %. Run the file as it is: edgeseg adopt."
         )
     return equal, error

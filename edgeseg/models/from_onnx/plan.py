@@ -11,9 +11,9 @@ from typing import Any
 from edgeseg.core.records import decode_record, encode_record
 from edgeseg.errors import CheckpointError, EdgesegError
 
-MOST_BYTES = 64 << 20
+ONNX_MOST_BYTES = 64 << 20
 """A larger plan is refused: it would be a decompression bomb."""
-Setting = bool | int | float | str | None | tuple[int, ...] | tuple[float, ...]
+OnnxSetting = bool | int | float | str | None | tuple[int, ...] | tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class OnnxStep:
     """One layer: `name` is its module and its result, `inputs` are results of earlier steps.
 
     `settings` are JSON text: what the layer of this `kind` is built with.
@@ -50,7 +50,7 @@ class NetPlan:
     """The steps from the net's input, called `input`, to its `output`."""
 
     output: str
-    steps: tuple[Step, ...] = field(default=())
+    steps: tuple[OnnxStep, ...] = field(default=())
     input: str = "input"
 
     def to_text(self) -> str:
@@ -62,7 +62,7 @@ def plan_from_text(text: str) -> NetPlan:
     """Return the plan that `NetPlan.to_text` wrote; raises `CheckpointError` for any other text."""
     try:
         unpacker = zlib.decompressobj()
-        content = unpacker.decompress(base64.b85decode(text), MOST_BYTES)
+        content = unpacker.decompress(base64.b85decode(text), ONNX_MOST_BYTES)
         return decode_record(NetPlan, json.loads(content), where="plan")
     except (ValueError, zlib.error, EdgesegError, RecursionError) as error:
         raise CheckpointError(

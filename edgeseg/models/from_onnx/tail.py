@@ -13,7 +13,7 @@ import torch
 
 from edgeseg.errors import UnsupportedError
 from edgeseg.models.from_onnx.net import OnnxNet
-from edgeseg.models.from_onnx.plan import NetPlan, Operand, Step
+from edgeseg.models.from_onnx.plan import NetPlan, OnnxStep, Operand
 
 if TYPE_CHECKING:
     from edgeseg.core.file_io import FileIO
@@ -60,7 +60,7 @@ class _End:
     cut_sigmoid: bool = False
 
     @property
-    def step(self) -> Step | None:
+    def step(self) -> OnnxStep | None:
         return next((step for step in self.net.steps if step.name == self.name), None)
 
 
@@ -107,14 +107,16 @@ def _needed(net: OnnxNet, name: str) -> set[str]:
     return needed
 
 
-def _added_steps(end: _End, file: FileIO, *, where: str) -> tuple[list[Step], dict[str, torch.Tensor]]:
-    steps: list[Step] = []
+def _added_steps(end: _End, file: FileIO, *, where: str) -> tuple[list[OnnxStep], dict[str, torch.Tensor]]:
+    steps: list[OnnxStep] = []
     weights: dict[str, torch.Tensor] = {}
 
     def add(name: str, kind: str, settings: dict[str, object], operands: tuple[Operand, ...] = ()) -> None:
         source = steps[-1].name if steps else end.name
         steps.append(
-            Step(name=f"edgeseg_{name}", kind=kind, inputs=(source,), settings=json.dumps(settings), operands=operands)
+            OnnxStep(
+                name=f"edgeseg_{name}", kind=kind, inputs=(source,), settings=json.dumps(settings), operands=operands
+            )
         )
 
     layout = end.layout

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgeseg.errors import UnsupportedError
 from edgeseg.models.from_onnx.layers import build_layer
-from edgeseg.models.from_onnx.plan import Operand, Step
+from edgeseg.models.from_onnx.plan import OnnxStep, Operand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class Result:
         return tuple(self.tensor.shape)
 
 
-Value = Result | np.ndarray
+OnnxValue = Result | np.ndarray
 """A result, or a constant."""
 
 
@@ -43,8 +43,8 @@ Value = Result | np.ndarray
 class Trace:
     """What was imported so far. `uses` counts how often each value of the file is read."""
 
-    values: dict[str, Value] = field(default_factory=dict)
-    steps: dict[str, Step] = field(default_factory=dict)
+    values: dict[str, OnnxValue] = field(default_factory=dict)
+    steps: dict[str, OnnxStep] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
     uses: dict[str, int] = field(default_factory=dict)
     opset: int = 0
@@ -53,7 +53,7 @@ class Trace:
     def emit(
         self,
         kind: str,
-        *given: Value,
+        *given: OnnxValue,
         name: str,
         settings: Mapping[str, object] | None = None,
         weights: Mapping[str, NDArray[Any]] | None = None,
@@ -61,7 +61,7 @@ class Trace:
         """Add a step and return its result for the example; constants among `given` are stored as its operands."""
         results = [value for value in given if isinstance(value, Result)]
         constants = {place: value for place, value in enumerate(given) if not isinstance(value, Result)}
-        step = Step(
+        step = OnnxStep(
             name=self._unique(name),
             kind=kind,
             inputs=tuple(value.name for value in results),
@@ -95,7 +95,7 @@ class Node:
     """A node of the file on its way into a `Trace`."""
 
     proto: onnx.NodeProto
-    inputs: tuple[Value | None, ...]
+    inputs: tuple[OnnxValue | None, ...]
     trace: Trace
 
     @property
@@ -151,7 +151,7 @@ class Node:
     def emit(
         self,
         kind: str,
-        *given: Value,
+        *given: OnnxValue,
         settings: Mapping[str, object] | None = None,
         weights: Mapping[str, NDArray[Any]] | None = None,
     ) -> Result:

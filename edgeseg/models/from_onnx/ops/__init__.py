@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeseg.models.from_onnx.ops.activations import ACTIVATIONS
-from edgeseg.models.from_onnx.ops.convolutions import CONVOLUTIONS
-from edgeseg.models.from_onnx.ops.elementwise import ELEMENTWISE
+from edgeseg.models.from_onnx.ops.activations import ONNX_ACTIVATIONS
+from edgeseg.models.from_onnx.ops.convolutions import ONNX_CONVOLUTIONS
+from edgeseg.models.from_onnx.ops.elementwise import ONNX_ELEMENTWISE
 from edgeseg.models.from_onnx.ops.normalizations import NORMALIZATIONS
 from edgeseg.models.from_onnx.ops.pooling import POOLING
 from edgeseg.models.from_onnx.ops.reductions import REDUCTIONS
@@ -16,12 +16,12 @@ from edgeseg.models.from_onnx.ops.shapes import SHAPES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeseg.models.from_onnx.tracing import Node, Value
+    from edgeseg.models.from_onnx.tracing import Node, OnnxValue
 
-LOWERINGS: dict[str, Callable[[Node], Value | tuple[Value, ...]]] = {
-    **ACTIVATIONS,
-    **CONVOLUTIONS,
-    **ELEMENTWISE,
+LOWERINGS: dict[str, Callable[[Node], OnnxValue | tuple[OnnxValue, ...]]] = {
+    **ONNX_ACTIVATIONS,
+    **ONNX_CONVOLUTIONS,
+    **ONNX_ELEMENTWISE,
     **NORMALIZATIONS,
     **POOLING,
     **REDUCTIONS,

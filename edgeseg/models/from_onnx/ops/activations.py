@@ -26,7 +26,7 @@ def _with(kind: str, setting: str, attribute: str, default: float) -> Callable[[
     return add
 
 
-def clip(node: Node) -> Result:
+def onnx_clip(node: Node) -> Result:
     """Add a clamp; with the limits 0 and 6 it is a ReLU6, with 0 alone a ReLU."""
     low, high = (_limit(node, place, name) for place, name in ((1, "min"), (2, "max")))
     if low == 0 and high is None:
@@ -45,7 +45,7 @@ def _limit(node: Node, place: int, attribute: str) -> float | None:
     return None if found is None or abs(found) >= np.finfo(np.float32).max else float(found)
 
 
-def hard_sigmoid(node: Node) -> Result:
+def onnx_hard_sigmoid(node: Node) -> Result:
     """Add a hard sigmoid; slopes other than PyTorch's 1/6 become a product, a sum and a clamp."""
     alpha, beta = node.attribute("alpha", 0.2), node.attribute("beta", 0.5)
     if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
@@ -54,7 +54,7 @@ def hard_sigmoid(node: Node) -> Result:
     return node.emit("clamp", node.emit("add", scaled, settings={"other": beta}), settings={"min": 0.0, "max": 1.0})
 
 
-def prelu(node: Node) -> Result:
+def onnx_prelu(node: Node) -> Result:
     """Add a PReLU with one slope, or one per channel."""
     x, slope = node.result(0), node.required(1)
     if slope.size not in (1, x.shape[1]) or (slope.size > 1 and slope.shape[-1] != 1 and slope.ndim > 1):
@@ -62,7 +62,7 @@ def prelu(node: Node) -> Result:
     return node.emit("prelu", x, settings={"num_parameters": slope.size}, weights={"weight": slope.reshape(-1)})
 
 
-def gelu(node: Node) -> Result:
+def onnx_gelu(node: Node) -> Result:
     """Add a GELU, exact or by tanh."""
     return node.emit("gelu", node.result(0), settings={"approximate": node.attribute("approximate", "none")})
 
@@ -91,7 +91,7 @@ def _softmax(kind: str) -> Callable[[Node], Result]:
     return add
 
 
-ACTIVATIONS: dict[str, Callable[[Node], Result]] = {
+ONNX_ACTIVATIONS: dict[str, Callable[[Node], Result]] = {
     "Relu": _plain("relu"),
     "Sigmoid": _plain("sigmoid"),
     "Tanh": _plain("tanh"),
@@ -102,11 +102,11 @@ ACTIVATIONS: dict[str, Callable[[Node], Result]] = {
     "Softsign": _plain("softsign"),
     "LeakyRelu": _with("leaky_relu", "negative_slope", "alpha", 0.01),
     "Elu": _with("elu", "alpha", "alpha", 1.0),
-    "Gelu": gelu,
+    "Gelu": onnx_gelu,
     "Swish": swish,
-    "Clip": clip,
-    "HardSigmoid": hard_sigmoid,
-    "PRelu": prelu,
+    "Clip": onnx_clip,
+    "HardSigmoid": onnx_hard_sigmoid,
+    "PRelu": onnx_prelu,
     "Softmax": _softmax("softmax"),
     "LogSoftmax": _softmax("log_softmax"),
 }

@@ -114,4 +114,4 @@ def _weights(weight: NDArray[Any], bias: NDArray[Any] | None) -> dict[str, NDArr
     return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 
 
-CONVOLUTIONS = {"Conv": conv, "ConvTranspose": conv_transpose, "Gemm": gemm, "MatMul": matmul}
+ONNX_CONVOLUTIONS = {"Conv": conv, "ConvTranspose": conv_transpose, "Gemm": gemm, "MatMul": matmul}

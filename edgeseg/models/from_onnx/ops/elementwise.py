@@ -11,7 +11,7 @@ from edgeseg.models.from_onnx.tracing import Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeseg.models.from_onnx.tracing import Node, Value
+    from edgeseg.models.from_onnx.tracing import Node, OnnxValue
 
 _SCALAR = {"add": "other", "sub": "other", "mul": "other", "div": "other", "pow": "exponent"}
 _BINARY = {
@@ -61,7 +61,7 @@ def _binary(kind: str) -> Callable[[Node], Result]:
     return add
 
 
-def _operands(node: Node) -> tuple[Value, Value]:
+def _operands(node: Node) -> tuple[OnnxValue, OnnxValue]:
     first, second = node.inputs[0], node.inputs[1]
     if first is None or second is None:
         raise node.refusal("a missing operand")
@@ -70,7 +70,7 @@ def _operands(node: Node) -> tuple[Value, Value]:
     return first, second
 
 
-def _number(value: Value, other: Result) -> float | int | None:
+def _number(value: OnnxValue, other: Result) -> float | int | None:
     """Return the number in a constant of one element that does not add axes to the other operand."""
     if isinstance(value, Result) or value.size != 1 or value.ndim > len(other.shape):
         return None
@@ -78,7 +78,7 @@ def _number(value: Value, other: Result) -> float | int | None:
     return found
 
 
-def _as_bias(node: Node, first: Value, second: Value) -> Result | None:
+def _as_bias(node: Node, first: OnnxValue, second: OnnxValue) -> Result | None:
     """Make a constant added to a linear layer's result, read by nothing else, that layer's bias."""
     trace = node.trace
     if not isinstance(first, Result) or isinstance(second, Result) or first.name not in trace.steps:
@@ -126,7 +126,7 @@ def _unary(kind: str) -> Callable[[Node], Result]:
     return add
 
 
-def cast(node: Node) -> Result:
+def onnx_cast(node: Node) -> Result:
     """Add a cast; floats of any width stay float32."""
     wanted = _CASTS.get(node.attribute("to"))
     x = node.result(0)
@@ -148,13 +148,13 @@ def same(node: Node) -> Result:
     return node.result(0)
 
 
-ELEMENTWISE: dict[str, Callable[[Node], Result]] = {
+ONNX_ELEMENTWISE: dict[str, Callable[[Node], Result]] = {
     **{op: _binary(kind) for op, kind in _BINARY.items()},
     **{op: _unary(kind) for op, kind in _UNARY.items()},
     "Max": _folded("maximum"),
     "Min": _folded("minimum"),
     "Sum": _folded("add"),
-    "Cast": cast,
+    "Cast": onnx_cast,
     "Where": where,
     "Identity": same,
     "Dropout": same,

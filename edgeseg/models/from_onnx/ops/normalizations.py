@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from edgeseg.models.from_onnx.tracing import Node, Result
 
 
-def batch_norm(node: Node) -> Result:
+def onnx_batch_norm(node: Node) -> Result:
     """Add a batch norm with its statistics."""
     x = node.result(0)
     if node.attribute("training_mode", 0):
@@ -23,7 +23,7 @@ def batch_norm(node: Node) -> Result:
     return node.emit("batch_norm", x, settings=settings, weights=weights)
 
 
-def instance_norm(node: Node) -> Result:
+def onnx_instance_norm(node: Node) -> Result:
     """Add an instance norm."""
     x = node.result(0)
     settings = {"num_features": x.shape[1], "eps": node.attribute("epsilon", 1e-5), "affine": True}
@@ -32,7 +32,7 @@ def instance_norm(node: Node) -> Result:
     )
 
 
-def layer_norm(node: Node) -> Result:
+def onnx_layer_norm(node: Node) -> Result:
     """Add a layer norm over the last axes."""
     x = node.result(0)
     axis = node.attribute("axis", -1) % len(x.shape)
@@ -57,8 +57,8 @@ def group_norm(node: Node) -> Result:
 
 
 NORMALIZATIONS = {
-    "BatchNormalization": batch_norm,
-    "InstanceNormalization": instance_norm,
-    "LayerNormalization": layer_norm,
+    "BatchNormalization": onnx_batch_norm,
+    "InstanceNormalization": onnx_instance_norm,
+    "LayerNormalization": onnx_layer_norm,
     "GroupNormalization": group_norm,
 }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgeseg.models.from_onnx.tracing import Node, Result
 
 
-def max_pool(node: Node) -> Result:
+def onnx_max_pool(node: Node) -> Result:
     """Add a max pooling, after a padding with the smallest float where the two ends differ."""
     if len(node.proto.output) > 1 and node.proto.output[1]:
         raise node.refusal("its second output, indices,")
@@ -33,7 +33,7 @@ def max_pool(node: Node) -> Result:
     return node.emit("max_pool", x, settings=settings)
 
 
-def average_pool(node: Node) -> Result:
+def onnx_average_pool(node: Node) -> Result:
     """Add an average pooling; uneven padding that does not count is undone by a constant factor per cell."""
     window = window_of(node, kernel=node.attribute("kernel_shape"))
     if window.dilations != (1, 1):
@@ -75,8 +75,8 @@ def _pixels(node: Node) -> dict[str, object]:
 
 
 POOLING = {
-    "MaxPool": max_pool,
-    "AveragePool": average_pool,
+    "MaxPool": onnx_max_pool,
+    "AveragePool": onnx_average_pool,
     "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool,
 }

@@ -12,7 +12,7 @@ from edgeseg.models.from_onnx.tracing import Result, normal_axes
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edgeseg.models.from_onnx.tracing import Node, Value
+    from edgeseg.models.from_onnx.tracing import Node, OnnxValue
 
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
@@ -26,7 +26,7 @@ def concat(node: Node) -> Result:
     return node.emit("concat", *parts, settings={"axis": node.attribute("axis", 1) % rank})
 
 
-def _shape(value: Value) -> tuple[int, ...]:
+def _shape(value: OnnxValue) -> tuple[int, ...]:
     return tuple(value.shape)
 
 
@@ -49,7 +49,7 @@ def slice_(node: Node) -> Result:
     return x
 
 
-def split(node: Node) -> tuple[Value, ...]:
+def split(node: Node) -> tuple[OnnxValue, ...]:
     """Add a slice per part."""
     x = node.result(0)
     axis = node.attribute("axis", 0) % len(x.shape)
@@ -65,7 +65,7 @@ def split(node: Node) -> tuple[Value, ...]:
     return tuple(found)
 
 
-def pad(node: Node) -> Result:
+def onnx_pad(node: Node) -> Result:
     """Add a padding of any mode."""
     x, rank = node.result(0), len(node.result(0).shape)
     given = node.integers(1, "pads")
@@ -90,7 +90,7 @@ def pad(node: Node) -> Result:
     return node.emit("pad", x, settings={"pads": ends, "mode": _PAD_MODES[mode], "value": filled})
 
 
-def reshape(node: Node) -> Result:
+def onnx_reshape(node: Node) -> Result:
     """Add a reshape that leaves leading axes, the batch among them, as they come."""
     shape = [int(side) for side in node.required(1)]
     x = node.result(0)
@@ -117,7 +117,7 @@ def reshaped(node: Node, x: Result, shape: Sequence[int]) -> Result:
     return node.emit("reshape", x, settings={"shape": sides})
 
 
-def flatten(node: Node) -> Result:
+def onnx_flatten(node: Node) -> Result:
     """Add a flattening to two axes."""
     x = node.result(0)
     axis = node.attribute("axis", 1)
@@ -125,7 +125,7 @@ def flatten(node: Node) -> Result:
     return reshaped(node, x, [math.prod(x.shape[:axis]), math.prod(x.shape[axis:])])
 
 
-def transpose(node: Node) -> Result:
+def onnx_transpose(node: Node) -> Result:
     """Add a permutation, or undo the one before it."""
     x, rank = node.result(0), len(node.result(0).shape)
     order = list(node.attribute("perm", tuple(reversed(range(rank)))))
@@ -142,7 +142,7 @@ def transpose(node: Node) -> Result:
     return node.emit("permute", x, settings={"order": order})
 
 
-def squeeze(node: Node) -> Result:
+def onnx_squeeze(node: Node) -> Result:
     """Add the removal of axes of size 1."""
     x = node.result(0)
     axes = node.integers(1, "axes")
@@ -210,15 +210,15 @@ def einsum(node: Node) -> Result:
     return node.emit("einsum", *given, settings={"equation": node.attribute("equation")})
 
 
-SHAPES: dict[str, Callable[[Node], Value | tuple[Value, ...]]] = {
+SHAPES: dict[str, Callable[[Node], OnnxValue | tuple[OnnxValue, ...]]] = {
     "Concat": concat,
     "Slice": slice_,
     "Split": split,
-    "Pad": pad,
-    "Reshape": reshape,
-    "Flatten": flatten,
-    "Transpose": transpose,
-    "Squeeze": squeeze,
+    "Pad": onnx_pad,
+    "Reshape": onnx_reshape,
+    "Flatten": onnx_flatten,
+    "Transpose": onnx_transpose,
+    "Squeeze": onnx_squeeze,
     "Unsqueeze": unsqueeze,
     "Expand": expand,
     "Tile": tile,
