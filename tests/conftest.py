@@ -19,9 +19,12 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["EDGESEG_STATE_DIR"] = tempfile.mkdtemp(prefix="edgeseg-state-")
 atexit.register(shutil.rmtree, os.environ["EDGESEG_STATE_DIR"], ignore_errors=True)
 
-# A shell without job control starts background jobs deaf to Ctrl-C, and every child inherits that; the tests send it.
+# A shell without job control starts background jobs deaf to Ctrl-C, nohup makes them deaf to a hangup, and every child
+# inherits that; the tests send both.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

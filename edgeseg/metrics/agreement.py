@@ -18,10 +18,10 @@ class LabelAgreement:
     """Counts of (wanted class, given class), added up image by image, and the same near the wanted boundaries.
 
     >>> met = LabelAgreement(2)
-    >>> met.update(np.array([[0, 1]], np.uint8), np.array([[0, 0]], np.uint8))
+    >>> met.update(np.array([[0, 0]], np.uint8), np.array([[0, 1]], np.uint8))
     0.5
     >>> met.per_class(), met.boundary
-    ((0.5, None), 0.5)
+    ((1.0, 0.0), 0.5)
     """
 
     def __init__(self, classes: int, *, band: int = 1) -> None:

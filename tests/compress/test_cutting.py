@@ -91,6 +91,7 @@ def test_the_result_is_of_the_other_architecture_with_its_scores(done: Compressi
     assert any("encoder.features.9" in link for link in links)
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(
     done: CompressionResult, model: Path, tmp_path: Path
 ) -> None:

@@ -152,6 +152,16 @@ def test_the_lineage_is_a_chain_from_the_first_training(whole: Whole) -> None:
     assert str(whole.out.parent) not in (whole.out / "checkpoint" / "lineage.json").read_text(encoding="utf-8")
 
 
+def test_a_run_killed_while_it_trains_ends_with_the_same_bytes(whole: Whole, tmp_path: Path) -> None:
+    text = RECIPE[: RECIPE.index('[[stages]]\nkind = "distill"')]
+    killed = tmp_path / "killed"
+    recipe = write(tmp_path / "short.toml", shared=whole.shared, text=text)
+    assert sittings(recipe, killed, "finetune") == ["finetune killed", "end done"]
+    for name in STAGES[:2]:
+        assert weights(killed, f"{name}/checkpoint") == weights(whole.out, f"{name}/checkpoint")
+
+
+@pytest.mark.slow
 def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(whole: Whole, tmp_path: Path) -> None:
     # Without qat at its end a pipeline observes ranges, and is cut off in that too.
     short = write(tmp_path / "short.toml", shared=whole.shared, text=RECIPE[: RECIPE.rindex("[[stages]]")])

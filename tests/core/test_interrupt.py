@@ -26,11 +26,16 @@ with ending_in_time(0.2), signals_as_interrupt():
 
 @pytest.mark.parametrize("number", endings())
 def test_a_call_that_does_not_return_is_ended(number: signal.Signals) -> None:
-    child = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "busy\n"
-    child.send_signal(number)
-    _, words = child.communicate(timeout=60)
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "busy\n"
+            child.send_signal(number)
+            _, words = child.communicate(timeout=60)
+        finally:
+            child.kill()
     assert (child.returncode, words) == (130, "edgeseg: interrupted.\n")
 
 

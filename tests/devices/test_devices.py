@@ -205,8 +205,11 @@ def test_ctrl_c_during_an_installation_leaves_nothing_half_made(desk: Desk) -> N
     command = [sys.executable, "-m", "edgeseg", "device", "install", "fresh", "--wheels", desk.wheels]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
-    while "installing" not in child.stderr.readline():
-        assert child.poll() is None
+    said = ""
+    while "installing" not in said:
+        line = child.stderr.readline()
+        assert line, said
+        said += line
     marker = str(fresh.home)
     wait_for(lambda: running(marker))
     child.send_signal(signal.SIGINT)

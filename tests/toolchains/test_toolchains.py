@@ -195,7 +195,7 @@ def test_removing_leaves_nothing_and_a_missing_one_is_said(
         remove_toolchain(find_toolchain(text))
     (folder / ".edgeseg").touch()
     assert main(["toolchain", "remove", text, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": "tiny-tool", "freed_bytes": 4}
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "name": "tiny-tool", "freed_bytes": 4}
     assert list((tmp_path / "store").iterdir()) == []
     assert main(["toolchain", "remove", text]) == 1
     assert "is not installed" in capsys.readouterr().err
