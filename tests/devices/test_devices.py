@@ -186,7 +186,8 @@ def test_a_full_disk_there_is_one_clear_line_and_leaves_nothing(desk: Desk) -> N
 
 def test_ctrl_c_leaves_no_process_on_the_device(desk: Desk) -> None:
     command = [sys.executable, "-m", "edgeseg", "bench", desk.artifact, "--device", "kitchen", "--sustained", "10m"]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # Not from the checkout's root: Python would take the half of the package that lies there.
+    child = subprocess.Popen(command, cwd=desk.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     while "bench runs" not in child.stderr.readline():
         assert child.poll() is None
@@ -203,7 +204,8 @@ def test_ctrl_c_during_an_installation_leaves_nothing_half_made(desk: Desk) -> N
     fresh = SshDevice(home=desk.folder / "fresh", client_key=desk.device.client_key)
     add(desk, "fresh", device=fresh)
     command = [sys.executable, "-m", "edgeseg", "device", "install", "fresh", "--wheels", desk.wheels]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # Not from the checkout's root: Python would take the half of the package that lies there.
+    child = subprocess.Popen(command, cwd=desk.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     said = ""
     while "installing" not in said:
