@@ -85,7 +85,7 @@ class ConverterContract:
         with pytest.raises(MissingDependency, match=rf"{self.library}.*edgeseg\[{converter.extra}\]"):
             converter.check()
 
-    @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+    @pytest.mark.parametrize("precision", ["fp32", "int8", pytest.param("fp16", marks=pytest.mark.slow)])
     def test_the_engine_answers_as_the_program_does(
         self, converter: Converter, precision: Precision, tmp_path: Path
     ) -> None:
