@@ -48,7 +48,7 @@ def write_video(
 
 
 def turn(path: Path, degrees: int) -> Path:
-    """Return the path after its MP4 was told to be shown turned clockwise (ISO/IEC 14496-12, 8.3.2)."""
+    """Return the path, its MP4 now with a matrix by which players turn it clockwise (ISO/IEC 14496-12, 8.3.2)."""
     one = 1 << 16
     matrices = {90: (0, one, -one, 0), 180: (-one, 0, 0, -one), 270: (0, -one, one, 0)}
     a, b, c, d = matrices[degrees]
