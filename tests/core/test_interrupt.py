@@ -14,12 +14,13 @@ from edgeseg.core.interrupt import HeldInterrupt, ending_in_time, endings, signa
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 
-# One call of a library that releases the lock of the interpreter and takes minutes.
+# One call of a library that releases the lock of the interpreter and takes minutes. The word comes from a second thread
+# when the first has long been within that call: a signal that arrives before it is Python's own to notice.
 BUSY = """
-import hashlib
+import hashlib, threading
 from edgeseg.core.interrupt import ending_in_time, signals_as_interrupt
 with ending_in_time(0.2), signals_as_interrupt():
-    print("busy", flush=True)
+    threading.Timer(0.5, lambda: print("busy", flush=True)).start()
     hashlib.pbkdf2_hmac("sha256", b"a", b"b", 2_000_000_000)
 """
 
