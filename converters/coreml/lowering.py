@@ -11,6 +11,8 @@ from edgeseg.core.spec import TensorSpec
 from edgeseg.errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch.fx import Graph, Node
 
     from edgeseg.core.exported import ExportedModel
@@ -72,12 +74,14 @@ def _decomposed(program: object) -> ExportedProgram:
     with warnings.catch_warnings():
         # torch copies its own deprecated tree specs here; users cannot fix it.
         warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
-        return program.run_decompositions({})
+        decomposed: ExportedProgram = program.run_decompositions({})
+        return decomposed
 
 
 def _placeholder(program: ExportedProgram) -> Node:
     name = program.graph_signature.user_inputs[0]
-    return next(node for node in program.graph_module.graph.nodes if node.op == "placeholder" and node.name == name)
+    nodes: Iterable[Node] = program.graph_module.graph.nodes
+    return next(node for node in nodes if node.op == "placeholder" and node.name == name)
 
 
 def _feed_image(image: Node, *, graph: Graph, layout: str) -> None:
@@ -146,7 +150,9 @@ def _drop_last_cast(program: ExportedProgram) -> None:
 
 
 def _last(program: ExportedProgram) -> Node:
-    return program.graph_module.graph.output_node().args[0][0]  # type: ignore[index, return-value]
+    (results,) = program.graph_module.graph.output_node().args
+    last: Node = results[0]
+    return last
 
 
 def _end_with(node: Node, *, program: ExportedProgram) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 CUSTOM = "CUSTOM"
 ETHOS_U = "ethos-u"
@@ -70,7 +71,16 @@ def operators(path: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-def _placed(before: list, after: list, reasons: dict, cycles: dict) -> list[dict]:
+_Operator = tuple[str, str, str]
+"""An operator's name, its output's name and its first input's type."""
+
+
+def _placed(
+    before: list[_Operator],
+    after: list[_Operator],
+    reasons: dict[tuple[str, str], str],
+    cycles: dict[str, float],
+) -> list[dict[str, Any]]:
     """Return every operator of the source with its unit: on the CPU is what the compiled file still holds itself."""
     on_cpu = [(name, node) for name, node, _ in after if name != ETHOS_U]
     ops = []

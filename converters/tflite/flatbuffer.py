@@ -55,7 +55,8 @@ class TFLiteModel:
     def op_name(self, operator: Any) -> str:
         """Return an operator's name, such as CONV_2D."""
         code = self.tree.operatorCodes[operator.opcodeIndex]
-        return OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        result: str = OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        return result
 
     def tensor(self, index: int) -> Any:
         """Return the schema's object of a tensor."""
@@ -120,7 +121,7 @@ class TFLiteModel:
         return len(self.tree.operatorCodes) - 1
 
 
-class _AlignedBuffer(schema.BufferT):
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the generated schema is untyped
     def Pack(self, builder: Any) -> int:  # noqa: N802
         size = len(self.data)
         builder.StartVector(1, size, ALIGNMENT)

@@ -38,7 +38,8 @@ class Tap:
     def rounded(self, value: np.ndarray) -> np.ndarray:
         """Return a value rounded to the tensor's own int8 grid."""
         stored = np.clip(np.rint(value / self.scale) + self.zero_point, self.lowest, self.highest)
-        return (stored - self.zero_point) * self.scale
+        result: np.ndarray = (stored - self.zero_point) * self.scale
+        return result
 
 
 def float_checkpoint(artifact: Artifact, *, named: str | None) -> Path:

@@ -131,7 +131,8 @@ def _lower(shape: LayerShape) -> bytes:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             """Return (1, h, w, O) from x (1, H, W, I)."""
-            return self.layers(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            result: torch.Tensor = self.layers(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            return result
 
     size = (1, *shape.cells, shape.inputs)
     with torch.no_grad(), quiet_loggers("torchao", "torch.utils._pytree"):

@@ -195,4 +195,4 @@ def _renameat2() -> Callable[..., int] | None:
         return None
     found.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     found.restype = ctypes.c_int
-    return found  # type: ignore[no-any-return]
+    return found

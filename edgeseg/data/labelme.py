@@ -77,7 +77,7 @@ def _sample(path: Path, *, root: Path) -> tuple[Annotated, set[str]]:
         image=image,
         annotations=path,
         shapes=partial(_shapes, path),
-        size=size if stated else None,  # type: ignore[arg-type]
+        size=size if stated else None,
     ), {field_of(item, "label", str, where=str(path)) for item in shapes}
 
 

@@ -126,4 +126,5 @@ def _to_8_bits(path: Path, image: NDArray[Any], limits: PixelRange | None) -> ND
         )
     low, high = np.percentile(values, PERCENTILES) if limits == "percentile" else limits
     scaled = (values - np.float32(low)) * np.float32(255 / max(high - low, 1e-12))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return result

@@ -69,7 +69,8 @@ class Compared:
     @property
     def wrong(self) -> NDArray[np.bool_]:
         """Where the labels differ, (H, W)."""
-        return self.wanted != self.given
+        result: NDArray[np.bool_] = self.wanted != self.given
+        return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weigh
 Q_ANNOTATION = "quantization_annotation"
 
 
-class FromRange(ObserverBase):
+class FromRange(ObserverBase):  # type: ignore[misc]  # torchao is untyped
     """An observer whose range is given; it observes nothing."""
 
     def __init__(
@@ -57,7 +57,7 @@ class FromRange(ObserverBase):
         return torch.tensor([self.scale]), torch.tensor([self.zero_point])
 
 
-class WeightObserver(PerChannelMinMaxObserver):
+class WeightObserver(PerChannelMinMaxObserver):  # type: ignore[misc]  # torchao is untyped
     """Symmetric scales per output channel, none below `least_scales`: dead channels must not have dead multipliers."""
 
     def __init__(self, *, least_scales: Tensor, **options: Any) -> None:
@@ -70,7 +70,7 @@ class WeightObserver(PerChannelMinMaxObserver):
         return torch.maximum(scale, self.least_scales.to(scale.dtype)), zero_point
 
 
-class WholeWeightObserver(MinMaxObserver):
+class WholeWeightObserver(MinMaxObserver):  # type: ignore[misc]  # torchao is untyped
     """One symmetric scale for a whole weight, not below the largest of `least_scales`."""
 
     def __init__(self, *, least_scales: Tensor, **options: Any) -> None:
@@ -96,7 +96,7 @@ class Specs(Protocol):
 SpecsOf = Callable[[GraphModule, QuantizationPlan], Specs]
 
 
-class PlannedQuantizer(Quantizer):
+class PlannedQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untyped
     """Annotates a planned graph: outputs of its points and weights, each as `specs_of` the graph says."""
 
     def __init__(

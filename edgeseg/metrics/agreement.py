@@ -55,7 +55,8 @@ class LabelAgreement:
     @property
     def pixels(self) -> NDArray[np.int64]:
         """Pixels of each wanted class, (C,)."""
-        return self.counts.sum(axis=1)
+        result: NDArray[np.int64] = self.counts.sum(axis=1)
+        return result
 
     def per_class(self) -> tuple[float | None, ...]:
         """Return the share of each wanted class's pixels that agree; None for a class that is never wanted."""

@@ -78,10 +78,12 @@ class ConfusionMatrix:
         return np.diag(self.counts)
 
     def _truths(self) -> NDArray[np.int64]:
-        return self.counts.sum(axis=1)
+        result: NDArray[np.int64] = self.counts.sum(axis=1)
+        return result
 
     def _guesses(self) -> NDArray[np.int64]:
-        return self.counts.sum(axis=0)
+        result: NDArray[np.int64] = self.counts.sum(axis=0)
+        return result
 
 
 def _mean(values: tuple[float | None, ...]) -> float:

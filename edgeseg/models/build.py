@@ -214,7 +214,7 @@ def _registered(name: str, *, classes: int, size: tuple[int, int], aux: bool, in
         raise InputError(f"{name}: {inputs} input channels; it is built for {able}.")
     if inputs != 3:
         options["inputs"] = inputs
-    return chosen.build(classes=classes, size=size, **options)  # type: ignore[call-arg]
+    return chosen.build(classes=classes, size=size, **options)
 
 
 def _built_by_size(name: str) -> bool:

@@ -82,7 +82,7 @@ def _aux_inputs(net: nn.Module, *, size: tuple[int, int], inputs: int) -> dict[i
 
     def listen(dry: nn.Module) -> None:
         seen.clear()
-        for index, head in enumerate(dry.aux if _has_aux(dry) else ()):  # type: ignore[arg-type, union-attr]
+        for index, head in enumerate(dry.aux if _has_aux(dry) else ()):  # type: ignore[arg-type]
             head.register_forward_pre_hook(_fitter(index, seen))
 
     try:

@@ -35,4 +35,5 @@ def labels_of_cells(
 
 def _pixels(cells: int, *, input_pixels: int, start: int, extent: int, pixels: int) -> NDArray[np.intp]:
     centres = (np.arange(cells) + 0.5) * (input_pixels / cells)
-    return np.floor((centres - start) * (pixels / extent)).astype(np.intp)
+    result: NDArray[np.intp] = np.floor((centres - start) * (pixels / extent)).astype(np.intp)
+    return result

@@ -43,7 +43,8 @@ def decode(
     columns = axis(size[1], width, where.left, where.width, input_size[1])
     if tensor.role == "labels":
         wide = output[0].astype(np.uint8).take(columns.nearest[: size[1]], axis=1)
-        return wide.take(rows.nearest[: size[0]], axis=0)
+        result: NDArray[np.uint8] = wide.take(rows.nearest[: size[0]], axis=0)
+        return result
     return _upsampled_argmax(cells_of(output, tensor=tensor), grid=(height, width), rows=rows, columns=columns)
 
 
@@ -51,7 +52,8 @@ def cells_of(output: NDArray[Any], *, tensor: TensorSpec) -> NDArray[Any]:
     """Return the logits of an output (1, C, h, w) or (1, h, w, C) as (h * w, C); NHWC outputs are not copied."""
     if tensor.layout == "NCHW":
         return np.ascontiguousarray(output[0].reshape(output.shape[1], -1).T)
-    return output[0].reshape(-1, output.shape[3])
+    result: NDArray[Any] = output[0].reshape(-1, output.shape[3])
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def _upsampled_argmax(cells: NDArray[Any], *, grid: tuple[int, int], rows: Axis,
 def _mixed(around: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return (h + 1, w + 1) bool: whether the classes at the four corners of a gap differ."""
     first = around[:-1, :-1]
-    mixed = first != around[:-1, 1:]
+    mixed: NDArray[np.bool_] = first != around[:-1, 1:]
     mixed |= first != around[1:, :-1]
     mixed |= first != around[1:, 1:]
     return mixed
@@ -146,7 +148,7 @@ def _others(
     least = np.where(ahead, share, -np.inf).max(axis=0)
     most = np.where(ahead, np.inf, share).min(axis=0)
     # "Not below" rather than "above or equal", so that NaN rules nothing out.
-    may = ~(np.maximum(least, 0) < np.minimum(most, 1))
+    may: NDArray[np.bool_] = ~(np.maximum(least, 0) < np.minimum(most, 1))
     every = np.arange(len(may))
     may[every, low] = may[every, high] = False
     return may
@@ -177,7 +179,8 @@ def _best_of_many(gaps: _Gaps, rivals: NDArray[np.bool_]) -> NDArray[np.uint8]:
 def _of_class(corners: NDArray[Any], chosen: NDArray[Any]) -> NDArray[Any]:
     """Return (4, n): the logits of each gap's chosen class at its corners."""
     count, classes = corners.shape[1:]
-    return corners.reshape(4, -1).take(np.arange(count) * classes + chosen, axis=1)
+    result: NDArray[Any] = corners.reshape(4, -1).take(np.arange(count) * classes + chosen, axis=1)
+    return result
 
 
 def _interpolated(values: NDArray[Any], gaps: _Gaps, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -185,7 +188,7 @@ def _interpolated(values: NDArray[Any], gaps: _Gaps, *, out: NDArray[Any] | None
     upper = values[0] + (values[1] - values[0]) * gaps.across
     lower = values[2] + (values[3] - values[2]) * gaps.across
     lower -= upper
-    between = np.multiply(lower, gaps.down[:, None], out=out)
+    between: NDArray[Any] = np.multiply(lower, gaps.down[:, None], out=out)
     between += upper
     return between
 
@@ -198,7 +201,7 @@ def _paste(canvas: NDArray[np.uint8], best: NDArray[np.uint8], *, starts: NDArra
     """
     long = len(best) // count
     strip = f"V{long}"
-    windows = np.ndarray(canvas.size - long + 1, dtype=strip, buffer=canvas, strides=(1,))  # type: ignore[var-annotated]
+    windows = np.ndarray(canvas.size - long + 1, dtype=strip, buffer=canvas, strides=(1,))
     places = starts[:, None] + np.arange(count) * canvas.shape[1]
     windows[places] = np.ascontiguousarray(best.T).view(strip)
 

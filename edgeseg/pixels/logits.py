@@ -44,6 +44,7 @@ def softmax(logits: NDArray[np.float32], *, axis: int) -> NDArray[np.float32]:
 def probabilities(output: NDArray[Any], tensor: TensorSpec, *, classes: int) -> NDArray[np.float32]:
     """Return the softmax of an engine's output as planes (C, h, w) float32; labels are one-hot encoded."""
     if tensor.role == "labels":
-        return (output[0][None] == np.arange(classes)[:, None, None]).astype(np.float32)
+        result: NDArray[np.float32] = (output[0][None] == np.arange(classes)[:, None, None]).astype(np.float32)
+        return result
     planes = np.ascontiguousarray(real_logits(output, tensor)[0].transpose(2, 0, 1))
     return softmax(planes, axis=0)

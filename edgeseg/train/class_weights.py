@@ -41,7 +41,8 @@ def class_weights(
     if present.any():
         weights = np.minimum(weights, recipe.class_weight_limit * weights[present].min())
     weights[~present] = 0.0
-    return (weights * pixels.sum() / max(float((weights * pixels).sum()), 1e-12)).astype(np.float32)
+    scaled: np.ndarray = weights * pixels.sum() / max(float((weights * pixels).sum()), 1e-12)
+    return scaled.astype(np.float32)
 
 
 def _given(weights: tuple[float, ...], classes: tuple[str, ...]) -> np.ndarray:
@@ -74,13 +75,15 @@ def _enet(pixels: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 
 def _inverse(pixels: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    return pixels.sum() / np.maximum(pixels, 1.0)
+    result: np.ndarray = pixels.sum() / np.maximum(pixels, 1.0)
+    return result
 
 
 def _effective_number(pixels: np.ndarray, shown: np.ndarray) -> np.ndarray:
     total = max(float(pixels.sum()), 2.0)
     rest = np.log1p(-1.0 / total)  # of b; by logarithms, since b^n rounds to 1 for few of many pixels
-    return np.expm1(rest) / np.expm1(rest * np.maximum(pixels, 1.0))
+    result: np.ndarray = np.expm1(rest) / np.expm1(rest * np.maximum(pixels, 1.0))
+    return result
 
 
 _RULES = {

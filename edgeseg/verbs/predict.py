@@ -176,7 +176,8 @@ class _Work:
 
     def cuts(self, image: np.ndarray) -> bool:
         """Return whether an image takes long enough for its own progress bar."""
-        return image.shape[0] * image.shape[1] > 16 * self._session.input.size[0] * self._session.input.size[1]
+        result: bool = image.shape[0] * image.shape[1] > 16 * self._session.input.size[0] * self._session.input.size[1]
+        return result
 
     def miou(self) -> float | None:
         """Return the mIoU over the labelled images; None if there are none."""

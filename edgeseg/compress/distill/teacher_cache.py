@@ -82,7 +82,8 @@ class TeacherCache:
         path = self.file(image)
         try:
             with safe_open(path, framework="pt") as stream:
-                label, output = stream.metadata() or {}, stream.get_tensor("answer")
+                label: dict[str, str] = stream.metadata() or {}
+                output: Tensor = stream.get_tensor("answer")
         except (OSError, SafetensorError, ValueError) as error:
             raise ArtifactError(f"{path}: missing or truncated ({error}). {_AGAIN}") from error
         if label != self._label(image, output):

@@ -61,7 +61,7 @@ def magnitude_masks(
 def apply_masks(net: nn.Module, masks: Masks) -> None:
     """Set the dropped weights to zero, in place."""
     for name, mask in masks.items():
-        net.get_submodule(name).weight.mul_(mask.to(net.get_submodule(name).weight))  # type: ignore[operator, arg-type, union-attr]
+        net.get_submodule(name).weight.mul_(mask.to(net.get_submodule(name).weight))  # type: ignore[operator, arg-type]
 
 
 class MaskedTraining(Method):

@@ -20,7 +20,7 @@ LARGEST_WEIGHT = 127
 EPS = torch.finfo(torch.float32).eps
 
 
-class FakeActivation(FakeQuantizeBase):
+class FakeActivation(FakeQuantizeBase):  # type: ignore[misc]  # torchao is untyped
     """Rounds a tensor to 256 steps between two ends given by the subclass; zero is one of the steps.
 
     `scale` and `zero_point` are set from outside before each pass, since they depend on the limits of the kernels.
@@ -104,7 +104,7 @@ class AverageRange(FakeActivation):
         return super().forward(x)
 
 
-class FakeWeight(FakeQuantizeBase):
+class FakeWeight(FakeQuantizeBase):  # type: ignore[misc]  # torchao is untyped
     """Rounds a weight (O, ...) to 255 symmetric steps a channel, up to each channel's largest value."""
 
     def __init__(self, **_: object) -> None:

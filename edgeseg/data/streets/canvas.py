@@ -17,7 +17,8 @@ _REACH_PX = 20000.0  # beyond this OpenCV's fixed-point coordinates overflow
 def fixed(points: np.ndarray) -> np.ndarray:
     """Return pixel positions (N, 2) as OpenCV's fixed-point integers."""
     near = np.minimum(np.maximum(points, -_REACH_PX), _REACH_PX)
-    return np.rint(near * (1 << _SHIFT)).astype(np.int32)
+    result: np.ndarray = np.rint(near * (1 << _SHIFT)).astype(np.int32)
+    return result
 
 
 def lit(patch: np.ndarray, *, gain: PaintColour, haze: PaintColour) -> np.ndarray:

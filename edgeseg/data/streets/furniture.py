@@ -35,7 +35,8 @@ class _Stand:
             self.visible = bool(-reach < self.foot[0] < camera.width + reach)
 
     def at(self, across: float, up: float) -> np.ndarray:
-        return self.foot + np.array((across, -up)) * self.px_per_m
+        result: np.ndarray = self.foot + np.array((across, -up)) * self.px_per_m
+        return result
 
     def seen(self, own: PaintColour) -> PaintColour:
         return self.light.seen(own, distance_m=self.distance)

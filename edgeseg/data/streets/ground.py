@@ -91,7 +91,8 @@ class Ground:
         """Return the darker lanes between wheel tracks, a factor around 1."""
         lane = self.town.road_half_m * 0.5
         off = np.abs(np.abs(x) - lane)
-        return 1.0 + np.float32(0.06) * np.clip(off - 0.9, -0.5, 0.5).astype(np.float32)
+        result: np.ndarray = 1.0 + np.float32(0.06) * np.clip(off - 0.9, -0.5, 0.5).astype(np.float32)
+        return result
 
     def _colours(self, light: Light) -> np.ndarray:
         """Return the colour of each material in the light, (8, 3) float32."""
@@ -109,7 +110,8 @@ class Ground:
                 road * 0.86,
             ]
         )
-        return (own * np.array(light.town.light)).astype(np.float32)
+        result: np.ndarray = (own * np.array(light.town.light)).astype(np.float32)
+        return result
 
 
 def lay_street(ground_plan: Ground, *, chunks: list[Chunk]) -> None:

@@ -29,7 +29,8 @@ class _Figure:
             self.visible = bool(-self.size < self.foot[0] < camera.width + self.size)
 
     def at(self, across: float, up: float) -> np.ndarray:
-        return self.foot + np.array((across * self.size, -up * self.size))
+        result: np.ndarray = self.foot + np.array((across * self.size, -up * self.size))
+        return result
 
     def colour(self, own: PaintColour, *, facing: float = 0.75) -> PaintColour:
         return self.light.seen(own, distance_m=self.distance, facing=facing)

@@ -20,7 +20,9 @@ def _tone_curve(exposure: float, contrast: float) -> np.ndarray:
     x = np.arange(256) / 255.0 * exposure
     middle = 0.34 * exposure
     x = np.where(x < middle, middle * (x / middle) ** contrast, x)
-    return np.clip(np.where(x > 0.8, 0.8 + 0.22 * np.tanh((x - 0.8) / 0.22), x) * 255, 0, 255).astype(np.uint8)
+    x = np.where(x > 0.8, 0.8 + 0.22 * np.tanh((x - 0.8) / 0.22), x)
+    curve: np.ndarray = np.clip(x * 255, 0, 255).astype(np.uint8)
+    return curve
 
 
 @lru_cache(maxsize=16)

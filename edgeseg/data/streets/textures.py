@@ -27,7 +27,8 @@ def fractal(rng: np.random.Generator, *, high: int, width: int, octaves: int, fi
         start = 2 * width // cells
         total += weight * wide[:, start : start + width]
         cells, weight = cells * 2, weight * 0.62
-    return (total - total.mean()) / max(float(total.std()), 1e-6)
+    result: np.ndarray = (total - total.mean()) / max(float(total.std()), 1e-6)
+    return result
 
 
 @cache
@@ -61,7 +62,8 @@ def ground() -> np.ndarray:
         slabs[row] -= 26.0
         slabs[row : row + 16, (row // 16 % 2) * 16 :: 32] -= 26.0
     grass = 22.0 * cv2.GaussianBlur(fine, (3, 5), 0) * 2.0 + 12.0 * rough
-    return np.clip(128 + np.stack([asphalt, slabs, grass], axis=2), 0, 255).astype(np.uint8)
+    result: np.ndarray = np.clip(128 + np.stack([asphalt, slabs, grass], axis=2), 0, 255).astype(np.uint8)
+    return result
 
 
 @cache
@@ -245,7 +247,8 @@ def _bare_crown(rng: np.random.Generator) -> np.ndarray:
     tone = np.array((52, 58, 64), np.float32) + rng.normal(0, 6, 3)
     colour = np.ones((size, size, 1), np.float32) * tone.astype(np.float32)
     colour += 9.0 * haze[:, :, None]
-    return np.clip(np.dstack([colour, alpha]), 0, 255).astype(np.uint8)
+    result: np.ndarray = np.clip(np.dstack([colour, alpha]), 0, 255).astype(np.uint8)
+    return result
 
 
 def _branch(

@@ -54,7 +54,8 @@ class DAPPM(_PoolingBranches):
         found = [self.scale0(x)]
         for scale, process in zip(self.scales, self.process, strict=True):
             found.append(process(scale(x) + found[-1]))
-        return self.compression(torch.cat(found, dim=1)) + self.shortcut(x)
+        y: Tensor = self.compression(torch.cat(found, dim=1)) + self.shortcut(x)
+        return y
 
 
 class PAPPM(_PoolingBranches):
@@ -71,7 +72,8 @@ class PAPPM(_PoolingBranches):
         """Return (N, outputs, h, w) from x (N, inputs, h, w), where (h, w) is the grid it was built for."""
         base = self.scale0(x)
         scales = torch.cat([scale(x) + base for scale in self.scales], dim=1)
-        return self.compression(torch.cat([base, self.process(scales)], dim=1)) + self.shortcut(x)
+        y: Tensor = self.compression(torch.cat([base, self.process(scales)], dim=1)) + self.shortcut(x)
+        return y
 
 
 class SPPM(nn.Module):
@@ -94,7 +96,8 @@ class SPPM(nn.Module):
         total = first
         for part in others:
             total = total + part
-        return self.fuse(total)
+        y: Tensor = self.fuse(total)
+        return y
 
 
 class ASPP(nn.Module):
@@ -115,7 +118,8 @@ class ASPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h, w) from x (N, inputs, h, w), where (h, w) is the grid it was built for."""
         found = [branch(x) for branch in self.branches]
-        return self.dropout(self.fuse(torch.cat([*found, self.mean(x)], dim=1)))
+        y: Tensor = self.dropout(self.fuse(torch.cat([*found, self.mean(x)], dim=1)))
+        return y
 
 
 def _pooled(cells: int, kernel: int, stride: int, padding: int) -> int:

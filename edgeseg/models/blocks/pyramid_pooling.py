@@ -65,7 +65,8 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h, w) from x (N, inputs, h, w), where (h, w) is the grid the module was built for."""
-        return self.fuse(torch.cat([x, *(branch(x) for branch in self.branches)], dim=1))
+        y: Tensor = self.fuse(torch.cat([x, *(branch(x) for branch in self.branches)], dim=1))
+        return y
 
 
 def _branch(inputs: int, outputs: int, *, grid: tuple[int, int], bins: int) -> nn.Sequential:

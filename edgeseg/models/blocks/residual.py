@@ -21,7 +21,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h / stride, w / stride) from x (N, inputs, h, w)."""
-        return self.activation(self.conv2(self.conv1(x)) + self.shortcut(x))
+        y: Tensor = self.activation(self.conv2(self.conv1(x)) + self.shortcut(x))
+        return y
 
 
 class ResidualBottleneck(nn.Module):
@@ -40,7 +41,8 @@ class ResidualBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 2 * width, h / stride, w / stride) from x (N, inputs, h, w)."""
-        return self.activation(self.conv3(self.conv2(self.conv1(x))) + self.shortcut(x))
+        y: Tensor = self.activation(self.conv3(self.conv2(self.conv1(x))) + self.shortcut(x))
+        return y
 
 
 def residual_stage(inputs: int, outputs: int, *, blocks: int, stride: int = 1) -> nn.Sequential:

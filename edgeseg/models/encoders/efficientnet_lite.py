@@ -71,7 +71,8 @@ class LiteBlock(nn.Module):
         y = self.activation(self.bn1(self.conv_pw(x)))
         y = self.activation(self.bn2(self.conv_dw(y)))
         y = self.bn3(self.conv_pwl(y))
-        return x + y if self.residual else y
+        result: Tensor = x + y if self.residual else y
+        return result
 
 
 class SeparableBlock(nn.Module):
@@ -87,7 +88,8 @@ class SeparableBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h, w) from x (N, inputs, h, w)."""
-        return self.bn2(self.conv_pw(self.activation(self.bn1(self.conv_dw(x)))))
+        y: Tensor = self.bn2(self.conv_pw(self.activation(self.bn1(self.conv_dw(x)))))
+        return y
 
 
 class EfficientNetLite0(nn.Module):

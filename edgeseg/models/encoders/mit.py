@@ -64,11 +64,13 @@ class EfficientAttention(nn.Module):
             self._heads(self.value(context)),
         )
         weights = torch.softmax(query @ key.transpose(2, 3) * self.scale, dim=-1)
-        return self.project((weights @ value).transpose(1, 2).flatten(2))
+        y: Tensor = self.project((weights @ value).transpose(1, 2).flatten(2))
+        return y
 
     def _heads(self, x: Tensor) -> Tensor:
         """Return (N, heads, L, C / heads) from x (N, L, C)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        y: Tensor = x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return y
 
 
 class MixFeedForward(nn.Module):
@@ -86,7 +88,8 @@ class MixFeedForward(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (N, L, C) from tokens (N, L, C)."""
         mixed = _to_tokens(self.depthwise(_to_map(self.expand(tokens), self.grid)))
-        return self.project(self.activation(mixed))
+        y: Tensor = self.project(self.activation(mixed))
+        return y
 
 
 class MixBlock(nn.Module):
@@ -102,7 +105,8 @@ class MixBlock(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (N, L, C) from tokens (N, L, C)."""
         tokens = tokens + self.attention(self.norm1(tokens))
-        return tokens + self.feed_forward(self.norm2(tokens))
+        y: Tensor = tokens + self.feed_forward(self.norm2(tokens))
+        return y
 
 
 class MixStage(nn.Module):
@@ -156,4 +160,5 @@ def _to_tokens(x: Tensor) -> Tensor:
 
 def _to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return (N, C, h, w) from tokens (N, h * w, C)."""
-    return tokens.transpose(1, 2).unflatten(2, grid)
+    y: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
+    return y

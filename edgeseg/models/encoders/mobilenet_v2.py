@@ -38,7 +38,8 @@ class _InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h / stride, w / stride) from x (N, inputs, h, w)."""
-        return x + self.conv(x) if self.residual else self.conv(x)
+        y: Tensor = x + self.conv(x) if self.residual else self.conv(x)
+        return y
 
 
 class MobileNetV2(nn.Module):

@@ -110,7 +110,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h / stride, w / stride) from x (N, inputs, h, w)."""
-        return x + self.block(x) if self.residual else self.block(x)
+        y: Tensor = x + self.block(x) if self.residual else self.block(x)
+        return y
 
 
 class MobileNetV3(nn.Module):

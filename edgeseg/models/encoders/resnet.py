@@ -34,7 +34,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, width, h / stride, w / stride) from x (N, inputs, h, w)."""
         y = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+        result: Tensor = self.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+        return result
 
 
 class Bottleneck(nn.Module):
@@ -58,7 +59,8 @@ class Bottleneck(nn.Module):
         """Return (N, 4 * width, h / stride, w / stride) from x (N, inputs, h, w)."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
-        return self.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+        result: Tensor = self.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+        return result
 
 
 class ResNet(nn.Module):

@@ -27,7 +27,8 @@ class AttentionRefinement(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h, w) from x (N, inputs, h, w)."""
         x = self.conv(x)
-        return x * self.attention(self.pool(x))
+        y: Tensor = x * self.attention(self.pool(x))
+        return y
 
 
 class FeatureFusion(nn.Module):
@@ -47,7 +48,8 @@ class FeatureFusion(nn.Module):
     def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
         """Return (N, outputs, h, w) from the two paths, (N, ·, h, w) each."""
         x = self.project(torch.cat([spatial, context], dim=1))
-        return x + x * self.attention(x)
+        y: Tensor = x + x * self.attention(x)
+        return y
 
 
 class ContextPath(nn.Module):

@@ -34,7 +34,8 @@ class Stem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, H/4, W/4) from x (N, inputs, H, W)."""
         x = self.conv(x)
-        return self.fuse(torch.cat([self.stride(self.reduce(x)), self.pool(x)], dim=1))
+        y: Tensor = self.fuse(torch.cat([self.stride(self.reduce(x)), self.pool(x)], dim=1))
+        return y
 
 
 class GatherExpansion(nn.Module):
@@ -59,7 +60,8 @@ class GatherExpansion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h / stride, w / stride) from x (N, inputs, h, w)."""
-        return self.activation(self.project(self.expand(self.gather(x))) + self.shortcut(x))
+        y: Tensor = self.activation(self.project(self.expand(self.gather(x))) + self.shortcut(x))
+        return y
 
 
 class ContextEmbedding(nn.Module):
@@ -74,7 +76,8 @@ class ContextEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C, h, w) from x (N, C, h, w)."""
-        return self.fuse(x + self.project(self.norm(self.pool(x))))
+        y: Tensor = self.fuse(x + self.project(self.norm(self.pool(x))))
+        return y
 
 
 class GuidedAggregation(nn.Module):
@@ -95,7 +98,8 @@ class GuidedAggregation(nn.Module):
         """Return (N, C, H/8, W/8) from detail (N, C, H/8, W/8) and semantic (N, C, H/32, W/32)."""
         fine = self.detail_keep(detail) * self.semantic_up(semantic)
         coarse = self.detail_down(detail) * self.semantic_keep(semantic)
-        return self.fuse(fine + self.resize(coarse))
+        y: Tensor = self.fuse(fine + self.resize(coarse))
+        return y
 
 
 class BiSeNetV2(nn.Module):

@@ -94,7 +94,8 @@ class DeepLabV3PlusHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return logits (N, classes, H/4, W/4)."""
         wide = self.resize(self.aspp(features[3]))
-        return self.classifier(self.refine(torch.cat([wide, self.low(features[0])], dim=1)))
+        y: Tensor = self.classifier(self.refine(torch.cat([wide, self.low(features[0])], dim=1)))
+        return y
 
 
 class PSPHead(nn.Module):
@@ -108,7 +109,8 @@ class PSPHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return logits (N, classes, H/8, W/8)."""
-        return self.classifier(self.dropout(self.pyramid(features[3])))
+        y: Tensor = self.classifier(self.dropout(self.pyramid(features[3])))
+        return y
 
 
 class FCN8Head(nn.Module):
@@ -122,7 +124,8 @@ class FCN8Head(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return logits (N, classes, H/8, W/8)."""
         at16 = self.score16(features[2]) + self.resize(self.score32(features[3]))
-        return self.score8(features[1]) + self.resize(at16)
+        y: Tensor = self.score8(features[1]) + self.resize(at16)
+        return y
 
 
 class LiteRASPPHead(nn.Module):
@@ -150,7 +153,8 @@ class ConcatenationHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return logits (N, classes, H/4, W/4)."""
         wide = [resize(x) for resize, x in zip(self.resize, features, strict=True)]
-        return self.classifier(self.mix(torch.cat(wide, dim=1)))
+        y: Tensor = self.classifier(self.mix(torch.cat(wide, dim=1)))
+        return y
 
 
 def combine(

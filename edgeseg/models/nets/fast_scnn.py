@@ -28,7 +28,8 @@ class LinearBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h / stride, w / stride) from x (N, inputs, h, w)."""
-        return x + self.block(x) if self.residual else self.block(x)
+        y: Tensor = x + self.block(x) if self.residual else self.block(x)
+        return y
 
 
 class _FeatureFusion(nn.Module):
@@ -46,7 +47,8 @@ class _FeatureFusion(nn.Module):
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """Return (N, outputs, H/8, W/8) from high (N, high, H/8, W/8) and low (N, low, H/32, W/32)."""
-        return self.activation(self.high(high) + self.low(self.resize(low)))
+        y: Tensor = self.activation(self.high(high) + self.low(self.resize(low)))
+        return y
 
 
 class FastSCNN(nn.Module):

@@ -29,7 +29,8 @@ class PixelAttention(nn.Module):
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return (N, C, h, w) from x (N, C, h, w) and other (N, C, h / scale, w / scale)."""
         alike = (self.own(x) * self.resize(self.other(other))).sum(1, keepdim=True).sigmoid()
-        return (1.0 - alike) * x + alike * self.resize(other)
+        y: Tensor = (1.0 - alike) * x + alike * self.resize(other)
+        return y
 
 
 class BoundaryAttention(nn.Module):
@@ -43,7 +44,8 @@ class BoundaryAttention(nn.Module):
     def forward(self, detail: Tensor, context: Tensor, boundary: Tensor) -> Tensor:
         """Return (N, outputs, h, w) from the three branches, (N, inputs, h, w) each."""
         edge = boundary.sigmoid()
-        return self.detail((1.0 - edge) * context + detail) + self.context(context + edge * detail)
+        y: Tensor = self.detail((1.0 - edge) * context + detail) + self.context(context + edge * detail)
+        return y
 
 
 class PIDNetSmall(nn.Module):

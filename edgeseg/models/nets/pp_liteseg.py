@@ -31,7 +31,8 @@ class UnifiedAttentionFusion(nn.Module):
         low, high = self.low(low), self.resize(high)
         seen = [statistic for x in (low, high) for statistic in (x.mean(1, keepdim=True), x.amax(1, keepdim=True))]
         gate = self.attention(torch.cat(seen, dim=1))
-        return self.fuse(low * gate + high * (1.0 - gate))
+        y: Tensor = self.fuse(low * gate + high * (1.0 - gate))
+        return y
 
 
 class PPLiteSeg(nn.Module):

@@ -38,7 +38,8 @@ class AllMlpDecoder(nn.Module):
         total = first
         for part in others:
             total = total + part
-        return self.classifier(self.dropout(self.activation(self.norm(total))))
+        y: Tensor = self.classifier(self.dropout(self.activation(self.norm(total))))
+        return y
 
 
 class SegFormer(nn.Module):

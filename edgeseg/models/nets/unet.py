@@ -42,7 +42,8 @@ class AttentionGate(nn.Module):
 
     def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
         """Return the skip, (N, C, h, w), weighted by what the gate (N, G, h/2, w/2) finds relevant."""
-        return skip * self.weight(self.relu(self.skip(skip) + self.gate(gate)))
+        y: Tensor = skip * self.weight(self.relu(self.skip(skip) + self.gate(gate)))
+        return y
 
 
 class UNet(nn.Module):

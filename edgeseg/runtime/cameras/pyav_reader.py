@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,10 +97,10 @@ class PyAvReader:
         """Release the decoder."""
         self._container.close()
 
-    def _demuxed(self) -> Iterator[av.Packet]:
+    def _demuxed(self) -> Iterator[av.Packet[Any]]:
         return iter(self._container.demux(self._stream))
 
-    def _next_packet(self) -> av.Packet:
+    def _next_packet(self) -> av.Packet[Any]:
         import av
 
         for _ in range(FAILURES_IN_A_ROW):

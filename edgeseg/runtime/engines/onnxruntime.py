@@ -45,7 +45,8 @@ class OnnxRuntimeSession:
     def run(self, tensor: np.ndarray) -> np.ndarray:
         """Return the output."""
         assert self._session is not None, "the session was closed"
-        return self._session.run(self._output_names, {self._input_name: tensor})[0]
+        result: np.ndarray = self._session.run(self._output_names, {self._input_name: tensor})[0]
+        return result
 
     def close(self) -> None:
         """Free the session."""

@@ -50,7 +50,8 @@ class OpenVINOSession:
         """Return the output, the caller's own copy; the request reuses its buffers."""
         assert self._request is not None, "the session was closed"
         self._request.infer({0: tensor}, share_inputs=True, share_outputs=True)
-        return self._request.get_output_tensor(self._output).data.copy()
+        result: np.ndarray = self._request.get_output_tensor(self._output).data.copy()
+        return result
 
     def start(self, tensor: np.ndarray) -> Callable[[], np.ndarray]:
         """Begin an inference; return the function that waits for the output, a copy, and frees the request."""

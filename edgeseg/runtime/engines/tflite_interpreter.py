@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeseg.core.silence import native_output
 from edgeseg.errors import ArtifactError
@@ -35,10 +35,10 @@ class Interpreter(Protocol):
     def resize_tensor_input(self, input_index: int, tensor_size: list[int]) -> None:
         """Change an input's shape; the buffers must be allocated afterwards."""
 
-    def get_input_details(self) -> list[dict]:
+    def get_input_details(self) -> list[dict[str, Any]]:
         """Return index, shape and type of each input."""
 
-    def get_output_details(self) -> list[dict]:
+    def get_output_details(self) -> list[dict[str, Any]]:
         """Return index, shape and type of each output."""
 
     def set_tensor(self, tensor_index: int, value: np.ndarray) -> None:

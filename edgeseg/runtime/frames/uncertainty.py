@@ -16,12 +16,13 @@ UncertaintyKind = Literal["margin", "entropy"]
 
 def uncertainty_kind(text: str | None) -> UncertaintyKind | None:
     """Return the kind of uncertainty that a text names, None for None; raises `UnknownName` for any other text."""
-    for kind in get_args(UncertaintyKind):
+    kinds: tuple[UncertaintyKind, ...] = get_args(UncertaintyKind)
+    for kind in kinds:
         if text == kind:
             return kind
     if text is None:
         return None
-    raise unknown("kind of uncertainty", text, get_args(UncertaintyKind))
+    raise unknown("kind of uncertainty", text, kinds)
 
 
 def uncertainty_of(cells: np.ndarray, *, scale: float, temperature: float, kind: UncertaintyKind) -> np.ndarray:
@@ -38,7 +39,8 @@ def uncertainty_of(cells: np.ndarray, *, scale: float, temperature: float, kind:
         two = np.partition(shares, -2, axis=-1)[..., -2:]
         return 1 - (two[..., 1] - two[..., 0])
     surprise = np.log(np.maximum(shares, np.finfo(np.float32).tiny))
-    return -(shares * surprise).sum(axis=-1) / np.float32(np.log(shares.shape[-1]))
+    entropy: np.ndarray = -(shares * surprise).sum(axis=-1) / np.float32(np.log(shares.shape[-1]))
+    return entropy
 
 
 def spread(

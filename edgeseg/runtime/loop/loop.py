@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -183,7 +183,11 @@ class _Loop:
         self._prepared: Handover[_Prepared] = Handover(room)
         self._inferred: Handover[_Inferred] = Handover(room)
         self._views: Handover[View] = Handover(room)
-        self._queues: dict[str, Handover] = {"infer": self._prepared, "decode": self._inferred, "sink": self._views}
+        self._queues: dict[str, Handover[Any]] = {
+            "infer": self._prepared,
+            "decode": self._inferred,
+            "sink": self._views,
+        }
         self._engine_free = threading.Semaphore(1)
         self._fault_lock = threading.Lock()
         self._interrupted = False

@@ -109,7 +109,7 @@ class VideoSink:
             # A video has one size: the recording goes on when the source changes its size.
             image = cv2.resize(image, (self._size[1], self._size[0]), interpolation=cv2.INTER_LINEAR)
         try:
-            self._writer.write(image, self._time_of(view))  # type: ignore[arg-type]
+            self._writer.write(image, self._time_of(view))
         except OSError as error:
             raise self._cut_off(error) from None
         self._count += 1

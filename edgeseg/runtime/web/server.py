@@ -101,7 +101,7 @@ class WebServer(http.server.ThreadingHTTPServer):
         self.connections.add(thread, request)
         thread.start()
 
-    def handle_error(self, request: object, client_address: object) -> None:  # type: ignore[override]
+    def handle_error(self, request: object, client_address: object) -> None:
         """Log nothing: a viewer may leave in the middle of a response."""
 
     def _serve_one(self, request: socket.socket, client_address: object) -> None:
@@ -109,7 +109,7 @@ class WebServer(http.server.ThreadingHTTPServer):
             request.settimeout(STRANGER_S)
             # The handshake belongs here: in the accepting thread, one slow client would stop all others.
             line = request if self.tls is None else self.tls.wrap_socket(request, server_side=True)
-            self.process_request_thread(line, client_address)  # type: ignore[arg-type]
+            self.process_request_thread(line, client_address)
         except OSError:  # no TLS, or gone already
             hang_up(request)
             request.close()

@@ -21,7 +21,8 @@ def quantize(given: Arguments) -> np.ndarray:
     np.rint(stored, out=stored)
     if given.has("zero_point"):
         stored += _along(given, "zero_point", x)
-    return np.clip(stored, limits.min, limits.max, out=stored).astype(dtype)
+    result: np.ndarray = np.clip(stored, limits.min, limits.max, out=stored).astype(dtype)
+    return result
 
 
 def dequantize(given: Arguments) -> np.ndarray:
@@ -37,7 +38,8 @@ def affine_weights(given: Arguments) -> np.ndarray:
     """Return (quantized data - zero point) * scale."""
     data = given.tensor("quantized_data")
     shifted = data.astype(np.float32) - _along(given, "zero_point", data)
-    return shifted * _along(given, "scale", data)
+    result: np.ndarray = shifted * _along(given, "scale", data)
+    return result
 
 
 def blockwise_weights(given: Arguments) -> np.ndarray:
@@ -45,7 +47,8 @@ def blockwise_weights(given: Arguments) -> np.ndarray:
     data = given.tensor("data").astype(np.float32)
     if given.has("offset"):
         data = data - _spread(given.tensor("offset").astype(np.float32), data.shape)
-    return data * _spread(given.tensor("scale"), data.shape)
+    result: np.ndarray = data * _spread(given.tensor("scale"), data.shape)
+    return result
 
 
 def _real(given: Arguments, stored: np.ndarray) -> np.ndarray:

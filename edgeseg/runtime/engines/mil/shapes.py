@@ -105,13 +105,15 @@ def reduce_argmax(given: Arguments) -> np.ndarray:
     """Return where x is largest along an axis, int32; the first of equals."""
     x = given.tensor("x")
     where = np.argmax(x, axis=given.integer("axis", -1), keepdims=given.flag("keep_dims", True))
-    return where.astype(np.int32)
+    result: np.ndarray = where.astype(np.int32)
+    return result
 
 
 def linear(given: Arguments) -> np.ndarray:
     """Return x @ weight.T + bias, weight (O, I)."""
     y = given.tensor("x") @ given.tensor("weight").T
-    return y + given.tensor("bias") if given.has("bias") else y
+    result: np.ndarray = y + given.tensor("bias") if given.has("bias") else y
+    return result
 
 
 def matrix_product(given: Arguments) -> np.ndarray:
@@ -119,7 +121,8 @@ def matrix_product(given: Arguments) -> np.ndarray:
     x, y = given.tensor("x"), given.tensor("y")
     x = np.swapaxes(x, -1, -2) if given.flag("transpose_x", False) else x
     y = np.swapaxes(y, -1, -2) if given.flag("transpose_y", False) else y
-    return np.matmul(x, y)
+    result: np.ndarray = np.matmul(x, y)
+    return result
 
 
 def upsample_bilinear(given: Arguments) -> np.ndarray:
@@ -129,7 +132,8 @@ def upsample_bilinear(given: Arguments) -> np.ndarray:
     centres = given.flag("half_pixel_centers", not corners)
     rows = _bilinear(x.shape[-2], given.number("scale_factor_height", 1.0), corners=corners, centres=centres)
     columns = _bilinear(x.shape[-1], given.number("scale_factor_width", 1.0), corners=corners, centres=centres)
-    return np.matmul(rows, np.matmul(x, columns.T))
+    result: np.ndarray = np.matmul(rows, np.matmul(x, columns.T))
+    return result
 
 
 def _bilinear(side: int, factor: float, *, corners: bool, centres: bool) -> np.ndarray:

@@ -73,7 +73,8 @@ def average_pool(given: Arguments) -> np.ndarray:
     if not given.flag("exclude_padding_from_average", False) or not any(map(any, pads)):
         return total / np.float32(kernel[0] * kernel[1])
     ones = _pad(np.ones((1, 1, *x.shape[2:]), np.float32), pads)
-    return total / _reduce_windows(ones, kernel, strides, np.add)
+    result: np.ndarray = total / _reduce_windows(ones, kernel, strides, np.add)
+    return result
 
 
 def max_pool(given: Arguments) -> np.ndarray:
@@ -107,7 +108,8 @@ def _grouped(
     columns = taps[0][:, :, None] if len(taps) == 1 else np.stack(taps, axis=2)
     columns = columns.reshape(batch, groups, inputs * len(taps), height * width)
     matrices = weight.reshape(groups, outputs // groups, inputs * len(taps))
-    return np.matmul(matrices, columns).reshape(batch, outputs, height, width)
+    result: np.ndarray = np.matmul(matrices, columns).reshape(batch, outputs, height, width)
+    return result
 
 
 def _taps(
