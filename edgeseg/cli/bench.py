@@ -18,7 +18,7 @@ HELP = "measure latency percentiles of each stage; several artifacts are timed i
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_engine, add_trust, duration, positive, whole
-    from edgeseg.cli.remote import add_device_option
+    from edgeseg.cli.remote import add_device_name, add_device_option
 
     parser.add_argument(
         "artifacts", metavar="ARTIFACT", nargs="+", type=Path, help="folders that edgeseg convert wrote"
@@ -52,7 +52,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also the arithmetic rate against this machine's own peak, measured with a matrix product",
     )
-    add_device_option(parser, also="; any other name is what to call this machine in the results")
+    add_device_option(parser)
+    add_device_name(parser)
     parser.add_argument(
         "--data",
         metavar="DIR|SET",
@@ -79,10 +80,10 @@ def run(options: argparse.Namespace) -> int:
     """Measure, write the JSON files where asked to, and print the table."""
     from edgeseg.cli import render
     from edgeseg.cli.options import check_origin
-    from edgeseg.cli.remote import label, remote_names
+    from edgeseg.cli.remote import remote_names
     from edgeseg.verbs.bench import bench, check_stable
 
-    if names := remote_names(options, allow_label=True):
+    if names := remote_names(options):
         return _run_on_devices(options, names)
     check_origin(options.artifacts, options=options)
     with render.progress(quiet=options.json) as advance:
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
             sustained_s=options.sustained,
             mlperf=options.mlperf,
             with_roofline=options.roofline,
-            device=label(options),
+            device=options.device_name,
             engine=options.engine,
             threads=options.threads,
             data=options.data,

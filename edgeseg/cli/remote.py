@@ -18,38 +18,42 @@ _FOLDERS = {"--monitor": "artifact", "--data": "data"}
 _ONLY_HERE = ("--window", "--weights", "--spec", "--token-file", "--tls-cert", "--tls-key")
 
 
-def add_device_option(parser: argparse.ArgumentParser, *, also: str = "") -> None:
-    """Add --device; `also` says what a name means that is not a known device."""
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
     parser.add_argument(
         "--device",
         metavar="NAME",
         action="append",
         default=[],
-        help=f"run on this device of edgeseg device list; several times for several devices at once{also}",
+        help="run on this device of edgeseg device list; may be given several times, for several devices at once",
     )
 
 
-def remote_names(options: argparse.Namespace, *, allow_label: bool = False) -> tuple[str, ...]:
-    """Return the known devices that --device names, none where it only labels this machine (`allow_label`).
+def add_device_name(parser: argparse.ArgumentParser) -> None:
+    """Add --device-name, for the verbs whose results name the machine they were made on."""
+    parser.add_argument(
+        "--device-name",
+        metavar="TEXT",
+        help="what to call this machine in the results (default: its model or host name)",
+    )
+
+
+def remote_names(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the known devices that --device names, each once.
 
     Raises:
-        UnknownName, InputError: a name that is not known, or a label that is nearly a known device's name.
+        UnknownName, InputError: a name that is not known.
+        UsageError: --device-name beside it.
     """
-    from edgeseg.core.suggestions import suggestion
-    from edgeseg.devices.known import device_names, find_device
+    from edgeseg.cli.options import UsageError
+    from edgeseg.devices.known import find_device
 
     names = tuple(dict.fromkeys(options.device))
-    known = device_names() if names else ()
-    if allow_label and len(names) == 1 and names[0] not in known and not suggestion(names[0], known):
-        return ()
+    if names and getattr(options, "device_name", None):
+        raise UsageError("--device-name is for this machine; the devices of --device are named by edgeseg device add.")
     for name in names:
         find_device(name)
     return names
-
-
-def label(options: argparse.Namespace) -> str | None:
-    """Return what --device calls this machine, None where it is not given."""
-    return options.device[0] if options.device else None
 
 
 def forwarded(options: argparse.Namespace) -> list[Word]:

@@ -17,7 +17,7 @@ HELP = "check an artifact's checksums, and its golden sample on an engine of thi
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_engine, positive
-    from edgeseg.cli.remote import add_device_option
+    from edgeseg.cli.remote import add_device_name, add_device_option
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder from edgeseg convert, compile or adopt")
     add_engine(parser)
@@ -25,7 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sha256", metavar="DIGEST", help="the artifact's hash, as edgeseg convert --json printed it; refuse any other"
     )
     parser.add_argument("--receipt", action="store_true", help="write the result to receipts/ in the artifact's folder")
-    add_device_option(parser, also="; any other name is this machine's in the receipt (default: its own)")
+    add_device_option(parser)
+    add_device_name(parser)
     parser.add_argument(
         "--time-limit", metavar="S", type=positive, default=60, help="seconds that one inference may take (default: 60)"
     )
@@ -37,12 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Verify, and print the result."""
     from edgeseg.cli import render
-    from edgeseg.cli.remote import label, remote_names
+    from edgeseg.cli.remote import remote_names
     from edgeseg.core.records import encode_record
     from edgeseg.runtime import Limits
     from edgeseg.verbs.verify import verify_artifact
 
-    if names := remote_names(options, allow_label=True):
+    if names := remote_names(options):
         return _run_on_devices(options, names)
     done = verify_artifact(
         options.artifact,
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         threads=options.threads,
         limits=Limits(seconds=options.time_limit, memory_mb=options.memory_limit),
         receipt=options.receipt,
-        device=label(options),
+        device=options.device_name,
         sha256=options.sha256,
     )
     found = done.verification

@@ -168,8 +168,8 @@ def test_every_command_of_how_to_repeat_this_is_one_that_edgeseg_takes() -> None
 def test_how_to_repeat_this_works_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_artifact(tmp_path / "artifacts" / "tiny-onnx", file_format="onnx")
-    first = ["bench", "artifacts/tiny-onnx", "--runs", "3", "--warmup", "1", "--threads", "1", "--device", "my [b] nuc"]
-    assert main([*first, "--out", "first"]) == 0
+    first = ["bench", "artifacts/tiny-onnx", "--runs", "3", "--warmup", "1", "--threads", "1", "--out", "first"]
+    assert main([*first, "--device-name", "my [b] nuc"]) == 0
     page = render_report(compare(read_measurements(["first"])))
     printed = re.search(r"How to repeat this.*?<code>(.*?)</code>", page, re.DOTALL)
     assert printed is not None

@@ -195,7 +195,7 @@ def test_every_verb_takes_json_quiet_and_verbose() -> None:
 def test_records_written_by_bench_say_where_their_data_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.make_artifact(tmp_path / "a", file_format="onnx")
     for device in ("pi5", "jetson"):
-        bench = ["bench", str(tmp_path / "a"), "--runs", "2", "--warmup", "1", "--device", device]
+        bench = ["bench", str(tmp_path / "a"), "--runs", "2", "--warmup", "1", "--device-name", device]
         assert main([*bench, "--threads", "1", "--out", str(tmp_path / "same"), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["measurements"][0]["device"]["name"] == device
     assert len(list((tmp_path / "same").iterdir())) == 2

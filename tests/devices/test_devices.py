@@ -250,6 +250,10 @@ def test_names_are_checked_before_anything_runs(desk: Desk, capsys: pytest.Captu
     assert 'Did you mean "kitchen"?' in errors(capsys)[0]
     assert run("bench", desk.artifact, "--device", "kitchn") == 1
     assert 'Did you mean "kitchen"?' in errors(capsys)[0]
+    assert run("bench", desk.artifact, "--device", "garage") == 1
+    assert '"garage"' in errors(capsys)[0]
+    assert run("bench", desk.artifact, "--device", "kitchen", "--device-name", "garage") == 2
+    assert "--device-name is for this machine" in errors(capsys)[0]
     assert run("device", "add", "kitchen", desk.device.address, "--fingerprint", desk.device.fingerprint) == 1
     assert "is known already" in errors(capsys)[0]
     with pytest.raises(InputError, match="cannot name a device"):

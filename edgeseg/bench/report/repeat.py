@@ -56,4 +56,4 @@ def _bench(items: Sequence[Measurement], *, many: bool) -> list[str]:
         words += ["--data", scored.source or scored.data, "--split", scored.split, "--limit", str(scored.images)]
         if not scored.source:
             lines.append(f"# with the data set {scored.data} in a folder of that name:")
-    return [*lines, shlex.join([*words, "--device", first.device.name, "--out", "results"])]
+    return [*lines, shlex.join([*words, "--device-name", first.device.name, "--out", "results"])]
