@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from datetime import datetime, timezone
@@ -27,7 +28,7 @@ from edgeseg.deploy.gate import thresholds_for
 from edgeseg.deploy.golden_samples import repeated_agreement
 from edgeseg.deploy.manifest import Proven, seal
 from edgeseg.deploy.prove import engine_here, open_for_proof
-from edgeseg.errors import ArtifactError, GateError, InputError, UnsupportedError
+from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +62,7 @@ def compile_artifact(
         UnknownName, InputError: a compiler, target or option that does not exist; a destination in use.
         UnsupportedError: the compiler does not support the artifact's format or precision.
         MissingDependency: the compiler's tool is not installed.
+        ArtifactError: a source that is not one of ours, or of unknown origin and does not run (see `edgeseg.load`).
         ConversionError: the tool failed.
         GateError: the compiled artifact does not give the labels of its source, or too few ops run on the accelerator;
             nothing is written.
@@ -73,6 +75,7 @@ def compile_artifact(
     source = open_artifact(artifact)
     _check_source(chosen, source)
     chosen.check()
+    _try_unknown(source)
     return compile_with(
         chosen,
         source,
@@ -166,6 +169,14 @@ def _check_source(compiler: Compiler, source: Artifact) -> None:
             f"{source.folder}: is {manifest.scheme.name}; {compiler.name} compiles {able}. "
             f"Convert again: edgeseg convert --target {compiler.reads} --precision {compiler.precisions[0]}"
         )
+
+
+def _try_unknown(source: Artifact) -> None:
+    """Run a source of unknown origin once in a process of its own: the proof runs what is made of it in this one."""
+    from edgeseg.runtime.session.opening import assure
+
+    with contextlib.suppress(MissingDependency):  # without an engine here, nothing of it is run
+        assure(source)
 
 
 def _draft(

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from edgeseg.bench import bench_interleaved, bench_sustained, measure_accuracy, write_measurement
 from edgeseg.bench.change import instability
@@ -79,7 +79,10 @@ def bench(
     if out is not None:
         _check_destination(out, count=len(artifacts))
     timing = _Timing(runs=runs, warmup=warmup, least_seconds=least_seconds, sustained_s=sustained_s, mlperf=mlperf)
-    dataset = None if data is None else Counted(open_dataset(str(data), split=split))
+    dataset = None if data is None else open_dataset(str(data), split=split)
+    if dataset is not None:
+        for finding in _findings(dataset, limit=limit, progress=tell):
+            (on_notice or _log.warning)(finding)
     with contextlib.ExitStack() as opened:
         sessions = [opened.enter_context(load(path, engine=engine, threads=threads)) for path in artifacts]
         measured = _time(sessions, timing, device=device, progress=tell)
@@ -90,17 +93,25 @@ def bench(
             scored = []
             for session, measurement in zip(sessions, measured, strict=True):
                 report = reported_as(tell, f"score {session.artifact.manifest.name}")
-                accuracy = measure_accuracy(session, cast("Dataset", dataset), limit=limit, on_progress=report)
+                accuracy = measure_accuracy(session, dataset, limit=limit, on_progress=report)
                 scored.append(
                     dataclasses.replace(measurement, accuracy=dataclasses.replace(accuracy, source=str(data)))
                 )
             measured = tuple(scored)
-            for finding in findings(dataset, limit=limit):
-                (on_notice or _log.warning)(finding)
     if out is not None:
         for measurement in measured:
             write_measurement(measurement, out)
     return measured
+
+
+def _findings(dataset: Dataset, *, limit: int | None, progress: Progress) -> tuple[str, ...]:
+    """Return warnings about the labels, which are read before anything is timed: hours of runs are not lost to them."""
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    counted = Counted(dataset)
+    for index in range(count):
+        counted.load(index)
+        progress("read labels", index + 1, count)
+    return findings(counted, limit=limit)
 
 
 def check_stable(measurements: Sequence[Measurement]) -> None:

@@ -8,10 +8,12 @@ import cv2
 import pytest
 from contracts import tiny_artifact as tiny
 from contracts.crashing import segfault
+from contracts.fake_compiler import FakeCompiler
 
 from edgeseg.cli.main import main
 from edgeseg.core import trust
 from edgeseg.core.artifact import open_artifact
+from edgeseg.deploy.compile import compile_artifact
 from edgeseg.errors import ArtifactError
 from edgeseg.runtime import load
 from edgeseg.runtime.session import opening, verify
@@ -57,6 +59,16 @@ def test_an_artifact_of_unknown_origin_that_crashes_its_engine_is_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert "SIGSEGV: the model file is damaged or hostile" in lines[-1]
     assert not any("Traceback" in line for line in lines)
+
+
+def test_compile_tries_out_an_unknown_source_before_its_tool_runs(
+    unknown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeseg.deploy.compile.compiler_named", lambda _name: FakeCompiler())
+    monkeypatch.setattr(FakeCompiler, "compile", None)
+    monkeypatch.setattr(verify, "compare_with_golden", segfault)
+    with pytest.raises(ArtifactError, match="SIGSEGV"):
+        compile_artifact(unknown, compiler="copier", out=unknown.parent / "out")
 
 
 def test_an_unknown_artifact_is_tried_out_once_and_then_known(unknown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
