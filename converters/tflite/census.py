@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ai_edge_litert import schema_py_generated as schema
@@ -22,11 +21,6 @@ def census(model: TFLiteModel, *, int8: bool) -> tuple[OpPlacement, ...]:
     """Return the computing ops of a file; with `int8`, those in float have a reason."""
     computing = [operator for operator in model.operators if model.op_name(operator) not in _PLUMBING]
     return tuple(_placement(model, operator, int8=int8) for operator in computing)
-
-
-def op_counts(model: TFLiteModel) -> dict[str, int]:
-    """Return how many ops of each name a file holds, quantize and dequantize steps and casts included."""
-    return dict(Counter(model.op_name(operator) for operator in model.operators))
 
 
 def _placement(model: TFLiteModel, operator: Any, *, int8: bool) -> OpPlacement:

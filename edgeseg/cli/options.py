@@ -74,14 +74,6 @@ def share(text: str) -> float:
     return value
 
 
-def above_zero(text: str) -> float:
-    """Return a number above 0, for argparse."""
-    value = number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{_quoted(text)} is not a number above 0")
-    return value
-
-
 def duration(text: str) -> float:
     """Return seconds from "90s", "30m" or "1h", for argparse."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", text) if text.isascii() else None

@@ -61,10 +61,6 @@ class ConfusionMatrix:
         """Return the mean of the IoUs that are not None; 0.0 if there are none."""
         return _mean(self.per_class_iou())
 
-    def mean_dice(self) -> float:
-        """Return the mean of the Dice coefficients that are not None; 0.0 if there are none."""
-        return _mean(self.per_class_dice())
-
     def pixel_accuracy(self) -> float:
         """Return the share of labelled pixels with the correct class; 0.0 if no pixel is labelled."""
         return float(self._hits().sum() / max(1, self.pixels))

@@ -18,7 +18,7 @@ class TensorInfo:
     """An input or output of a model file; sizes that the file leaves open are None, a rank left open is an empty shape.
 
     `last_op` says what an output ends with, as far as it matters: softmax, sigmoid or argmax. `dtype` is None for a
-    type that cannot hold an image or a label map. `is_image` is a Core ML image input, which takes pixels.
+    type that cannot hold an image or a label map.
     """
 
     position: int
@@ -29,7 +29,6 @@ class TensorInfo:
     scale: float | None = None
     zero_point: int | None = None
     last_op: LastOp = ""
-    is_image: bool = False
     color_order: Literal["", "rgb", "bgr"] = ""
 
     def text(self) -> str:

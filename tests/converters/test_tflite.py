@@ -14,7 +14,7 @@ from contracts.deployable import deployable, images, ranges
 from torch import Tensor, nn
 
 from edgeseg.converters.tflite import CONVERTER
-from edgeseg.converters.tflite.census import census, op_counts
+from edgeseg.converters.tflite.census import census
 from edgeseg.converters.tflite.flatbuffer import ALIGNMENT, TFLiteModel, read_model, write_model
 from edgeseg.converters.tflite.float_islands import keep_in_float
 from edgeseg.converters.tflite.half import halve_weights
@@ -83,7 +83,8 @@ def ask(program: object, tensor: np.ndarray) -> np.ndarray:
 
 
 def kinds(content: bytes) -> dict[str, int]:
-    return op_counts(read_model(content))
+    model = read_model(content)
+    return dict(Counter(model.op_name(operator) for operator in model.operators))
 
 
 def scales(model: TFLiteModel) -> set[tuple[float, int]]:

@@ -51,9 +51,9 @@ def test_a_vote_keeps_the_class_until_another_won_often_enough_or_by_far() -> No
     vote = Vote(3, margin=4.0)
     won = [int(vote.smooth(frame, scale=1).argmax()) for frame in (a, b, b, a, b, b, b, a)]
     assert won == [0, 0, 0, 0, 0, 0, 1, 1]
-    vote.reset()
+    vote = Vote(3, margin=4.0)
     assert [int(vote.smooth(frame, scale=1).argmax()) for frame in (a, far)] == [0, 1]
-    vote.reset()
+    vote = Vote(3, margin=4.0)
     # The same numbers as quantized logits of a small scale lead by little.
     assert [int(vote.smooth(frame, scale=0.1).argmax()) for frame in (a, far)] == [0, 0]
 

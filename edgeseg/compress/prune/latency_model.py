@@ -38,10 +38,6 @@ class LatencyModel:
             self._known[shape] = _between(grid, shape)
         return self._known[shape]
 
-    def net_ms(self, shapes: dict[str, LayerShape]) -> float:
-        """Return the sum over layers, without resizes, poolings, additions and the engine's overhead."""
-        return sum(self.layer_ms(shape) for shape in shapes.values())
-
 
 def _kind(shape: LayerShape) -> LayerShape:
     """Return the shape without its widths: shapes with equal results can be interpolated."""

@@ -98,14 +98,6 @@ class QuantNet(nn.Module):
         inner: nn.Module = getattr(self.graph, INNER)
         return {key: value.detach() for key, value in inner.state_dict().items()}
 
-    def weight_scales(self) -> dict[str, Tensor]:
-        """Return the scales (output channels,) of every int8 weight, by the weight's key in the plain net."""
-        self._fit()
-        return {
-            wire.weight.removeprefix(f"{INNER}."): self._fake(wire).scales(self._stored(wire.weight))
-            for wire in self._wires
-        }
-
     def point(self, name: str) -> FakeActivation:
         """Return the fake quantization of a point."""
         found = self.graph.get_submodule(self._points[name])

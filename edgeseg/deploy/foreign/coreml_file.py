@@ -72,7 +72,6 @@ def _tensor(feature: Any, place: int, makers: dict[str, Any]) -> TensorInfo:
             shape=(1, 3, int(image.height), int(image.width)),
             dtype="uint8",
             stored_as="image",
-            is_image=True,
             color_order=_COLORS.get(image.colorSpace, ""),
         )
     array = feature.type.multiArrayType

@@ -92,16 +92,6 @@ def translate(given: Mapping[str, Tensor], *, by: KeyMap) -> Translated:
     )
 
 
-def untranslate(own: Mapping[str, Tensor], *, by: KeyMap) -> dict[str, Tensor]:
-    """Return our tensors under another project's keys: the inverse of `translate`, without what it drops."""
-    import torch
-
-    splits = {theirs: torch.cat([own[name] for name in ours], dim=1) for theirs, ours in by.splits}
-    parts = {name for _, ours in by.splits for name in ours}
-    names = {key: by.theirs(key) for key in own if key not in parts}
-    return {theirs: own[key] for key, theirs in names.items() if theirs is not None} | splits
-
-
 def best_map(keys: Iterable[str], *, maps: Iterable[KeyMap]) -> KeyMap | None:
     """Return the map that knows most of the keys, None if none knows half of them."""
     listed = tuple(keys)

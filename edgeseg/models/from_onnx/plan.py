@@ -13,7 +13,6 @@ from edgeseg.errors import CheckpointError, EdgesegError
 
 ONNX_MOST_BYTES = 64 << 20
 """A larger plan is refused: it would be a decompression bomb."""
-OnnxSetting = bool | int | float | str | None | tuple[int, ...] | tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,15 +29,6 @@ LOW_CHANNELS = 48
 PYRAMID_CHANNELS = 128
 
 
-class Encoder(Protocol):
-    """A module that gives features at strides 4, 8, 16 and 32; `channels` are their widths."""
-
-    channels: Sequence[int]
-
-    def __call__(self, x: Tensor) -> Sequence[Tensor]:
-        """Return the features of x (N, inputs, H, W), finest first."""
-
-
 class Head(Protocol):
     """Builds a module from an encoder's features to logits."""
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.backend import ResolvedBackend
-    from edgeseg.core.proof import ProofLevel
     from edgeseg.core.spec import TensorSpec
 
 _T = TypeVar("_T")
@@ -69,11 +68,6 @@ class Session:
     def engine_version(self) -> str:
         """Version of the engine's library."""
         return self._engine.status().version
-
-    @property
-    def proof_level(self) -> ProofLevel:
-        """What agreement with the float checkpoint on this engine proves."""
-        return self._engine.proof
 
     @property
     def options(self) -> dict[str, str]:

@@ -13,16 +13,24 @@ from edgeseg.errors import CheckpointError, InputError
 from edgeseg.models import build, load_checkpoint
 from edgeseg.models.checkpoint import read_training
 from edgeseg.models.foreign.import_weights import import_weights
-from edgeseg.models.foreign.key_map import untranslate
 from edgeseg.models.foreign.net_maps import NET_MAPS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeseg.models.foreign.key_map import KeyMap
 
 SIZE = (64, 96)
 MAPS = pytest.mark.parametrize("by", NET_MAPS, ids=lambda by: by.layout)
+
+
+def untranslate(own: Mapping[str, Tensor], *, by: KeyMap) -> dict[str, Tensor]:
+    """Return our tensors under another project's keys: the inverse of `translate`, without what it drops."""
+    splits = {theirs: torch.cat([own[name] for name in ours], dim=1) for theirs, ours in by.splits}
+    parts = {name for _, ours in by.splits for name in ours}
+    names = {key: by.theirs(key) for key in own if key not in parts}
+    return {theirs: own[key] for key, theirs in names.items() if theirs is not None} | splits
 
 
 def foreign(by: KeyMap) -> dict[str, Tensor]:
