@@ -1,13 +1,15 @@
 """Write a lock file with a hash for every package: `python scripts/release/lock.py EXTRAS FILE [PLATFORM ...]`.
 
 pip resolves `edgeseg[EXTRAS]` with the versions of constraints.txt, for the machine at hand or for each PLATFORM, such
-as `manylinux_2_28_aarch64`, and reports the SHA-256 of what it would install; nothing is installed. EXTRAS `build` are
-the tools that build a release. Install a lock with `pip install --require-hashes --no-deps -r FILE`.
+as `manylinux_2_35_aarch64` (wheels for older glibc fit too), and reports the SHA-256 of what it would install; nothing
+is installed. EXTRAS `build` are the tools that build a release. Install a lock with
+`pip install --require-hashes --no-deps -r FILE`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -51,10 +53,20 @@ def resolve(needed: list[str], *, platform: str) -> dict[str, object]:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
         command += ["--constraint", str(ROOT / "constraints.txt"), "--report", str(report), *needed]
         if platform:
-            command += ["--only-binary", ":all:", "--target", place, "--platform", platform]
+            command += ["--only-binary", ":all:", "--target", place]
+            command += [word for tag in tags(platform) for word in ("--platform", tag)]
         subprocess.run(command, check=True)
         found: dict[str, object] = json.loads(report.read_text(encoding="utf-8"))
         return found
+
+
+def tags(platform: str) -> list[str]:
+    """Return the platform tags of wheels that fit a platform: on manylinux, those for its glibc and for older ones."""
+    manylinux = re.fullmatch(r"manylinux_2_(\d+)_(\w+)", platform)
+    if manylinux is None:
+        return [platform]
+    newest, machine = int(manylinux[1]), manylinux[2]
+    return [*(f"manylinux_2_{minor}_{machine}" for minor in range(newest, 16, -1)), f"manylinux2014_{machine}"]
 
 
 def pins(report: dict[str, object]) -> Pins:

@@ -37,7 +37,7 @@ def describe_file(path: str | Path) -> FileDescription:
     path = Path(path).expanduser()
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        near = suggestion(suffix, READERS) if path.exists() else ""
+        near = "" if suffix == ".toml" or not path.exists() else suggestion(suffix, READERS)
         missing = "" if path.exists() else "no such file; "
         raise InputError(
             f"{path}: {missing}a model file ends in {', '.join(READERS)}.{near} "
