@@ -6,7 +6,7 @@ Kirillov et al., Panoptic Segmentation (CVPR 2019): the id of a segment is R + 2
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,10 @@ from edgeseg.core.files import sha256_of
 from edgeseg.data.annotation_files import field_of, find_image, folder_of, read_annotations
 from edgeseg.data.coco import annotation_file, image_places, read_categories
 from edgeseg.data.dataset import Sample
-from edgeseg.data.decoding import Decoding
 from edgeseg.data.label_maps import misfit, read_values
 from edgeseg.data.label_names import NameMapping, map_names
 from edgeseg.data.licence import read_licence
+from edgeseg.data.mapped_dataset import MappedDataset
 from edgeseg.data.reading import read_with_header
 from edgeseg.errors import DatasetError
 
@@ -37,31 +37,11 @@ class Segmented:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PanopticDataset:
+class PanopticDataset(MappedDataset[NameMapping]):
     """Images with panoptic segments, read as classes."""
 
-    root: Path
-    split: str
-    licence: str
-    mapping: NameMapping
     samples: tuple[Segmented, ...]
     annotations: Path
-    decoding: Decoding = field(default_factory=Decoding)
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.root.resolve().name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names."""
-        return self.mapping.classes
-
-    @property
-    def ignore_index(self) -> int:
-        """The label of pixels that do not count."""
-        return self.mapping.ignore_index
 
     @property
     def content_rules(self) -> str:

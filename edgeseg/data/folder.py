@@ -12,6 +12,7 @@ from edgeseg.data.decoding import Decoding
 from edgeseg.data.description import Description, read_description
 from edgeseg.data.label_maps import LabelMapping, read_labels
 from edgeseg.data.licence import read_licence
+from edgeseg.data.mapped_dataset import MappedDataset
 from edgeseg.data.paths import IMAGE_SUFFIXES, SPLITS, images_in, refuse, split_of
 from edgeseg.data.reading import read_image, read_with_header
 from edgeseg.errors import DatasetError
@@ -24,21 +25,15 @@ LAYOUT = "images/{train,val,test}/X.jpg, labels/{train,val,test}/X.png and class
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FolderDataset:
+class FolderDataset(MappedDataset[LabelMapping]):
     """Pairs of an image file and a label file.
 
     In a plain folder these are `images/SPLIT/X.jpg` and `labels/SPLIT/X.png`, and `classes.txt` has one class name per
     line; readers of other layouts pass their own pairs and a `mapping` of the values in their label files.
     """
 
-    root: Path
-    split: str
-    classes: tuple[str, ...]
-    licence: str
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
-    mapping: LabelMapping
-    decoding: Decoding = field(default_factory=Decoding)
     ids: tuple[str, ...] = ()
 
     @classmethod
@@ -55,23 +50,12 @@ class FolderDataset:
         return cls(
             root=root,
             split=split,
-            classes=mapping.classes,
             licence=read_licence(root),
             images=tuple(images.values()),
             labels=tuple(labels[s] for s in images),
             mapping=mapping,
             decoding=known.data.decoding(),
         )
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.root.resolve().name
-
-    @property
-    def ignore_index(self) -> int:
-        """The label of pixels that do not count."""
-        return self.mapping.ignore_index
 
     @property
     def content_rules(self) -> str:

@@ -60,7 +60,6 @@ class PairsReader:
         return FolderDataset(
             root=root,
             split=split,
-            classes=mapping.classes,
             licence=read_licence(root),
             images=tuple(images.values()),
             labels=tuple(labels[key] for key in images),

@@ -7,7 +7,7 @@ they are not called as usual. Classes are those of `[classes]`, classes.txt or i
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from edgeseg.core.files import sha256_of
 from edgeseg.core.suggestions import unknown
 from edgeseg.data.annotation_files import folder_of, read_annotations, split_names
 from edgeseg.data.dataset import Sample
-from edgeseg.data.decoding import Decoding
 from edgeseg.data.folder import read_classes
 from edgeseg.data.label_maps import LabelMapping, misfit, values_of
 from edgeseg.data.licence import read_licence
+from edgeseg.data.mapped_dataset import MappedDataset
 from edgeseg.data.reading import decode_image
 from edgeseg.errors import DatasetError, MissingDependency
 
@@ -50,31 +50,11 @@ class ParquetRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ParquetDataset:
+class ParquetDataset(MappedDataset[LabelMapping]):
     """Rows of Parquet files, each an image and its mask."""
 
-    root: Path
-    split: str
-    licence: str
     columns: tuple[str, str]
-    mapping: LabelMapping
     rows: tuple[ParquetRow, ...]
-    decoding: Decoding = field(default_factory=Decoding)
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.root.resolve().name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names."""
-        return self.mapping.classes
-
-    @property
-    def ignore_index(self) -> int:
-        """The label of pixels that do not count."""
-        return self.mapping.ignore_index
 
     @property
     def content_rules(self) -> str:

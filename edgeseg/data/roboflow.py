@@ -46,7 +46,6 @@ class RoboflowReader:
         return FolderDataset(
             root=root,
             split=split,
-            classes=mapping.classes,
             licence=read_licence(root),
             images=tuple(images),
             labels=tuple(labels),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from edgeseg.core.files import sha256_of
 from edgeseg.data.dataset import Sample
-from edgeseg.data.decoding import Decoding
 from edgeseg.data.label_maps import misfit
 from edgeseg.data.label_names import NameMapping
+from edgeseg.data.mapped_dataset import MappedDataset
 from edgeseg.data.reading import read_with_header
 from edgeseg.errors import DatasetError, printable
 
@@ -41,16 +41,11 @@ class Annotated:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShapeDataset:
+class ShapeDataset(MappedDataset[NameMapping]):
     """Images with shapes; a later shape covers an earlier one. `shared` is the annotation file of all, if it is one."""
 
-    root: Path
-    split: str
-    licence: str
-    mapping: NameMapping
     samples: tuple[Annotated, ...]
     shared: Path | None = None
-    decoding: Decoding = field(default_factory=Decoding)
 
     def __post_init__(self) -> None:
         taken: dict[Path, str] = {}
@@ -61,21 +56,6 @@ class ShapeDataset:
                     f"{sample.annotations}: {other} and {sample.id} both lead to {sample.image}. Export the images "
                     "with their folders."
                 )
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.root.resolve().name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names."""
-        return self.mapping.classes
-
-    @property
-    def ignore_index(self) -> int:
-        """The label of pixels that do not count."""
-        return self.mapping.ignore_index
 
     @property
     def content_rules(self) -> str:

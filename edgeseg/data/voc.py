@@ -54,7 +54,6 @@ class VocReader:
         return FolderDataset(
             root=root,
             split=split,
-            classes=mapping.classes,
             licence=read_licence(root),
             images=tuple(images),
             labels=tuple(labels),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,10 @@ from edgeseg.models.architecture import Architecture
 from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, Resize, initialise
 from edgeseg.models.encoders.resnet import ResNet
 
-_CONTEXT_CHANNELS = 128
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONTEXT_CHANNELS = 128
 SPATIAL_CHANNELS = 64
 _FUSED_CHANNELS = 256
 _HEAD_CHANNELS = 256
@@ -52,24 +57,36 @@ class FeatureFusion(nn.Module):
         return y
 
 
-class ContextPath(nn.Module):
-    """ResNet-18, its last two stages refined, the global mean on top, brought to stride 8 (figure 2a)."""
+class ContextLayers(nn.Module):
+    """An encoder, its last two stages refined, the global mean on top, brought to stride 8 (figure 2a)."""
+
+    def __init__(self, encoder: nn.Module, *, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        *_, middle, high = channels
+        self.refine16 = AttentionRefinement(middle, CONTEXT_CHANNELS)
+        self.refine32 = AttentionRefinement(high, CONTEXT_CHANNELS)
+        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, CONTEXT_CHANNELS, kernel=1))
+        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
+        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
+
+    def refine(self, middle: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Return context at strides 8 and 16, (N, 128, ·, ·), from the encoder's features at strides 16 and 32."""
+        at16 = self.up32(self.refine32(high) + self.mean(high))
+        return self.up16(self.refine16(middle) + at16), at16
+
+
+class ContextPath(ContextLayers):
+    """The context path of BiSeNet, on ResNet-18."""
 
     def __init__(self, *, inputs: int) -> None:
-        super().__init__()
-        self.encoder = ResNet(18, inputs=inputs)
-        *_, middle, high = self.encoder.channels
-        self.refine16 = AttentionRefinement(middle, _CONTEXT_CHANNELS)
-        self.refine32 = AttentionRefinement(high, _CONTEXT_CHANNELS)
-        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, _CONTEXT_CHANNELS, kernel=1))
-        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(_CONTEXT_CHANNELS, _CONTEXT_CHANNELS))
-        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(_CONTEXT_CHANNELS, _CONTEXT_CHANNELS))
+        encoder = ResNet(18, inputs=inputs)
+        super().__init__(encoder, channels=encoder.channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return context at strides 8 and 16, (N, 128, ·, ·), from x (N, inputs, H, W)."""
         *_, middle, high = self.encoder(x)
-        at16 = self.up32(self.refine32(high) + self.mean(high))
-        return self.up16(self.refine16(middle) + at16), at16
+        return self.refine(middle, high)
 
 
 class BiSeNetV1(nn.Module):
@@ -81,15 +98,15 @@ class BiSeNetV1(nn.Module):
             ConvNormAct(inputs, SPATIAL_CHANNELS, kernel=7, stride=2),
             ConvNormAct(SPATIAL_CHANNELS, SPATIAL_CHANNELS, stride=2),
             ConvNormAct(SPATIAL_CHANNELS, SPATIAL_CHANNELS, stride=2),
-            ConvNormAct(SPATIAL_CHANNELS, _CONTEXT_CHANNELS, kernel=1),
+            ConvNormAct(SPATIAL_CHANNELS, CONTEXT_CHANNELS, kernel=1),
         )
         self.context = ContextPath(inputs=inputs)
-        self.fusion = FeatureFusion(2 * _CONTEXT_CHANNELS, _FUSED_CHANNELS)
+        self.fusion = FeatureFusion(2 * CONTEXT_CHANNELS, _FUSED_CHANNELS)
         self.head = nn.Sequential(
             ConvNormAct(_FUSED_CHANNELS, _HEAD_CHANNELS), nn.Dropout(0.1), nn.Conv2d(_HEAD_CHANNELS, classes, 1)
         )
         # Section 3.3: two auxiliary losses on the context path.
-        self.aux = nn.ModuleList(AuxHead(_CONTEXT_CHANNELS, classes, hidden=64) for _ in range(2 if aux else 0))
+        self.aux = nn.ModuleList(AuxHead(CONTEXT_CHANNELS, classes, hidden=64) for _ in range(2 if aux else 0))
         initialise(self)
 
     @property

@@ -28,16 +28,34 @@ class SegmentationHead(nn.Sequential):
         )
 
 
-class DDRNetSlim(nn.Module):
+class SharedTrunk(nn.Module):
+    """The stem and the first two stages of DDRNet and PIDNet; subclasses add the branches."""
+
+    def __init__(self, *, width: int, inputs: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvNormAct(inputs, width, stride=2), ConvNormAct(width, width, stride=2))
+        self.layer1 = residual_stage(width, width, blocks=2)
+        self.layer2 = residual_stage(width, 2 * width, blocks=2, stride=2)
+        self.relu = nn.ReLU()
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """Return the features at stride 8, (N, 2 * width, H/8, W/8), from x (N, inputs, H, W)."""
+        features: Tensor = self.relu(self.layer2(self.relu(self.layer1(self.stem(x)))))
+        return features
+
+
+def branch_grids(size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the (height, width) of the feature maps at strides 8 and 64 for images of `size`."""
+    return (size[0] // 8, size[1] // 8), (-(-size[0] // 64), -(-size[1] // 64))
+
+
+class DDRNetSlim(SharedTrunk):
     """Two residual branches, at stride 8 and down to stride 64, that exchange features twice; logits at stride 8."""
 
     def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
-        super().__init__()
+        super().__init__(width=_WIDTH, inputs=inputs)
         high = 2 * _WIDTH
-        grid8, grid64 = (size[0] // 8, size[1] // 8), (-(-size[0] // 64), -(-size[1] // 64))
-        self.stem = nn.Sequential(ConvNormAct(inputs, _WIDTH, stride=2), ConvNormAct(_WIDTH, _WIDTH, stride=2))
-        self.layer1 = residual_stage(_WIDTH, _WIDTH, blocks=2)
-        self.layer2 = residual_stage(_WIDTH, high, blocks=2, stride=2)
+        grid8, grid64 = branch_grids(size)
         self.low3 = residual_stage(high, 4 * _WIDTH, blocks=2, stride=2)
         self.low4 = residual_stage(4 * _WIDTH, 8 * _WIDTH, blocks=2, stride=2)
         self.low5 = ResidualBottleneck(8 * _WIDTH, 8 * _WIDTH, stride=2)
@@ -52,7 +70,6 @@ class DDRNetSlim(nn.Module):
         )
         self.pooling = DAPPM(16 * _WIDTH, _POOLING_CHANNELS, 4 * _WIDTH, grid=grid64)
         self.resize = resize_between(grid64, grid8)
-        self.relu = nn.ReLU()
         self.head = SegmentationHead(4 * _WIDTH, _HEAD_CHANNELS, classes)
         self.aux = nn.ModuleList([SegmentationHead(high, _HEAD_CHANNELS, classes)] if aux else [])
         initialise(self)
@@ -63,7 +80,7 @@ class DDRNetSlim(nn.Module):
         In training mode with the auxiliary head: (logits, aux at stride 8 after the first exchange).
         """
         relu = self.relu
-        shared = relu(self.layer2(relu(self.layer1(self.stem(x)))))
+        shared = self.trunk(x)
         low, high = self.low3(shared), self.high3(shared)
         low, high = low + self.down3(relu(high)), high + self.compress3(relu(low))
         exchanged = high

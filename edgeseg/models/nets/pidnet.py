@@ -9,7 +9,7 @@ from edgeseg.models.blocks.layers import ConvNormAct, Resize, initialise
 from edgeseg.models.blocks.pooling import PAPPM
 from edgeseg.models.blocks.pyramid_pooling import resize_between
 from edgeseg.models.blocks.residual import ResidualBlock, ResidualBottleneck, residual_stage
-from edgeseg.models.nets.ddrnet import SegmentationHead
+from edgeseg.models.nets.ddrnet import SegmentationHead, SharedTrunk, branch_grids
 
 _WIDTH = 32
 _POOLING_CHANNELS = 96
@@ -48,16 +48,13 @@ class BoundaryAttention(nn.Module):
         return y
 
 
-class PIDNetSmall(nn.Module):
+class PIDNetSmall(SharedTrunk):
     """Branches for detail (P), context (I) and boundaries (D) that meet at stride 8; logits at stride 8."""
 
     def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
-        super().__init__()
+        super().__init__(width=_WIDTH, inputs=inputs)
         high = 2 * _WIDTH
-        grid8, grid64 = (size[0] // 8, size[1] // 8), (-(-size[0] // 64), -(-size[1] // 64))
-        self.stem = nn.Sequential(ConvNormAct(inputs, _WIDTH, stride=2), ConvNormAct(_WIDTH, _WIDTH, stride=2))
-        self.layer1 = residual_stage(_WIDTH, _WIDTH, blocks=2)
-        self.layer2 = residual_stage(_WIDTH, high, blocks=2, stride=2)
+        grid8, grid64 = branch_grids(size)
         self.context3 = residual_stage(high, 4 * _WIDTH, blocks=3, stride=2)
         self.context4 = residual_stage(4 * _WIDTH, 8 * _WIDTH, blocks=3, stride=2)
         self.context5 = nn.Sequential(
@@ -79,7 +76,6 @@ class PIDNetSmall(nn.Module):
         self.pooling = PAPPM(16 * _WIDTH, _POOLING_CHANNELS, 4 * _WIDTH, grid=grid64)
         self.resize = resize_between(grid64, grid8)
         self.fusion = BoundaryAttention(4 * _WIDTH, 4 * _WIDTH)
-        self.relu = nn.ReLU()
         self.head = SegmentationHead(4 * _WIDTH, _HEAD_CHANNELS, classes)
         heads = (SegmentationHead(high, _HEAD_CHANNELS, classes), SegmentationHead(high, _WIDTH, 1)) if aux else ()
         self.aux = nn.ModuleList(heads)
@@ -91,7 +87,7 @@ class PIDNetSmall(nn.Module):
         In training mode with auxiliary heads: (logits, aux on the detail branch, boundary logits (N, 1, H/8, W/8)).
         """
         relu = self.relu
-        shared = relu(self.layer2(relu(self.layer1(self.stem(x)))))
+        shared = self.trunk(x)
         detail, boundary, context = self.detail3(shared), self.boundary3(shared), relu(self.context3(shared))
         detail = self.attend3(detail, self.compress3(context))
         boundary = boundary + self.difference3(context)

@@ -7,34 +7,28 @@ from functools import partial
 from torch import Tensor, nn
 
 from edgeseg.models.architecture import Architecture
-from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, Resize, initialise
+from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, initialise
 from edgeseg.models.encoders.stdc import STDC
-from edgeseg.models.nets.bisenet_v1 import AttentionRefinement, FeatureFusion
+from edgeseg.models.nets.bisenet_v1 import CONTEXT_CHANNELS, ContextLayers, FeatureFusion
 
-_CONTEXT_CHANNELS = 128
 _FUSED_CHANNELS = 256
 _AUX_CHANNELS = 64
 
 
-class STDCSeg(nn.Module):
+class STDCSeg(ContextLayers):
     """BiSeNet's context path on STDC, its third stage in place of the spatial path; logits at stride 8."""
 
     def __init__(
         self, variant: int, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3
     ) -> None:
-        super().__init__()
-        self.encoder = STDC(variant, inputs=inputs)
-        _, low, middle, high = self.encoder.channels
-        self.refine16 = AttentionRefinement(middle, _CONTEXT_CHANNELS)
-        self.refine32 = AttentionRefinement(high, _CONTEXT_CHANNELS)
-        self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, _CONTEXT_CHANNELS, kernel=1))
-        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(_CONTEXT_CHANNELS, _CONTEXT_CHANNELS))
-        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(_CONTEXT_CHANNELS, _CONTEXT_CHANNELS))
-        self.fusion = FeatureFusion(low + _CONTEXT_CHANNELS, _FUSED_CHANNELS)
+        encoder = STDC(variant, inputs=inputs)
+        super().__init__(encoder, channels=encoder.channels)
+        low = encoder.channels[1]
+        self.fusion = FeatureFusion(low + CONTEXT_CHANNELS, _FUSED_CHANNELS)
         self.head = nn.Sequential(
             ConvNormAct(_FUSED_CHANNELS, _FUSED_CHANNELS), nn.Dropout(0.1), nn.Conv2d(_FUSED_CHANNELS, classes, 1)
         )
-        widths = ((_CONTEXT_CHANNELS, classes), (_CONTEXT_CHANNELS, classes), (low, 1)) if aux else ()
+        widths = ((CONTEXT_CHANNELS, classes), (CONTEXT_CHANNELS, classes), (low, 1)) if aux else ()
         self.aux = nn.ModuleList(AuxHead(width, outputs, hidden=_AUX_CHANNELS) for width, outputs in widths)
         initialise(self)
 
@@ -45,8 +39,7 @@ class STDCSeg(nn.Module):
         the third stage, the paper's detail guidance).
         """
         _, low, middle, high = self.encoder(x)
-        at16 = self.up32(self.refine32(high) + self.mean(high))
-        at8 = self.up16(self.refine16(middle) + at16)
+        at8, at16 = self.refine(middle, high)
         logits: Tensor = self.head(self.fusion(low, at8))
         if self.training and len(self.aux):
             return logits, self.aux[0](at8), self.aux[1](at16), self.aux[2](low)

@@ -7,6 +7,7 @@ Convolutions are padded and batch-normalized, so that logits have the image's si
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -141,10 +142,6 @@ class NestedUNet(nn.Module):
         return logits
 
 
-def _attention_unet(*, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> nn.Module:
-    return UNet(classes=classes, size=size, aux=aux, inputs=inputs, attention=True)
-
-
 PLAIN = Architecture(
     name="unet",
     build=UNet,
@@ -163,7 +160,7 @@ NESTED = Architecture(
 )
 ATTENTION = Architecture(
     name="attention_unet",
-    build=_attention_unet,
+    build=partial(UNet, attention=True),
     output_stride=1,
     size_multiple=16,
     paper="Oktay et al.: Attention U-Net: Learning Where to Look for the Pancreas, MIDL 2018",
