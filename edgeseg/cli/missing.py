@@ -19,6 +19,7 @@ EXTRAS = {
     "torchao": ("torchao", "convert-onnx"),
     "coremltools": ("Core ML Tools", "coreml"),
     "executorch": ("ExecuTorch", "executorch"),
+    "ncnn": ("ncnn", "ncnn"),
     "torch_pruning": ("Torch-Pruning", "compress"),
     "matplotlib": ("Matplotlib", "compress"),
     "mss": ("mss", "screen"),

@@ -158,6 +158,20 @@ def write_executorch(path: Path, size: tuple[int, int]) -> None:
     path.write_bytes(lower(program))
 
 
+def write_ncnn(path: Path, size: tuple[int, int]) -> None:
+    """Write the net as ncnn's .param and .bin: NHWC in, as floats, NCHW float32 out."""
+    kernel, bias = weights()
+    planes = np.ascontiguousarray(kernel.transpose(0, 3, 1, 2))
+    layers = (
+        "Input image 0 1 image",
+        "Permute permute 1 1 image planes 0=4",
+        f"Convolution conv 1 1 planes logits 0={len(CLASSES)} 1={STRIDE} 3={STRIDE} 5=1 6={planes.size}",
+    )
+    path.write_text("\n".join(("7767517", "3 3", *layers)) + "\n")
+    # Four zero bytes say that float32 weights follow.
+    path.with_suffix(".bin").write_bytes(bytes(4) + planes.tobytes() + bias.tobytes())
+
+
 def _tflite_tensor(schema: object, name: str, shape: tuple[int, ...], kind: int, buffer: int) -> object:
     tensor = schema.TensorT()  # type: ignore[attr-defined]
     tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), kind, buffer
@@ -176,6 +190,7 @@ FORMATS: dict[str, tuple[str, Writer, Layout, str]] = {
     "onnx": ("model.onnx", write_onnx, "NCHW", "onnxruntime"),
     "openvino": ("model.xml", write_openvino, "NCHW", "openvino"),
     "executorch": ("model.pte", write_executorch, "NCHW", "executorch"),
+    "ncnn": ("model.ncnn.param", write_ncnn, "NCHW", "ncnn"),
 }
 
 

@@ -21,7 +21,7 @@ from edgeseg.runtime import load
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENGINES = {"tflite": "ai_edge_litert.interpreter", "onnx": "onnxruntime", "openvino": "openvino"}
+ENGINES = {"tflite": "ai_edge_litert.interpreter", "onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn"}
 
 
 @pytest.mark.parametrize("file_format", ENGINES)

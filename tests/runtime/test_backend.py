@@ -84,7 +84,7 @@ def test_another_engine_runs_with_its_own_defaults(tmp_path: Path) -> None:
     assert choose_backend(manifest, engine=other) == ResolvedBackend(engine="tflite-runtime", threads=1)
 
 
-@pytest.mark.parametrize("file_format", ["tflite", "openvino", "onnx", "executorch"])
+@pytest.mark.parametrize("file_format", ["tflite", "openvino", "onnx", "executorch", "ncnn"])
 def test_threads_that_share_a_session_get_their_own_images_labels(file_format: str, tmp_path: Path) -> None:
     pytest.importorskip({"tflite": "ai_edge_litert", "onnx": "onnxruntime"}.get(file_format, file_format))
     folder = tiny.make_artifact(tmp_path / "a", file_format=file_format, size=(256, 384)).folder

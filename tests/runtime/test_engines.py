@@ -36,6 +36,10 @@ class TestOpenVINO(EngineContract):
     engine, file_format = "openvino", "openvino"
 
 
+class TestNcnn(EngineContract):
+    engine, file_format = "ncnn", "ncnn"
+
+
 class TestExecuTorch(EngineContract):
     engine, file_format = "executorch", "executorch"
 
@@ -55,14 +59,15 @@ LIBRARIES = {
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
     "executorch": "executorch.extension.pybindings._C",
+    "ncnn": "ncnn",
 }
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_missing_library_names_the_extra(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(LIBRARIES[name])
-    engines = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "openvino", "executorch": "executorch"}
-    file_format = engines[name]
+    engines = {"litert": "tflite", "onnxruntime": "onnx", "openvino": "openvino"}
+    file_format = engines.get(name, name)
     tiny.make_artifact(tmp_path / "a", file_format=file_format)
     monkeypatch.setitem(sys.modules, LIBRARIES[name], None)
     with pytest.raises(MissingDependency, match=r'pip install "edgeseg\[') as caught:
