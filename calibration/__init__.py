@@ -5,11 +5,13 @@ It needs no torch: the float model is passed in as a callable.
 
 from __future__ import annotations
 
+from edgeseg.calibration.finding import CalibrationFinding
 from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
 from edgeseg.calibration.selecting import CalibrationSelection, select
 from edgeseg.calibration.sources import CalibrationSource, leave_out, open_source
 
 __all__ = [
+    "CalibrationFinding",
     "CalibrationSelection",
     "CalibrationSource",
     "leave_out",

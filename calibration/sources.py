@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from edgeseg.data import ImageFolder, open_dataset
 from edgeseg.data.licence import UNKNOWN, read_licence
 from edgeseg.data.opening import is_folder
-from edgeseg.errors import InputError
+from edgeseg.errors import EdgesegError, InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,6 +160,29 @@ def open_source(text: str, *, allow_held_out: bool = False) -> CalibrationSource
             "good. Give training images, or --allow-held-out."
         )
     return FolderSource(name=_data_set_name(images.root), split=split, licence=_licence(images.root), images=images)
+
+
+def held_out_images(text: str) -> tuple[CalibrationSource, ...]:
+    """Return the val and test images of the data set that `text` names, as far as it has them; reads names only.
+
+    Rendered streets have none: no two are the same.
+    """
+    if text.split(":", maxsplit=1)[0] == "streets":
+        return ()
+    found: list[CalibrationSource] = []
+    for split in HELD_OUT:
+        try:
+            if not is_folder(text):
+                found.append(DatasetSource(name=text, split=split, dataset=open_dataset(text, split=split)))
+                continue
+            beside = ImageFolder.open(text).root.resolve().parent / split
+            if beside.parent.name == "images" and beside.is_dir():
+                images = ImageFolder.open(beside)
+                licence = _licence(images.root)
+                found.append(FolderSource(name=_data_set_name(beside), split=split, licence=licence, images=images))
+        except EdgesegError:  # a data set without this split, or without images in it
+            continue
+    return tuple(found)
 
 
 def _data_set_name(root: Path) -> str:

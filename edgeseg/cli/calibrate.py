@@ -16,6 +16,7 @@ HELP = "observe a model's activation ranges once, so that its int8 conversions n
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import positive, whole
+    from edgeseg.core.registry import names
 
     parser.add_argument(
         "model",
@@ -32,6 +33,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", metavar="S", help="labelled images for --temperature (default: val)")
     parser.add_argument("--seed", metavar="N", type=whole, default=0, help="of the selection (default: 0)")
+    parser.add_argument(
+        "--selection", metavar="KIND", default="mixed", help=f"how to choose images: {', '.join(names('selections'))}"
+    )
+    parser.add_argument(
+        "--observer",
+        metavar="KIND",
+        default="auto",
+        help=f"how to choose each range: {', '.join(names('observers'))}, or auto (what keeps most labels)",
+    )
+    parser.add_argument("--check", action="store_true", help="examine the images and write no ranges")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write what the doctor found as a page, too")
+    parser.add_argument(
+        "--ignore-findings", action="store_true", help="calibrate although a finding says that the images are wrong"
+    )
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -53,6 +68,8 @@ def run(options: argparse.Namespace) -> int:
         return _fit(options)
     if options.split:
         raise InputError("--split goes with --temperature; for ranges, --data is the folder of images.")
+    if options.check and (options.out or options.float_layers):
+        raise InputError("--check writes no ranges: it takes neither --out nor --float-layers.")
     from edgeseg.cli import render
     from edgeseg.verbs.calibrate import calibrate
 
@@ -62,32 +79,52 @@ def run(options: argparse.Namespace) -> int:
             data=options.data,
             count=options.count,
             seed=options.seed,
+            selection=options.selection,
+            observer=options.observer,
             allow_held_out=options.allow_held_out,
             skip_broken=options.skip_broken,
+            ignore_findings=options.ignore_findings,
+            check_only=options.check,
             float_layers=tuple(options.float_layers),
             out=options.out,
             on_progress=advance,
         )
-    for finding in done.findings:
-        render.say(f"calibration: {finding}")
+    if options.html:
+        from edgeseg.verbs.calibration_page import write_page
+
+        render.say(f"page: {write_page(done, options.html)}")
+    blocked = options.check and done.blocked and not options.ignore_findings
     if options.json:
-        render.result_json({"path": str(done.path), "findings": done.findings, "calibration": done.ranges.calibration})
-        return 0
+        render.result_json(
+            {
+                "path": None if done.path is None else str(done.path),
+                "findings": [item.text for item in done.findings],
+                "doctor": done.findings,
+                "curve": done.curve,
+                "calibration": done.ranges.calibration,
+            }
+        )
+        return 3 if blocked else 0
+    for finding in done.findings:
+        render.say(f"calibration: {'BLOCKING: ' if finding.severity == 'blocking' else ''}{finding}")
     found = done.ranges.calibration
-    render.result(
-        f"{done.path}: {len(done.ranges.ranges)} ranges from {len(found.item_ids)} images of {found.source} "
-        f"({found.split}, {found.selection})"
-    )
-    return 0
+    seen = f"{len(found.item_ids)} images of {found.source} ({found.split}, {found.selection})"
+    if done.path is None:
+        render.result(f"{seen}: {len(done.findings)} findings, {'blocking' if done.blocked else 'none blocking'}")
+    else:
+        render.result(f"{done.path}: {len(done.ranges.ranges)} ranges from {seen}")
+    return 3 if blocked else 0
 
 
 def _fit(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
     from edgeseg.verbs.temperature import calibrate_temperature
 
-    if options.float_layers or options.allow_held_out or options.seed:
+    ranges_only = (options.float_layers, options.allow_held_out, options.seed, options.check, options.html)
+    if any(ranges_only) or options.selection != "mixed" or options.observer != "auto":
         raise InputError(
-            "--float-layers, --allow-held-out and --seed are for ranges; --temperature takes none of them."
+            "--float-layers, --allow-held-out, --seed, --selection, --observer, --check and --html are for ranges; "
+            "--temperature takes none of them."
         )
     with render.progress(quiet=options.json) as advance:
         done = calibrate_temperature(

@@ -86,6 +86,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="calibrate on val or test images, whose figures then look too good",
     )
+    parser.add_argument(
+        "--ignore-findings", action="store_true", help="calibrate although a finding says that the images are wrong"
+    )
     add_delegation(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
 
@@ -121,6 +124,7 @@ def run(options: argparse.Namespace) -> int:
         artifacts = convert(
             options.model,
             **wanted,
+            ignore_findings=options.ignore_findings,
             require_delegation=options.require_delegation,
             on_progress=advance,
             on_notice=render.say,

@@ -133,6 +133,7 @@ def convert_for_targets(
     out: Path | str | None = None,
     force: bool = False,
     allow_held_out: bool = False,
+    ignore_findings: bool = False,
     require_delegation: float | None = None,
     on_progress: Progress | None = None,
     on_notice: OnNotice | None = None,
@@ -153,9 +154,10 @@ def convert_for_targets(
     gets findings about the calibration images and limits of the proof (default: the log).
 
     Raises:
-        GateError: no candidate is within `max_drop`, or an artifact does not agree with the checkpoint
-            (`edgeseg.deploy.gate`): it is not written, its worst image is (PATH-refused.png), and earlier artifacts
-            stay. Or too few ops are on the accelerator.
+        GateError: the calibration images are wrong (leakage, colour order, double normalisation; `ignore_findings`
+            takes them all the same). Or no candidate is within `max_drop`, or an artifact does not agree with the
+            checkpoint (`edgeseg.deploy.gate`): it is not written, its worst image is (PATH-refused.png), and earlier
+            artifacts stay. Or too few ops are on the accelerator.
         ConversionError: a vendor's tool failed.
         Others as `plan_for_targets` does, all before any slow work.
     """
@@ -179,7 +181,13 @@ def convert_for_targets(
     progress, notice = on_progress or no_progress, on_notice or _log.warning
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(planned.checkpoint)
     ranges = _ranges(
-        checkpoint, planned, calibration=calibration, allow_held_out=allow_held_out, progress=progress, notice=notice
+        checkpoint,
+        planned,
+        calibration=calibration,
+        allow_held_out=allow_held_out,
+        ignore_findings=ignore_findings,
+        progress=progress,
+        notice=notice,
     )
     images = _images_to_prove_on(
         checkpoint, data=data, calibration=calibration, ranges=ranges, allow_held_out=allow_held_out
@@ -385,6 +393,7 @@ def _ranges(
     *,
     calibration: str | None,
     allow_held_out: bool,
+    ignore_findings: bool,
     progress: Progress,
     notice: OnNotice,
 ) -> Ranges | None:
@@ -395,7 +404,12 @@ def _ranges(
     from edgeseg.export import calibrate_ranges
 
     done = calibrate_ranges(
-        checkpoint, calibration, allow_held_out=allow_held_out, hold_out=PROOF_IMAGES, on_progress=progress
+        checkpoint,
+        calibration,
+        allow_held_out=allow_held_out,
+        ignore_findings=ignore_findings,
+        hold_out=PROOF_IMAGES,
+        on_progress=progress,
     )
     for finding in done.findings:
         notice(f"calibration: {finding}")

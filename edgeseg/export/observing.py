@@ -15,7 +15,7 @@ there. The first two passes only add up, so their result depends neither on the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -25,48 +25,85 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
+from edgeseg.calibration.observers import ABSOLUTE, BINS, MSE, Ends, RangeObserver, ValueHistogram, least_error_range
+from edgeseg.calibration.selecting import tensor_sha256
+from edgeseg.core import registry
 from edgeseg.core.quantization import Range
+from edgeseg.core.suggestions import unknown
 from edgeseg.graph.node_values import NodeObserver
-from edgeseg.graph.quantization_points import ANY, QuantizationPlan, other_points, useful_span
+from edgeseg.graph.quantization_points import ANY, Point, QuantizationPlan, other_points, useful_span
 from edgeseg.graph.scale_limits import affine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from edgeseg.calibration.cache import ContentCache
+
+AUTO = "auto"
 OBSERVER = "histogram-2048-squared-or-absolute-error"
-BINS = 2_048
-STEPS = 256
-SHRINKS = np.geomspace(1.0, 0.02, 100)
-SQUARED, ABSOLUTE = 2, 1
+"""What records call the default: of the squared and the absolute error, what keeps most labels."""
 NARROWER = (4.0, 2.0, 1.4, 1.0)
 """How many times narrower the least absolute error's range of a point has to be for it to be tried."""
 COMPARED = 16
 """On how many images the rounded nets are compared with the float one."""
 
-Ends = tuple[float, float]
-
 
 @dataclass(slots=True, kw_only=True)
-class Histogram:
+class Histogram(ValueHistogram):
     """Counts of a tensor's values between `low` and `high`; both always span zero, which int8 stores exactly.
 
     Values outside `span` count as its ends.
     """
 
     span: tuple[float, float] = ANY
-    low: float = 0.0
-    high: float = 0.0
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS))
 
     def widen(self, values: Tensor) -> None:
         """First pass: take the values into the span."""
         low, high = torch.aminmax(values.clamp(*self.span))
-        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+        self.include(low.item(), high.item())
+
+    def include(self, low: float, high: float) -> None:
+        """Widen to values from `low` to `high`."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
 
     def count(self, values: Tensor) -> None:
         """Second pass: count the values."""
         if self.high > self.low:
             self.counts += torch.histc(values.clamp(*self.span), bins=BINS, min=self.low, max=self.high).numpy()
+
+
+class Spans:
+    """The lowest and highest value of every point on each image, and what is known of them from earlier runs."""
+
+    def __init__(self, known: ContentCache | None = None) -> None:
+        self._known = known
+        self.images: list[dict[str, Ends]] = []
+
+    def known(self, tensor: np.ndarray) -> dict[str, Ends] | None:
+        """Return what an earlier run found on the same image, None if there was none."""
+        record = None if self._known is None else self._known.get(tensor_sha256(tensor))
+        return None if record is None else {name: (float(low), float(high)) for name, (low, high) in record.items()}
+
+    def add(self, tensor: np.ndarray, found: dict[str, Ends], *, new: bool) -> None:
+        """Add an image's spans."""
+        self.images.append(found)
+        if new and self._known is not None:
+            self._known.put(tensor_sha256(tensor), found)
+
+    def curve(self) -> tuple[tuple[int, float], ...]:
+        """Return (images, mean width of the points' ranges as a share of their final width), the last of all images.
+
+        Each step has half as many images as the next. Where the curve still rises at its end, more images would widen
+        the ranges further.
+        """
+        if not self.images:
+            return ()
+        ends = np.array([list(image.values()) for image in self.images])  # (images, points, 2)
+        widths = np.maximum.accumulate(ends[..., 1]) - np.minimum.accumulate(ends[..., 0])
+        shares = widths[:, widths[-1] > 0] / widths[-1, widths[-1] > 0]
+        total = len(self.images)
+        counts = sorted({-(-total // 2**power) for power in range(total.bit_length())})
+        return tuple((count, float(shares[count - 1].mean()) if shares.size else 1.0) for count in counts)
 
 
 def observe_points(
@@ -76,44 +113,69 @@ def observe_points(
     plan: QuantizationPlan,
     exact: Iterable[str] = (),
     known: Mapping[str, Ends] | None = None,
+    observer: str = AUTO,
+    spans: Spans | None = None,
 ) -> tuple[Range, ...]:
     """Return a range for each point of the plan, in its order, then for every other float tensor of the graph.
 
     The others serve backends whose rules put points elsewhere; they take the least squared error's range. `images`
     starts a pass over the input tensors (1, H, W, 3) uint8. Points named in `exact` keep their lowest and highest
-    value, those in `known` have the (low, high) given there. The graph returns logits, classes last.
+    value, those in `known` have the (low, high) given there. The graph returns logits, classes last. An `observer`
+    other than "auto" is a registered one (entry points `edgeseg.observers`), which chooses every range by itself.
+    `spans` collects what the first pass finds.
+
+    Raises:
+        UnknownName: no such observer.
     """
+    chooser = None if observer == AUTO else range_observer(observer)
     others = other_points(graph, plan)
     histograms = {point.name: Histogram(span=useful_span(point)) for point in (*plan.points, *others)}
     owner = {node: histograms[point.name] for point in (*plan.points, *others) for node in point.nodes}
-    for gather in (Histogram.widen, Histogram.count):
-        observer = NodeObserver(graph, {node: partial(gather, histogram) for node, histogram in owner.items()})
-        for tensor in images():
-            with torch.no_grad():
-                observer.run(torch.from_numpy(tensor))
+    _widen(graph, images, histograms=histograms, points=(*plan.points, *others), spans=spans or Spans())
+    counting = NodeObserver(graph, {node: partial(Histogram.count, histogram) for node, histogram in owner.items()})
+    for tensor in images():
+        with torch.no_grad():
+            counting.run(torch.from_numpy(tensor))
     settled = {name: (histograms[name].low, histograms[name].high) for name in exact} | dict(known or {})
     planned = {point.name: histograms[point.name] for point in plan.points}
-    chosen = _closest(graph, images, plan=plan, candidates=_candidates(planned, settled))
-    chosen |= {point.name: least_error_range(histograms[point.name]) for point in others}
+    if chooser is None:
+        chosen = _closest(graph, images, plan=plan, candidates=_candidates(planned, settled))
+    else:
+        chosen = {name: settled.get(name) or chooser.range_of(seen) for name, seen in planned.items()}
+    by = MSE if chooser is None else chooser
+    chosen |= {point.name: by.range_of(histograms[point.name]) for point in others}
     return tuple(Range(name=name, low=low, high=high) for name, (low, high) in chosen.items())
 
 
-def least_error_range(histogram: Histogram, *, power: int = SQUARED) -> Ends:
-    """Return the (low, high) with the least expected error, to the given power, in 256 steps, zero among them.
+def range_observer(name: str) -> RangeObserver:
+    """Return a registered observer; raises `UnknownName` with the nearest one."""
+    names = (AUTO, *registry.names("observers"))
+    if name not in names:
+        raise unknown("observer", name, names)
+    return registry.load_as("observers", name, RangeObserver)  # type: ignore[type-abstract]
 
-    Both ends are shrunk together first, then each alone.
-    """
 
-    def error(low: float, high: float) -> float:
-        return _error(histogram, low, high, power=power)
-
-    best = min(SHRINKS, key=lambda shrink: error(shrink * histogram.low, shrink * histogram.high))
-    low, high = best * histogram.low, best * histogram.high
-    if low < 0.0:
-        low = min(SHRINKS * histogram.low, key=lambda candidate: error(candidate, high))
-    if high > 0.0:
-        high = min(SHRINKS * histogram.high, key=lambda candidate: error(low, candidate))
-    return float(low), float(high)
+def _widen(
+    graph: GraphModule,
+    images: Callable[[], Iterator[np.ndarray]],
+    *,
+    histograms: Mapping[str, Histogram],
+    points: Sequence[Point],
+    spans: Spans,
+) -> None:
+    """First pass: give every histogram its lowest and highest value, from `spans` where it knows an image."""
+    for tensor in images():
+        found = spans.known(tensor)
+        new = found is None or found.keys() != histograms.keys()
+        if found is None or new:
+            seen = {name: Histogram(span=histogram.span) for name, histogram in histograms.items()}
+            widening = {node: partial(Histogram.widen, seen[point.name]) for point in points for node in point.nodes}
+            with torch.no_grad():
+                NodeObserver(graph, widening).run(torch.from_numpy(tensor))
+            found = {name: (item.low, item.high) for name, item in seen.items()}
+        for name, (low, high) in found.items():
+            histograms[name].include(low, high)
+        spans.add(tensor, found, new=new)
 
 
 def _candidates(histograms: Mapping[str, Histogram], settled: Mapping[str, Ends]) -> list[dict[str, Ends]]:
@@ -171,14 +233,3 @@ class _Rounding(Interpreter):
             return value
         assert isinstance(value, Tensor)
         return torch.fake_quantize_per_tensor_affine(value, *self._grids[n], -128, 127)
-
-
-def _error(histogram: Histogram, low: float, high: float, *, power: int) -> float:
-    if high <= low:
-        return float("inf")
-    width = (histogram.high - histogram.low) / BINS
-    centres = histogram.low + (np.arange(BINS) + 0.5) * width
-    scale = (high - low) / (STEPS - 1)
-    zero = np.rint(-low / scale)
-    stored = np.clip(np.rint(centres / scale) + zero, 0, STEPS - 1)
-    return float(histogram.counts @ np.abs((stored - zero) * scale - centres) ** power)

@@ -1,7 +1,8 @@
-"""Accumulates the statistics of images."""
+"""Accumulates the statistics of images, and says how far two sets of images are apart."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,3 +45,28 @@ class StatisticsMeter:
             histogram=tuple(tuple(channel) for channel in histogram.round(6).tolist()),
             images=self._images,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How far images are from a reference, for the worst channel.
+
+    `mean_shift` is in the reference's standard deviations, `std_ratio` the ratio of the two standard deviations, and
+    `histogram_distance` the earth mover's distance as a share of the full scale, 0 to 1.
+    """
+
+    mean_shift: float
+    std_ratio: float
+    histogram_distance: float
+
+
+def drift_of(seen: InputStatistics, reference: InputStatistics) -> Drift:
+    """Return how far the images `seen` are from the reference's."""
+    scale = np.maximum(reference.std, 1e-3)
+    ratio = np.maximum(seen.std, 1e-3) / scale
+    apart = np.cumsum(np.array(seen.histogram) - np.array(reference.histogram), axis=1)
+    return Drift(
+        mean_shift=float((np.abs(np.array(seen.mean) - reference.mean) / scale).max()),
+        std_ratio=float(ratio[np.abs(np.log(ratio)).argmax()]),
+        histogram_distance=float(np.abs(apart).mean(axis=1).max()),
+    )

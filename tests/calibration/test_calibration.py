@@ -10,6 +10,7 @@ import pytest
 from contracts.deployable import deployable
 
 from edgeseg.calibration import CalibrationSelection, open_source, select
+from edgeseg.calibration.selections import SeenImage
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import Ranges
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
@@ -35,8 +36,17 @@ def save(folder: Path, count: int, *, seed: int = 0, size: tuple[int, int] = (32
     return folder
 
 
-def every_class(tensor: np.ndarray) -> np.ndarray:
-    return np.full(len(CLASSES), 10)
+def seen(pixels: np.ndarray) -> SeenImage:
+    shares = pixels / max(1, pixels.sum())
+    return SeenImage(class_pixels=pixels, probabilities=shares, features=shares, entropy=0.5)
+
+
+def every_class(tensor: np.ndarray) -> SeenImage:
+    return seen(np.full(len(CLASSES), 10))
+
+
+def texts(chosen: CalibrationSelection) -> list[str]:
+    return [str(item) for item in chosen.findings]
 
 
 def choose(source: str, *, count: int = 64, seed: int = 0, force: bool = False) -> CalibrationSelection:
@@ -80,7 +90,7 @@ def test_constant_images_and_near_duplicates_are_left_out_and_named(tmp_path: Pa
     cv2.imwrite(str(folder / "copy.png"), np.clip(copy.astype(int) + 1, 0, 255).astype(np.uint8))
     chosen = choose(str(folder))
     assert len(chosen.tensors) == 33
-    constant, duplicate = chosen.findings
+    constant, duplicate = texts(chosen)
     assert "1 image is of one colour" in constant
     assert "black.png" in constant
     assert "near-duplicates" in duplicate
@@ -96,29 +106,29 @@ def test_only_constant_images_are_an_error(tmp_path: Path) -> None:
 
 
 def test_few_small_and_misshapen_images_are_reported(tmp_path: Path) -> None:
-    findings = " ".join(choose(str(save(tmp_path, 3, size=(12, 40)))).findings)
+    findings = " ".join(texts(choose(str(save(tmp_path, 3, size=(12, 40))))))
     assert "3 images are few" in findings
     assert "less than half the input's 32x48, first 12x40" in findings
     assert "stretching distorts them" in findings
 
 
 def test_missing_classes_are_named(tmp_path: Path) -> None:
-    seen = np.arange(len(CLASSES)) % 10
+    found = seen(np.arange(len(CLASSES)) % 10)
     source = open_source(str(save(tmp_path, 2)))
-    chosen = select(source, spec=SPEC, tensor=TENSOR, see=lambda tensor: seen, count=2)
-    assert "The model saw no sky, bicyclist: add images that show them." in chosen.findings
+    chosen = select(source, spec=SPEC, tensor=TENSOR, see=lambda tensor: found, count=2)
+    assert "The model saw no sky, bicyclist: add images that show them." in texts(chosen)
 
 
 def test_a_rare_class_is_sought(tmp_path: Path) -> None:
     source = open_source(str(save(tmp_path, 24)))
     calls: list[int] = []
 
-    def see(tensor: np.ndarray) -> np.ndarray:
+    def see(tensor: np.ndarray) -> SeenImage:
         calls.append(0)
         pixels = np.zeros(len(CLASSES), int)
         pixels[0] = 100
         pixels[9] = 100 if len(calls) == 20 else 0  # only one candidate, late in the draw, shows a pedestrian
-        return pixels
+        return seen(pixels)
 
     chosen = select(source, spec=SPEC, tensor=TENSOR, see=see, count=8)
     assert chosen.calibration.class_pixels[9] == 100
@@ -137,6 +147,6 @@ def test_calibrating_on_streets_gives_ranges_that_survive_their_file(tmp_path: P
     assert done.ranges.weights_sha256 == checkpoint.spec.weights_sha256
     assert done.ranges.calibration.item_ids[0].startswith("streets-train-")
     assert sum(done.ranges.calibration.class_pixels) == 3 * 8 * 12
-    assert any("3 images are few" in line for line in done.findings)
+    assert any(item.kind == "few" for item in done.findings)
     write_json(done.ranges, tmp_path / "ranges.json")
     assert read_json(Ranges, tmp_path / "ranges.json") == done.ranges

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeseg.compress.pipeline.stage import Coming
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import EdgesegError, InputError
-from edgeseg.export import check_float_layers
+from edgeseg.export import check_float_layers, check_kinds
 from edgeseg.models import Cost, cost, load_checkpoint, resolve_model
 from edgeseg.models.checkpoint import read_spec, read_training
 from edgeseg.train.data import open_pair
@@ -56,6 +56,8 @@ def check_start(recipe: PipelineRecipe) -> Start:
     for index, stage in enumerate(recipe.stages):
         with _place(f"{recipe.source}.stages[{index}] ({stage.name})"):
             coming = stage.check(coming)
+    with _place(f"{recipe.source}.calibration"):
+        check_kinds(selection=recipe.calibration.selection, observer=recipe.calibration.observer)
     with _place(f"{recipe.source}.calibration.float_layers"):
         check_float_layers(coming.net, recipe.calibration.float_layers or ())
     return Start(

@@ -50,7 +50,14 @@ def _observed(recipe: PipelineRecipe, *, last: Path, start: Start, on_event: OnE
 
     own = recipe.calibration
     done = calibrate_ranges(
-        load_checkpoint(last), recipe.data.train, count=own.count, seed=own.seed, on_progress=report
+        load_checkpoint(last),
+        recipe.data.train,
+        count=own.count,
+        seed=own.seed,
+        selection=own.selection,
+        observer=own.observer,
+        ignore_findings=True,  # the net was trained on these images: what is wrong with them is in its weights already
+        on_progress=report,
     )
     layers = own.float_layers
     if layers is None:

@@ -12,11 +12,14 @@ from edgeseg.train.recipe import DataRecipe
 class CalibrationRecipe:
     """The training images for observing int8 ranges at the end, if the last stage did not train the ranges.
 
-    Without `float_layers`, the start checkpoint's float layers stay in float.
+    `selection` and `observer` are registered names, as `edgeseg calibrate` takes them. Without `float_layers`, the
+    start checkpoint's float layers stay in float.
     """
 
     count: int = 64
     seed: int = 0
+    selection: str = "mixed"
+    observer: str = "auto"
     float_layers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:

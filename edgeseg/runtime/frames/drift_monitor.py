@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.errors import EdgesegError, InputError
-from edgeseg.pixels.statistics import StatisticsMeter
+from edgeseg.pixels.statistics import Drift, StatisticsMeter, drift_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,19 +23,6 @@ if TYPE_CHECKING:
     from edgeseg.runtime.sinks.base import View
 
 _JOIN_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
-    """How far images are from a reference, for the worst channel.
-
-    `mean_shift` is in the reference's standard deviations, `std_ratio` the ratio of the two standard deviations, and
-    `histogram_distance` the earth mover's distance as a share of the full scale, 0 to 1.
-    """
-
-    mean_shift: float
-    std_ratio: float
-    histogram_distance: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +38,6 @@ class Observation:
     drift: Drift | None
     reference: str
     fault: str | None = None
-
-
-def drift_of(seen: InputStatistics, reference: InputStatistics) -> Drift:
-    """Return how far the images `seen` are from the reference's."""
-    scale = np.maximum(reference.std, 1e-3)
-    ratio = np.maximum(seen.std, 1e-3) / scale
-    apart = np.cumsum(np.array(seen.histogram) - np.array(reference.histogram), axis=1)
-    return Drift(
-        mean_shift=float((np.abs(np.array(seen.mean) - reference.mean) / scale).max()),
-        std_ratio=float(ratio[np.abs(np.log(ratio)).argmax()]),
-        histogram_distance=float(np.abs(apart).mean(axis=1).max()),
-    )
 
 
 class Monitor:
