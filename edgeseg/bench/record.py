@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,10 +151,7 @@ def read_measurements(paths: Sequence[Path | str]) -> tuple[Measurement, ...]:
     """
     found: list[Measurement] = []
     for path in map(Path, paths):
-        if not path.is_dir():
-            found.append(read_measurement(path))
-            continue
-        inside = [item for file in _json_files(path) if (item := _if_measurement(file)) is not None]
+        inside = [item for file in record_files(path) if (item := read_if_record(file)) is not None]
         if not inside:
             raise InputError(f"{path}: no measurement in this folder. Give files that edgeseg bench --out wrote.")
         found += inside
@@ -162,17 +160,35 @@ def read_measurements(paths: Sequence[Path | str]) -> tuple[Measurement, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordFile:
+    """A file that may be a measurement; `given` says that the user named it, so that it must be one."""
+
+    path: Path
+    given: bool
+
+
+def record_files(path: Path) -> tuple[RecordFile, ...]:
+    """Return a file itself, or the JSON files in a folder and the folders in it, hidden ones aside."""
+    if path.is_dir():
+        return tuple(RecordFile(path=file, given=False) for file in _json_files(path))
+    return (RecordFile(path=path, given=True),)
+
+
+def read_if_record(file: RecordFile) -> Measurement | None:
+    """Return the measurement in a file, None for other JSON; raises as `read_measurement` does."""
+    data = read_json_value(file.path)
+    if file.given or (isinstance(data, dict) and "artifact_sha256" in data):
+        return _measurement(data, file.path)
+    return None
+
+
 def _json_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*.json")
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-
-
-def _if_measurement(path: Path) -> Measurement | None:
-    data = read_json_value(path)
-    return _measurement(data, path) if isinstance(data, dict) and "artifact_sha256" in data else None
 
 
 def _measurement(data: object, path: Path) -> Measurement:

@@ -30,10 +30,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "results", metavar="RESULT", nargs="+", type=Path, help="JSON files of bench --out, or folders, nested or not"
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a self-contained report")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print the table as Markdown, for a README or a review")
+    form.add_argument("--csv", action="store_true", help="print all columns as CSV, numbers in full")
     parser.add_argument(
-        "--markdown",
-        action="store_true",
-        help="print the table as Markdown, for a README or a review",
+        "--sqlite",
+        metavar="FILE",
+        type=Path,
+        help="keep an SQLite index of all given results in FILE; only new and changed files are read again",
     )
     parser.add_argument(
         "--baseline",
@@ -65,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
     from edgeseg.bench.report import write_report
     from edgeseg.cli import render
 
+    if options.sqlite:
+        _index(options)
     measurements = read_measurements(options.results)
     comparison = compare(measurements, baseline=options.baseline, mixed=options.mixed)
     gates = (
@@ -76,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
         render.result_json({"schema": 2, **render.fields(comparison), "gates": gates})
     elif options.markdown:
         render.result(markdown(comparison))
+    elif options.csv:
+        render.result(comma_separated(comparison))
     else:
         show_comparison(comparison)
     if options.html:
@@ -83,6 +91,18 @@ def run(options: argparse.Namespace) -> int:
     if options.gate:
         raise_failed(options.gate, gates)
     return 0
+
+
+def _index(options: argparse.Namespace) -> None:
+    from edgeseg.bench.record_index import update_index
+    from edgeseg.cli import render
+
+    with render.progress(quiet=options.json) as advance:
+        done = update_index(options.sqlite, options.results, on_progress=advance)
+    render.say(
+        f"Index: {options.sqlite}, {render.counted(done.measurements, 'measurement')}; "
+        f"{render.counted(done.read, 'file')} read, {done.removed} removed"
+    )
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -110,6 +130,31 @@ def markdown(comparison: Comparison) -> str:
     rule = "|" + "|".join("---:" if column in NUMBERS else "---" for column in columns) + "|"
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([head, rule, *lines, "", f"Against {comparison.baseline}{stated}"])
+
+
+def comma_separated(comparison: Comparison) -> str:
+    """Return the comparison as CSV (RFC 4180) with a head line; what is unknown or too uncertain is empty."""
+    import csv
+    import io
+
+    rows = [_values(row) for row in comparison.rows]
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
+def _values(row: Row) -> dict[str, object]:
+    item = row.measurement
+    return {
+        "artifact": item.artifact, "artifact_sha256": item.artifact_sha256, "device": item.device.name,
+        "model": item.model, "format": item.format, "precision": item.precision, "height": item.input_size[0],
+        "width": item.input_size[1], "engine": item.engine, "engine_version": item.engine_version,
+        "threads": item.threads, "size_mb": row.size_mb, "p50_ms": row.p50_ms, "p99_ms": row.p99_ms,
+        "baseline": row.baseline, "speed_up": row.speed_up, "infer_speed_up": row.infer_speed_up, "miou": row.miou,
+        "miou_change": row.miou_change, "on_front": int(row.on_front), "created": item.created,
+    }  # fmt: skip
 
 
 def _columns(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
