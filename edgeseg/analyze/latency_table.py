@@ -73,6 +73,7 @@ def time_net(checkpoint: Checkpoint, *, engine: str, threads: int = 1, runs: int
         GateError: the artifact does not agree with the net.
         UnknownName, MissingDependency: an engine or converter that cannot be used here.
     """
+    from edgeseg.deploy.conversion_request import ConversionRequest
     from edgeseg.deploy.convert import convert_for_targets
     from edgeseg.export.golden import golden_image
     from edgeseg.models import save_checkpoint
@@ -83,7 +84,8 @@ def time_net(checkpoint: Checkpoint, *, engine: str, threads: int = 1, runs: int
         # The net may have just been pruned and not be saved yet.
         save_checkpoint(Path(text) / "checkpoint", net=checkpoint.net, spec=checkpoint.spec)
         out = Path(text) / "artifact"
-        convert_for_targets(Path(text) / "checkpoint", target=target, precision="fp32", out=out)
+        request = ConversionRequest(target=target, precision="fp32", out=out)
+        convert_for_targets(Path(text) / "checkpoint", request)
         image, times = golden_image(checkpoint.spec)[None], []
         with load(out, engine=engine, threads=threads, trusted=True) as session:
             for _ in range(runs + 5):

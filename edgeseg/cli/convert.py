@@ -97,35 +97,33 @@ def run(options: argparse.Namespace) -> int:
     """Convert, and print where the artifacts are, and how closely they agree with the float checkpoint."""
     from edgeseg.cli import render
     from edgeseg.cli.options import size_of
-    from edgeseg.verbs.convert import convert, plan_conversion
+    from edgeseg.verbs.convert import ConversionRequest, convert_as_requested, plan_conversion
 
-    wanted = {
-        "target": tuple(options.target),
-        "weights": options.weights,
-        "spec": options.spec,
-        "precision": options.precision,
-        "calibration": options.calibration,
-        "data": options.data,
-        "size": size_of(options.size),
-        "output": options.output,
-        "max_drop": options.max_drop,
-        "opset": options.opset,
-        "ir_version": options.ir_version,
-        "out": options.out,
-        "force": options.force,
-        "allow_held_out": options.allow_held_out,
-    }
+    request = ConversionRequest(
+        target=tuple(options.target),
+        precision=options.precision,
+        calibration=options.calibration,
+        data=options.data,
+        size=size_of(options.size),
+        output=options.output,
+        max_drop=options.max_drop,
+        opset=options.opset,
+        ir_version=options.ir_version,
+        out=options.out,
+        force=options.force,
+        allow_held_out=options.allow_held_out,
+        ignore_findings=options.ignore_findings,
+        require_delegation=options.require_delegation,
+    )
     if options.dry_run:
-        for name in ("max_drop", "opset", "ir_version"):
-            del wanted[name]
-        wanted["output"] = "logits" if options.output == "auto" else options.output
-        return _show_plan(plan_conversion(options.model, **wanted), options)
+        planned = plan_conversion(options.model, request, weights=options.weights, spec=options.spec)
+        return _show_plan(planned, options)
     with render.progress(quiet=options.json) as advance:
-        artifacts = convert(
+        artifacts = convert_as_requested(
             options.model,
-            **wanted,
-            ignore_findings=options.ignore_findings,
-            require_delegation=options.require_delegation,
+            request,
+            weights=options.weights,
+            spec=options.spec,
             on_progress=advance,
             on_notice=render.say,
         )

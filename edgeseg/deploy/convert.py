@@ -17,18 +17,18 @@ from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import new_folder
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.protocols import Converter, DescribedConverter, VersionedConverter
-from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges, scheme_named
+from edgeseg.core.quantization import Ranges, read_ranges
 from edgeseg.core.temperature import read_temperature
 from edgeseg.core.trust import remember
 from edgeseg.deploy.compile import compile_with
 from edgeseg.deploy.conversion_checks import check_conversion, require_delegated
+from edgeseg.deploy.conversion_plan import ConversionPlan, carried_ranges, plan_for_targets
 from edgeseg.deploy.exports import Exports
-from edgeseg.deploy.plan import PlannedArtifact, RequestedPrecision, plan_artifacts, route_to
-from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, check_data, proof_images
-from edgeseg.deploy.replacing import distinct_name, refuse_replacing
+from edgeseg.deploy.plan import PlannedArtifact, route_to
+from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, proof_images
+from edgeseg.deploy.replacing import distinct_name
 from edgeseg.deploy.usage import USAGE_FILE, usage
-from edgeseg.errors import InputError, UnsupportedError
-from edgeseg.export import DeployedOutput, RequestedOutput
+from edgeseg.errors import UnsupportedError
 from edgeseg.models import Checkpoint
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
     from edgeseg.core.protocols import Converter
     from edgeseg.core.spec import ModelSpec
+    from edgeseg.deploy.conversion_request import ConversionRequest
     from edgeseg.deploy.reference import Reference
+    from edgeseg.export import DeployedOutput
 
 OnNotice = Callable[[str], None]
 """Called with a message for the user."""
@@ -46,116 +48,20 @@ OnNotice = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConversionPlan:
-    """What `convert_for_targets` would do: checkpoint, input size, ranges and artifacts."""
-
-    model: str
-    checkpoint: Path
-    size: tuple[int, int]
-    output: DeployedOutput
-    ranges: str
-    artifacts: tuple[PlannedArtifact, ...]
-    licence: str
-    notice: str
-
-
-def plan_for_targets(
-    model: str | Path | Checkpoint | None,
-    *,
-    target: str | tuple[str, ...],
-    precision: RequestedPrecision = "auto",
-    calibration: str | None = None,
-    data: str | None = None,
-    size: tuple[int, int] | None = None,
-    output: DeployedOutput = "logits",
-    out: Path | str | None = None,
-    force: bool = False,
-    allow_held_out: bool = False,
-) -> ConversionPlan:
-    """Return what `convert_for_targets` would do with the same arguments, after every quick check.
-
-    Raises:
-        UnknownName, InputError, RecipeError: a target, model, size, destination or calibration that cannot be used;
-            a quantized precision without ranges.
-        MissingDependency, UnsupportedError: a converter that cannot work here, or a precision that it does not have.
-        CheckpointError: an inconsistent checkpoint.
-    """
-    from edgeseg.models.build import check_size, size_multiple
-    from edgeseg.models.checkpoint import at_size, read_spec, resolve_model
-    from edgeseg.models.factory import is_factory
-
-    texts = (target,) if isinstance(target, str) else target
-    out = None if out is None else Path(out)
-    plan_artifacts(texts, precision=precision, has_ranges=False, model="", out=out)
-    if isinstance(model, Checkpoint):
-        folder, spec = model.folder, model.spec
-    else:
-        folder = resolve_model(None if model is None else str(model))
-        spec = read_spec(folder)
-    own_size = spec.size
-    if size is not None:
-        multiple = spec.output_stride if is_factory(spec.architecture) else size_multiple(spec)
-        check_size(size, multiple=multiple, name=spec.architecture)
-        spec = at_size(spec, size=size)
-    ranges = _ranges_source(folder, calibration=calibration, allow_held_out=allow_held_out)
-    if data is not None:
-        check_data(data)
-    name = distinct_name(spec, own_size=own_size, output=output)
-    artifacts = plan_artifacts(texts, precision=precision, has_ranges=bool(ranges), model=name, out=out)
-    _check(artifacts, ranges=ranges)
-    for item in artifacts:
-        refuse_replacing(item, spec=spec, output=output, force=force)
-    return ConversionPlan(
-        model=spec.name,
-        checkpoint=folder,
-        size=spec.size,
-        output=output,
-        ranges=ranges if any(scheme_named(item.precision).needs_ranges for item in artifacts) else "",
-        artifacts=artifacts,
-        licence=spec.licence,
-        notice=spec.notice,
-    )
-
-
 def convert_for_targets(
     model: str | Path | Checkpoint | None,
+    request: ConversionRequest,
     *,
-    target: str | tuple[str, ...],
-    precision: RequestedPrecision = "auto",
-    calibration: str | None = None,
-    data: str | None = None,
-    size: tuple[int, int] | None = None,
-    output: RequestedOutput = "logits",
-    max_drop: float | None = None,
-    opset: int | None = None,
-    ir_version: int | None = None,
-    out: Path | str | None = None,
-    force: bool = False,
-    allow_held_out: bool = False,
-    ignore_findings: bool = False,
-    require_delegation: float | None = None,
     on_progress: Progress | None = None,
     on_notice: OnNotice | None = None,
 ) -> tuple[Artifact, ...]:
-    """Return the artifacts of a checkpoint for one or more targets, each proven against float PyTorch.
+    """Return the artifacts of a checkpoint for every target of a request, each proven against float PyTorch.
 
-    `target` is a format, a device or a `./board.toml`; for a device whose chip needs a compiler, the file is
-    compiled too. `require_delegation` is the least share, in percent, of ops on the accelerator. With `max_drop` (a
-    fraction of mIoU, or of labels without ground truth), every precision of "auto" is converted, timed and
-    compared, and the fastest that loses no more is kept; with `output` "auto" every head too
-    (`edgeseg.deploy.arbiter`). Otherwise precision "auto" takes a device's first precision, and int8 for a bare
-    format if ranges are available, else fp32. int8 ranges come from `calibration` (a folder of training images or
-    `streets[:count[:seed]]`; val and test images only with `allow_held_out`) or from the checkpoint's own
-    ranges.json. `opset` and `ir_version` write ONNX for older runtimes.
-
-    The proof uses images of `data` (and labels, if it is a data set of the net's classes), else calibration images that
-    were left out of the calibration, else the checkpoint's own (folder `proof`), else rendered streets. `on_notice`
-    gets findings about the calibration images and limits of the proof (default: the log).
+    `on_notice` gets findings about the calibration images and limits of the proof (default: the log).
 
     Raises:
-        GateError: the calibration images are wrong (leakage, colour order, double normalisation; `ignore_findings`
-            takes them all the same). Or no candidate is within `max_drop`, or an artifact does not agree with the
+        GateError: the calibration images are wrong (leakage, colour order, double normalisation), and the request does
+            not ignore findings. Or no candidate is within its `max_drop`, or an artifact does not agree with the
             checkpoint (`edgeseg.deploy.gate`): it is not written, its worst image is (PATH-refused.png), and earlier
             artifacts stay. Or too few ops are on the accelerator.
         ConversionError: a vendor's tool failed.
@@ -163,35 +69,13 @@ def convert_for_targets(
     """
     from edgeseg.models.checkpoint import load_checkpoint
 
-    heads: tuple[DeployedOutput, ...] = ("logits", "full", "labels") if output == "auto" else (output,)
-    planned = plan_for_targets(
-        model,
-        target=target,
-        precision=precision,
-        calibration=calibration,
-        data=data,
-        size=size,
-        output=heads[0],
-        out=out,
-        force=force,
-        allow_held_out=allow_held_out,
-    )
+    planned = plan_for_targets(model, request)
     for item in planned.artifacts:
-        _converter_at(route_to(item.format)[0], versions=(opset, ir_version))
+        _converter_at(route_to(item.format)[0], versions=(request.opset, request.ir_version))
     progress, notice = on_progress or no_progress, on_notice or _log.warning
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(planned.checkpoint)
-    ranges = _ranges(
-        checkpoint,
-        planned,
-        calibration=calibration,
-        allow_held_out=allow_held_out,
-        ignore_findings=ignore_findings,
-        progress=progress,
-        notice=notice,
-    )
-    images = _images_to_prove_on(
-        checkpoint, data=data, calibration=calibration, ranges=ranges, allow_held_out=allow_held_out
-    )
+    ranges = _ranges(checkpoint, planned, request, progress=progress, notice=notice)
+    images = _images_to_prove_on(checkpoint, request, ranges=ranges)
     if images.warning:
         notice(images.warning)
     progress("float reference", 0, 0)
@@ -204,11 +88,11 @@ def convert_for_targets(
                 size=planned.size,
                 output=head,
                 ranges=ranges,
-                calibration=_calibration_images(calibration, ranges=ranges, allow_held_out=allow_held_out),
+                calibration=_calibration_images(request, ranges=ranges),
                 workdir=Path(workdir) / head,
                 progress=progress,
             )
-            for head in heads
+            for head in request.heads
         }
         jobs = {
             head: _Job(
@@ -218,19 +102,21 @@ def convert_for_targets(
                 reference=reference,
                 progress=progress,
                 notice=notice,
-                require_delegation=require_delegation,
-                versions=(opset, ir_version),
+                require_delegation=request.require_delegation,
+                versions=(request.opset, request.ir_version),
             )
-            for head in heads
+            for head in request.heads
         }
         for index, item in enumerate(planned.artifacts):
             progress("convert", index, len(planned.artifacts))
-            if output != "auto" and max_drop is None:
-                made.append(jobs[output].make(item))
+            if request.output != "auto" and request.max_drop is None:
+                made.append(jobs[request.output].make(item))
             else:
-                precisions = (precision,) if precision != "auto" else route_to(item.format)[0].precisions
-                fixed = out is not None and len(planned.artifacts) == 1
-                made.append(_best(item, jobs, precisions=precisions, max_drop=max_drop, fixed=fixed))
+                precisions = route_to(item.format)[0].precisions
+                if request.precision != "auto":
+                    precisions = (request.precision,)
+                fixed = request.out is not None and len(planned.artifacts) == 1
+                made.append(_best(item, jobs, precisions=precisions, max_drop=request.max_drop, fixed=fixed))
         progress("convert", len(planned.artifacts), len(planned.artifacts))
     return tuple(made)
 
@@ -358,56 +244,25 @@ class _Job:
         return artifact
 
 
-def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
-    for name in dict.fromkeys(item.format for item in artifacts):
-        converter, compiler = route_to(name)
-        converter.check()
-        if compiler is not None:
-            compiler.check()
-    for item in artifacts:
-        if scheme_named(item.precision).needs_ranges and not ranges:
-            raise InputError(
-                f"{item.target}: {item.precision} needs activation ranges, and this checkpoint has none. Give "
-                "training images (--calibration DIR, or streets:64), or choose --precision fp32."
-            )
-
-
-def _ranges_source(folder: Path, *, calibration: str | None, allow_held_out: bool) -> str:
-    """Return a description of where ranges come from, empty if there are none."""
-    if calibration is not None:
-        from edgeseg.calibration import open_source
-
-        open_source(calibration, allow_held_out=allow_held_out)
-        return f"observed on {calibration}"
-    path = _carried(folder)
-    return f"carried by the checkpoint ({RANGES_FILE})" if path.is_file() else ""
-
-
-def _carried(folder: Path) -> Path:
-    return (folder if folder.is_dir() else folder.parent) / RANGES_FILE
-
-
 def _ranges(
     checkpoint: Checkpoint,
     planned: ConversionPlan,
+    request: ConversionRequest,
     *,
-    calibration: str | None,
-    allow_held_out: bool,
-    ignore_findings: bool,
     progress: Progress,
     notice: OnNotice,
 ) -> Ranges | None:
     if not planned.ranges:
         return None
-    if calibration is None:
-        return read_ranges(_carried(planned.checkpoint))
+    if request.calibration is None:
+        return read_ranges(carried_ranges(planned.checkpoint))
     from edgeseg.export import calibrate_ranges
 
     done = calibrate_ranges(
         checkpoint,
-        calibration,
-        allow_held_out=allow_held_out,
-        ignore_findings=ignore_findings,
+        request.calibration,
+        allow_held_out=request.allow_held_out,
+        ignore_findings=request.ignore_findings,
         hold_out=PROOF_IMAGES,
         on_progress=progress,
     )
@@ -418,32 +273,31 @@ def _ranges(
 
 def _float_layers(checkpoint: Checkpoint, planned: ConversionPlan) -> tuple[str, ...]:
     """Return the layers that the checkpoint keeps in float: new ranges do not make 8 bits enough for them."""
-    path = _carried(planned.checkpoint)
+    path = carried_ranges(planned.checkpoint)
     carried = read_ranges(path) if path.is_file() else None
     same = carried is not None and carried.weights_sha256 == checkpoint.spec.weights_sha256
     return carried.float_layers if carried is not None and same else ()
 
 
-def _images_to_prove_on(
-    checkpoint: Checkpoint, *, data: str | None, calibration: str | None, ranges: Ranges | None, allow_held_out: bool
-) -> ProofImages:
+def _images_to_prove_on(checkpoint: Checkpoint, request: ConversionRequest, *, ranges: Ranges | None) -> ProofImages:
     from edgeseg.deploy.manifest import lineage_of
 
     return proof_images(
-        data=data,
-        calibration=calibration,
+        data=request.data,
+        calibration=request.calibration,
         calibrated_on=None if ranges is None else ranges.calibration,
         trained_on=lineage_of(checkpoint).training_data,
         classes=checkpoint.spec.classes,
         checkpoint=checkpoint.folder,
-        allow_held_out=allow_held_out,
+        allow_held_out=request.allow_held_out,
     )
 
 
 def _calibration_images(
-    calibration: str | None, *, ranges: Ranges | None, allow_held_out: bool
+    request: ConversionRequest, *, ranges: Ranges | None
 ) -> Callable[[], Iterable[NDArray[np.uint8]]] | None:
     """Return a reader of the calibration images, for converters that calibrate themselves."""
+    calibration, allow_held_out = request.calibration, request.allow_held_out
     if calibration is None or ranges is None:
         return None
     chosen = frozenset(ranges.calibration.item_ids)

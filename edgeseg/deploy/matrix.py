@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import scheme_named
 from edgeseg.core.requirements import installed_versions
+from edgeseg.deploy.conversion_request import ConversionRequest
 from edgeseg.deploy.convert import convert_for_targets
 from edgeseg.deploy.plan import converter_for
 from edgeseg.errors import EdgesegError, GateError, InputError, MissingDependency, UnsupportedError
@@ -152,7 +153,7 @@ def measure(checkpoint: Checkpoint, *, net: str, name: str, precision: str, fold
         if precision not in converter.precisions:
             return replace(cell, status="unsupported", reason=f"{converter.title} has no {precision}")
         converter.check()
-        (artifact,) = convert_for_targets(checkpoint, target=name, precision=precision, out=folder)
+        (artifact,) = convert_for_targets(checkpoint, ConversionRequest(target=name, precision=precision, out=folder))
         cell = _converted(cell, artifact)
     except (MissingDependency, UnsupportedError) as error:
         cell = replace(cell, status="missing" if isinstance(error, MissingDependency) else "failed", reason=str(error))

@@ -14,6 +14,7 @@ from edgeseg.bench.report import ReportImage, write_report
 from edgeseg.core import registry
 from edgeseg.core.files import MARKER, refuse_foreign
 from edgeseg.core.progress import Progress, no_progress
+from edgeseg.deploy.conversion_request import ConversionRequest
 from edgeseg.errors import InputError, MissingDependency
 from edgeseg.models import resolve_model
 from edgeseg.models.checkpoint import read_spec
@@ -72,7 +73,7 @@ def demo(
     tell, note = on_progress or no_progress, on_note or _mute
     _claim(out)
     formats = _usable_formats(note)
-    planned = plan_conversion(model, target=formats, precision="int8", out=out / "artifacts")
+    planned = plan_conversion(model, ConversionRequest(target=formats, precision="int8", out=out / "artifacts"))
     if planned.notice:
         note(planned.notice)
     original = original_of(resolve_model(model))

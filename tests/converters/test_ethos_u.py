@@ -142,10 +142,11 @@ def test_without_the_toolchain_the_command_is_named_before_anything_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "empty"))
-    from edgeseg.deploy.convert import plan_for_targets
+    from edgeseg.deploy.conversion_plan import plan_for_targets
+    from edgeseg.deploy.conversion_request import ConversionRequest
 
     with pytest.raises(MissingDependency, match="edgeseg toolchain install ethos-u-vela"):
-        plan_for_targets("fast_scnn:streets", target="corstone-300", out=tmp_path / "out")
+        plan_for_targets("fast_scnn:streets", ConversionRequest(target="corstone-300", out=tmp_path / "out"))
 
 
 def test_a_float_artifact_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeseg.core.files import write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
-from edgeseg.deploy.convert import _float_layers, plan_for_targets
+from edgeseg.deploy.conversion_plan import plan_for_targets
+from edgeseg.deploy.conversion_request import ConversionRequest
+from edgeseg.deploy.convert import _float_layers
 from edgeseg.deploy.proof_images import proof_images
 from edgeseg.deploy.prove import emulate
 from edgeseg.deploy.reference import make_reference
@@ -111,7 +113,7 @@ def test_the_default_model_becomes_onnx_at_sizes_whose_factors_do_not_fit_float3
 def test_new_ranges_keep_the_float_layers_that_the_checkpoint_carries(small: Checkpoint, tmp_path: Path) -> None:
     found = dataclasses.replace(ranges(small), float_layers=("net.classifier",))
     folder = saved(small, tmp_path / "net", found)
-    planned = plan_for_targets(folder, target="onnx", precision="int8", calibration="streets:4")
+    planned = plan_for_targets(folder, ConversionRequest(target="onnx", precision="int8", calibration="streets:4"))
     spec = dataclasses.replace(small.spec, weights_sha256=_weights(folder))
     same = dataclasses.replace(small, spec=spec, folder=folder)
     assert _float_layers(same, planned) == ("net.classifier",)

@@ -12,6 +12,7 @@ from edgeseg.core.artifact import open_artifact
 from edgeseg.core.files import MARKER, write_json
 from edgeseg.core.quantization import RANGES_FILE
 from edgeseg.deploy import gate
+from edgeseg.deploy.conversion_request import ConversionRequest
 from edgeseg.deploy.plan import plan_artifacts
 from edgeseg.deploy.proof_images import PROOF_IMAGES
 from edgeseg.errors import EdgesegError, GateError, InputError
@@ -102,7 +103,7 @@ def test_a_failed_gate_writes_nothing(bare: Path, tmp_path: Path, monkeypatch: p
 )
 def test_wrong_requests_are_refused_before_any_work(bare: Path, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(EdgesegError, match=message):
-        plan_conversion(bare, **arguments)  # type: ignore[arg-type]
+        plan_conversion(bare, ConversionRequest(**arguments))  # type: ignore[arg-type]
 
 
 def test_a_foreign_folder_is_left_alone(bare: Path, tmp_path: Path) -> None:
