@@ -22,22 +22,30 @@ class Cost:
 def cost(net: nn.Module, *, size: tuple[int, int]) -> Cost:
     """Return what net costs for one image of `size`, the size that it was built for.
 
-    Counted by torch's own flop counter (convolutions and matrix products; a MAC is two of its operations) on
-    tensors without data where the net can, so that any size is quick and takes no memory. The net is not changed.
+    Counted by torch's own flop counter (convolutions and matrix products; a MAC is two of its operations), on zeros
+    at small sizes and on tensors without data at large ones, so that any size is quick. The net is not changed.
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
+    from edgeseg.models.dry_run import SMALL_PIXELS
     from edgeseg.models.surgery import without_aux
 
     counted = without_aux(net).eval()
-    counter = FlopCounterMode(display=False)
-    try:
-        with torch.no_grad(), counter:
-            copy.deepcopy(counted).to("meta")(torch.empty(1, 3, *size, device="meta"))
-    except Exception:  # noqa: BLE001 - a foreign net may make tensors of its own on the CPU
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
-            counted.cpu()(torch.zeros(1, 3, *size))
+    flops = _flops(counted, size=size, device="cpu") if size[0] * size[1] <= SMALL_PIXELS else None
+    if flops is None:
+        try:
+            flops = _flops(copy.deepcopy(counted), size=size, device="meta")
+        except Exception:  # noqa: BLE001 - a foreign net may make tensors of its own on the CPU
+            flops = _flops(counted, size=size, device="cpu")
     parameters = sum(parameter.numel() for parameter in counted.parameters())
-    return Cost(parameters=parameters, macs=counter.get_total_flops() // 2, size=size)
+    return Cost(parameters=parameters, macs=flops // 2, size=size)
+
+
+def _flops(net: nn.Module, *, size: tuple[int, int], device: str) -> int:
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    # The counter does not know the CPU's fused attention; as matrix products it counts the same on every device.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        net.to(device)(torch.zeros(1, 3, *size, device=device))
+    return counter.get_total_flops()

@@ -1,4 +1,4 @@
-"""One forward pass without data: whether a net takes a size, and what it returns for it."""
+"""One forward pass on zeros or without data: whether a net takes a size, and what it returns for it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgeseg.core.spec import ModelSpec
+
+
+SMALL_PIXELS = 128 * 256
+"""Images of up to so many pixels are quicker computed than followed without data, which torch does in Python."""
 
 
 def logits_shape(net: nn.Module, *, size: tuple[int, int], inputs: int = 3) -> tuple[int, ...]:
@@ -58,9 +62,10 @@ def dry_forward(
     training: bool = False,
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> object:
-    """Return what a copy of net gives on tensors without data, or on zeros where it cannot do without.
+    """Return what a copy of net gives on zeros at a small size, on tensors without data at a large one.
 
-    `prepare` is called with each copy before its pass, to register hooks.
+    A net that cannot do without data gets zeros at any size. `prepare` is called with each copy before its pass, to
+    register hooks. Dropout leaves the random numbers that follow as they were.
 
     Raises:
         InputError: a net that does not take this size.
@@ -68,12 +73,12 @@ def dry_forward(
     import torch
 
     fault: Exception | None = None
-    for device in ("meta", "cpu"):
+    for device in ("cpu",) if size[0] * size[1] <= SMALL_PIXELS else ("meta", "cpu"):
         tried = copy.deepcopy(net).to(device).train(training)
         if prepare is not None:
             prepare(tried)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=()):
                 return tried(torch.zeros(batch, inputs, *size, device=device))
         except InputError:
             raise
