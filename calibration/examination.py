@@ -69,7 +69,7 @@ def information(seen: Sequence[SeenImage]) -> float:
     mean = np.mean([item.probabilities for item in seen], axis=0)
     largest = np.log(len(mean))
     entropy = -float(mean @ np.log(np.maximum(mean, 1e-30))) / largest
-    return entropy - float(np.mean([item.entropy for item in seen]))
+    return float(entropy - np.mean([item.entropy for item in seen]))
 
 
 def _leakage(

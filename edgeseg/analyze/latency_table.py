@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.analyze.single_layer_models import LayerFiles
-from edgeseg.bench.layer_timing import LAYER_TIMERS, time_layer
-from edgeseg.core import registry
+from edgeseg.bench.layer_timing import time_layer, timing_engine
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
-from edgeseg.core.protocols import Engine
-from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +49,7 @@ def latency_table(
     wanted = _grid(layer_shapes(checkpoint.net, size=checkpoint.spec.size), shares)
     missing = [shape for shape in wanted if shape not in known]
     with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
-        files = LayerFiles(Path(folder), engine=engine)
+        files = LayerFiles(Path(folder), file_format=timing_engine(engine).layer_format)
         for index, shape in enumerate(missing):
             path, image = files.write(shape)
             ms = time_layer(path, engine=engine, threads=threads, image=image, runs=runs)
@@ -122,9 +119,7 @@ def _start(cache: Path | None, *, engine: str, threads: int) -> LatencyTable:
 
 
 def _format(engine: str) -> str:
-    if engine not in LAYER_TIMERS:
-        raise unknown("engine for layer times", engine, LAYER_TIMERS)
-    return registry.load_as("engines", engine, Engine).formats[0]  # type: ignore[type-abstract]
+    return timing_engine(engine).formats[0]
 
 
 def _machine() -> str:

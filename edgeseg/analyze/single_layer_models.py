@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgeseg.core.latency import LayerShape
+    from edgeseg.core.protocols import LayerFormat
 
 IR_VERSION = 10
 # Widths that are unlikely to occur elsewhere in a layer's file, so that they can be found and replaced.
@@ -24,10 +25,10 @@ MARKED_INPUTS, MARKED_OUTPUTS = 1009, 1013
 
 
 class LayerFiles:
-    """Writes layers in the format that an engine runs; a TFLite layer is converted once for all of its widths."""
+    """Writes layers in the format that an engine times; a TFLite layer is converted once for all of its widths."""
 
-    def __init__(self, folder: Path, *, engine: str) -> None:
-        self._folder, self._is_tflite = folder, engine == "litert"
+    def __init__(self, folder: Path, *, file_format: LayerFormat) -> None:
+        self._folder, self._is_tflite = folder, file_format == "tflite"
         self._lowered: dict[LayerShape, bytes] = {}
 
     def write(self, shape: LayerShape) -> tuple[Path, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What a plug-in promises: `Converter` and its optional parts, `Compiler`, `Engine`, `EngineSession`, `Camera`."""
+"""What a plug-in promises: `Converter`, `Compiler`, `Engine` and their optional parts, `Camera`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Normalisation = Literal["graph", "host"]
 """Where mean and deviation are applied: in the graph, which then takes bytes, or on the host, which passes floats."""
+
+
+LayerFormat = Literal["onnx", "tflite"]
+"""The format of a file with a single layer."""
 
 
 @runtime_checkable
@@ -168,6 +172,23 @@ class Engine(Protocol):
             UnsupportedError: the engine cannot run this artifact or backend.
             ArtifactError: the artifact's files cannot be loaded.
         """
+
+
+@runtime_checkable
+class LayerTimingEngine(Engine, Protocol):
+    """An engine that can time a single layer, for latency tables and pruning to a time.
+
+    `layer_format` is the format of the file that holds the layer.
+    """
+
+    layer_format: LayerFormat
+
+    def layer_ms(self, file: Path, *, threads: int, image: NDArray[Any], runs: int) -> float:
+        """Return the median milliseconds of the layer in `file` over `runs` runs after a warm-up.
+
+        Steps that only convert a tensor to the engine's own layout and back do not count: a net has them once.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

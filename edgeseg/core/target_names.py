@@ -48,9 +48,7 @@ def check_target(target: Target) -> None:
 
 
 def _check_backend(backend: Backend) -> None:
-    engine = registry.load_plugin("engines", backend.engine)
-    if not isinstance(engine, Engine):
-        raise UnsupportedError(f'The plug-in "{backend.engine}" is registered as an engine but is not one.')
+    engine = registry.load_as("engines", backend.engine, Engine)  # type: ignore[type-abstract]
     compiler = compiler_of(backend.format)
     formats = {*registry.names("converters"), *engine.formats}
     if backend.format not in formats:

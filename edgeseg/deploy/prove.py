@@ -14,7 +14,7 @@ from edgeseg.deploy.gate import given_labels, judge, wanted_labels
 from edgeseg.deploy.golden_samples import promised_samples, write_samples
 from edgeseg.deploy.manifest import NO_PARITY, Proven
 from edgeseg.deploy.refusal import refusal
-from edgeseg.errors import ArtifactError, GateError, UnsupportedError
+from edgeseg.errors import ArtifactError, GateError, MissingDependency, UnsupportedError
 from edgeseg.metrics.agreement import LogitAgreement
 from edgeseg.pixels import prepare, real_logits
 
@@ -82,12 +82,15 @@ def engine_here(conversion: Conversion, *, preferred: str) -> tuple[Engine | Non
         return None, "no engine runs this format here"
     reasons: list[str] = []
     for name in sorted(conversion.provable_by, key=lambda name: name != preferred):
-        found = registry.load_plugin("engines", name)
-        if isinstance(found, Engine):
-            status = found.status()
-            if status.available:
-                return found, "; ".join(reasons)
-            reasons.append(f"{name}: {status.reason} {status.fix}".strip())
+        try:
+            found = registry.load_as("engines", name, Engine)  # type: ignore[type-abstract]
+        except MissingDependency as error:
+            reasons.append(str(error))
+            continue
+        status = found.status()
+        if status.available:
+            return found, "; ".join(reasons)
+        reasons.append(f"{name}: {status.reason} {status.fix}".strip())
     return None, "; ".join(reasons)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.core import registry
-from edgeseg.errors import MissingDependency
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,10 +46,7 @@ def architecture(name: str) -> Architecture:
         UnknownName: no such architecture, with the nearest one.
         MissingDependency: a plug-in that cannot be imported, or that is not an Architecture.
     """
-    found = registry.load_plugin(_GROUP, name)
-    if not isinstance(found, Architecture):
-        raise MissingDependency(f'Model "{name}" is not an Architecture but {type(found).__name__}: fix its plug-in.')
-    return found
+    return registry.load_as(_GROUP, name, Architecture)
 
 
 def architectures() -> tuple[str, ...]:

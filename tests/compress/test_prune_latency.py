@@ -127,7 +127,7 @@ def test_what_a_stage_with_a_time_budget_measured_reaches_the_lineage(tmp_path: 
 @pytest.mark.parametrize("shape", [CONV, DEPTHWISE], ids=["conv", "depthwise"])
 def test_single_layers_run_on_their_engine(engine: str, module: str, shape: LayerShape, tmp_path: Path) -> None:
     pytest.importorskip(module)
-    path, image = LayerFiles(tmp_path, engine=engine).write(shape)
+    path, image = LayerFiles(tmp_path, file_format="onnx").write(shape)
     assert image.shape == (1, 16, 16, 24)
     assert 0 < time_layer(path, engine=engine, threads=1, image=image, runs=2) < 1000
 
@@ -135,7 +135,7 @@ def test_single_layers_run_on_their_engine(engine: str, module: str, shape: Laye
 def test_one_lowered_layer_serves_all_widths(tmp_path: Path) -> None:
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     pytest.importorskip("litert_torch")
-    files = LayerFiles(tmp_path, engine="litert")
+    files = LayerFiles(tmp_path, file_format="tflite")
     for inputs, outputs in ((16, 24), (8, 40)):
         path, image = files.write(dataclasses.replace(CONV, inputs=inputs, outputs=outputs))
         runner = interpreter.Interpreter(model_path=str(path), num_threads=1)
@@ -183,7 +183,7 @@ class _Bare:
 
 
 def test_numbers_are_float32(tmp_path: Path) -> None:
-    _, image = LayerFiles(tmp_path, engine="onnxruntime").write(CONV)
+    _, image = LayerFiles(tmp_path, file_format="onnx").write(CONV)
     assert image.dtype == np.float32
 
 

@@ -42,7 +42,7 @@ def test_no_classes_is_refused() -> None:
 
 def test_a_plug_in_that_is_no_architecture_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "load_plugin", lambda group, name: object())
-    with pytest.raises(MissingDependency, match="not an Architecture"):
+    with pytest.raises(MissingDependency, match=r"is not one of them: it lacks part of .*\.Architecture"):
         build("odd", classes=5, size=(64, 64))
 
 

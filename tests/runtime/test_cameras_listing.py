@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,3 +101,11 @@ def test_formats_and_sizes_are_read_from_the_kernels_structures(
     assert found.formats == (
         v4l2_devices.PixelFormat(code="MJPG", description="Motion-JPEG", sizes=((480, 640), (720, 1280))),
     )
+
+
+def test_the_source_of_a_broken_plug_in_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint(name="thermal", value="no_such_driver_anywhere:CAMERA", group="edgeseg.cameras")
+    points = registry._points("cameras")
+    monkeypatch.setattr(registry, "_points", lambda _group: {**points, "thermal": point})
+    with pytest.raises(MissingDependency, match=r'"thermal" cannot be loaded.*no_such_driver_anywhere'):
+        open_camera("thermal://0")

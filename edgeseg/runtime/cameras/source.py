@@ -148,7 +148,7 @@ def sources() -> dict[str, CameraKind]:
 def _source_of(text: str) -> tuple[CameraKind, str]:
     by_scheme = {scheme: source for source in sources().values() for scheme in source.schemes}
     if re.fullmatch(r"\d+(\?.*)?", text):
-        return by_scheme["v4l2"], text
+        return _kind_named("v4l2"), text
     bare = text.partition("?")[0]
     if bare in by_scheme:
         return by_scheme[bare], text[len(bare) :]
@@ -156,14 +156,21 @@ def _source_of(text: str) -> tuple[CameraKind, str]:
     if match and match[1].lower() in by_scheme:
         return by_scheme[match[1].lower()], text[match.end() :]
     if Path(text).exists():
-        return by_scheme["file"], text
+        return _kind_named("file"), text
     if match and match.end() > 2:
+        if match[1].lower() in registry.names("cameras"):
+            # A plug-in that is registered but is not among the sources says here what is wrong with it.
+            _kind_named(match[1].lower())
         raise unknown("kind of source", match[1], by_scheme)
     if WILD.search(text):
-        return by_scheme["file"], text
+        return _kind_named("file"), text
     if not re.search(r"[./\\]", text):
         raise unknown("source", redacted(text), (*by_scheme, "0"))
     raise InputError(f"{redacted(text)}: no such file or folder.")
+
+
+def _kind_named(name: str) -> CameraKind:
+    return registry.load_as("cameras", name, CameraKind)  # type: ignore[type-abstract]
 
 
 def _check(request: Request) -> None:

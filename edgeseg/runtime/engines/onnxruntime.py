@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import statistics
+import tempfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import ArtifactError
+from edgeseg.runtime.engines.layer_times import LAYOUT_OPS, WARMUP_RUNS
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
@@ -13,11 +18,12 @@ if TYPE_CHECKING:
 
     import numpy as np
     import onnxruntime
+    from numpy.typing import NDArray
 
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.backend import ResolvedBackend
     from edgeseg.core.proof import ProofLevel
-    from edgeseg.core.protocols import EngineSession, EngineStatus
+    from edgeseg.core.protocols import EngineSession, EngineStatus, LayerFormat
 
 FATAL = 4
 LEVELS = {
@@ -62,6 +68,7 @@ class OnnxRuntime:
     proof: ProofLevel = "engine"
     delegates = ("cpu",)
     choices: Mapping[str, tuple[str, ...]] = {"graph_optimization": tuple(LEVELS)}
+    layer_format: LayerFormat = "onnx"
 
     def status(self) -> EngineStatus:
         """Return the version of ONNX Runtime, or the command that installs it; never raises."""
@@ -91,6 +98,28 @@ class OnnxRuntime:
             raise ArtifactError(f"{artifact.entry}: ONNX Runtime cannot open it: {reason[:300]}") from None
         output = session.get_outputs()[artifact.manifest.output_position]
         return OnnxRuntimeSession(session, input_name=session.get_inputs()[0].name, output_name=output.name)
+
+    def layer_ms(self, file: Path, *, threads: int, image: NDArray[Any], runs: int) -> float:
+        """Return the sum of the median times of the steps that ONNX Runtime's profiler reports, but layout changes."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = FATAL
+        options.enable_profiling = True
+        with tempfile.TemporaryDirectory() as folder:
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = onnxruntime.InferenceSession(str(file), sess_options=options, providers=["CPUExecutionProvider"])
+            name = session.get_inputs()[0].name
+            for _ in range(runs + WARMUP_RUNS):
+                session.run(None, {name: image})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        steps: dict[str, list[float]] = {}
+        for event in events:
+            ran = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+            if ran and event["args"].get("op_name") not in LAYOUT_OPS:
+                steps.setdefault(event["name"], []).append(event["dur"] / 1e3)
+        return sum(statistics.median(times[WARMUP_RUNS:]) for times in steps.values())
 
 
 def inference_session(

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeseg.core.openvino_core import openvino_core
 from edgeseg.core.vendor_telemetry import forbid_telemetry
 from edgeseg.errors import ArtifactError
+from edgeseg.runtime.engines.layer_times import LAYOUT_OPS, WARMUP_RUNS
 from edgeseg.runtime.engines.library import library_status, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import numpy as np
     import openvino
+    from numpy.typing import NDArray
 
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.backend import ResolvedBackend
     from edgeseg.core.proof import ProofLevel
-    from edgeseg.core.protocols import EngineSession, EngineStatus
+    from edgeseg.core.protocols import EngineSession, EngineStatus, LayerFormat
 
 
 class OpenVINOSession:
@@ -93,6 +97,7 @@ class OpenVINO:
     proof: ProofLevel = "engine"
     delegates = ("cpu",)
     choices: Mapping[str, tuple[str, ...]] = {"inference_precision": ("f32", "bf16", "f16")}
+    layer_format: LayerFormat = "onnx"
 
     def status(self) -> EngineStatus:
         """Return the version of OpenVINO, or the command that installs it; never raises."""
@@ -132,6 +137,20 @@ class OpenVINO:
             output=artifact.manifest.output_position,
             compile_for_throughput=lambda: core.compile_model(model, "CPU", overlapping),
         )
+
+    def layer_ms(self, file: Path, *, threads: int, image: NDArray[Any], runs: int) -> float:
+        """Return the median sum of the steps that OpenVINO's profiler reports, but layout changes, in float32."""
+        config: dict[str, object] = {
+            "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True,
+        }  # fmt: skip
+        request = openvino_core().compile_model(str(file), "CPU", config).create_infer_request()
+        times = []
+        for _ in range(runs + WARMUP_RUNS):
+            request.infer({0: image})
+            steps = [step for step in request.profiling_info if step.node_type not in LAYOUT_OPS]
+            times.append(sum(step.real_time.total_seconds() for step in steps) * 1e3)
+        return float(statistics.median(times[WARMUP_RUNS:]))
 
 
 def _fixed(core: openvino.Core, artifact: Artifact) -> openvino.Model | str:

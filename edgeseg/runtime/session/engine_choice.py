@@ -66,9 +66,7 @@ def _threads(own: ResolvedBackend, threads: int | None) -> int:
 
 
 def _named_engine(manifest: Manifest, name: str) -> Engine:
-    engine = registry.load_plugin("engines", name)
-    if not isinstance(engine, Engine):
-        raise UnsupportedError(f'The plug-in "{name}" is registered as an engine but is not one.')
+    engine = registry.load_as("engines", name, Engine)  # type: ignore[type-abstract]
     if manifest.format not in engine.formats:
         able = ", ".join(other.name for other in _engines_for(manifest)) or "none"
         raise UnsupportedError(
