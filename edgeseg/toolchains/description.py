@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from edgeseg.core.files import read_toml, sha256_of
 from edgeseg.core.records import bounds
@@ -14,7 +15,8 @@ from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError, RecipeError, UnsupportedError
 
 _SCHEMA = 1
-_PINNED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
+_PINNED = re.compile(r"(?P<name>(?:@[a-z0-9._-]+/)?[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
+_SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})(?![0-9a-f])")
 _HERE = Path(__file__).parent
 
 
@@ -32,7 +34,9 @@ class _Table:
     terms: str
     download_mb: int = field(metadata=bounds(low=0))
     installed_mb: int = field(metadata=bounds(low=0))
-    python: tuple[str, str]
+    source: Literal["pypi", "npm"] = "pypi"
+    python: tuple[str, str] | None = None
+    files: tuple[str, ...] = ()
     systems: tuple[str, ...] = ("Linux",)
     machines: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
@@ -41,7 +45,11 @@ class _Table:
     def __post_init__(self) -> None:
         if self.schema != _SCHEMA:
             raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {_SCHEMA}.")
-        for text in self.python:
+        if self.source == "pypi" and self.python is None:
+            raise ValueError('python is missing: the first and the last version that the tool runs on, ["3.10", "3.13"].')
+        if self.source == "npm" and not self.files:
+            raise ValueError("files is missing: the files of the npm packages to install, as PACKAGE/FILE.")
+        for text in self.python or ():
             if not re.fullmatch(r"3\.\d+", text):
                 raise ValueError(f'python: "{text}" is not a version such as 3.11.')
 
@@ -51,9 +59,11 @@ class Toolchain:
     """A vendor's tool, and how to install it.
 
     `purpose` says what it does in one line. `licence` is an SPDX identifier or a name, `terms` what it means for a
-    user in one or two sentences. `pythons` are the versions it runs on, `systems` and `machines` the values of
-    `platform.system()` and `platform.machine()` (empty: any). `imports` must import after the installation, and
-    `programs` must be on the PATH (Java, for one). `pinned` are the distributions of the lock file.
+    user in one or two sentences. `source` is the registry: "pypi" makes a Python environment, "npm" a folder of
+    JavaScript packages, of which `files` (PACKAGE/FILE) are installed. `pythons` are the versions it runs on, `systems`
+    and `machines` the values of `platform.system()` and `platform.machine()` (empty: any). `imports` must import after
+    the installation, and `programs` must be on the PATH (Java, for one). `pinned` are the packages of the lock file
+    with their versions, `digests` the SHA-256 that it allows for each.
     """
 
     name: str
@@ -65,6 +75,8 @@ class Toolchain:
     terms: str
     download_mb: int
     installed_mb: int
+    source: Literal["pypi", "npm"]
+    files: tuple[str, ...]
     pythons: tuple[str, ...]
     systems: tuple[str, ...]
     machines: tuple[str, ...]
@@ -73,6 +85,7 @@ class Toolchain:
     lock: Path
     lock_sha256: str
     pinned: dict[str, str]
+    digests: dict[str, tuple[str, ...]]
 
     @property
     def install_command(self) -> str:
@@ -116,6 +129,7 @@ def _read(path: Path) -> Toolchain:
     if table.name != path.stem or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", table.name):
         raise RecipeError(f'{path}: name = "{table.name}" must equal the file\'s name, in a-z, 0-9 and hyphens.')
     lock = path.with_suffix(".lock")
+    requirements = _requirements(lock)
     return Toolchain(
         name=table.name,
         title=table.title,
@@ -126,13 +140,16 @@ def _read(path: Path) -> Toolchain:
         terms=table.terms,
         download_mb=table.download_mb,
         installed_mb=table.installed_mb,
-        pythons=_versions(*table.python),
+        source=table.source,
+        files=table.files,
+        pythons=_versions(*table.python) if table.python else (),
         systems=table.systems,
         machines=table.machines,
         imports=table.imports,
         programs=table.programs,
         lock=lock,
-        pinned=_pinned(lock),
+        pinned={name: version for name, (version, _) in requirements.items()},
+        digests={name: digests for name, (_, digests) in requirements.items()},
         lock_sha256=sha256_of(lock),
     )
 
@@ -142,20 +159,21 @@ def _versions(first: str, last: str) -> tuple[str, ...]:
     return tuple(f"3.{minor}" for minor in range(low, high + 1))
 
 
-def _pinned(lock: Path) -> dict[str, str]:
+def _requirements(lock: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the version and the hashes of each package of a lock file."""
     try:
         text = lock.read_text("utf-8")
     except OSError as error:
         raise InputError(f"{lock}: the lock file beside the description cannot be read: {error.strerror}.") from None
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for requirement in re.split(r"(?<!\\)\n", text):
         line = requirement.strip()
         if not line or line.startswith("#"):
             continue
-        pin = _PINNED.match(line)
-        if pin is None or "--hash=sha256:" not in line:
+        pin, digests = _PINNED.match(line), tuple(_SHA256.findall(line))
+        if pin is None or not digests:
             raise RecipeError(f'{lock}: "{line.splitlines()[0][:60]}" is not NAME==VERSION with --hash=sha256:...')
-        found[pin["name"]] = pin["version"]
+        found[pin["name"]] = (pin["version"], digests)
     if not found:
         raise RecipeError(f"{lock}: names no package.")
     return found

@@ -17,6 +17,7 @@ from edgeseg.core import atomic
 from edgeseg.core.files import MARKER, new_folder, refuse_foreign, write_json
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.errors import ConversionError, InputError, MissingDependency, UnsupportedError
+from edgeseg.toolchains.npm_packages import download_tarballs, unpack_tarballs
 from edgeseg.toolchains.store import (
     INSTALLED_FILE,
     Installed,
@@ -52,17 +53,18 @@ def install_toolchain(
 ) -> ToolchainStatus:
     """Return the status of a toolchain after installing it; one that is already installed is left alone.
 
-    Files already downloaded by an interrupted installation are used again. With `wheels` they come from that folder
-    and nothing is downloaded. The toolchain appears only when it is complete.
+    Files already downloaded by an interrupted installation are used again. With `wheels` they come from that folder (of
+    wheels, or of npm tarballs) and nothing is downloaded. The toolchain appears only when it is complete.
 
     Raises:
         InputError: the licence is not accepted; `wheels` lacks a file; another process installs it.
         UnsupportedError: it does not run on this machine, or no suitable Python is installed.
-        MissingDependency: pip is missing.
-        ConversionError: pip failed, or the installed tool does not import; with the last lines.
+        MissingDependency: pip or npm is missing.
+        ConversionError: pip or npm failed, or the installed tool does not import; with the last lines.
     """
     tool.check_machine()
-    python = _python(tool)
+    if tool.source == "pypi":
+        _python(tool)
     if not accept_licence:
         raise InputError(
             f"{tool.title} is not installed: its licence ({tool.licence}, {tool.licence_url}) is yours to accept. "
@@ -72,21 +74,33 @@ def install_toolchain(
     if found.state == "installed":
         return found
     if wheels is not None and not wheels.is_dir():
-        raise InputError(f"{wheels}: no such folder. Give a folder of wheels (--wheels).")
+        raise InputError(f"{wheels}: no such folder. Give a folder of wheels, or of npm tarballs (--wheels).")
     progress = on_progress or no_progress
-    pip = _pip()
     with new_folder(toolchain_store() / tool.name) as folder:
-        source = wheels or _download(tool, pip=pip, python=python, progress=progress)
-        progress(f"install {tool.title}", 0, 0)
-        _run([python, "-m", "venv", "--without-pip", folder], what="venv")
-        _run([*pip, "--python", interpreter(folder), "install", *_PIP, "--no-index", "--find-links", source,
-              "--no-compile", "--no-warn-script-location", "-r", tool.lock], what="pip")  # fmt: skip
-        progress(f"check {tool.title}", 0, 0)
-        _run([interpreter(folder), "-I", "-c", _PROBE, json.dumps([tool.pinned, tool.imports])], what=tool.title)
-        _repoint_scripts(folder, toolchain_store() / tool.name)
-        write_json(_record(tool, folder, python=python), folder / INSTALLED_FILE)
+        made = (_install_tarballs if tool.source == "npm" else _install_wheels)(tool, folder, wheels, progress)
+        write_json(made, folder / INSTALLED_FILE)
     shutil.rmtree(_downloads(tool), ignore_errors=True)
     return toolchain_status(tool)
+
+
+def _install_wheels(tool: Toolchain, folder: Path, wheels: Path | None, progress: Progress) -> Installed:
+    python, pip = _python(tool), _pip()
+    source = wheels or _download(tool, pip=pip, python=python, progress=progress)
+    progress(f"install {tool.title}", 0, 0)
+    _run([python, "-m", "venv", "--without-pip", folder], what="venv")
+    _run([*pip, "--python", interpreter(folder), "install", *_PIP, "--no-index", "--find-links", source,
+          "--no-compile", "--no-warn-script-location", "-r", tool.lock], what="pip")  # fmt: skip
+    progress(f"check {tool.title}", 0, 0)
+    _run([interpreter(folder), "-I", "-c", _PROBE, json.dumps([tool.pinned, tool.imports])], what=tool.title)
+    _repoint_scripts(folder, toolchain_store() / tool.name)
+    return _record(tool, folder, python=python)
+
+
+def _install_tarballs(tool: Toolchain, folder: Path, tarballs: Path | None, progress: Progress) -> Installed:
+    source = tarballs or download_tarballs(tool, _downloads(tool), on_progress=progress)
+    progress(f"install {tool.title}", 0, 0)
+    unpack_tarballs(tool, source, folder)
+    return _installed(tool, folder, python="", entries=tool.files)
 
 
 def remove_toolchain(tool: Toolchain) -> int:
@@ -187,16 +201,21 @@ def _repoint_scripts(folder: Path, final: Path) -> None:
 def _record(tool: Toolchain, folder: Path, *, python: Path) -> Installed:
     version = _run([interpreter(folder), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], what=str(python))
     packages = site_packages(folder, version=version.strip())
+    entries = tuple(sorted(path.name for path in packages.iterdir() if path.name != "__pycache__"))
+    return _installed(tool, folder, python=version.strip(), entries=entries)
+
+
+def _installed(tool: Toolchain, folder: Path, *, python: str, entries: tuple[str, ...]) -> Installed:
     return Installed(
         schema=1,
         name=tool.name,
         version=tool.version,
         lock_sha256=tool.lock_sha256,
-        python=version.strip(),
+        python=python,
         licence=tool.licence,
         licence_accepted=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         size_bytes=_size(folder),
-        entries=tuple(sorted(path.name for path in packages.iterdir() if path.name != "__pycache__")),
+        entries=entries,
     )
 
 

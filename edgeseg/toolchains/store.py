@@ -21,7 +21,11 @@ State = Literal["installed", "missing", "outdated", "damaged"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """What an installation wrote last: `entries` are the files and folders at the top of its site-packages."""
+    """What an installation wrote last.
+
+    `entries` are the files and folders at the top of its site-packages; of npm packages, every installed file.
+    `python` is the environment's version, "" for npm packages.
+    """
 
     schema: int
     name: str
@@ -83,10 +87,11 @@ def toolchain_status(tool: Toolchain) -> ToolchainStatus:
     if found.lock_sha256 != tool.lock_sha256:
         detail = f"is installed as version {found.version} with other packages than this edgeseg pins ({tool.version})"
         return _status(tool, "outdated", found=found, detail=detail)
-    gone = [name for name in found.entries if not (site_packages(folder, version=found.python) / name).exists()]
+    content = folder if tool.source == "npm" else site_packages(folder, version=found.python)
+    gone = [name for name in found.entries if not (content / name).exists()]
     if gone:
         return _status(tool, "damaged", found=found, detail=f"is damaged ({gone[0]} is missing)")
-    if not interpreter(folder).exists():
+    if tool.source == "pypi" and not interpreter(folder).exists():
         detail = f"is damaged (Python {found.python}, with which it was installed, is gone)"
         return _status(tool, "damaged", found=found, detail=detail)
     return _status(tool, "installed", found=found)
