@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgeseg.bench.migration import MEASUREMENT_SCHEMA, migrated_measurement
 from edgeseg.bench.samples import check_samples, latency_of
 from edgeseg.core.files import read_json_value, write_json
-from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, RawSamples
+from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, RawSamples, StageLatency
 from edgeseg.core.records import decode_record
 from edgeseg.core.version import VERSION
 from edgeseg.errors import EdgesegError, InputError, RecipeError
@@ -20,8 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeseg.bench.memory import FreshProcess
+    from edgeseg.core.artifact import Artifact
     from edgeseg.core.timing_method import TimingMethod
     from edgeseg.runtime import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRun:
+    """The engine that ran an artifact, as a measurement names it."""
+
+    engine: str
+    version: str
+    options: dict[str, str]
+    delegate: str
+    threads: int
 
 
 def build_measurement(
@@ -38,10 +50,49 @@ def build_measurement(
     label_agreement: float | None = None,
 ) -> Measurement:
     """Return the measurement of a session from its parts. fps is 1000 / p50 of the stage `total`, or 0."""
+    options = dict(session.options)
+    ran = EngineRun(
+        engine=session.engine,
+        version=session.engine_version,
+        options=options,
+        delegate=options.get("delegate", "cpu"),
+        threads=session.threads,
+    )
+    return measurement_of(
+        session.artifact,
+        ran,
+        device=device,
+        samples=samples,
+        warmup=warmup,
+        method=method,
+        fresh=fresh,
+        energy_mj=energy_mj,
+        image_size=image_size,
+        accuracy=accuracy,
+        label_agreement=label_agreement,
+    )
+
+
+def measurement_of(
+    artifact: Artifact,
+    ran: EngineRun,
+    *,
+    device: DeviceState,
+    samples: RawSamples | None = None,
+    warmup: int = 0,
+    method: TimingMethod | None = None,
+    fresh: FreshProcess | None = None,
+    energy_mj: float | None = None,
+    image_size: tuple[int, int] | None = None,
+    accuracy: Accuracy | None = None,
+    label_agreement: float | None = None,
+    frame_age: StageLatency | None = None,
+) -> Measurement:
+    """Return the measurement of an artifact that some engine ran, wherever that was."""
     from edgeseg.bench.memory import HOW
 
     latency = () if samples is None else latency_of(samples)
-    artifact, manifest, options = session.artifact, session.artifact.manifest, dict(session.options)
+    manifest = artifact.manifest
     total = next((item for item in latency if item.stage == "total"), None)
     return Measurement(
         schema=MEASUREMENT_SCHEMA,
@@ -54,11 +105,11 @@ def build_measurement(
         format=manifest.format,
         precision=manifest.scheme.name,
         input_size=manifest.spec.size,
-        engine=session.engine,
-        engine_version=session.engine_version,
-        engine_options=options,
-        delegate=options.get("delegate", "cpu"),
-        threads=session.threads,
+        engine=ran.engine,
+        engine_version=ran.version,
+        engine_options=ran.options,
+        delegate=ran.delegate,
+        threads=ran.threads,
         warmup=warmup,
         latency=latency,
         fps=round(1000 / total.p50_ms, 2) if total and total.p50_ms else 0.0,
@@ -72,7 +123,7 @@ def build_measurement(
         licence=manifest.licence,
         notice=manifest.notice,
         lineage=manifest.lineage,
-        inference_precision=options.get("inference_precision", ""),
+        inference_precision=ran.options.get("inference_precision", ""),
         samples=samples,
         method=method,
         load_ms=fresh.load_ms if fresh else None,
@@ -80,6 +131,7 @@ def build_measurement(
         first_inference_ms=fresh.first_inference_ms if fresh else None,
         steady_memory_mb=fresh.steady_memory_mb or None if fresh else None,
         energy_mj=energy_mj,
+        frame_age=frame_age,
     )
 
 

@@ -35,6 +35,7 @@ VERBS = (
     "run",
     "predict",
     "bench",
+    "serve",
     "compare",
     "flicker",
     "train",

@@ -20,7 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-licence", action="store_true", help="you have read the tool's licence, which install shows"
     )
-    parser.add_argument("--wheels", metavar="DIR", type=Path, help="install from the wheels or npm tarballs in DIR, without a network")
+    parser.add_argument(
+        "--wheels", metavar="DIR", type=Path, help="install from the wheels or npm tarballs in DIR, without a network"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

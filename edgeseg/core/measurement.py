@@ -165,6 +165,7 @@ class Measurement:
     In a fresh process: `load_ms` opens the artifact with its files dropped from the page cache where the system allows
     that, `reload_ms` opens it again, and `first_inference_ms` is the first image after the first loading.
     `steady_memory_mb` is the resident memory after the runs, and `energy_mj` that of one image, where the device says.
+    `frame_age` is the age of a live camera's frames when their labels were shown, as stage "frame_age".
     """
 
     schema: int
@@ -205,6 +206,7 @@ class Measurement:
     energy_mj: float | None = None
     sustained: Sustained | None = None
     roofline: Roofline | None = None
+    frame_age: StageLatency | None = None
 
     def __post_init__(self) -> None:
         check_number("artifact_bytes", self.artifact_bytes, low=1)

@@ -46,7 +46,9 @@ class _Table:
         if self.schema != _SCHEMA:
             raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {_SCHEMA}.")
         if self.source == "pypi" and self.python is None:
-            raise ValueError('python is missing: the first and the last version that the tool runs on, ["3.10", "3.13"].')
+            raise ValueError(
+                'python is missing: the first and the last version that the tool runs on, ["3.10", "3.13"].'
+            )
         if self.source == "npm" and not self.files:
             raise ValueError("files is missing: the files of the npm packages to install, as PACKAGE/FILE.")
         for text in self.python or ():

@@ -1,4 +1,4 @@
-"""JavaScript packages from npm: fetched by the npm client, checked against the lock file, unpacked without running code."""
+"""JavaScript packages: fetched by the npm client, checked against the lock file, unpacked without running code."""
 
 from __future__ import annotations
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from edgeseg.bench.devices import describe_device
 from edgeseg.core.artifact import open_artifact
-from edgeseg.core.receipt import RECEIPT_SCHEMA, ProofReceipt, write_receipt
-from edgeseg.core.version import VERSION
+from edgeseg.core.receipt import ProofReceipt, write_receipt
 from edgeseg.errors import GateError, InputError
 from edgeseg.runtime import Limits, Verification
 from edgeseg.runtime import verify as verify_golden
+from edgeseg.runtime.session.verify import receipt_of
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -52,21 +51,7 @@ def verify_artifact(
     found = verify_golden(artifact, engine=engine, threads=threads, limits=limits)
     if not receipt:
         return Verified(verification=found, receipt=None)
-    made = ProofReceipt(
-        schema=RECEIPT_SCHEMA,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        edgeseg_version=VERSION,
-        artifact=found.artifact,
-        artifact_sha256=found.artifact_sha256,
-        device=describe_device(name=device).name,
-        engine=found.engine,
-        engine_version=found.engine_version,
-        delegate=found.delegate,
-        threads=found.threads,
-        agreement=found.agreement,
-        min_agreement=found.min_agreement,
-        reference_agreement=found.reference_agreement,
-    )
+    made = receipt_of(found, device=describe_device(name=device).name)
     return Verified(verification=found, receipt=write_receipt(made, Path(artifact)), proof=made)
 
 

@@ -175,7 +175,7 @@ def test_a_viewer_that_does_not_read_holds_up_neither_the_loop_nor_others(spec: 
 
 
 def test_without_frames_the_page_is_told_why(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeseg.runtime.web.server.WAIT_S", 0.05)
+    monkeypatch.setattr("edgeseg.runtime.web.live_site.WAIT_S", 0.05)
     with serve(spec, trouble=lambda: "camera 0: unplugged. Reconnecting.") as sink:
         status, body, _ = get(sink, "/frame?after=0")
     assert status == 202

@@ -88,7 +88,7 @@ def test_strangers_cannot_keep_viewers_out(spec: ModelSpec, token_file: Path) ->
 
 def test_a_viewer_too_many_is_told_so(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MOST_VIEWERS", 1)
-    monkeypatch.setattr("edgeseg.runtime.web.server.WAIT_S", 0.01)
+    monkeypatch.setattr("edgeseg.runtime.web.live_site.WAIT_S", 0.01)
     with WebSink(spec, address=WebAddress(port=0)) as sink:
         watching = http.client.HTTPConnection("127.0.0.1", port_of(sink), timeout=10)
         watching.request("GET", "/frame?after=0")

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
+from edgeseg.core.receipt import RECEIPT_SCHEMA, ProofReceipt
 from edgeseg.core.trust import remember
+from edgeseg.core.version import VERSION
 from edgeseg.errors import ArtifactError, GateError
 from edgeseg.runtime.session.engine_choice import choose_engine
 from edgeseg.runtime.session.isolated import Limits, run_isolated
-from edgeseg.runtime.session.session import Session, open_session
+from edgeseg.runtime.session.session import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -63,7 +66,7 @@ def verify(
     """
     artifact = open_artifact(folder)
     found = try_out(Path(folder), engine=engine, threads=threads, limits=limits)
-    _gate(found, Path(folder))
+    check_verification(found, Path(folder))
     remember(artifact, how="ran", engine=found.engine)
     return found
 
@@ -92,38 +95,90 @@ def compare_with_golden(
     if prepare is not None:
         prepare()
     with open_session(artifact, engine=engine, threads=threads) as session:
-        return _compare(session, images)
+        tensors = [session.preprocess(image) for image in images]
+        return compare_outputs(
+            artifact,
+            outputs=[session.infer(tensor).copy() for tensor in tensors],  # engines reuse their buffers
+            inputs_sha256=[hashlib.sha256(tensor.tobytes()).hexdigest() for tensor in tensors],
+            engine=session.engine,
+            engine_version=session.engine_version,
+            delegate=session.options.get("delegate", session.backend.delegate),
+            threads=session.threads,
+        )
 
 
-def _compare(session: Session, images: list[NDArray[np.uint8]]) -> Verification:
-    artifact = session.artifact
-    golden = artifact.manifest.golden
+def compare_outputs(
+    artifact: Artifact,
+    *,
+    outputs: Sequence[NDArray[Any]],
+    inputs_sha256: Sequence[str],
+    engine: str,
+    engine_version: str,
+    delegate: str,
+    threads: int,
+) -> Verification:
+    """Return how an engine's raw outputs of the golden images compare, whichever machine computed them.
+
+    `inputs_sha256` are the hashes of the input tensors that it made of the images. Both are in the samples' order.
+    """
+    from edgeseg.pixels import decode
+
+    manifest, golden = artifact.manifest, artifact.manifest.golden
     matches, expected, reference = [], [], []
-    for sample, image in zip(golden.samples, images, strict=True):
-        tensor = session.preprocess(image)
-        matches.append(hashlib.sha256(tensor.tobytes()).hexdigest() == sample.input_sha256)
+    for sample, output, sha256 in zip(golden.samples, outputs, inputs_sha256, strict=True):
+        matches.append(sha256 == sample.input_sha256)
         wanted = _read(artifact, sample.expected, color=False)
-        labels = session.decode(session.infer(tensor), size=(wanted.shape[0], wanted.shape[1]))
+        labels = decode(
+            output,
+            tensor=manifest.outputs[0],
+            preprocess=manifest.preprocess,
+            input_size=manifest.inputs[0].size,
+            size=(wanted.shape[0], wanted.shape[1]),
+        )
         expected.append(_share_equal(labels, wanted))
         reference.append(_share_equal(labels, _read(artifact, sample.reference, color=False)))
     return Verification(
-        artifact=artifact.manifest.name,
+        artifact=manifest.name,
         artifact_sha256=artifact.sha256,
-        files=len(artifact.manifest.files),
-        engine=session.engine,
-        engine_version=session.engine_version,
-        delegate=session.options.get("delegate", session.backend.delegate),
-        threads=session.threads,
+        files=len(manifest.files),
+        engine=engine,
+        engine_version=engine_version,
+        delegate=delegate,
+        threads=threads,
         input_matches=all(matches),
         agreement=min(expected),
-        min_agreement=golden.tolerances.get(session.engine, golden.min_agreement),
+        min_agreement=golden.tolerances.get(engine, golden.min_agreement),
         reference_agreement=min(reference),
-        samples=len(images),
-        foreign=artifact.manifest.origin == "foreign",
+        samples=len(golden.samples),
+        foreign=manifest.origin == "foreign",
     )
 
 
-def _gate(found: Verification, folder: Path) -> None:
+def receipt_of(found: Verification, *, device: str) -> ProofReceipt:
+    """Return the receipt of a verification that was made now, on `device`."""
+    return ProofReceipt(
+        schema=RECEIPT_SCHEMA,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        edgeseg_version=VERSION,
+        artifact=found.artifact,
+        artifact_sha256=found.artifact_sha256,
+        device=device,
+        engine=found.engine,
+        engine_version=found.engine_version,
+        delegate=found.delegate,
+        threads=found.threads,
+        agreement=found.agreement,
+        min_agreement=found.min_agreement,
+        reference_agreement=found.reference_agreement,
+    )
+
+
+def check_verification(found: Verification, folder: Path) -> None:
+    """Check a comparison with the golden samples of the artifact in `folder`.
+
+    Raises:
+        GateError: the input tensor differs from the one at conversion, or too few labels agree.
+    """
     if not found.input_matches:
         raise GateError(
             f"{folder}: the input tensor made here from the golden image is not the one made at conversion: "
@@ -132,7 +187,8 @@ def _gate(found: Verification, folder: Path) -> None:
     if not found.agreement >= found.min_agreement:
         raise GateError(
             f"{folder}: {found.engine} {found.engine_version} repeats {100 * found.agreement:.2f} % of the golden "
-            f"labels; required: {100 * found.min_agreement:.2f} %. Try another --engine or another version of it."
+            f"labels; required: {100 * found.min_agreement:.2f} %. Try another --engine or another version of it.",
+            agreement=found.agreement,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,3 +117,23 @@ def web_address(text: str) -> WebAddress:
     return WebAddress(
         host=host, port=port, token_file=files.get("token"), certificate=files.get("cert"), key=files.get("key")
     )
+
+
+def announced(url: str, address: WebAddress) -> str:
+    """Return what a user is told once a page is served at `url`: who can open it, and whether it is encrypted."""
+    if address.is_loopback:
+        return f"Web page: {url} (this machine only)"
+    who = "anyone with this address" if address.token_file is None else f"anyone with the token in {address.token_file}"
+    how = "nothing is encrypted: use a network that you trust" if address.certificate is None else "encrypted by TLS"
+    return f"Web page: {url}\nVisible to {who}; {how}."
+
+
+def reachable_name() -> str:
+    """Return the address under which others on the network most likely reach this machine; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket only asks the routing table. 192.0.2.0/24 is for documentation (RFC 5737).
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()

@@ -1,4 +1,4 @@
-"""The HTTP side: a page, its style and script, what the model is, and the newest frame. Standard library only."""
+"""The HTTP side of our pages: access, limits, TLS and headers; a `Site` answers. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ import hmac
 import http
 import http.server
 import ipaddress
-import json
 import socket
 import threading
 from http.cookies import CookieError, SimpleCookie
-from importlib import resources
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from edgeseg.errors import InputError
 from edgeseg.runtime.cameras.deadline_socket import hang_up
+from edgeseg.runtime.web.address import reachable_name
 from edgeseg.runtime.web.connections import MOST_VIEWERS, Connections
+from edgeseg.runtime.web.site import PLAIN, WebAnswer, WebRequest
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from pathlib import Path
 
-    from edgeseg.runtime.web.newest import NewestFrame
+    from edgeseg.runtime.web.address import WebAddress
+    from edgeseg.runtime.web.site import Site
 
-PAGE = {
-    "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-}
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
@@ -39,12 +36,12 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 COOKIE = "edgeseg"
-WAIT_S = 4.0
-"""A response without a frame is sent after this long, so that the page can say why there is none."""
 IDLE_S = 20.0
 STRANGER_S = 5.0
 """A connection without access yet has this long for each part of its request."""
 RETRY_S = 5
+PART_BYTES = 1 << 16
+BODY_TYPE = "application/octet-stream"
 NO_ACCESS = "An access token is needed: open the address that edgeseg printed, with ?token=... at its end."
 TOO_MANY = f"{MOST_VIEWERS} viewers are connected, which is the limit. Try again soon."
 NO_ACCESS_PAGE = f"""<!doctype html>
@@ -66,16 +63,12 @@ class WebServer(http.server.ThreadingHTTPServer):
         address: tuple[str, int],
         *,
         token: str | None,
-        newest: NewestFrame,
-        about: dict[str, object],
-        trouble: Callable[[], str],
+        site: Site,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.token = token
-        self.newest = newest
-        self.about = json.dumps(about, ensure_ascii=False).encode()
-        self.trouble = trouble
+        self.site = site
         self.tls = tls
         self.connections = Connections()
         super().__init__(address, Viewer)
@@ -89,7 +82,7 @@ class WebServer(http.server.ThreadingHTTPServer):
         """Stop serving; responses under way are cut off."""
         self.shutdown()
         self._thread.join()
-        self.newest.close()
+        self.site.close()
         self.connections.end()
         self.server_close()
 
@@ -117,6 +110,27 @@ class WebServer(http.server.ThreadingHTTPServer):
             self.connections.remove()
 
 
+def start_server(site: Site, *, address: WebAddress, token: str | None) -> tuple[WebServer, str]:
+    """Return a started server of `site`, and the address of its page, with the token unless that comes from a file.
+
+    Raises:
+        InputError: nothing can be served at that address, or the certificate cannot be used.
+    """
+    tls = address.tls()
+    try:
+        server = WebServer((address.host, address.port), token=token, site=site, tls=tls)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"The web page cannot be served at {address.host}:{address.port}: {reason}. Give another --web HOST:PORT."
+        ) from None
+    server.start()
+    host = reachable_name() if address.is_any else address.host
+    url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}/"
+    # A fixed token is a secret that must not reach a log.
+    return server, url if token is None or address.token_file is not None else f"{url}?token={token}"
+
+
 class Viewer(http.server.BaseHTTPRequestHandler):
     """One viewer's connection."""
 
@@ -140,23 +154,47 @@ class Viewer(http.server.BaseHTTPRequestHandler):
             self._answer(http.HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY.encode(), headers={"Retry-After": str(RETRY_S)})
         elif "token" in query and url.path == "/":
             self._remember()
-        elif url.path in PAGE:
-            name, kind = PAGE[url.path]
-            self._answer(http.HTTPStatus.OK, resources.files(__package__).joinpath(name).read_bytes(), kind=kind)
-        elif url.path == "/about":
-            self._answer(http.HTTPStatus.OK, self.server.about, kind="application/json")
-        elif url.path == "/frame":
-            self.connection.settimeout(IDLE_S)
-            self.close_connection = self.headers.get("Connection", "").lower() == "close"
-            self._send_frame(query)
         else:
-            self._answer(http.HTTPStatus.NOT_FOUND, b"Nothing is here.\n")
+            self.connection.settimeout(IDLE_S)
+            self._ask_site(url.path, query)
 
     def do_HEAD(self) -> None:
-        """Answer as GET would, without the body; for the newest frame, only that the path exists."""
-        if urlsplit(self.path).path == "/frame":
-            self.path = "/about"
+        """Answer as GET would, without the body."""
         self.do_GET()
+
+    def do_POST(self) -> None:
+        """Answer one request with a body."""
+        self.do_GET()
+
+    def _ask_site(self, path: str, query: dict[str, list[str]]) -> None:
+        body = self._body() if self.command == "POST" else b""
+        if isinstance(body, http.HTTPStatus):
+            self._answer(body, f"{body.description or body.phrase}.\n".encode())
+            return
+        made = self.server.site.answer(
+            WebRequest(
+                method=self.command, path=path, query=query, body=body, viewers=self.server.connections.viewers()
+            )
+        )
+        if made is None:
+            made = WebAnswer(status=http.HTTPStatus.NOT_FOUND, body=b"Nothing is here.\n")
+        self.close_connection = not made.keep or self.headers.get("Connection", "").lower() == "close"
+        self._answer(made.status, made.body, kind=made.kind, headers=dict(made.headers))
+
+    def _body(self) -> bytes | http.HTTPStatus:
+        """Return the body of a POST, or the status that refuses it."""
+        # A page of another origin can send a form, but not this type: its browser would ask for permission first.
+        if self.server.site.most_bytes == 0:
+            return http.HTTPStatus.METHOD_NOT_ALLOWED
+        if self.headers.get("Content-Type", "") != BODY_TYPE:
+            return http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdecimal() and len(length) < 12):
+            return http.HTTPStatus.LENGTH_REQUIRED
+        if int(length) > self.server.site.most_bytes:
+            return http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        body = self.rfile.read(int(length))
+        return body if len(body) == int(length) else http.HTTPStatus.BAD_REQUEST
 
     def log_message(self, *_arguments: object) -> None:
         """Log nothing: stderr is the loop's."""
@@ -201,34 +239,29 @@ class Viewer(http.server.BaseHTTPRequestHandler):
         headers = {"Location": "/", **({"Set-Cookie": cookie} if self.server.token else {})}
         self._answer(http.HTTPStatus.SEE_OTHER, b"", headers=headers)
 
-    def _send_frame(self, query: dict[str, list[str]]) -> None:
-        after = query.get("after", ["0"])[0]
-        if not (after.isascii() and after.isdecimal() and len(after) < 19):
-            self._answer(http.HTTPStatus.BAD_REQUEST, b"after must be a whole number.\n")
-            return
-        found = self.server.newest.message(after=int(after), wait_s=WAIT_S)
-        if found is None:
-            trouble = json.dumps({"trouble": self.server.trouble()}).encode()
-            self._answer(http.HTTPStatus.ACCEPTED, trouble, kind="application/json")
-            return
-        figures = {"X-Frame": str(found[0]), "X-Viewers": str(self.server.connections.viewers())}
-        self._answer(http.HTTPStatus.OK, found[1], kind="application/octet-stream", headers=figures)
-
     def _answer(
         self,
         status: http.HTTPStatus,
-        body: bytes,
+        body: bytes | Path,
         *,
-        kind: str = "text/plain; charset=utf-8",
+        kind: str = PLAIN,
         headers: dict[str, str] | None = None,
     ) -> None:
+        size = len(body) if isinstance(body, bytes) else body.stat().st_size
         self.send_response(status)
-        for name, value in {**HEADERS, **(headers or {})}.items():
+        for name, value in {**HEADERS, **self.server.site.headers, **(headers or {})}.items():
             self.send_header(name, value)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(size))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command == "HEAD":
+            return
+        if isinstance(body, bytes):
             self.wfile.write(body)
+            return
+        with body.open("rb") as stream:
+            # In parts: the time limit is for each of them, not for a file of megabytes on a slow network.
+            while part := stream.read(PART_BYTES):
+                self.wfile.write(part)

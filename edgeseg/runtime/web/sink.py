@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
-from edgeseg.errors import InputError
-from edgeseg.runtime.web.address import DEFAULT_HOST, DEFAULT_PORT, WebAddress, web_address
+from edgeseg.runtime.web.address import DEFAULT_HOST, DEFAULT_PORT, WebAddress, announced, web_address
+from edgeseg.runtime.web.live_site import LiveSite
 from edgeseg.runtime.web.newest import NewestFrame
-from edgeseg.runtime.web.server import WebServer
+from edgeseg.runtime.web.server import start_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.spec import ModelSpec
     from edgeseg.runtime.sinks.base import Sink, SinkContext, View
+    from edgeseg.runtime.web.server import WebServer
 
 
 class WebKind:
@@ -42,7 +42,7 @@ class WebKind:
             address=address,
             title=context.title,
             trouble=context.trouble,
-            on_open=lambda url: context.notify(_announced(url, address)),
+            on_open=lambda url: context.notify(announced(url, address)),
         )
 
 
@@ -76,29 +76,8 @@ class WebSink:
         self._server: WebServer | None = None
 
     def __enter__(self) -> WebSink:
-        where = self._address
-        token, tls = where.token(), where.tls()
-        try:
-            self._server = WebServer(
-                (where.host, where.port),
-                token=token,
-                newest=self._newest,
-                about=self._about,
-                trouble=self._trouble,
-                tls=tls,
-            )
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InputError(
-                f"The web page cannot be served at {where.host}:{where.port}: {reason}. Give another --web HOST:PORT."
-            ) from None
-        self._server.start()
-        host = reachable_name() if where.is_any else where.host
-        port = self._server.server_address[1]
-        scheme = "http" if tls is None else "https"
-        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
-        if token is not None and where.token_file is None:  # a fixed one is a secret that must not reach a log
-            self.url += f"?token={token}"
+        site = LiveSite(newest=self._newest, about=self._about, trouble=self._trouble)
+        self._server, self.url = start_server(site, address=self._address, token=self._address.token())
         if self._on_open is not None:
             self._on_open(self.url)
         return self
@@ -118,25 +97,6 @@ class WebSink:
 
 def _address(argument: str) -> WebAddress:
     return web_address(argument or f"{DEFAULT_HOST}:{DEFAULT_PORT}")
-
-
-def _announced(url: str, address: WebAddress) -> str:
-    if address.is_loopback:
-        return f"Web page: {url} (this machine only)"
-    who = "anyone with this address" if address.token_file is None else f"anyone with the token in {address.token_file}"
-    how = "nothing is encrypted: use a network that you trust" if address.certificate is None else "encrypted by TLS"
-    return f"Web page: {url}\nVisible to {who}; {how}."
-
-
-def reachable_name() -> str:
-    """Return the address under which others on the network most likely reach this machine; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Connecting a datagram socket only asks the routing table. 192.0.2.0/24 is for documentation (RFC 5737).
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()
 
 
 SINK = WebKind()
