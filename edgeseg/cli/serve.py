@@ -25,9 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--web", metavar="HOST:PORT", default="127.0.0.1:8080", help="where to serve the page (default: %(default)s)"
     )
-    parser.add_argument(
-        "--tls", action="store_true", help="serve https with a certificate made for this machine"
-    )
+    parser.add_argument("--tls", action="store_true", help="serve https with a certificate made for this machine")
     parser.add_argument("--tls-cert", metavar="FILE", type=Path, help="serve https with this certificate (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", type=Path, help="the certificate's key, if it is a separate file")
     parser.add_argument(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.devices.browser import BenchSite, Received, offer_of, own_certificate
-from edgeseg.devices.browser.web_engines import TOOLCHAIN
+from edgeseg.devices.browser.web_engines import WEB_TOOLCHAIN
 from edgeseg.errors import InputError
 from edgeseg.runtime.web import WebAddress
 from edgeseg.runtime.web.address import TOKEN_BYTES, reachable_name
@@ -71,7 +71,7 @@ def serve(
     """
     where = address or WebAddress()
     offers = offer_of(artifacts)
-    tool, folder = find_toolchain(TOOLCHAIN), require_toolchain(TOOLCHAIN).folder
+    tool, folder = find_toolchain(WEB_TOOLCHAIN), require_toolchain(WEB_TOOLCHAIN).folder
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; measurements go into a folder. Choose another --out.")

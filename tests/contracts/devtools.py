@@ -30,10 +30,17 @@ def chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def open_page(url: str, *, folder: Path, size: tuple[int, int] = (1280, 860), mobile: bool = False) -> Iterator[Page]:
-    """Yield a page that is open at `url` in a browser of its own, which ends with the block."""
+def open_page(
+    url: str,
+    *,
+    folder: Path,
+    size: tuple[int, int] = (1280, 860),
+    mobile: bool = False,
+    flags: tuple[str, ...] = ("--disable-gpu",),
+) -> Iterator[Page]:
+    """Yield a page that is open at `url` in a browser of its own, which ends with the block; `flags` are Chromium's."""
     command = [
-        chromium() or NAMES[0], "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        chromium() or NAMES[0], "--headless=new", "--no-sandbox", *flags, "--no-first-run",
         "--disable-dev-shm-usage", "--disable-background-networking", "--remote-debugging-port=0",
         f"--user-data-dir={folder}", "about:blank",
     ]  # fmt: skip

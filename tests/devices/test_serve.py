@@ -24,7 +24,7 @@ from edgeseg.cli.main import main
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.receipt import read_receipts
 from edgeseg.devices.browser import BenchSite, Received, offer_of, own_certificate
-from edgeseg.devices.browser.judging import judge
+from edgeseg.devices.browser.judging import judge_run
 from edgeseg.errors import ArtifactError, EdgesegError, GateError, InputError, RecipeError, UnsupportedError
 from edgeseg.pixels import prepare
 from edgeseg.runtime.web import WebAddress
@@ -125,7 +125,7 @@ def message(run: dict[str, Any], *rest: np.ndarray | bytes) -> bytes:
 
 def refused(folder: Path, posted: bytes) -> EdgesegError:
     with pytest.raises(EdgesegError) as caught:
-        judge(posted, offer_of([folder]), versions=VERSIONS)
+        judge_run(posted, offer_of([folder]), versions=VERSIONS)
     return caught.value
 
 
@@ -177,7 +177,7 @@ def test_a_run_becomes_a_measurement_that_compare_reads_and_a_receipt(
 
 def test_runs_on_a_camera_bring_the_age_of_their_frames(folder: Path) -> None:
     times, ages = ticks(), ticks(2).sum(axis=1).astype("<u4")
-    judged = judge(
+    judged = judge_run(
         message(record(folder, times=times, ages=ages), logits(folder), times, ages), offer_of([folder]),
         versions=VERSIONS,
     )  # fmt: skip
@@ -281,7 +281,7 @@ def test_outputs_of_another_size_and_nan_are_refused(folder: Path) -> None:
 def test_a_gpu_that_a_cpu_imitates_counts_as_emulated(folder: Path) -> None:
     times = ticks()
     run = record(folder, times=times) | {"accelerator": "webgpu", "software_adapter": True, "adapter": "swiftshader"}
-    judged = judge(message(run, logits(folder), times), offer_of([folder]), versions=VERSIONS)
+    judged = judge_run(message(run, logits(folder), times), offer_of([folder]), versions=VERSIONS)
     assert judged.measurement is not None
     assert judged.measurement.device.emulated
     assert judged.measurement.delegate == "webgpu"

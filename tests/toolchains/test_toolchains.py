@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,3 +236,62 @@ def test_our_toolchains_hold_and_a_missing_one_names_its_command(
         assert tool.licence_url.startswith("https://")
         with pytest.raises(MissingDependency, match=f"edgeseg toolchain install {tool.name}$"):
             require_toolchain(tool.name)
+
+
+NPM = TABLE.replace(
+    'python = ["3.8", "3.30"]\nimports = ["tiny_tool"]', 'source = "npm"\nfiles = ["@tiny/tool/dist/tool.js"]'
+)
+
+
+def tarball(folder: Path, files: dict[str, bytes], *, name: str = "tiny-tool-1.0.tgz") -> Path:
+    """Return an npm package's archive, with a link to escape through beside its files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / name, "w:gz") as archive:
+        link = tarfile.TarInfo("package/dist")
+        link.type, link.linkname = tarfile.SYMTYPE, "/tmp"
+        archive.addfile(link)
+        for path, content in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return folder / name
+
+
+def npm_tool(folder: Path, archive: Path) -> str:
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (folder / "tiny-tool.lock").write_text(f"@tiny/tool==1.0 --hash=sha256:{digest}\n")
+    (folder / "tiny-tool.toml").write_text(NPM)
+    return str(folder / "tiny-tool.toml")
+
+
+def test_npm_packages_are_unpacked_file_by_file_and_by_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "store"))
+    archive = tarball(
+        tmp_path / "npm",
+        {"package/dist/tool.js": b"1", "package/other.js": b"2", "../escaped.js": b"3", "package/../../out.js": b"4"},
+    )
+    tool = find_toolchain(npm_tool(tmp_path, archive))
+    done = install_toolchain(tool, accept_licence=True, wheels=tmp_path / "npm")
+    assert done.state == "installed"
+    installed = {path.relative_to(done.folder).as_posix() for path in done.folder.rglob("*") if path.is_file()}
+    assert installed == {".edgeseg", "installed.json", "@tiny/tool/dist/tool.js"}
+    (done.folder / "@tiny/tool/dist/tool.js").unlink()
+    assert toolchain_status(tool).state == "damaged"
+    tarball(tmp_path / "npm", {"package/dist/tool.js": b"changed"})
+    with pytest.raises(InputError, match="not the file that this edgeseg pins"):
+        install_toolchain(tool, accept_licence=True, wheels=tmp_path / "npm")
+
+
+def test_without_npm_one_line_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "store"))
+    monkeypatch.setenv("PATH", "")
+    tool = find_toolchain(npm_tool(tmp_path, tarball(tmp_path / "npm", {"package/dist/tool.js": b"1"})))
+    with pytest.raises(MissingDependency, match=r"install Node\.js"):
+        install_toolchain(tool, accept_licence=True)
+    assert toolchain_status(tool).state == "missing"
+
+
+def test_the_browser_runtime_is_pinned() -> None:
+    tool = find_toolchain("web")
+    assert set(tool.pinned) == {"onnxruntime-web", "@litertjs/core", "@litertjs/wasm-utils"}
+    assert all(any(name.startswith(f"{package}/") for package in tool.pinned) for name in tool.files)

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Literal
 from edgeseg.bench.record import write_measurement
 from edgeseg.core.receipt import write_receipt
 from edgeseg.core.version import VERSION
-from edgeseg.devices.browser.judging import judge
+from edgeseg.devices.browser.judging import judge_run
 from edgeseg.devices.browser.posted import MOST_RUNS
 from edgeseg.errors import EdgesegError
 from edgeseg.runtime.session.verify import receipt_of
-from edgeseg.runtime.web.site import JSON, KINDS, Site, WebAnswer, packaged
+from edgeseg.runtime.web.site import CONTENT_TYPES, JSON, Site, WebAnswer, packaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from edgeseg.core.measurement import Measurement
-    from edgeseg.devices.browser.judging import Judged
+    from edgeseg.devices.browser.judging import JudgedRun
     from edgeseg.devices.browser.offer import Offer
     from edgeseg.runtime.web.site import WebRequest
     from edgeseg.toolchains import Toolchain
@@ -118,7 +118,7 @@ class BenchSite(Site):
 
     def _post(self, message: bytes) -> WebAnswer:
         try:
-            judged = judge(message, self._offers, versions=self._versions)
+            judged = judge_run(message, self._offers, versions=self._versions)
             with self._writing:  # two pages may post at once, and a file's name is chosen before it is written
                 received = self._stored(judged)
         except EdgesegError as error:
@@ -129,7 +129,7 @@ class BenchSite(Site):
         self._on_received(received)
         return WebAnswer(body=json.dumps(_reply(judged, received), ensure_ascii=False).encode(), kind=JSON)
 
-    def _stored(self, judged: Judged) -> Received:
+    def _stored(self, judged: JudgedRun) -> Received:
         receipt = write_receipt(
             receipt_of(judged.verification, device=judged.device.strip()), judged.offer.artifact.folder
         )
@@ -145,7 +145,7 @@ class BenchSite(Site):
         )
 
 
-def _reply(judged: Judged, received: Received) -> dict[str, object]:
+def _reply(judged: JudgedRun, received: Received) -> dict[str, object]:
     found = judged.verification
     return {
         "agreement": found.agreement,
@@ -158,7 +158,7 @@ def _reply(judged: Judged, received: Received) -> dict[str, object]:
 
 
 def _sent(path: Path) -> WebAnswer:
-    return WebAnswer(body=path, kind=KINDS.get(path.suffix, "application/octet-stream"))
+    return WebAnswer(body=path, kind=CONTENT_TYPES.get(path.suffix, "application/octet-stream"))
 
 
 def _posted_bytes(offer: Offer) -> int:

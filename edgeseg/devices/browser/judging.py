@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from edgeseg.devices.browser.posted import PostedRun, PostedTiming, Ticks
 
 
+_ADVICE = "This browser must not be trusted with it: try WebAssembly instead of WebGPU, or the artifact in fp32."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class JudgedRun:
     """A posted run that passed: its artifact, who ran it, its verification, and its measurement if runs were timed."""
 
     offer: Offer
@@ -34,7 +38,7 @@ class Judged:
     measurement: Measurement | None
 
 
-def judge(message: bytes, offers: Sequence[Offer], *, versions: dict[str, str]) -> Judged:
+def judge_run(message: bytes, offers: Sequence[Offer], *, versions: dict[str, str]) -> JudgedRun:
     """Return what a posted message proves; `versions` are those of the engines that the page was given.
 
     Raises:
@@ -58,14 +62,14 @@ def judge(message: bytes, offers: Sequence[Offer], *, versions: dict[str, str]) 
         delegate=_delegate(run),
         threads=run.threads,
     )
-    check_verification(found, offer.artifact.folder)
+    check_verification(found, Path(found.artifact), advice=_ADVICE)
     rest = parts[1 + samples :]
     if run.timing is None:
         if rest:
             raise RecipeError("timing is missing; the message holds times.")
-        return Judged(offer=offer, device=run.device.name, verification=found, measurement=None)
+        return JudgedRun(offer=offer, device=run.device.name, verification=found, measurement=None)
     measured = _measured(run, run.timing, ticks_in(rest, run.timing), offer=offer, found=found)
-    return Judged(offer=offer, device=run.device.name, verification=found, measurement=measured)
+    return JudgedRun(offer=offer, device=run.device.name, verification=found, measurement=measured)
 
 
 def _offer(run: PostedRun, offers: Sequence[Offer]) -> Offer:
@@ -99,6 +103,7 @@ def _measured(run: PostedRun, timing: PostedTiming, ticks: Ticks, *, offer: Offe
         "browser": run.device.browser,
         "images": timing.images,
         "clock_ms": f"{timing.clock_ms:g}",
+        **({"frame_age_from": timing.age_from} if timing.age_from else {}),
         **({"adapter": run.adapter} if run.adapter else {}),
     }
     age = None if ticks.ages is None else summarise("frame_age", ticks.ages.astype(np.float64) * TICK_MS)

@@ -57,7 +57,8 @@ class PostedTiming:
     """Timed runs: how many, after which warm-up, on which images, how long all of it took, and the page's figures.
 
     `percentiles` holds p50, p90 and p99 (None for fewer than 200 runs) of each stage in milliseconds. `clock_ms` is
-    the step of the browser's clock.
+    the step of the browser's clock. A frame's age counts from its capture, or where the browser does not tell that,
+    from when it was first shown (`age_from`).
     """
 
     runs: int = field(metadata=bounds(low=1, high=MOST_RUNS))
@@ -67,6 +68,7 @@ class PostedTiming:
     clock_ms: float = field(metadata=bounds(low=0, high=1000))
     images: Literal["golden", "camera"]
     image_size: tuple[int, int] = field(metadata=bounds(low=1, high=65535))
+    age_from: Literal["", "capture", "presentation"] = ""
     percentiles: dict[str, tuple[float, float, float | None]]
 
 
@@ -107,7 +109,8 @@ class Ticks:
 
 def parts_of(message: bytes) -> list[bytes]:
     """Return the parts of a posted message; raises `RecipeError` where their lengths do not add up."""
-    found, at = [], 0
+    found: list[bytes] = []
+    at = 0
     while at < len(message):
         if len(found) == _MOST_PARTS or at + 4 > len(message):
             raise RecipeError("The message is damaged: its parts do not add up.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgeseg.core.artifact import Manifest
     from edgeseg.toolchains import Toolchain
 
-TOOLCHAIN = "web"
+WEB_TOOLCHAIN = "web"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

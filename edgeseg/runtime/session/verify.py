@@ -173,8 +173,10 @@ def receipt_of(found: Verification, *, device: str) -> ProofReceipt:
     )
 
 
-def check_verification(found: Verification, folder: Path) -> None:
-    """Check a comparison with the golden samples of the artifact in `folder`.
+def check_verification(
+    found: Verification, folder: Path, *, advice: str = "Try another --engine or another version of it."
+) -> None:
+    """Check a comparison with the golden samples of the artifact in `folder`; `advice` ends the message of a failure.
 
     Raises:
         GateError: the input tensor differs from the one at conversion, or too few labels agree.
@@ -187,7 +189,7 @@ def check_verification(found: Verification, folder: Path) -> None:
     if not found.agreement >= found.min_agreement:
         raise GateError(
             f"{folder}: {found.engine} {found.engine_version} repeats {100 * found.agreement:.2f} % of the golden "
-            f"labels; required: {100 * found.min_agreement:.2f} %. Try another --engine or another version of it.",
+            f"labels; required: {100 * found.min_agreement:.2f} %. {advice}",
             agreement=found.agreement,
         )
 

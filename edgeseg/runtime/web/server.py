@@ -16,7 +16,7 @@ from edgeseg.errors import InputError
 from edgeseg.runtime.cameras.deadline_socket import hang_up
 from edgeseg.runtime.web.address import reachable_name
 from edgeseg.runtime.web.connections import MOST_VIEWERS, Connections
-from edgeseg.runtime.web.site import PLAIN, WebAnswer, WebRequest
+from edgeseg.runtime.web.site import PLAIN_TEXT, WebAnswer, WebRequest
 
 if TYPE_CHECKING:
     import ssl
@@ -244,7 +244,7 @@ class Viewer(http.server.BaseHTTPRequestHandler):
         status: http.HTTPStatus,
         body: bytes | Path,
         *,
-        kind: str = PLAIN,
+        kind: str = PLAIN_TEXT,
         headers: dict[str, str] | None = None,
     ) -> None:
         size = len(body) if isinstance(body, bytes) else body.stat().st_size

@@ -9,9 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
-PLAIN = "text/plain; charset=utf-8"
+PLAIN_TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
-KINDS = {
+CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -42,7 +42,7 @@ class WebAnswer:
 
     status: http.HTTPStatus = http.HTTPStatus.OK
     body: bytes | Path = b""
-    kind: str = PLAIN
+    kind: str = PLAIN_TEXT
     headers: Mapping[str, str] = field(default_factory=dict)
     keep: bool = False
 
@@ -68,4 +68,4 @@ class Site(Protocol):
 def packaged(package: str, name: str) -> WebAnswer:
     """Return a file of a package, such as a page's script."""
     content = resources.files(package).joinpath(name).read_bytes()
-    return WebAnswer(body=content, kind=KINDS[f".{name.rpartition('.')[2]}"])
+    return WebAnswer(body=content, kind=CONTENT_TYPES[f".{name.rpartition('.')[2]}"])
