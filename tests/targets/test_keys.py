@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from edgeseg import targets
+from edgeseg.cli.main import main
 from edgeseg.core.files import read_toml_table
+from edgeseg.core.target import Backend, Target
 from edgeseg.deploy.plan import PlannedArtifact, plan_artifacts
 from edgeseg.errors import EdgesegError
 from edgeseg.targets import find_target
@@ -35,7 +37,6 @@ WRONG: dict[str, object] = {
     "compile_options": {"no_such_option": "1"},
     "quantization": {"float_ops": ["cnv2d"]},
 }
-OPTIONAL: dict[str, object] = {"delegate": "", "options": {}}
 SHOWN = ("name", "title", "soc", "verified", "reason")
 """Free text for people: `edgeseg targets NAME` prints it, and the plan repeats a backend's reason."""
 
@@ -68,9 +69,9 @@ def cases() -> list[tuple[Path, str, int | None]]:
         found += [(path, key, None) for key in table if key not in SHOWN]
         backends = table["backends"]
         assert isinstance(backends, list)
-        found += [
-            (path, key, at) for at, item in enumerate(backends) for key in {**item, "delegate": "", "options": {}}
-        ]
+        # The first backend is tried with every key of the schema, the others with their own.
+        own = [{item.name for item in dataclasses.fields(Backend)}, *backends[1:]]
+        found += [(path, key, at) for at, keys in enumerate(own) for key in sorted(keys)]
     return [case for case in found if case[1] not in SHOWN]
 
 
@@ -98,6 +99,23 @@ def test_a_misspelt_name_is_answered_with_the_nearest(key: str, value: object, n
     table["backends"][0][key] = value
     with pytest.raises(EdgesegError, match=re.escape(nearest)):
         find_target(str(write(table, tmp_path / "board.toml")))
+
+
+def test_every_field_of_the_schema_is_tried() -> None:
+    """A key that is added to the schema must come here too: with a value that is refused, or as text that is shown."""
+    fields = {item.name for kind in (Target, Backend) for item in dataclasses.fields(kind)}
+    assert fields == {*WRONG, *SHOWN}
+    assert {key for _, key, _ in cases()} == set(WRONG)
+
+
+def test_text_for_people_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table: dict[str, Any] = read_toml_table(next(path for path in SHIPPED if path.stem == "raspberry-pi-5"))
+    words = {key: f"word-{key}" for key in SHOWN}
+    table |= {key: word for key, word in words.items() if key in table}
+    table["backends"][0]["reason"] = words["reason"]
+    assert main(["targets", str(write(table, tmp_path / "word-name.toml"))]) == 0
+    shown = capsys.readouterr().out
+    assert [word for word in words.values() if word not in shown] == []
 
 
 def planned(tmp_path: Path, **changes: object) -> PlannedArtifact:
