@@ -111,14 +111,20 @@ class NetOutput:
     With `cut`, final ops are removed: argmax, softmax or sigmoid, then one bilinear upsampling by a whole factor
     (align_corners=False). edgeseg itself resizes logits in the same way, to the size of any image.
 
-    A net with one output channel separates two classes: the second one where the channel's sigmoid is above 0.5.
-    `one_channel` says whether the channel holds the logit z or the probability p. edgeseg continues with two channels,
-    (0, z) or (1 - p, p): the softmax over (0, z) is the sigmoid of z.
+    A net with one output channel separates two classes: the second one where the channel's sigmoid is above
+    `threshold`. `one_channel` says whether the channel holds the logit z or the probability p. edgeseg continues with
+    two channels, (0, z) or (1 - p, p): the softmax over (0, z) is the sigmoid of z. A threshold other than 0.5 shifts z
+    by its own logit, and with it the odds of p, so that the two channels are equal at the threshold.
     """
 
     key: str = ""
     cut: bool = True
     one_channel: Literal["logit", "probability"] = "logit"
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold = {self.threshold:g}: give a probability between 0 and 1, 0.5 is usual.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SCHEMA = 1
 SPEC_FILE = "spec.toml"
+MOST_CLASSES = 255
+"""More do not fit into label maps of one byte a pixel."""
 GUESSED = "# guessed, check it"
 """The comment behind each value that a drafted spec file guesses."""
 
@@ -45,7 +47,17 @@ class SpecFile:
             raise ValueError(f"schema is {self.schema}; this version reads schema = {_SCHEMA}.")
         names = self.class_names
         if not names:
-            raise ValueError("classes is empty; at least one class is needed.")
+            raise ValueError("classes is empty; at least two classes are needed.")
+        if len(names) == 1:
+            raise ValueError(
+                f'classes has only "{names[0]}": name what is not {names[0]} as well, first, as in '
+                f'["background", "{names[0]}"]. A net with one output channel gives these two.'
+            )
+        if len(names) > MOST_CLASSES:
+            raise ValueError(
+                f"classes has {len(names)}: at most {MOST_CLASSES} fit into label maps of one byte a pixel, where one "
+                "value is left for pixels that do not count."
+            )
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f'classes: "{doubled[0]}" is listed twice.')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ class NetLogits:
 
     def __call__(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return logits (N, classes, h, w) of images x (N, 3, H, W), followed by aux logits in training mode."""
-        tail = _Tail(size=(x.shape[2], x.shape[3]))
+        tail = _Tail(size=(x.shape[2], x.shape[3]), threshold=self.output.threshold)
         with tail:
             returned = type(self.net).forward(self.net, x)
         main = self._logits(self._main(returned), tail)
@@ -83,7 +84,7 @@ class NetLogits:
 
     def everything(self, x: Tensor) -> list[Tensor]:
         """Return the logits of images x and every other tensor with a gradient that the net returns."""
-        tail = _Tail(size=(x.shape[2], x.shape[3]))
+        tail = _Tail(size=(x.shape[2], x.shape[3]), threshold=self.output.threshold)
         with tail:
             returned = type(self.net).forward(self.net, x)
         main = self._main(returned)
@@ -135,9 +136,23 @@ class NetLogits:
                 "return the logits, or end with argmax(dim=1), or for one channel with > 0.5 after a sigmoid."
             )
         if found.shape[1] == 1 and self.classes == 2:
-            first = 1 - found if one_channel == "probability" else torch.zeros_like(found)
-            return torch.cat((first, found), dim=1)
+            return _two_channels(found, probability=one_channel == "probability", threshold=self.output.threshold)
         return found
+
+
+def _two_channels(found: Tensor, *, probability: bool, threshold: float) -> Tensor:
+    """Return (N, 2, h, w) from the logit or probability of the second class, equal where it is at the threshold."""
+    if not probability:
+        second = found if threshold == 0.5 else found - _logit(threshold)
+        return torch.cat((torch.zeros_like(found), second), dim=1)
+    if threshold != 0.5:
+        ours = found * (1 - threshold)
+        found = ours / (ours + (1 - found) * threshold)
+    return torch.cat((1 - found, found), dim=1)
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 @dataclass(eq=False)
@@ -158,6 +173,7 @@ class _Tail(TorchFunctionMode):
     """
 
     size: tuple[int, int]
+    threshold: float = 0.5
     steps: list[_Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -210,9 +226,10 @@ class _Tail(TorchFunctionMode):
         if function in CASTS:
             return not given.dtype.is_floating_point
         if function in FOREGROUND_THRESHOLDS:
-            # The second class wins where its probability is above one half, that is, its logit above zero.
+            # The second class wins where its probability is above the threshold, that is, its logit above that of it.
             limit = options.get("other", args[1] if len(args) > 1 else None)
-            return isinstance(limit, (int, float)) and limit == (0.5 if self.holds_sigmoid(given) else 0)
+            wanted = self.threshold if self.holds_sigmoid(given) else _logit(self.threshold)
+            return isinstance(limit, (int, float)) and math.isclose(limit, wanted, abs_tol=1e-6)
         if function in LABELS | SCORES:
             return _axis(args, options) in (1, -3) and given.dim() == 4
         return function in _SIGMOIDS or (given.dim() == 4 and given.shape[1] == 1)

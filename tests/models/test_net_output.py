@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,33 @@ def test_one_channel_becomes_two_classes(package: str, tmp_path: Path, end: str,
     wanted = torch.cat((1 - p, p) if factors else (torch.zeros_like(z), z), 1)
     torch.testing.assert_close(logits, wanted)
     assert torch.equal(logits.argmax(1) == 1, p[:, 0] > 0.5)
+
+
+@pytest.mark.parametrize(
+    ("end", "probability"), [("logits", False), ("sigmoid third", False), ("sigmoid latesize", True), ("third", None)]
+)
+def test_the_threshold_of_the_spec_separates_the_two_classes(
+    package: str, tmp_path: Path, end: str, probability: bool | None
+) -> None:
+    """At p = 0.3 both channels are equal: the logit is shifted by that of 0.3, the odds are multiplied by 7 / 3."""
+    more = "num_classes = 1\n[output]\nthreshold = 0.3"
+    if probability is None:  # `z > 0.3` is not the threshold's logit, which is negative
+        with pytest.raises(InputError, match="labels whose logits were not found"):
+            open_tail(package, tmp_path, end, classes='["background", "crack"]', more=more)
+        return
+    opened = open_tail(package, tmp_path, end, classes='["background", "crack"]', more=more)
+    with torch.no_grad():
+        z = opened.net.body(image())
+        opened.net.body.register_forward_hook(lambda _net, _given, made: 40 * made)  # shares around 0.3 and 0.5 are few
+        logits, z = opened.net(image()), 40 * z
+    p = torch.sigmoid(z)[:, 0]
+    assert 0.0 < float((p > 0.3).float().mean()) < 1.0
+    assert torch.equal(logits.argmax(1) == 1, p > 0.3)
+    if probability:
+        torch.testing.assert_close(logits.sum(1), torch.ones_like(p))
+        torch.testing.assert_close(logits[:, 1], (7 * p) / (7 * p + 3 * (1 - p)))
+    else:
+        torch.testing.assert_close(logits[:, 1], z[:, 0] - math.log(3 / 7))
 
 
 def test_a_threshold_of_another_share_is_refused(package: str, tmp_path: Path) -> None:

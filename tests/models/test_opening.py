@@ -189,7 +189,10 @@ def test_a_checkpoint_takes_no_second_spec(spec: Path) -> None:
         (3, "sise = 1", 'unknown key "sise"'),
         ('["a", "a"]', "", "listed twice"),
         (2, "palette = [[0, 0, 0]]", "1 colours for 2 classes"),
-        (0, "", "at least one class"),
+        (0, "", "at least two classes"),
+        ('["crack"]', "", r'only "crack": name what is not crack'),
+        (256, "", "256: at most 255 fit into label maps of one byte"),
+        (2, "[output]\nthreshold = 1.0", "threshold = 1: give a probability between 0 and 1"),
         (2, "[output]\none_channel = 'p'", "expected one of logit, probability"),
     ],
 )
