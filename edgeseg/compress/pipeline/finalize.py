@@ -10,7 +10,7 @@ from edgeseg.core.files import new_folder, read_json, write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.errors import RecipeError
 from edgeseg.models import load_checkpoint
-from edgeseg.models.checkpoint import read_spec
+from edgeseg.models.checkpoint import PROOF_FOLDER, read_spec
 from edgeseg.train.events import Loading, OnEvent
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep: bool, on_event: OnEvent | None) -> str:
     """Write the checkpoint at `last` to `out` with ranges, and return one line about the origin of the ranges.
 
+    Its proof images are those of `last`, else those of the start checkpoint: artifacts are proven on them.
     Ranges trained by the last stage are used unchanged; otherwise they are observed on training images. With `keep` a
     finished `out` is left unchanged.
     """
@@ -37,6 +38,9 @@ def finish(recipe: PipelineRecipe, *, last: Path, start: Start, out: Path, keep:
         for path in sorted(last.iterdir()):
             if path.is_file() and not path.name.startswith("."):
                 shutil.copy2(path, folder / path.name)
+        proof = next((place for place in (last, start.folder) if (place / PROOF_FOLDER).is_dir()), None)
+        if proof is not None:
+            shutil.copytree(proof / PROOF_FOLDER, folder / PROOF_FOLDER)
         write_json(ranges, folder / RANGES_FILE)
     return _summary(ranges)
 
