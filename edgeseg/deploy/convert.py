@@ -263,7 +263,7 @@ def _ranges(
         request.calibration,
         allow_held_out=request.allow_held_out,
         ignore_findings=request.ignore_findings,
-        hold_out=PROOF_IMAGES,
+        hold_out=PROOF_IMAGES if request.data is None else 0,
         on_progress=progress,
     )
     for finding in done.findings:

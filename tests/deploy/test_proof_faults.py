@@ -13,15 +13,17 @@ from contracts.deployable import deployable, ranges
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeseg.core.files import write_json
+from edgeseg.core.progress import no_progress
 from edgeseg.core.quantization import RANGES_FILE, Ranges
 from edgeseg.deploy.conversion_plan import plan_for_targets
 from edgeseg.deploy.conversion_request import ConversionRequest
-from edgeseg.deploy.convert import _float_layers
+from edgeseg.deploy.convert import _float_layers, _ranges
 from edgeseg.deploy.proof_images import proof_images
 from edgeseg.deploy.prove import emulate
 from edgeseg.deploy.reference import make_reference
 from edgeseg.errors import GateError
 from edgeseg.export import export
+from edgeseg.export.calibrating import Calibrated
 from edgeseg.export.resize_sizes import resize_by_sizes
 from edgeseg.models.checkpoint import PROOF_FOLDER, save_checkpoint
 from edgeseg.verbs.convert import convert
@@ -118,6 +120,23 @@ def test_new_ranges_keep_the_float_layers_that_the_checkpoint_carries(small: Che
     same = dataclasses.replace(small, spec=spec, folder=folder)
     assert _float_layers(same, planned) == ("net.classifier",)
     assert _float_layers(small, planned) == (), "ranges of other weights say nothing of these"
+
+
+@pytest.mark.parametrize(("data", "left_out"), [(None, 4), ("streets", 0)])
+def test_calibration_uses_every_image_where_others_are_given_to_prove_on(
+    data: str | None, left_out: int, small: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, object] = {}
+
+    def calibrated(*_: object, **words: object) -> Calibrated:
+        found.update(words)
+        return Calibrated(ranges=ranges(small), findings=())
+
+    monkeypatch.setattr("edgeseg.export.calibrate_ranges", calibrated)
+    request = ConversionRequest(target="onnx", precision="int8", calibration="streets:4", data=data)
+    planned = plan_for_targets(saved(small, tmp_path / "net", ranges(small)), request)
+    _ranges(small, planned, request, progress=no_progress, notice=str)
+    assert found["hold_out"] == left_out
 
 
 def _weights(folder: Path) -> str:
