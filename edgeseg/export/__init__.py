@@ -1,4 +1,4 @@
-"""From a checkpoint to the deployment graph: preprocessing in the graph, batch norms folded, int8 where asked for."""
+"""From a checkpoint to the deployment graph: preprocessing in the graph, batch norms folded, int8 where requested."""
 
 from __future__ import annotations
 

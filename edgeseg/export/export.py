@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import ModelSpec
 
 _INNER = "net"
-"""What the deployment module calls the plain net."""
+"""The plain net's name in the deployment module."""
 
 
 def export(
@@ -48,16 +48,16 @@ def export(
     normalisation: Normalisation = "graph",
     calibration: Callable[[], Iterable[NDArray[np.uint8]]] | None = None,
 ) -> ExportedModel:
-    """Return the deployment graph of a checkpoint at `size` (height, width), the checkpoint's own where left out.
+    """Return the deployment graph of a checkpoint at `size` (height, width; default: the checkpoint's own).
 
-    Schemes without integer activations give the float graph: storing halves or narrow weights is the converter's work.
-    int8 needs `ranges` and gives the graph with quantize and dequantize pairs where the backend's `rules` want them.
+    Schemes without integer activations return the float graph: the converter stores halves or narrow weights. int8
+    needs `ranges` and returns the graph with quantize and dequantize pairs where the backend's `rules` place them.
     With `normalisation` "host" the graph takes normalised float32 values. `calibration` gives images (H, W, 3) uint8
-    BGR of any size, for converters that calibrate by themselves. What a converter reads from disk is written into
-    `folder`, when it is first read.
+    BGR of any size, for converters that calibrate themselves. The parts that a converter reads from disk are
+    written into `folder` on first use.
 
     Raises:
-        InputError: a size that the architecture does not take, or a quantized precision without ranges.
+        InputError: a size that the architecture does not support, or a quantized precision without ranges.
         CheckpointError: ranges that were observed with other weights.
         UnknownName: a precision that does not exist.
         UnsupportedError: integer activations that are not 8 bits wide.
@@ -65,7 +65,7 @@ def export(
     scheme = scheme_named(precision)
     if scheme.needs_ranges and ranges is None:
         raise InputError(
-            f"{precision} needs activation ranges and this checkpoint carries none. Give --calibration DIR (training "
+            f"{precision} needs activation ranges, and this checkpoint has none. Give --calibration DIR (training "
             "images) or run edgeseg calibrate once."
         )
     if scheme.needs_ranges and scheme.activation_bits != INT8.activation_bits:
@@ -103,7 +103,7 @@ def deploy(
 ) -> Deployed:
     """Return the float deployment module of the checkpoint's net at the size of `spec`, batch norms folded.
 
-    The net itself is deployed, not one built anew by its architecture's name; see `edgeseg.models.build.net_at`.
+    The net itself is deployed, not a new one of the same architecture; see `edgeseg.models.build.net_at`.
     """
     net = net_at(checkpoint.net, spec=spec, built_for=checkpoint.spec.size)
     plain = fold_batch_norms(net, size=spec.size)
@@ -116,8 +116,8 @@ def deploy(
 def check_float_layers(net: nn.Module, layers: tuple[str, ...]) -> None:
     """Raise `UnknownName` for a layer to keep in float that a plain net does not have.
 
-    Paths are those of the deployment module, where the net is called `net`. Whether something of a layer would compute
-    in int8 at all is known only once the graph is exported.
+    Paths are those of the deployment module, where the net is called `net`. Whether a layer would compute in int8 at
+    all is known only once the graph is exported.
     """
     names = [f"{_INNER}.{name}" for name, _ in net.named_modules() if name]
     for layer in layers:
@@ -136,7 +136,7 @@ def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
 
 
 def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges, rules: QuantizationRules) -> _Programs:
-    with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs that kernels of other machines do not load
+    with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs kernels of other machines that do not load
         from edgeseg.export.quantizing import quantize_program
 
     if ranges.weights_sha256 != spec.weights_sha256:

@@ -1,4 +1,4 @@
-"""The files of an exported model: small ones written at once, programs and calibration images when they are read."""
+"""The files of an exported model: small ones are written at once, programs and calibration images on first use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 256
 MOST_FOLDER_BYTES = 256 << 20
-"""Calibration images in the folder: more teach a vendor's observer nothing new."""
+"""Calibration images in the folder; more do not improve a vendor's ranges."""
 
 
 def write_folder(

@@ -1,4 +1,4 @@
-"""The golden sample: a rendered street, which nobody has rights in, and the float net's output for it."""
+"""The golden sample: a rendered street, free of other people's rights, and the float net's output for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def golden_image(spec: ModelSpec) -> np.ndarray:
 
 
 def float_answer(deployed: nn.Module, tensor: NDArray[Any]) -> NDArray[Any]:
-    """Return what the float deployment graph gives for its input tensor (1, H, W, 3), batch dimension included."""
+    """Return the float deployment graph's output for its input tensor (1, H, W, 3), batch dimension included."""
     import torch
 
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The float graph computed in float16 or bfloat16, as a device with such arithmetic would."""
+"""The float graph computed in float16 or bfloat16, as on a device with that arithmetic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfRun:
-    """The output in the layout of the graph's, and the largest absolute value on the way with its layer's name."""
+    """The graph's output, and the largest absolute value inside it with its layer's name."""
 
     output: NDArray[np.generic]
     peak: float
@@ -25,10 +25,10 @@ class HalfRun:
 
 
 class HalfArithmetic(Interpreter):
-    """Runs a graph in float32 with every weight and every result rounded to `dtype`: sums are kept wide.
+    """Runs a graph in float32 with every weight and every result rounded to `dtype`; sums stay in float32.
 
-    Engines and accelerators with half precision add up in float32 and round what a layer gives; so does this. A value
-    beyond the type's range becomes infinite, as it would there.
+    Engines and accelerators with half precision accumulate in float32 and round a layer's output; so does this. A value
+    beyond the type's range becomes infinite, as it does there.
     """
 
     def __init__(self, graph: GraphModule, *, dtype: str) -> None:
@@ -39,7 +39,7 @@ class HalfArithmetic(Interpreter):
         self._peak, self._layer = 0.0, ""
 
     def half_run(self, tensor: NDArray[np.generic]) -> HalfRun:
-        """Return the output for an input tensor, and how far the values went."""
+        """Return the output for an input tensor, with the largest value inside."""
         self._peak, self._layer = 0.0, ""
         with torch.no_grad():
             found = self.run(torch.from_numpy(tensor))
@@ -52,7 +52,7 @@ class HalfArithmetic(Interpreter):
         if n.op == "output" or not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
         largest = float(value.abs().max()) if value.numel() else 0.0
-        # What follows an overflow is not blamed for it.
+        # Layers after an overflow are not blamed for it.
         if self._peak <= self._limit and not largest <= self._peak:
             self._peak, self._layer = largest, self._names.get(n, n.name)
         return value.to(self._dtype).to(torch.float32)

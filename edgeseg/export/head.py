@@ -1,4 +1,4 @@
-"""The deployment graph: an image in, logits or labels out, normalisation inside unless the host does it."""
+"""The deployment graph: an image in, logits or labels out, with normalisation inside unless the host does it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RequestedOutput = Literal["logits", "labels", "full", "auto"]
 class Deployed(nn.Module):
     """A net between an image and its output: batch 1, everything NHWC.
 
-    Normalisation is one multiplication and one addition. Their constants span a whole row, (1, 1, W, 3): over three
-    channels alone the kernels of LiteRT and ONNX Runtime work in strips of three numbers. With `normalisation` "host"
-    the graph takes float32 values that the host has normalised.
+    Normalisation is one multiplication and one addition. Their constants span a whole row, (1, 1, W, 3): with constants
+    of three channels, the kernels of LiteRT and ONNX Runtime work in strips of three numbers. With `normalisation`
+    "host" the graph takes float32 values that the host has normalised.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ def answer_spec(spec: ModelSpec, *, output: DeployedOutput) -> TensorSpec:
 
 
 def preprocess_of(spec: ModelSpec, *, normalisation: Normalisation = "graph") -> Preprocess:
-    """Return how an image becomes the deployment graph's input tensor, whatever the spec prefers."""
+    """Return the preprocessing of the deployment graph's input tensor, which overrides the spec's."""
     return dataclasses.replace(spec.preprocess, in_graph=normalisation == "graph")
 
 
 def taking_pixels(spec: ModelSpec) -> ModelSpec:
-    """Return the spec of the same net where the graph normalises: what references and calibration work with."""
+    """Return the spec of the same net with normalisation in the graph, for references and calibration."""
     return dataclasses.replace(spec, preprocess=preprocess_of(spec))
 
 

@@ -1,16 +1,16 @@
-"""Activation ranges of a float graph on calibration images, chosen for the least loss in 8 bits.
+"""Activation ranges of a float graph on calibration images, chosen to lose least in 8 bits.
 
-Two passes over the images: lowest and highest values, then a histogram of each point between them. Two ranges of a
-point are searched among shrunken copies of (lowest, highest): the one with the least expected squared error after
-rounding to 256 steps (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1: MSE range
-setting), and the one with the least absolute error. They differ where a few values dwarf the rest: the squared error
-keeps those few, and the steps become too coarse for all others. Neither is better on every net, so a third pass
-measures: the net rounded with the squared error's ranges, and with the absolute error's at the points where they are
-narrower by each factor in `NARROWER`, is compared with the float net label by label, and the closest one is taken (a
-coarse form of Nahshan et al., "Loss Aware Post-Training Quantization", Machine Learning 2021).
+The first pass over the images takes lowest and highest values, the second a histogram of each point between them. Two
+ranges of a point are searched among shrunken copies of (lowest, highest): that with the least expected squared error
+after rounding to 256 steps (Nagel et al., "A White Paper on Neural Network Quantization", 2021, section 3.1: MSE range
+setting), and that with the least absolute error. They differ where a few values dwarf the rest: the squared error keeps
+those few, and the steps become too coarse for all others. Neither is better on every net, so a third pass measures: the
+net rounded with the squared error's ranges, and with the absolute error's at the points where they are narrower by each
+factor in `NARROWER`, is compared with the float net label by label, and the closest one is taken (a coarse form of
+Nahshan et al., "Loss Aware Post-Training Quantization", Machine Learning 2021).
 
-Values beyond what a point's readers tell apart (`useful_span`) count as the end where they are cut: no error lies
-there. The first two passes only add up, so their result depends neither on the order nor on the batches of the images.
+Values beyond the span in which a point's readers differ (`useful_span`) count as its ends: clipping them costs nothing.
+The first two passes only add up, so their result depends neither on the order nor on the batches of the images.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 OBSERVER = "histogram-2048-squared-or-absolute-error"
-"""What records call the default: of the squared and the absolute error, what keeps most labels."""
+"""The default in records: the squared or the absolute error, whichever keeps more labels."""
 NARROWER = (4.0, 2.0, 1.4, 1.0)
-"""How many times narrower the least absolute error's range of a point has to be for it to be tried."""
+"""A point's absolute-error range is tried where it is narrower by at least one of these factors."""
 COMPARED = 16
-"""On how many images the rounded nets are compared with the float one."""
+"""Number of images on which rounded nets are compared with the float net."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Histogram(ValueHistogram):
     span: tuple[float, float] = ANY
 
     def widen(self, values: Tensor) -> None:
-        """First pass: take the values into the span."""
+        """First pass: widen the span to the values."""
         low, high = torch.aminmax(values.clamp(*self.span))
         self.include(low.item(), high.item())
 
@@ -73,14 +73,14 @@ class Histogram(ValueHistogram):
 
 
 class Spans:
-    """The lowest and highest value of every point on each image, and what is known of them from earlier runs."""
+    """The lowest and highest value of every point on each image, with the results of earlier runs."""
 
     def __init__(self, known: ContentCache | None = None) -> None:
         self._known = known
         self.images: list[dict[str, Ends]] = []
 
     def known(self, tensor: np.ndarray) -> dict[str, Ends] | None:
-        """Return what an earlier run found on the same image, None if there was none."""
+        """Return an earlier run's result for the same image, or None."""
         record = None if self._known is None else self._known.get(tensor_sha256(tensor))
         return None if record is None else {name: (float(low), float(high)) for name, (low, high) in record.items()}
 
@@ -91,9 +91,9 @@ class Spans:
             self._known.put(tensor_sha256(tensor), found)
 
     def curve(self) -> tuple[tuple[int, float], ...]:
-        """Return (images, mean width of the points' ranges as a share of their final width), the last of all images.
+        """Return (images, mean width of the points' ranges as a share of their final width), the last for all images.
 
-        Each step has half as many images as the next. Where the curve still rises at its end, more images would widen
+        Each step has half as many images as the next. If the curve still rises at its end, more images would widen
         the ranges further.
         """
         if not self.images:
@@ -118,10 +118,10 @@ def observe_points(
 ) -> tuple[Range, ...]:
     """Return a range for each point of the plan, in its order, then for every other float tensor of the graph.
 
-    The others serve backends whose rules put points elsewhere; they take the least squared error's range. `images`
+    The others serve backends whose rules put points elsewhere; they get the least squared error's range. `images`
     starts a pass over the input tensors (1, H, W, 3) uint8. Points named in `exact` keep their lowest and highest
-    value, those in `known` have the (low, high) given there. The graph returns logits, classes last. An `observer`
-    other than "auto" is a registered one (entry points `edgeseg.observers`), which chooses every range by itself.
+    value, and those in `known` have the (low, high) given there. The graph returns logits, classes last. An `observer`
+    other than "auto" is a registered one (entry points `edgeseg.observers`), which then chooses every range.
     `spans` collects what the first pass finds.
 
     Raises:
@@ -163,7 +163,7 @@ def _widen(
     points: Sequence[Point],
     spans: Spans,
 ) -> None:
-    """First pass: give every histogram its lowest and highest value, from `spans` where it knows an image."""
+    """First pass: set every histogram's lowest and highest value; images in `spans` are not run again."""
     for tensor in images():
         found = spans.known(tensor)
         new = found is None or found.keys() != histograms.keys()
@@ -179,7 +179,7 @@ def _widen(
 
 
 def _candidates(histograms: Mapping[str, Histogram], settled: Mapping[str, Ends]) -> list[dict[str, Ends]]:
-    """Return sets of ranges that differ: the squared error's first, then with more and more of the absolute error's."""
+    """Return different sets of ranges: the squared error's first, then with more and more of the absolute error's."""
     squared = {name: settled.get(name) or least_error_range(found) for name, found in histograms.items()}
     absolute = {
         name: settled.get(name) or least_error_range(found, power=ABSOLUTE) for name, found in histograms.items()
@@ -202,7 +202,7 @@ def _closest(
     plan: QuantizationPlan,
     candidates: list[dict[str, Ends]],
 ) -> dict[str, Ends]:
-    """Return the candidate with which the net gives most of the float net's labels; of equal ones the first."""
+    """Return the candidate that keeps most of the float net's labels; the first of equals."""
     if len(candidates) == 1:
         return candidates[0]
     nets = [_Rounding(graph, plan=plan, ranges=ranges) for ranges in candidates]
@@ -221,7 +221,7 @@ def _width(ends: Ends) -> float:
 
 
 class _Rounding(Interpreter):
-    """The float graph with the values of its points on int8's grid; weights stay as they are."""
+    """The float graph with its points rounded to int8; weights stay in float."""
 
     def __init__(self, graph: GraphModule, *, plan: QuantizationPlan, ranges: Mapping[str, Ends]) -> None:
         super().__init__(graph)

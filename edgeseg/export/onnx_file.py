@@ -22,7 +22,7 @@ OPSET = 20
 
 
 def write_onnx(program: ExportedProgram, path: Path, *, image: TensorSpec, answer: TensorSpec) -> None:
-    """Write the program as one ONNX file, opset 20, weights inside, its input and output named as in the specs.
+    """Write the program as one ONNX file (opset 20) with weights inside; input and output are named as in the specs.
 
     Raises:
         MissingDependency: onnx or onnxscript is not installed.
@@ -43,7 +43,7 @@ def write_onnx(program: ExportedProgram, path: Path, *, image: TensorSpec, answe
                 output_names=[answer.name],
                 verbose=False,
             )
-        except Exception as error:  # the exporter raises its own, torch's and Python's errors alike
+        except Exception as error:  # the exporter raises its own errors, torch's and Python's
             raise ConversionError(f"ONNX export failed: {type(error).__name__}: {error}") from error
     _fix_resizes(path)
 
@@ -60,9 +60,9 @@ def _fix_resizes(path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    # Each export logs once per torchvision operator that torchvision is missing; nothing here uses it.
+    # Each export logs every torchvision operator as missing; nothing here uses torchvision.
     with quiet_loggers("torch.onnx._internal.exporter._registration"), warnings.catch_warnings():
-        # The exporter calls deprecated functions of torch, which users cannot fix.
+        # The exporter calls deprecated functions of torch; users cannot fix that.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch|onnxscript|copyreg")
         warnings.filterwarnings("ignore", category=FutureWarning, module="torch|onnxscript|copyreg")
         yield

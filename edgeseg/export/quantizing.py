@@ -38,7 +38,7 @@ Q_ANNOTATION = "quantization_annotation"
 
 
 class FromRange(ObserverBase):  # type: ignore[misc]  # torchao is untyped
-    """An observer whose range is given; it observes nothing."""
+    """An observer with a fixed range; it observes nothing."""
 
     def __init__(
         self, *, dtype: torch.dtype, low: float, high: float, least_scale: float, symmetric: bool, **_: object
@@ -58,7 +58,7 @@ class FromRange(ObserverBase):  # type: ignore[misc]  # torchao is untyped
 
 
 class WeightObserver(PerChannelMinMaxObserver):  # type: ignore[misc]  # torchao is untyped
-    """Symmetric scales per output channel, none below `least_scales`: dead channels must not have dead multipliers."""
+    """Symmetric scales per output channel, at least `least_scales`: dead channels must not underflow multipliers."""
 
     def __init__(self, *, least_scales: Tensor, **options: Any) -> None:
         super().__init__(**options)
@@ -84,7 +84,7 @@ class WholeWeightObserver(MinMaxObserver):  # type: ignore[misc]  # torchao is u
 
 
 class Specs(Protocol):
-    """Says how the tensors of one graph are quantized."""
+    """The quantization specs of the tensors of one graph."""
 
     def activation(self, point: Point) -> QuantizationSpec:
         """Return the spec of a point's first node; its other nodes share it."""
@@ -97,7 +97,7 @@ SpecsOf = Callable[[GraphModule, QuantizationPlan], Specs]
 
 
 class PlannedQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untyped
-    """Annotates a planned graph: outputs of its points and weights, each as `specs_of` the graph says."""
+    """Annotates the points and weights of a planned graph with the specs that `specs_of` returns."""
 
     def __init__(
         self, specs_of: SpecsOf, *, float_layers: tuple[str, ...], rules: QuantizationRules = DEFAULT_RULES
@@ -124,11 +124,11 @@ class PlannedQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untyped
         return model
 
     def validate(self, model: GraphModule) -> None:
-        """Accept any plan: `quantize_program` has already checked the ranges against it."""
+        """Accept any plan: `quantize_program` has checked the ranges."""
 
 
 class KnownRanges:
-    """Specs from given ranges and stored weights; scales are enlarged where kernels need it."""
+    """Specs from given ranges and stored weights, with scales enlarged where kernels need it."""
 
     def __init__(self, model: GraphModule, found: QuantizationPlan, ranges: tuple[Range, ...]) -> None:
         self._model = model
@@ -148,9 +148,9 @@ class KnownRanges:
         return activation_spec(observer, symmetric=symmetric)
 
     def weight(self, node: Node) -> QuantizationSpec:
-        """Return the spec of scales that fit the points around the node: per output channel, or one for all.
+        """Return the spec of weight scales that fit the points around the node: per output channel, or one for all.
 
-        Transposed convolutions always have one for all.
+        Transposed convolutions always have one scale.
         """
         least = self.least_scales(node)
         if self._rules.per_channel_weights and op_name(node) != "conv_transpose2d":
@@ -186,7 +186,7 @@ def points_of(found: QuantizationPlan) -> dict[Node, tuple[str, str]]:
 
 
 def bias_of(node: Node) -> Node | None:
-    """Return the node of a convolution's bias, None where it has none."""
+    """Return the node of a convolution's bias, or None."""
     bias = node.args[2] if len(node.args) > 2 else None
     return bias if isinstance(bias, Node) else None
 
@@ -198,7 +198,7 @@ def _input(node: Node) -> Node:
 
 
 def stored(model: GraphModule, node: object) -> Tensor:
-    """Return the tensor that a graph's `get_attr` node stands for."""
+    """Return the tensor that a `get_attr` node refers to."""
     assert isinstance(node, Node)
     found = attrgetter(str(node.target))(model)
     assert isinstance(found, Tensor)
@@ -255,12 +255,12 @@ def quantize_program(
     rules: QuantizationRules = DEFAULT_RULES,
     float_layers: tuple[str, ...] = (),
 ) -> QuantizedPrograms:
-    """Return the int8 graphs of a float program by a backend's `rules`, with `float_layers` left in float.
+    """Return the int8 graphs of a float program under a backend's `rules`, with `float_layers` left in float.
 
-    `ranges` may hold more points than the rules need: those of one calibration serve every backend.
+    `ranges` may hold more points than the rules need: one calibration serves every backend.
 
     Raises:
-        CheckpointError: ranges that lack points, named: they were observed on another net, or by an older release.
+        CheckpointError: ranges that lack points (named in the message): from another net, or from an older release.
         UnknownName: a float layer that the net does not have, or rules with an unknown op.
     """
     graph = program.module()
@@ -278,8 +278,8 @@ def quantize_program(
 def ranges_of(found: QuantizationPlan, ranges: tuple[Range, ...], *, graph: GraphModule) -> dict[str, Range]:
     """Return the range of each point of a plan, by the point's name.
 
-    A point without a range of its own takes that of the default rules' points which hold its nodes: other rules group
-    the same tensors in another way.
+    A point without a range of its own gets that of the default rules' points that contain its nodes: other rules group
+    the same tensors differently.
 
     Raises:
         CheckpointError: points without any range.
@@ -306,7 +306,7 @@ def ranges_of(found: QuantizationPlan, ranges: tuple[Range, ...], *, graph: Grap
 
 
 def check_int8_paths(found: QuantizationPlan, float_layers: tuple[str, ...]) -> None:
-    """Raise `UnknownName` for a path that no int8 layer of the plan lies below."""
+    """Raise `UnknownName` for a path without an int8 layer of the plan."""
     for layer in float_layers:
         if not any(is_below(name, (layer,)) for name in found.in_int8):
             paths = {name.split(":")[0] for name in found.in_int8} - {""}

@@ -1,4 +1,4 @@
-"""A checkpoint in PyTorch with the interface of a session: an image in, a label map out."""
+"""The float reference: a checkpoint in PyTorch with the interface of a session."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class TorchReference:
-    """The float net that artifacts are measured against, with the same preprocessing and decoder as they have.
+    """The float net that artifacts are compared with; it has their preprocessing and decoder.
 
-    Its methods raise `CheckpointError` where the logits hold NaN or infinity.
+    Its methods raise `CheckpointError` if the logits hold NaN or infinity.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:

@@ -1,4 +1,4 @@
-"""Resizes of an ONNX graph by their output's size instead of by a factor."""
+"""ONNX resizes by output size instead of by factor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def resize_by_sizes(model: onnx.ModelProto) -> None:
-    """Let every Resize whose output's shape is known say that shape, in place.
+    """Give every Resize whose output shape is known that shape, in place.
 
     ONNX stores factors as float32 and rounds input size times factor down: 3 cells times 20 / 3 give 19 cells, not 20,
-    and the graph no longer fits together. Sizes are exact, and engines derive the same factor from them.
+    and the shapes of the graph no longer match. Sizes are exact, and engines derive the factor from them.
     """
     from onnx import numpy_helper
 

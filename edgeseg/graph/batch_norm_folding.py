@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions and linear layers before them."""
+"""Batch-norm folding: into the convolutions and linear layers before them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def fold_batch_norms(net: nn.Module, *, size: tuple[int, int]) -> nn.Module:
     """Return a copy of `net`, in evaluation mode, whose batch norms are part of the layers before them.
 
     Exact in real numbers: w' = w * gamma / sqrt(var + eps), b' = beta + (b - mean) * gamma / sqrt(var + eps). Which
-    norm follows which layer is read from the data flow for an image of `size` (height, width); an identity stands in
-    the place of each folded norm. Norms that cannot be folded stay, and are logged with the reason.
+    norm follows which layer comes from the data flow for an image of `size` (height, width). Each folded norm is
+    replaced by an identity. Norms that cannot be folded stay, and are logged with the reason.
     """
     folded = copy.deepcopy(net).eval()
     norms = find_norms(folded, size=size)
@@ -32,7 +32,7 @@ def fold_batch_norms(net: nn.Module, *, size: tuple[int, int]) -> nn.Module:
 
 
 def _fold(layer: nn.Module, norm: BatchNorm) -> None:
-    """Change a layer in place to compute what it and the norm behind it computed."""
+    """Fold a norm into the layer before it, in place."""
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, nn.Parameter)
     assert bias is None or isinstance(bias, nn.Parameter)
@@ -50,8 +50,8 @@ def _fold(layer: nn.Module, norm: BatchNorm) -> None:
 def _transposed(layer: nn.ConvTranspose2d, norm: BatchNorm) -> tuple[nn.Parameter, nn.Parameter]:
     """Return weight and bias of a transposed convolution with its norm, for any number of groups.
 
-    PyTorch's own fusion scales the second axis of the weight (in, out / groups, h, w), which holds all outputs for one
-    group only.
+    PyTorch's own fusion scales the second axis of the weight (in, out / groups, h, w), which holds all output
+    channels only if there is one group.
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -70,7 +70,7 @@ def _parameter(values: Tensor, *, like: Tensor) -> nn.Parameter:
 
 
 def _remove(net: nn.Module, norms: set[BatchNorm]) -> None:
-    """Put an identity in the place of each norm, under every name that it is stored by."""
+    """Replace each norm by an identity, under every name it is stored as."""
     for module in list(net.modules()):
         for name, child in list(module._modules.items()):  # noqa: SLF001 - named_children skips a second name
             if child in norms:

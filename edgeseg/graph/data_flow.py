@@ -1,7 +1,7 @@
-"""Which call of a forward pass reads what which other call made: a net's data flow, however its modules are written.
+"""The data flow of a net: which call of a forward pass reads the output of which other, however modules are written.
 
-One forward pass is watched through `torch.overrides.TorchFunctionMode`, so functional calls (`F.batch_norm`, `x + y`)
-count as much as modules do, and a layer is recognised by the parameters that a call reads, not by where it is stored.
+One forward pass is recorded through `torch.overrides.TorchFunctionMode`, so functional calls (`F.batch_norm`, `x + y`)
+count like modules, and a layer is recognised by the parameters that a call reads, not by where it is stored.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from torch.utils.weak import WeakIdKeyDictionary
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# They hand their input on in evaluation mode.
+# In evaluation mode they return their input.
 _NO_OPS = frozenset({"dropout", "dropout1d", "dropout2d", "alpha_dropout", "contiguous", "detach"})
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Call:
-    """One call of a forward pass that makes tensors.
+    """One call of a forward pass that returns tensors.
 
     `op` is the function's name without the underscore of in-place variants. `layer` is the path of the only module
     whose parameters it reads, "" for none or several; `module` that of the innermost module that makes the call.
-    `shape` and `input_shape` are those of its first output and input, `()` where it reads no tensor. `inputs` are the
-    calls whose outputs it reads, in order, and `readers` those that read its own; `is_output` says that the net
-    returns it.
+    `shape` and `input_shape` are those of its first output and input, `()` if it reads no tensor. `inputs` are the
+    calls whose outputs it reads, in order, and `readers` those that read its own. `is_output`: the net returns it.
     """
 
     op: str
@@ -45,7 +44,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFlow:
-    """The calls of one forward pass in their order, no-ops left out."""
+    """The calls of one forward pass in order, without no-ops."""
 
     calls: tuple[Call, ...]
 
@@ -66,7 +65,7 @@ def trace(net: nn.Module, *, size: tuple[int, int]) -> DataFlow:
 
 @contextlib.contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Have every module of `net` in evaluation mode for as long as the block runs, and as it was afterwards."""
+    """Put every module of `net` in evaluation mode for the block, and restore its mode afterwards."""
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
@@ -91,7 +90,7 @@ class _Watcher(TorchFunctionMode):
 
     @contextlib.contextmanager
     def following(self) -> Iterator[None]:
-        """Keep the path of the innermost running module."""
+        """Track the path of the innermost running module."""
         with contextlib.ExitStack() as stack:
             for path, module in self._net.named_modules():
                 enter = module.register_forward_pre_hook(lambda _module, _inputs, path=path: self._path.append(path))
@@ -104,14 +103,14 @@ class _Watcher(TorchFunctionMode):
         self._path.pop()
 
     def finish(self, outputs: object) -> None:
-        """Note which calls made what the net returns."""
+        """Mark the calls whose outputs the net returns."""
         for maker in self._reads(_tensors((outputs,))):
             maker.is_output = True
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> object:
         kwargs = kwargs or {}
         given = list(_tensors((args, kwargs)))
-        # Before the call: an in-place one makes the tensor that it reads.
+        # Before the call: an in-place call returns the tensor that it reads.
         read = self._reads(given)
         input_shape = tuple(given[0].shape) if given else ()
         result = func(*args, **kwargs)

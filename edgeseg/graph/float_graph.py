@@ -10,11 +10,11 @@ from edgeseg.graph.batch_norm_folding import fold_batch_norms
 from edgeseg.graph.simplify import simplify
 
 INNER = "net"
-"""What the graph calls the plain net."""
+"""The plain net's name in the graph."""
 
 
 class _Trainable(nn.Module):
-    """The deployment graph from normalised images on: the permutation names the input's point as it does there."""
+    """The deployment graph without normalisation; the permutation gives the input's point the same name."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _Trainable(nn.Module):
 
 
 def float_graph(net: nn.Module, *, size: tuple[int, int]) -> GraphModule:
-    """Return the float graph from normalised images (N, 3, H, W) to logits, batch norms folded, for any N."""
+    """Return the float graph from normalised images (N, 3, H, W) to logits, for any N, with batch norms folded."""
     trainable = _Trainable(fold_batch_norms(net, size=size)).eval()
     example = torch.zeros((2, 3, *size))
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
@@ -38,7 +38,7 @@ def float_graph(net: nn.Module, *, size: tuple[int, int]) -> GraphModule:
 
 
 def layer_path(node: Node) -> str:
-    """Return the path in the plain net of the layer whose weight a node of its float graph reads."""
+    """Return the path, in the plain net, of the layer whose weight a node of the float graph reads."""
     weight = node.args[1]
     assert isinstance(weight, Node)
     return str(weight.target).removeprefix(f"{INNER}.").removesuffix(".weight")

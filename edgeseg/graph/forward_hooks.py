@@ -1,4 +1,4 @@
-"""What modules inside a net give, heard from outside."""
+"""Forward hooks: outputs of modules inside a net, and a student with adapters on them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def tapped(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Yield a mapping that holds, after a forward pass, the output (N, C, h, w) of each named module.
 
-    The hooks live as long as the block, so a copy of the net never carries one.
+    The hooks are removed after the block, so a copy of the net never has one.
 
     Raises:
         UnknownName: the net has no such module, with the nearest one.
-        InputError: a module whose output is not one map.
+        InputError: a module whose output is not one feature map.
     """
     modules = dict(net.named_modules())
     found: dict[str, Tensor] = {}
@@ -36,7 +36,7 @@ def tapped(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
 
 
 def channels(net: nn.Module, names: Sequence[str], *, size: tuple[int, int]) -> list[int]:
-    """Return how many channels each named module gives for an input of `size`; raises as `tapped` does."""
+    """Return the number of output channels of each named module for an input of `size`; raises as `tapped` does."""
     was = net.training
     net.eval()
     with torch.no_grad(), tapped(net, names) as found:
@@ -44,15 +44,15 @@ def channels(net: nn.Module, names: Sequence[str], *, size: tuple[int, int]) -> 
     net.train(was)
     silent = [name for name in names if name not in found]
     if silent:
-        raise InputError(f'Module "{silent[0]}" is never called in a forward pass. Name another one.')
+        raise InputError(f'Module "{silent[0]}" is never called in a forward pass. Name another module.')
     return [found[name].shape[1] for name in names]
 
 
 class Adapted(nn.Module):
-    """A student with a 1x1 convolution on some of its modules' outputs, to as many channels as the teacher's have.
+    """A student with 1x1 convolutions on the outputs of some modules, to the teacher's numbers of channels.
 
-    Called, it gives the student's own outputs; in training mode `take` then gives the adapted ones. The convolutions
-    are part of the net, so they are trained, averaged and saved with the run, but not kept in a checkpoint.
+    A call returns the student's own outputs; in training mode `take` then returns the adapted ones. The convolutions
+    are part of the net, so they are trained, averaged and saved with the run, but left out of checkpoints.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Adapted(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The student's encoder, for the optimizer's own rate on it; empty where it has none."""
+        """The student's encoder, which has its own learning rate; an empty module if it has none."""
         found: nn.Module = getattr(self.student, "encoder", nn.Module())
         return found
 
@@ -81,7 +81,7 @@ class Adapted(nn.Module):
         return outputs
 
     def take(self) -> list[Tensor]:
-        """Return the adapted outputs of the last forward pass, and forget them: a kept graph could not be copied."""
+        """Return the adapted outputs of the last forward pass, and drop them: they would prevent copying the net."""
         heard, self._heard = self._heard, []
         return heard
 
@@ -96,7 +96,7 @@ def _no_module(name: str, modules: Iterable[str]) -> UnknownName:
 def _hear(name: str, found: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
     def hook(module: nn.Module, given: tuple[Tensor, ...], output: object) -> None:
         if not isinstance(output, Tensor) or output.ndim != 4:
-            raise InputError(f'Module "{name}" ({type(module).__name__}) does not give one map (N, C, h, w).')
+            raise InputError(f'Module "{name}" ({type(module).__name__}) does not return one feature map (N, C, h, w).')
         found[name] = output
 
     return hook

@@ -16,7 +16,7 @@ from edgeseg.graph.quantization_points import RESHAPING, op_name
 _SIGMOIDS = ("sigmoid", "hardsigmoid")
 _LAYERS = ("conv2d", "linear")
 BETWEEN = (*_LAYERS, *_SIGMOIDS, *RESHAPING, "relu", "relu6", "hardtanh", "hardswish", "silu", "gelu", "leaky_relu")
-"""What may lie between the mean and the product."""
+"""Ops that may lie between the mean and the product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def find_gates(graph: GraphModule) -> tuple[tuple[Gate, ...], tuple[str, ...]]:
 
 
 def _parts(product: Node) -> list[Node] | None:
-    """Return the nodes of the gate that ends in a product, from its factors back to the mean; None if it is none."""
+    """Return the nodes of the gate that ends in a product, from its factors back to the mean, or None."""
     if product.op != "call_function" or op_name(product) != "mul":
         return None
     inputs = [item for item in product.args[:2] if isinstance(item, Node)]
@@ -61,7 +61,7 @@ def _parts(product: Node) -> list[Node] | None:
 
 
 def _chain(factors: Node, source: Node) -> list[Node]:
-    """Return the nodes from `factors` back to the mean of `source`; empty where another way leads there."""
+    """Return the nodes from `factors` back to the mean of `source`; empty if they have another input."""
     found, node = [], factors
     while node.op == "call_function" and op_name(node) in (*BETWEEN, "mean"):
         found.append(node)
@@ -75,23 +75,23 @@ def _chain(factors: Node, source: Node) -> list[Node]:
 
 
 def _gate(product: Node, parts: list[Node]) -> Gate | str:
-    """Return the gate that ends in a product, or why it cannot be folded."""
+    """Return the gate that ends in a product, or the reason why it cannot be folded."""
     module = _common_module([product, *parts])
     name = module or "The net"
     inside = {node for node in product.graph.nodes if _lies_in(node, module)}
     if not module or inside != {product, *parts}:
-        return f"{name} holds a gate together with other ops, so an identity cannot replace it"
+        return f"{name} holds other ops beside the gate, so an identity cannot replace it"
     users = list(product.users)
     if len(users) != 1 or op_name(users[0]) != "conv2d" or users[0].args[0] is not product:
-        return f"The output of {name} is not read by one convolution alone"
+        return f"The output of {name} is not read by exactly one convolution"
     groups = users[0].args[6] if len(users[0].args) > 6 else 1
     if groups != 1:
-        return f"The convolution behind {name} is grouped"
+        return f"The convolution after {name} is grouped"
     return Gate(module=module, reader=layer_path(users[0]), factors=parts[0])
 
 
 def _common_module(nodes: list[Node]) -> str:
-    """Return the path in the plain net of the innermost module that all nodes lie in; "" for the net itself."""
+    """Return the path, in the plain net, of the innermost module that contains all nodes; "" for the net itself."""
     paths = [set(_modules(node)) for node in nodes]
     shared = set.intersection(*paths)
     return max(shared, key=len, default="")
@@ -102,6 +102,6 @@ def _lies_in(node: Node, module: str) -> bool:
 
 
 def _modules(node: Node) -> list[str]:
-    """Return the paths in the plain net of the modules that a node lies in, outermost first."""
+    """Return the paths, in the plain net, of the modules that contain a node, outermost first."""
     stack = [str(path) for path, _ in node.meta.get("nn_module_stack", {}).values()]
     return [path.removeprefix(f"{INNER}.") for path in stack if path.startswith(f"{INNER}.")]

@@ -1,4 +1,4 @@
-"""The convolutions of a net with the feature maps that they read, at an input size."""
+"""The shapes of a net's convolutions and of the feature maps that they read, at an input size."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def layer_shapes(net: nn.Module, *, size: tuple[int, int]) -> dict[str, LayerSha
 
 
 def _activation(call: Call) -> str:
-    """Return the class name of the activation that alone reads a layer's output, behind its batch norm or without."""
+    """Return the class name of the activation that is the only reader of a layer's output (after its batch norm)."""
     readers = call.readers
     if len(readers) == 1 and readers[0].op == NORM:
         readers = readers[0].readers

@@ -1,4 +1,4 @@
-"""The values that nodes of a graph take while it runs."""
+"""The values of a graph's nodes while it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class NodeObserver(Interpreter):
-    """Runs a graph and gives each value of the nodes in `observers` to their function."""
+    """Runs a graph and passes each value of the nodes in `observers` to their function."""
 
     def __init__(self, graph: GraphModule, observers: Mapping[Node, Callable[[Tensor], None]]) -> None:
         super().__init__(graph)

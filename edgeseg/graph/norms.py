@@ -10,7 +10,7 @@ from torch.nn.modules import batchnorm
 from edgeseg.graph.data_flow import Call, DataFlow, trace
 
 _LAYERS = {"conv2d": nn.Conv2d, "conv_transpose2d": nn.ConvTranspose2d, "linear": nn.Linear}
-"""The ops whose weights can take a batch norm up, and the modules that store those weights."""
+"""Ops into whose weights a batch norm can be folded, and the modules that store those weights."""
 NORM = "batch_norm"
 BatchNorm = batchnorm._BatchNorm  # noqa: SLF001 - the common base of all of them has no public name
 """Batch norm of any number of dimensions, synchronised or not."""
@@ -18,7 +18,7 @@ BatchNorm = batchnorm._BatchNorm  # noqa: SLF001 - the common base of all of the
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptNorm:
-    """A batch norm that cannot be folded, by its module's path, and why."""
+    """A batch norm that cannot be folded, by its module's path, and the reason."""
 
     norm: str
     reason: str
@@ -26,7 +26,7 @@ class KeptNorm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Norms:
-    """The batch norms of a net: `behind[layer]` is the one that follows a layer alone, `kept` are all others."""
+    """The batch norms of a net: `behind[layer]` is the only reader of that layer's output, `kept` are all others."""
 
     behind: dict[str, str]
     kept: tuple[KeptNorm, ...]
@@ -60,7 +60,7 @@ def norm_at(net: nn.Module, path: str) -> BatchNorm:
 
 
 def _layer_before(norm: str, *, flow: DataFlow, modules: dict[str, nn.Module]) -> tuple[str, str]:
-    """Return (path of the layer that the norm belongs to, ""), or ("", why there is none)."""
+    """Return (path of the layer that the norm belongs to, ""), or ("", the reason why there is none)."""
     calls = flow.of(norm)
     if getattr(modules[norm], "running_mean", None) is None:
         return "", "it has no running statistics"
@@ -77,13 +77,13 @@ def _layer_before(norm: str, *, flow: DataFlow, modules: dict[str, nn.Module]) -
 
 
 def _why_not_foldable(maker: Call, *, flow: DataFlow, modules: dict[str, nn.Module]) -> str:
-    """Return why the norm that reads what `maker` makes cannot be folded into it, "" if it can."""
+    """Return why the norm that reads the output of `maker` cannot be folded into it, "" if it can."""
     kind = _LAYERS.get(maker.op)
     if kind is None:
         return f"it follows {maker.op}, not a convolution or linear layer"
-    layer = modules[maker.layer]  # the net itself for "", which no layer's weights belong to
+    layer = modules[maker.layer]  # "" is the net itself, which has no weights of its own
     if not isinstance(layer, kind) or "weight" not in dict(layer.named_parameters(recurse=False)):
-        return f"it follows a {maker.op} whose weights are no stored parameters of a {kind.__name__}"
+        return f"it follows a {maker.op} whose weights are not stored parameters of a {kind.__name__}"
     if len(flow.of(maker.layer)) > 1:
         return f"{maker.layer} is called, or its parameters are read, more than once"
     if len(maker.readers) > 1 or maker.is_output:

@@ -27,12 +27,12 @@ _SAME = {
     "clamp_min": "relu", "_unsafe_view": "view", "t": "transpose", "numpy_T": "transpose",
     "upsample_bilinear2d_aa": "upsample_bilinear2d", "swapaxes": "transpose", "concat": "cat",
 }  # fmt: skip
-"""ATen names that compute the same, by the one that capability tables use."""
+"""Other ATen names of the same op, by the name that capability tables use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeakActivations:
-    """The most values of activations that are needed at once, and the op at which that is."""
+    """The largest number of activation values that are alive at once, and the op where that happens."""
 
     values: int
     op: str
@@ -98,7 +98,7 @@ def _name(node: Node) -> str:
 
 
 def _clipping(node: Node) -> str:
-    """Return "relu", "relu6" or "hardtanh" for an op that cuts values off at constants."""
+    """Return "relu", "relu6" or "hardtanh" for an op that clips values at constants."""
     given = _arguments(node)
     low, high = (given.get(name, given.get(other)) for name, other in (("min_val", "min"), ("max_val", "max")))
     if low == 0 and high is None:

@@ -1,7 +1,7 @@
 """Which tensors of a float graph become int8, under which names, and which of them share one scale.
 
-The plan is made from the graph and a backend's `QuantizationRules` alone, and serves calibration and quantization
-alike. A *point* is the output of a node that gets a quantize/dequantize pair. Convolutions, additions, products, pools,
+The plan follows from the graph and a backend's `QuantizationRules` alone, and calibration and quantization both use it.
+A *point* is the output of a node that gets a quantize/dequantize pair. Convolutions, additions, products, pools,
 resizes and concatenations compute in int8, so their inputs and outputs are points; everything else (hard-swish,
 sigmoids, softmax, layer norm, normalisation, argmax) computes in float between two points.
 """
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
-# Where an activation is flat: what lies beyond gives the same as what lies at the end.
+# Where an activation is flat: values beyond these ends give the same output as the ends.
 FLAT_BEYOND: dict[str, tuple[float, float]] = {"hardswish": (-3.0, float("inf")), "hardsigmoid": (-3.0, 3.0)}
 
 ANY = (float("-inf"), float("inf"))
 
 IMAGE = ":permute"
-"""The name of the point that normalised images are."""
+"""The name of the normalised image's point."""
 
 # Neither float nor int8: they move numbers, convert types or check.
 MOVING = (
@@ -71,12 +71,12 @@ RESHAPING = frozenset(
         "alias",
     ]
 )
-"""Ops that move numbers between int8 ops: where they lie at a point, it shares the scale of what they read."""
+"""Ops that only move numbers: between int8 ops, their output shares the scale of their input."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One group of tensors with a common scale: its name (its first node's), and its nodes in graph order."""
+    """Tensors with a common scale: the first node's name, and the nodes in graph order."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -84,7 +84,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationPlan:
-    """What becomes int8 by some rules: points, nodes with int8 weights, names of nodes in int8 and left in float."""
+    """What becomes int8 under some rules: points, nodes with int8 weights, names of nodes in int8 and left in float."""
 
     points: tuple[Point, ...]
     weighted: tuple[Node, ...]
@@ -100,12 +100,13 @@ def plan_quantization(
     float_layers: tuple[str, ...] = (),
     only: frozenset[str] | None = None,
 ) -> QuantizationPlan:
-    """Return what becomes int8 in a float graph, as `torch.export` gives it with batch norms folded.
+    """Return what becomes int8 in a float graph from `torch.export` with batch norms folded.
 
-    Modules below the paths in `float_layers` compute in float; with `only`, so do all nodes but those of these names.
+    Modules below the paths in `float_layers` compute in float; with `only`, so do all nodes except those with these
+    names.
 
     Raises:
-        UnknownName: rules that name an op that no backend could treat so, with the nearest known one.
+        UnknownName: a rule names an op that it cannot apply to; the message has the nearest known op.
     """
     check_ops((*rules.float_ops, *rules.fusing_ops, *rules.fused_activations, *rules.forced_points))
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
@@ -128,7 +129,7 @@ def plan_quantization(
 
 
 def other_points(graph: GraphModule, found: QuantizationPlan) -> tuple[Point, ...]:
-    """Return a point for every float tensor that is none in a plan: other backends' rules may ask for its range."""
+    """Return a point for every float tensor without one in a plan: other backends' rules may need its range."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     names = point_names(nodes)
     known = {node for point in found.points for node in point.nodes}
@@ -145,15 +146,15 @@ def _holds_activations(node: Node) -> bool:
 
 
 def is_below(name: str, layers: tuple[str, ...]) -> bool:
-    """Return whether a module's or point's name is that of one of the modules `layers`, or of one inside them."""
+    """Return whether a module or point is one of the modules `layers`, or inside one of them."""
     path = name.split(":", maxsplit=1)[0]
     return any(path == layer or path.startswith(f"{layer}.") for layer in layers)
 
 
 def useful_span(point: Point) -> tuple[float, float]:
-    """Return the ends beyond which no reader of the point tells values apart; infinite where some reader does.
+    """Return the ends beyond which every reader of the point is flat; infinite where a reader is not.
 
-    A range that stops there loses nothing, and its steps are finer: hard-swish maps everything below -3 to 0.
+    A range that ends there loses nothing, and its steps are finer: hard-swish maps everything below -3 to 0.
     """
     readers = {op_name(user) for node in point.nodes for user in node.users}
     spans = [FLAT_BEYOND.get(name, ANY) for name in readers]
@@ -191,7 +192,7 @@ def _computes_in_int8(node: Node, rules: QuantizationRules) -> bool:
     if name in rules.float_ops:
         return False
     if name in ELEMENTWISE:
-        # An operand that is a number or a stored constant is normalisation or a scale: cheap, and better in float.
+        # With a number or a stored constant it is normalisation or a scale: cheap, and more exact in float.
         inputs = _tensor_inputs(node)
         scaled = node.kwargs.get("alpha", 1) != 1
         return len(inputs) == 2 and all(source.op == "call_function" for source in inputs) and not scaled
@@ -205,7 +206,7 @@ def _computes_in_int8(node: Node, rules: QuantizationRules) -> bool:
 
 
 def _reads_int8(node: Node, rules: QuantizationRules) -> bool:
-    """Return whether a node's input is made in int8: an activation behind a float op is cheaper in float, too."""
+    """Return whether a node's input is computed in int8: after a float op an activation is cheaper in float, too."""
     source = node.args[0]
     while isinstance(source, Node) and op_name(source) in RESHAPING:
         source = source.args[0]
@@ -213,13 +214,13 @@ def _reads_int8(node: Node, rules: QuantizationRules) -> bool:
 
 
 def _has_stored_weight(node: Node) -> bool:
-    """Return whether a layer's weight is stored: one that is computed has no scales."""
+    """Return whether a layer's weight is stored: a computed weight has no scales."""
     weight = node.args[1] if len(node.args) > 1 else None
     return isinstance(weight, Node) and weight.op == "get_attr"
 
 
 def _is_spatial(mean: Node) -> bool:
-    """Return whether a mean is over height and width: over channels no backend has an int8 kernel."""
+    """Return whether a mean is over height and width: no backend has an int8 kernel for a mean over channels."""
     source, dims = mean.args[0], mean.args[1] if len(mean.args) > 1 else mean.kwargs.get("dim")
     rank = source.meta["val"].ndim if isinstance(source, Node) and "val" in source.meta else 4
     if not isinstance(dims, (list, tuple)):
@@ -228,7 +229,7 @@ def _is_spatial(mean: Node) -> bool:
 
 
 def _moves_stored_numbers(node: Node, rules: QuantizationRules) -> bool:
-    """Return whether an op's int8 kernel has one scale for what it reads and writes."""
+    """Return whether an op's int8 kernel uses the same scale for input and output."""
     name = op_name(node)
     if name in RECTIFIERS:
         return not is_fused(node, rules)
@@ -236,7 +237,7 @@ def _moves_stored_numbers(node: Node, rules: QuantizationRules) -> bool:
 
 
 def is_fused(node: Node, rules: QuantizationRules = DEFAULT_RULES) -> bool:
-    """Return whether the kernel before an activation applies it: its only input, read by nothing else."""
+    """Return whether an activation is fused into the kernel before it, which has no other reader."""
     if op_name(node) not in rules.fused_activations or not node.args or not isinstance(node.args[0], Node):
         return False
     source = node.args[0]
@@ -279,7 +280,7 @@ def _groups(points: list[Node], rules: QuantizationRules) -> list[list[Node]]:
 
 
 def _moved_from(node: Node, points: dict[Node, Node]) -> Node:
-    """Return what a node's numbers come from, looking through reshapes that are no points."""
+    """Return where a node's numbers come from, looking through reshapes that are not points."""
     while node not in points and node.op == "call_function" and op_name(node) in RESHAPING:
         source = node.args[0]
         assert isinstance(source, Node)

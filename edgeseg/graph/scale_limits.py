@@ -1,4 +1,4 @@
-"""int8 scales that fit the engines' kernels: the same rule for training, calibration and conversion.
+"""int8 scales that the engines' kernels can represent: one rule for training, calibration and conversion.
 
 A convolution multiplies its int32 sums by input scale * weight scale / output scale. XNNPACK takes factors from 2^-32
 to below 2^8 (LiteRT 2.3 corrupts its memory outside these limits), and the bias must fit in an int32.
@@ -15,14 +15,14 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Smaller scales would underflow the engines' fixed-point multipliers.
+# Smaller scales would underflow in the engines' fixed-point multipliers.
 SMALLEST_SCALE = 1e-8
 LEAST_FACTOR, LARGEST_FACTOR, LARGEST_BIAS = 2.0**-28, 2.0**7, 2.0**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What a convolution requires of its scales: the points that it reads and writes, its largest weight and bias."""
+    """What limits a convolution's scales: the points that it reads and writes, its largest weight and bias."""
 
     source: str
     target: str
@@ -33,7 +33,7 @@ class Load:
 def affine(
     low: float, high: float, *, least_scale: float = SMALLEST_SCALE, symmetric: bool = False
 ) -> tuple[float, int]:
-    """Return the int8 (scale, zero point) of a range that is widened to hold zero; scale is a float32 value.
+    """Return the int8 (scale, zero point) of a range widened to include zero; the scale is a float32 value.
 
     With `symmetric` the range is widened to (-m, m), m its larger end, and the zero point is 0.
     """

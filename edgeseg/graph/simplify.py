@@ -1,4 +1,4 @@
-"""An exported graph in fewer kinds of ops: what means the same is written the same way, whoever wrote the module."""
+"""An exported graph in fewer kinds of ops: equal computations become equal ops, however the module is written."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SPATIAL = [2, 3]
 
 
 def simplify(program: ExportedProgram) -> ExportedProgram:
-    """Return a program in evaluation mode with its graph simplified; the answers stay the same.
+    """Return a program in evaluation mode with its graph simplified; its outputs stay the same.
 
-    In-place ops become functional ones. Dropouts go. Adaptive average pools become means (to one cell) or plain average
-    pools (where the output's size divides the input's): exporters turn them into chains of reshapes otherwise. Clamps
-    between two numbers become hardtanh, those at zero from below ReLU.
+    In-place ops become functional ones. Dropouts are removed. Adaptive average pools become means (to one cell) or
+    plain average pools (where the output's size divides the input's), which exporters would turn into chains of
+    reshapes. Clamps between two numbers become hardtanh, and clamps from below at zero ReLU.
     """
     if any(_is_in_place(node) for node in program.graph.nodes):
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What an architecture offers, and the registered ones by name."""
+"""What an architecture is, and the registered architectures by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GROUP = "models"
 class BuildNet(Protocol):
     """Builds a net with fresh weights for a number of classes and an input size (height, width).
 
-    It may also take `aux` (bool), to have auxiliary heads for training, and `inputs`, the channels of its input.
+    It may also take `aux` (bool: with auxiliary heads for training) and `inputs` (the number of input channels).
     """
 
     def __call__(self, *, classes: int, size: tuple[int, int]) -> nn.Module:
@@ -27,7 +27,7 @@ class BuildNet(Protocol):
 class Architecture:
     """A network that can be built by name: input (N, C, H, W) normalised float, output logits at `output_stride`.
 
-    `input_channels` are the values of C that it can be built for. An encoder with public weights is `net.encoder`.
+    `input_channels` are the supported values of C. An encoder with public weights is `net.encoder`.
     """
 
     name: str

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import Argument, LayerChannels, ModelSpec, NetOutput
 
 FOREIGN_MULTIPLE = 32
-"""Where edgeseg itself chooses a size for a net of unknown structure: most encoders halve it five times."""
+"""The multiple for sizes that edgeseg chooses itself: most encoders halve the size five times."""
 
 
 def build(
@@ -40,21 +40,21 @@ def build(
 ) -> nn.Module:
     """Return a net with fresh weights, in training mode; `size` is (height, width) of its input in pixels.
 
-    `name` is a registered architecture or `package.module:factory`, which `arguments` and `output` belong to.
+    `name` is a registered architecture or `package.module:factory`; `arguments` and `output` belong to the latter.
     `channels` are a pruned net's layers that differ from the architecture's own; auxiliary heads follow them.
-    `bypassed` are modules that an identity replaces.
+    `bypassed` modules are replaced by identities.
 
     In training mode with `aux` it may return a tuple (logits, *aux logits), otherwise it returns logits alone,
     (N, classes, H / output_stride, W / output_stride).
 
     Raises:
         UnknownName: no such architecture.
-        InputError: fewer than one class, a size or a number of input channels that the architecture does not take, or
-            a factory that cannot be called.
+        InputError: fewer than one class, a size or a number of input channels that the architecture does not support,
+            or a factory that cannot be called.
         CheckpointError: `channels` that do not belong to the architecture or to each other, or no such module.
     """
     if classes < 1:
-        raise InputError(f"{name}: {classes} classes; at least one is needed.")
+        raise InputError(f"{name}: {classes} classes; required: at least one.")
     if is_factory(name):
         net = call_factory(name, classes=classes, size=size, aux=aux, arguments=arguments).train()
     else:
@@ -69,7 +69,7 @@ def build(
 
 
 def build_spec(spec: ModelSpec, *, aux: bool = False) -> nn.Module:
-    """Return the net that `spec` describes, as `build` does, which also says what is raised."""
+    """Return the net that `spec` describes; raises as `build`."""
     return build(
         spec.architecture,
         classes=len(spec.classes),
@@ -91,10 +91,10 @@ def output_stride(
     arguments: Mapping[str, Argument] | None = None,
     output: NetOutput | None = None,
 ) -> int:
-    """Return the output stride of a net: an architecture's own, or the one that a dry run of a factory's net shows.
+    """Return the output stride of a net: the architecture's own, or as found by a dry run of a factory's net.
 
     Raises:
-        InputError: a net that returns another number of channels than `classes`, or no whole stride.
+        InputError: a net that returns another number of channels than `classes`, or without a whole stride.
         Others as `build`.
     """
     if not is_factory(name):
@@ -104,7 +104,7 @@ def output_stride(
 
 
 def stride_of(net: nn.Module, *, name: str, classes: int, size: tuple[int, int]) -> int:
-    """Return the output stride that a dry run of a net at `size` shows; raises as `output_stride`."""
+    """Return the output stride that a dry run of a net at `size` finds; raises as `output_stride`."""
     _, channels, rows, columns = logits_shape(net, size=size)
     height, width = size
     if channels != classes:
@@ -112,25 +112,25 @@ def stride_of(net: nn.Module, *, name: str, classes: int, size: tuple[int, int])
     if height % rows or width % columns or height // rows != width // columns:
         near = "x".join(str(max(FOREIGN_MULTIPLE, round(side / FOREIGN_MULTIPLE) * FOREIGN_MULTIPLE)) for side in size)
         raise InputError(
-            f"{name}: {height}x{width} gives {rows}x{columns} cells, which is no whole output stride. Choose a size "
+            f"{name}: {height}x{width} gives {rows}x{columns} cells: not a whole output stride. Choose a size "
             f"that the net divides evenly, such as {near}."
         )
     return height // rows
 
 
 def build_unpruned(spec: ModelSpec) -> nn.Module:
-    """Return the net of `spec` with all channels that its architecture has."""
+    """Return the net of `spec` with all channels of its architecture."""
     return build_spec(dataclasses.replace(spec, channels=()))
 
 
 def net_at(net: nn.Module, *, spec: ModelSpec, built_for: tuple[int, int]) -> nn.Module:
     """Return a copy of `net`, with its weights, in evaluation mode on the CPU, for the input size of `spec`.
 
-    `built_for` is the size (height, width) that net was built for. Where the structure depends on the size the net is
-    built anew and takes over the weights; any other net is checked by a forward pass at the new size.
+    `built_for` is the size (height, width) that the net was built for. If the structure depends on the size, the net is
+    rebuilt with the same weights; any other net is checked by a forward pass at the new size.
 
     Raises:
-        InputError: a size that the net does not take.
+        InputError: a size that the net does not support.
     """
     import torch
 
@@ -166,9 +166,9 @@ def swapped(net: nn.Module, *, spec: ModelSpec, name: str) -> tuple[nn.Module, M
 
     Raises:
         UnknownName: no such architecture.
-        InputError: an architecture of other layers, or of another output stride.
+        InputError: an architecture with other layers, or with another output stride.
     """
-    refusal = InputError(f"{name} has other layers than {spec.architecture}. Swap for one that has the same.")
+    refusal = InputError(f"{name} has other layers than {spec.architecture}. Choose one with the same layers.")
     changed = dataclasses.replace(spec, architecture=name)
     try:
         made = build_spec(changed)
@@ -186,7 +186,7 @@ def swapped(net: nn.Module, *, spec: ModelSpec, name: str) -> tuple[nn.Module, M
 
 
 def for_classes(spec: ModelSpec, *, classes: int) -> tuple[LayerChannels, ...]:
-    """Return the channels of a pruned net's spec with the classifiers' outputs as for another number of classes."""
+    """Return the channels of a pruned net's spec for another number of classes."""
     few, more = (_widths_for(spec, classes=number) for number in (classes, classes + 1))
     outputs = {name: width.outputs for name, width in few.items()}
     fresh = {name for name, width in more.items() if width.outputs != outputs[name]}
@@ -218,7 +218,7 @@ def _registered(name: str, *, classes: int, size: tuple[int, int], aux: bool, in
 
 
 def _built_by_size(name: str) -> bool:
-    """Return whether a factory takes the size; a net in memory whose factory cannot be found is used as it is."""
+    """Return whether a factory takes the size; a net in memory whose factory cannot be found is used unchanged."""
     try:
         return depends_on_size(name)
     except (InputError, UnsupportedError):

@@ -38,7 +38,7 @@ __all__ = [
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.json"
 PROOF_FOLDER = "proof"
-"""Folder of a checkpoint that may hold images of the kind it was trained on (PNG or JPEG), which it never saw."""
+"""A checkpoint's folder for held-out images (PNG or JPEG) of the kind it was trained on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +58,13 @@ def save_checkpoint(
     training: Mapping[str, object] | None = None,
     ranges: Ranges | None = None,
 ) -> ModelSpec:
-    """Write a checkpoint folder whole or not at all and return the spec with the weights' SHA-256 filled in.
+    """Write a checkpoint folder atomically, and return the spec with the SHA-256 of the weights filled in.
 
-    Auxiliary heads are left out. `training` (command, seed, seconds, scores: JSON values) is stored beside the spec;
-    `ranges` too, as those of these weights.
+    Auxiliary heads are left out. `training` (command, seed, seconds, scores: JSON values) and `ranges` (which then
+    belong to these weights) are stored beside the spec.
 
     Raises:
-        InputError: a folder there that edgeseg did not make.
+        InputError: the folder exists, and edgeseg did not make it.
     """
     from safetensors.torch import save_file
 
@@ -95,7 +95,7 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def read_training(path: Path) -> dict[str, object]:
-    """Return the checkpoint's training.json as a table, empty where it has none.
+    """Return the checkpoint's training.json as a table, empty if it has none.
 
     Raises:
         CheckpointError: the file exists but is not a JSON table.
@@ -108,18 +108,18 @@ def read_training(path: Path) -> dict[str, object]:
     except RecipeError as error:
         raise CheckpointError(str(error)) from error
     if not isinstance(data, dict):
-        raise CheckpointError(f"{file}: a table is needed.")
+        raise CheckpointError(f"{file}: must be a JSON table.")
     return data
 
 
 def load_checkpoint(path: str | Path, *, size: tuple[int, int] | None = None) -> Checkpoint:
     """Return the checkpoint at `path`, its folder or its weights file, checked against its spec.
 
-    `size` (height, width) builds the net for another input size; the returned spec then says that size.
+    `size` (height, width) builds the net for another input size, which is then the returned spec's.
 
     Raises:
-        InputError: no such checkpoint, or a size that the architecture does not take.
-        CheckpointError: weights that are missing, cut off, altered since they were saved, or of another net.
+        InputError: no such checkpoint, or a size that the architecture does not support.
+        CheckpointError: weights that are missing, truncated, altered since they were saved, or of another net.
         UnknownName: the spec names an architecture that is not registered.
         UnsupportedError: the spec names a factory that is not trusted, see `edgeseg.models.factory`.
     """

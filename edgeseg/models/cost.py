@@ -1,4 +1,4 @@
-"""What a net costs at a size: parameters and multiply-accumulates."""
+"""The cost of a net at a size: parameters and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Cost:
 
 
 def cost(net: nn.Module, *, size: tuple[int, int]) -> Cost:
-    """Return what net costs for one image of `size`, the size that it was built for.
+    """Return the cost of `net` for one image of `size`, the size that it was built for.
 
     Counted by torch's own flop counter (convolutions and matrix products; a MAC is two of its operations), on zeros
-    at small sizes and on tensors without data at large ones, so that any size is quick. The net is not changed.
+    at small sizes and on meta tensors at large ones, so that any size is quick. The net is not changed.
     """
     from edgeseg.models.dry_run import SMALL_PIXELS
     from edgeseg.models.surgery import without_aux
@@ -45,7 +45,7 @@ def _flops(net: nn.Module, *, size: tuple[int, int], device: str) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    # The counter does not know the CPU's fused attention; as matrix products it counts the same on every device.
+    # The counter does not know the CPU's fused attention; as matrix products the count is the same on every device.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         net.to(device)(torch.zeros(1, 3, *size, device=device))
     return counter.get_total_flops()

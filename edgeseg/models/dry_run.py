@@ -1,4 +1,4 @@
-"""One forward pass on zeros or without data: whether a net takes a size, and what it returns for it."""
+"""A dry run, on zeros or meta tensors: whether a net supports a size, and what it returns."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 SMALL_PIXELS = 128 * 256
-"""Images of up to so many pixels are quicker computed than followed without data, which torch does in Python."""
+"""Up to this many pixels, computing is faster than torch's tracing with meta tensors, which is written in Python."""
 
 
 def logits_shape(net: nn.Module, *, size: tuple[int, int], inputs: int = 3) -> tuple[int, ...]:
     """Return the shape (1, classes, h, w) of the logits of a net for one image of `size`; the net is not changed.
 
     Raises:
-        InputError: a net that does not take this size, or that returns no such tensor.
+        InputError: a net that does not support this size, or does not return such a tensor.
     """
     import torch
 
@@ -33,14 +33,14 @@ def logits_shape(net: nn.Module, *, size: tuple[int, int], inputs: int = 3) -> t
     if not isinstance(result, torch.Tensor) or result.dim() != 4 or not result.dtype.is_floating_point:
         shown = f"{tuple(result.shape)} {result.dtype}" if isinstance(result, torch.Tensor) else type(result).__name__
         raise InputError(
-            f"{name} returns {shown} for {height}x{width}; logits (N, classes, h, w) in float are needed. "
+            f"{name} returns {shown} for {height}x{width}; required: float logits (N, classes, h, w). "
             "Name the output in the spec: output.key."
         )
     return tuple(result.shape)
 
 
 def check_logits(net: nn.Module, *, spec: ModelSpec) -> None:
-    """Raise `InputError` unless the net takes the spec's input and returns logits as the spec says."""
+    """Raise `InputError` unless the net accepts the spec's input and returns the logits that the spec states."""
     found, wanted = logits_shape(net, size=spec.size, inputs=spec.inputs[0].shape[1]), spec.outputs[0].shape
     if found == wanted:
         return
@@ -48,7 +48,7 @@ def check_logits(net: nn.Module, *, spec: ModelSpec) -> None:
     what = (
         f"{found[1]} channels for {wanted[1]} classes"
         if found[1] != wanted[1]
-        else f"{found[2]}x{found[3]} cells where output stride {spec.output_stride} makes {wanted[2]}x{wanted[3]}"
+        else f"{found[2]}x{found[3]} cells; output stride {spec.output_stride} means {wanted[2]}x{wanted[3]}"
     )
     raise InputError(f"{type(net).__name__} at {height}x{width}: returns {what}. Correct the spec, or the net.")
 
@@ -62,13 +62,13 @@ def dry_forward(
     training: bool = False,
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> object:
-    """Return what a copy of net gives on zeros at a small size, on tensors without data at a large one.
+    """Return the output of a copy of `net`, on zeros at a small size and on meta tensors at a large one.
 
-    A net that cannot do without data gets zeros at any size. `prepare` is called with each copy before its pass, to
-    register hooks. Dropout leaves the random numbers that follow as they were.
+    A net that does not run on meta tensors gets zeros at any size. `prepare` is called with each copy before its pass,
+    to register hooks. The random state is restored after dropout.
 
     Raises:
-        InputError: a net that does not take this size.
+        InputError: a net that does not support this size.
     """
     import torch
 
@@ -85,4 +85,4 @@ def dry_forward(
         except Exception as error:  # noqa: BLE001 - foreign code may fail in any way
             fault = error
     lines = str(fault).strip().splitlines() or [type(fault).__name__]
-    raise InputError(f"{type(net).__name__} does not take {size[0]}x{size[1]}: {lines[0]}") from fault
+    raise InputError(f"{type(net).__name__} does not support {size[0]}x{size[1]}: {lines[0]}") from fault

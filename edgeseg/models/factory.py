@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 CLASS_COUNTS = ("classes", "num_classes", "n_classes", "num_labels")
-"""Names that factories give to the number of classes; the first that a factory has is passed."""
+"""Names of the number of classes in factories; the first that a factory has is passed."""
 _trusted: set[str] = set()
 
 
@@ -33,20 +33,20 @@ def is_factory(text: str) -> bool:
 
 
 def trust(text: str) -> None:
-    """Allow this process to call a factory that the user named, whatever its annotations say."""
+    """Allow this process to call a factory that the user named, without an annotation."""
     _trusted.add(text)
 
 
 def find_factory(text: str) -> Callable[..., object]:
     """Return the callable that `package.module:factory` names.
 
-    A checkpoint may come from anybody and names its own factory. So it is looked for among installed modules only,
-    and must be a subclass of `nn.Module` or a function annotated to return one. Where the user named the factory in
-    this process (`trust`) the working directory is searched too, and any callable is accepted.
+    A checkpoint may come from anybody, and it names its own factory. So only installed modules are searched, and the
+    factory must be a subclass of `nn.Module` or a function annotated to return one. If the user named the factory in
+    this process (`trust`), the working directory is searched too, and any callable is accepted.
 
     Raises:
-        InputError: no such module, an import that fails, or nothing callable of that name in it.
-        UnsupportedError: a checkpoint's factory that does not say that it returns a net.
+        InputError: no such module, a failing import, or no callable of that name.
+        UnsupportedError: a checkpoint's factory without a return annotation.
     """
     module_name, _, path = text.partition(":")
     module = _import(module_name, text)
@@ -60,7 +60,7 @@ def find_factory(text: str) -> Callable[..., object]:
         raise InputError(f"{text}: is a {type(found).__name__}; name a class or function that returns an nn.Module.")
     if text not in _trusted and not _returns_net(found):
         raise UnsupportedError(
-            f"{text}: this checkpoint names a factory that does not say what it returns, so it is not called. "
+            f"{text}: this checkpoint names a factory without a return annotation, so it is not called. "
             "Annotate the function with -> nn.Module."
         )
     return found
@@ -74,10 +74,11 @@ def call_factory(
     aux: bool = False,
     arguments: Mapping[str, Argument] | None = None,
 ) -> nn.Module:
-    """Return the net that a factory builds from `arguments`, and from classes, size and aux where it takes them.
+    """Return the net that a factory builds from `arguments`, and classes, size and aux if it takes them.
 
     Raises:
-        InputError: arguments that the factory does not have, a factory that fails, or one that returns no module.
+        InputError: arguments that the factory does not have, a factory that fails, or one that does not return a
+            module.
         Others as `find_factory`.
     """
     from torch import nn
@@ -104,7 +105,7 @@ def call_factory(
 
 
 def parameters_of(factory: Callable[..., object]) -> tuple[str, ...]:
-    """Return the names that can be passed to a factory as keywords; empty where that cannot be found out."""
+    """Return the keyword arguments of a factory; empty if they cannot be determined."""
     try:
         found = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -114,7 +115,7 @@ def parameters_of(factory: Callable[..., object]) -> tuple[str, ...]:
 
 
 def class_count_default(text: str) -> int | None:
-    """Return the number of classes that a factory builds for if none is passed; None where it does not say."""
+    """Return a factory's default number of classes, or None."""
     try:
         found = inspect.signature(find_factory(text)).parameters
     except (TypeError, ValueError):
@@ -125,12 +126,12 @@ def class_count_default(text: str) -> int | None:
 
 
 def depends_on_size(text: str) -> bool:
-    """Return whether a factory takes the input size, so that a net for another size is built anew."""
+    """Return whether a factory takes the input size, so that a net for another size is rebuilt."""
     return "size" in parameters_of(find_factory(text))
 
 
 def module_folder(text: str) -> Path | None:
-    """Return the folder of the module that holds a factory, None where it has no file; raises as `find_factory`."""
+    """Return the folder of a factory's module, None if it has no file; raises as `find_factory`."""
     module_name = text.partition(":")[0]
     file = getattr(_import(module_name, text), "__file__", None)
     return None if file is None else Path(file).parent
@@ -150,7 +151,7 @@ def _import(module_name: str, text: str) -> object:
 
 
 def path_prefix(text: str) -> str:
-    """Return "PYTHONPATH=. " where a later command needs it to find a checkpoint's own factory, else ""."""
+    """Return "PYTHONPATH=. " if a later command needs it to find a checkpoint's factory, else ""."""
     if not is_factory(text):
         return ""
     folder, here = module_folder(text), Path.cwd()
@@ -163,10 +164,10 @@ def _where_to_look(missing: str, text: str) -> str:
     top = missing.partition(".")[0]
     is_here = Path(f"{top}.py").is_file() or Path(top).is_dir()
     if text in _trusted or not is_here:
-        return "Install it, or put the folder that holds it on PYTHONPATH."
+        return "Install it, or add its folder to PYTHONPATH."
     return (
         "It is in this folder, but a checkpoint may come from anyone, so the code that it names is only looked for "
-        "among installed modules and on PYTHONPATH. Where you trust it: export PYTHONPATH=."
+        "among installed modules and on PYTHONPATH. If you trust it: export PYTHONPATH=."
     )
 
 

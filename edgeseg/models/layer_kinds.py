@@ -1,4 +1,4 @@
-"""The kinds of layers whose channels edgeseg can count and change, with where each keeps its channels."""
+"""The kinds of layers whose channels edgeseg can count and change, with the attributes of their channels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def channel_layers(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def is_depthwise(layer: nn.Module) -> bool:
-    """Return whether a layer is a convolution that reads one channel for each that it gives."""
+    """Return whether a layer is a depthwise convolution: one input channel for each output channel."""
     return (
         isinstance(layer, CONVOLUTIONS) and layer.groups > 1 and layer.groups == layer.out_channels == layer.in_channels
     )
@@ -52,7 +52,7 @@ def width_of(name: str, layer: nn.Module) -> LayerChannels:
 
 
 def resized_layer(layer: nn.Module, width: LayerChannels) -> nn.Module:
-    """Return a layer with fresh weights of another width, of the same class and with all other settings alike."""
+    """Return a layer with fresh weights of another width, with the same class and other settings."""
     made = copy.deepcopy(layer)
     if isinstance(made, CONVOLUTIONS):
         made.in_channels, made.out_channels, made.groups = width.inputs, width.outputs, width.groups
@@ -90,7 +90,7 @@ def _resize_norm(made: nn.Module, width: LayerChannels) -> None:
 
 
 def _renew(layer: nn.Module, **shapes: Iterable[int]) -> None:
-    """Give a layer parameters of these shapes where it has them, with the values that PyTorch starts from."""
+    """Give a layer's parameters these shapes and PyTorch's initial values."""
     for name, shape in shapes.items():
         held = getattr(layer, name, None)
         if held is not None:

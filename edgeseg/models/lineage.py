@@ -1,4 +1,4 @@
-"""A checkpoint's lineage: its own lineage.json, or what its training.json and its bundled parents tell."""
+"""A checkpoint's lineage: its own lineage.json, or as follows from its training.json and bundled parents."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from edgeseg.core.spec import ModelSpec
 
-# What edgeseg train calls its step; every other stage compresses.
+# The name of edgeseg train's step; every other stage compresses.
 TRAINED = ("train",)
 
 
 def read_lineage(path: Path) -> tuple[LineageStep, ...]:
     """Return the steps that made the checkpoint at `path` (its folder or weights file), oldest first.
 
-    A checkpoint that `edgeseg train` made has one step; where that started from a bundled one, its steps come before.
+    A checkpoint from `edgeseg train` has one step, after those of the bundled checkpoint that it started from, if any.
 
     Raises:
         InputError: no such checkpoint.
-        CheckpointError: a lineage that does not follow its schema or ends at other weights.
+        CheckpointError: a lineage that violates its schema, or of other weights.
     """
     folder = path if path.is_dir() else path.parent
     spec = read_spec(folder)
@@ -48,7 +48,7 @@ def write_lineage(folder: Path, steps: tuple[LineageStep, ...]) -> None:
 
 
 def original_of(path: Path) -> str | None:
-    """Return the bundled checkpoint that the one at `path` was compressed from; None where there is none.
+    """Return the bundled checkpoint that the one at `path` was compressed from, or None.
 
     Raises as `read_lineage`.
     """

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from edgeseg.core.spec import NetOutput
 
 KEYS = ("out", "logits")
-"""Where dicts (torchvision, SMP) and objects (transformers) hold their logits."""
+"""Keys of the logits in dicts (torchvision, SMP) and objects (transformers)."""
 LABELS = {torch.argmax, Tensor.argmax, torch.max, Tensor.max}
-"""Of `max` over the classes, the indices count as the labels."""
+"""The indices of a `max` over the classes are labels."""
 SCORES = {
     functional.softmax, torch.softmax, Tensor.softmax, functional.log_softmax, torch.log_softmax, Tensor.log_softmax,
 }  # fmt: skip
@@ -35,17 +35,17 @@ ENDS = LABELS | SCORES | _SIGMOIDS | SQUEEZES | RESIZES | FOREGROUND_THRESHOLDS 
 def adapt(net: nn.Module, *, output: NetOutput, classes: int) -> nn.Module:
     """Make `net`, in place, return logits (N, classes, h, w), and return it.
 
-    In training mode it returns (logits, *aux logits) where the net gives further maps of as many channels. Modules,
-    parameters and their names stay as they are. Calling this again replaces what was set before.
+    In training mode it returns (logits, *aux logits) if the net returns further maps with as many channels. Modules,
+    parameters and their names stay as they are. Calling it again replaces the earlier rules.
     """
     net.forward = NetLogits(net=net, output=output, classes=classes)
     return net
 
 
 def labels_of(returned: object, *, output: NetOutput) -> Tensor | None:
-    """Return class ids (N, H, W) from what a net returned: scores by their largest channel, or labels as they are.
+    """Return class ids (N, H, W) from a net's output: the largest channel of scores, or labels unchanged.
 
-    One channel of labels is (N, 1, H, W) or (N, H, W), of any integer type, bool or float. None without a tensor.
+    One channel of labels is (N, 1, H, W) or (N, H, W), of any integer type, bool or float. None if there is no tensor.
     """
     found = _pick(returned, output.key)
     if not isinstance(found, Tensor):
@@ -56,7 +56,7 @@ def labels_of(returned: object, *, output: NetOutput) -> Tensor | None:
 
 
 def all_outputs(net: nn.Module, x: Tensor) -> list[Tensor]:
-    """Return everything that depends on the weights of `net` in what it returns for images x, its logits first."""
+    """Return all outputs of `net` for images x that depend on its weights, logits first."""
     if isinstance(net.forward, NetLogits):
         return net.forward.everything(x)
     result = net(x)
@@ -103,7 +103,7 @@ class NetLogits:
         if isinstance(returned, Mapping):
             what += f" with {', '.join(map(str, returned))}"
         raise InputError(
-            f"{type(self.net).__name__} returns a {what}, and its logits were not found there. Name them in the spec: "
+            f"{type(self.net).__name__} returns a {what}, in which no logits were found. Name them in the spec: "
             'output.key = "...".'
         )
 
@@ -132,7 +132,7 @@ class NetLogits:
             found = found[:, None]
         if found.dim() != 4 or not found.dtype.is_floating_point:
             raise InputError(
-                f"{name} returns {tuple(given.shape)} {given.dtype}, labels whose logits were not found. Let it "
+                f"{name} returns {tuple(given.shape)} {given.dtype}, labels whose logits were not found. Make it "
                 "return the logits, or end with argmax(dim=1), or for one channel with > 0.5 after a sigmoid."
             )
         if found.shape[1] == 1 and self.classes == 2:
@@ -157,7 +157,7 @@ def _logit(probability: float) -> float:
 
 @dataclass(eq=False)
 class _Step:
-    """A call of one of `ENDS`: the function, its input, its result, and whether it may be cut at the end of a net."""
+    """A call of one of `ENDS`: the function, its input and result, and whether it may be cut from a net's end."""
 
     function: object
     given: Tensor
@@ -167,9 +167,9 @@ class _Step:
 
 @dataclass(eq=False)
 class _Tail(TorchFunctionMode):
-    """Records the calls of a forward pass that may stand at its end, to find the way back from its result.
+    """Records the calls of a forward pass that may be cut from its end, to find the logits from its result.
 
-    Nothing is skipped: what is cut was computed and is not used, so an exported graph does not hold it.
+    Nothing is skipped: cut calls are computed but unused, so that an exported graph does not contain them.
     """
 
     size: tuple[int, int]
@@ -182,7 +182,7 @@ class _Tail(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch, and remember it where it may be cut."""
+        """Call a function of torch, and record it if it may be cut."""
         options = dict(kwargs or {})
         result = func(*args, **options)
         given = args[0] if args else options.get("input")
@@ -194,11 +194,10 @@ class _Tail(TorchFunctionMode):
         return result
 
     def cut(self, result: Tensor) -> tuple[Tensor, bool]:
-        """Return what `result` was made of, and whether a sigmoid was cut.
+        """Return the tensor before the cut calls, and whether a sigmoid was cut.
 
         From the end backwards: a cast of labels, argmax or a threshold, softmax or sigmoid, and one resize, each at
-        most once, and squeezes between them. What comes before a resize stays, because resizing after it is not the
-        same.
+        most once, and squeezes between them. An activation before a resize stays: the order matters.
         """
         sigmoid = False
         labels = (CASTS, SQUEEZES, CASTS, LABELS | FOREGROUND_THRESHOLDS)
@@ -226,7 +225,7 @@ class _Tail(TorchFunctionMode):
         if function in CASTS:
             return not given.dtype.is_floating_point
         if function in FOREGROUND_THRESHOLDS:
-            # The second class wins where its probability is above the threshold, that is, its logit above that of it.
+            # The second class wins if its probability is above the threshold, i.e. its logit above the threshold's.
             limit = options.get("other", args[1] if len(args) > 1 else None)
             wanted = self.threshold if self.holds_sigmoid(given) else _logit(self.threshold)
             return isinstance(limit, (int, float)) and math.isclose(limit, wanted, abs_tol=1e-6)
@@ -235,7 +234,7 @@ class _Tail(TorchFunctionMode):
         return function in _SIGMOIDS or (given.dim() == 4 and given.shape[1] == 1)
 
     def _is_our_resize(self, given: Tensor, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
-        """Return whether a resize is the one by which edgeseg brings logits to an image's size."""
+        """Return whether a resize is the same as edgeseg's own of logits to the image's size."""
         names = ("input", "size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
         said = {**dict(zip(names, args, strict=False)), **options}
         if given.dim() != 4 or said.get("mode") != "bilinear" or said.get("align_corners") or said.get("antialias"):

@@ -1,4 +1,4 @@
-"""The doors of a model: a registered name, `package.module:factory`, a checkpoint; in Python also an `nn.Module`."""
+"""Opens a model: a registered name, `package.module:factory`, a checkpoint; in Python also an `nn.Module`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Model = str | Path | nn.Module | Checkpoint | None
 """Everything that names a model; None is the bundled default."""
 LEAST_EQUAL = 0.999
-"""Share of pixels in which a net cut at its end, and resized by edgeseg, must give the labels of the whole net."""
+"""Required label agreement of a net cut at its end, and resized by edgeseg, with the whole net."""
 
 
 def open_model(
@@ -44,11 +44,10 @@ def open_model(
 ) -> Checkpoint:
     """Return the net that `model` names, with its spec, in evaluation mode.
 
-    A checkpoint (a folder, its weights file, or a bundled name) carries weights and spec. A net that edgeseg did not
-    make, given as `package.module:factory` or as a module, needs a spec, and so does a registered name with weights
-    of one's own; `spec` is a spec.toml, or one beside the weights or beside the factory's module is used. `size`
-    (height, width) is another input size. A float ONNX file needs a spec too. A foreign net becomes a checkpoint in a
-    temporary folder.
+    A checkpoint (a folder, its weights file, or a bundled name) has weights and spec. A foreign net
+    (`package.module:factory`, a module, a float ONNX file) needs a spec, and so does a registered name with the user's
+    weights: `spec` is a spec.toml; by default one beside the weights or the factory's module is used. `size` (height,
+    width) is another input size. A foreign net becomes a checkpoint in a temporary folder.
 
     Raises:
         InputError, UnknownName: no such model or file, or a factory, size or output that cannot be used.
@@ -92,7 +91,7 @@ def _refuse_extras(name: str, *, weights: object, spec: object) -> None:
     for option, value in (("weights", weights), ("spec", spec)):
         if value is not None:
             raise InputError(
-                f"{name} is a checkpoint, which carries its own {option}. Leave --{option} out, or name the net as "
+                f"{name} is a checkpoint, which has its own {option}. Omit --{option}, or name the net as "
                 "package.module:factory."
             )
 
@@ -104,7 +103,7 @@ def _from_name(text: str, *, weights: Path | None, spec: str | Path | SpecFile |
     count = len(said.class_names)
     registered = not is_factory(text)
     output = None if registered else said.output
-    # Without weights, the fresh ones must be the same each time: a run that starts from them can then be resumed.
+    # Fresh weights must be the same each time, so that a run that starts from them can be resumed.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build(text, classes=count, size=said.size, arguments=said.arguments, output=output)
@@ -123,7 +122,7 @@ def _from_onnx(
     size: tuple[int, int] | None,
 ) -> Checkpoint:
     if weights is not None:
-        raise InputError(f"{path}: an ONNX file holds its weights. Leave --weights out.")
+        raise InputError(f"{path}: an ONNX file contains its weights. Omit --weights.")
     opened = open_onnx(path, spec=_spec(spec, weights=path, name=str(path)), size=size)
     said = opened.spec
     adapt(opened.net, output=said.output, classes=len(said.class_names))
@@ -141,7 +140,7 @@ def _from_module(
     if weights is not None:
         path = Path(weights).expanduser()
         given = fitted(read_state_dict(path), keys=set(net.state_dict()))
-        load_weights(net, given, source=str(path), advice="Give the weights of this very net.")
+        load_weights(net, given, source=str(path), advice="Give the weights of this net.")
     if isinstance(spec, ModelSpec):
         if spec.output is not None:
             adapt(net, output=spec.output, classes=len(spec.classes))
@@ -174,7 +173,7 @@ def _spec(spec: str | Path | SpecFile | ModelSpec | None, *, weights: Path | Non
 
 
 def _described(net: nn.Module, said: SpecFile, *, name: str) -> ModelSpec:
-    """Return the spec of a net: what its user says, with the output stride that a dry run shows."""
+    """Return the spec of a net: the user's, with the output stride from a dry run."""
     stride = stride_of(net, name=name, classes=len(said.class_names), size=said.size)
     spec = said.model_spec(architecture=name, output_stride=stride)
     _prove_cut(net.eval(), spec)
@@ -207,7 +206,7 @@ def _prove_cut(net: nn.Module, spec: ModelSpec) -> None:
 
 
 def _street(spec: ModelSpec) -> Tensor:
-    """Return a rendered street as the net takes it, (1, 3, H, W)."""
+    """Return a rendered street as the net's input, (1, 3, H, W)."""
     from edgeseg.data.streets import render_street
     from edgeseg.pixels import prepare
 
@@ -216,7 +215,7 @@ def _street(spec: ModelSpec) -> Tensor:
 
 
 def _kept(net: nn.Module, spec: ModelSpec) -> Checkpoint:
-    """Return a checkpoint whose folder lives as long as this process."""
+    """Return a checkpoint in a folder that is removed when this process ends."""
     state = net.state_dict()
     check_values(state, own=state, source=spec.name)
     parent = Path(tempfile.mkdtemp(prefix="edgeseg-model-"))

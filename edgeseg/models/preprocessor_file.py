@@ -1,4 +1,4 @@
-"""`preprocessor_config.json` of transformers: the preprocessing that a published net states."""
+"""`preprocessor_config.json` of transformers: the preprocessing of a published net."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedPreprocess:
-    """Scale, mean and std in edgeseg's order of work, and the input size (height, width) where one is stated."""
+    """Scale, mean and std in edgeseg's order, and the input size (height, width) if stated."""
 
     source: str
     scale: float
@@ -27,7 +27,7 @@ class StatedPreprocess:
 
 
 def stated_preprocess(files: tuple[Path, ...]) -> StatedPreprocess | None:
-    """Return what the first of `files` that can be read states, None without one."""
+    """Return the preprocessing in the first readable one of `files`, or None."""
     for path in files:
         try:
             table = read_json_value(path)

@@ -1,4 +1,4 @@
-"""Nets with fewer channels than their architecture: what structured pruning leaves, as data and as modules."""
+"""Nets with fewer channels than their architecture, as structured pruning makes them: as data and as modules."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def layer_widths(net: nn.Module) -> dict[str, LayerChannels]:
-    """Return the channels of each layer of net that has any, by name."""
+    """Return the channels of each layer of `net`, by name."""
     from edgeseg.models.layer_kinds import channel_layers, width_of
 
     return {name: width_of(name, layer) for name, layer in channel_layers(net).items()}
 
 
 def channels_of(net: nn.Module, *, plain: nn.Module) -> tuple[LayerChannels, ...]:
-    """Return the layers of net that are narrower than those of the same name in `plain`; auxiliary heads left out."""
+    """Return the layers of `net` that are narrower than in `plain`, without auxiliary heads."""
     theirs, aux = layer_widths(plain), _has_aux(net)
     return tuple(
         width
@@ -34,7 +34,7 @@ def channels_of(net: nn.Module, *, plain: nn.Module) -> tuple[LayerChannels, ...
 
 
 def narrow(net: nn.Module, channels: tuple[LayerChannels, ...], *, size: tuple[int, int], inputs: int = 3) -> None:
-    """Replace, in place, the layers of a fresh net by fresh ones of the given widths; `size` is the input's, in pixels.
+    """Replace the layers of a fresh net, in place, by fresh layers of the given widths; `size` is the input size.
 
     Raises:
         CheckpointError: a layer that the net does not have, or widths that do not fit each other.
@@ -60,7 +60,7 @@ def _has_aux(net: nn.Module) -> bool:
 
 
 def _fit_aux(net: nn.Module, *, size: tuple[int, int], inputs: int) -> None:
-    """Give each auxiliary head's first layer the inputs that reach it, and check that the whole net runs.
+    """Fit each auxiliary head's first layer to its input, and check that the whole net runs.
 
     The spec does not describe auxiliary heads, which are never saved: a dry run finds their inputs.
     """
@@ -77,7 +77,7 @@ def _fit_aux(net: nn.Module, *, size: tuple[int, int], inputs: int) -> None:
 
 
 def _aux_inputs(net: nn.Module, *, size: tuple[int, int], inputs: int) -> dict[int, int]:
-    """Return the channels that reach each auxiliary head, by its index, where they are not what the head takes."""
+    """Return the input channels of each auxiliary head, by its index, if the head does not fit them."""
     seen: dict[int, int] = {}
 
     def listen(dry: nn.Module) -> None:
@@ -95,7 +95,7 @@ def _aux_inputs(net: nn.Module, *, size: tuple[int, int], inputs: int) -> dict[i
 
 
 def _fitter(index: int, seen: dict[int, int]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    """Return a hook that notes the channels which reach an auxiliary head, and lets the dry run pass it."""
+    """Return a hook that records an auxiliary head's input channels, and lets the dry run continue."""
     from edgeseg.models.layer_kinds import channel_layers, resized_layer, width_of
 
     def fit(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -1,4 +1,4 @@
-"""From what a user writes (`fast_scnn:camvid`, a path, nothing) to the checkpoint folder that is meant."""
+"""Resolves what a user writes (`fast_scnn:camvid`, a path, nothing) to a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def resolve_model(text: str | None) -> Path:
     """Return the checkpoint folder (or weights file) that `text` names; without text, the bundled default.
 
     A bare architecture name means its checkpoint trained on synthetic streets, or its only one that is not compressed
-    from another (`camvid-half` is, from `camvid`). A path wins where it exists.
+    from another (`camvid-half` is, from `camvid`). An existing path wins.
 
     Raises:
         InputError: a path that does not exist, or an architecture without a bundled checkpoint.
@@ -36,7 +36,7 @@ def resolve_model(text: str | None) -> Path:
     if text and ((path.is_file() and path.suffix.lower() not in MODEL_FILES) or (path / MODEL_SPEC_FILE).is_file()):
         return path
     known = bundled()
-    # A manifest and a record write the name with a hyphen, as the folder has it.
+    # Manifests and records write the name with a hyphen, like the folder.
     if name in known or name.replace("-", ":", 1) in known:
         return _folder(name)
     candidates = [item for item in known if item.split(":")[0] == name]
@@ -56,7 +56,7 @@ def _no_model(name: str, path: Path, candidates: list[str]) -> InputError:
     if candidates:
         return InputError(f'Model "{name}" has several checkpoints: {", ".join(candidates)}. Name one of them.')
     if path.is_dir():
-        return InputError(f"{path}: this folder is no checkpoint, it has no {MODEL_SPEC_FILE}.")
+        return InputError(f"{path}: this folder is not a checkpoint: it has no {MODEL_SPEC_FILE}.")
     if path.suffix.lower() in MODEL_FILES and path.exists():
         return InputError(
             f"{path}: only float ONNX files can be converted; make an artifact of this one: edgeseg adopt"

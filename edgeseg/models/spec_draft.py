@@ -1,4 +1,4 @@
-"""A spec.toml to start with, from what a net, its weights and the files beside them say; guesses are marked."""
+"""Drafts a spec.toml from a net, its weights and the files beside them; guesses are marked."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 SIZES = ((512, 512), (384, 480), (256, 256), (224, 224), (512, 1024), (1024, 1024))
-"""Input sizes to try where nothing states one, the first that the net takes."""
+"""Input sizes to try if none is stated; the first that the net supports is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFacts:
-    """What a data set says for a spec: its class names, and an input size (height, width) that suits its images."""
+    """A data set's class names, and an input size (height, width) that suits its images."""
 
     name: str
     classes: tuple[str, ...]
@@ -48,7 +48,7 @@ class DataFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecDraft:
-    """The text of a spec.toml, the same as a record, and the keys in it that were guessed."""
+    """A spec.toml as text and as a record, and its guessed keys."""
 
     text: str
     spec: SpecFile
@@ -75,14 +75,14 @@ def draft_spec(
     size: tuple[int, int] | None = None,
     data: DataFacts | None = None,
 ) -> SpecDraft:
-    """Return a spec.toml for the net that `package.module:factory` builds; the net really takes its size.
+    """Return a spec.toml for the net that `package.module:factory` builds, with a size that the net was run at.
 
     Classes come from the data set, the weights or the factory, names also from a transformers configuration. The
     preprocessing comes from a preprocessor_config.json beside the weights or the module.
 
     Raises:
-        InputError: a factory that cannot be called, or a net whose logits or size cannot be found out.
-        CheckpointError: weights that cannot be read or fit none of the numbers of classes.
+        InputError: a factory that cannot be called, or a net whose logits or size cannot be determined.
+        CheckpointError: weights that cannot be read, or that do not fit any number of classes.
     """
     trust(text)
     net, count = _built(text, weights=weights, data=data)
@@ -107,7 +107,7 @@ def draft_spec(
 
 def _written(lines: list[_Line], tables: dict[str, list[_Line]], *, title: str) -> SpecDraft:
     parts = [
-        f"# What edgeseg found out about {title}. Check the lines that are marked as guessed, those of [preprocess]",
+        f"# What edgeseg found about {title}. Check the lines marked as guessed, those of [preprocess]",
         "# first: edgeseg spec ... --check --data DIR tries the usual preprocessings on labelled images.",
         *(line.text() for line in lines),
     ]
@@ -151,7 +151,7 @@ def _built(text: str, *, weights: Path | None, data: DataFacts | None) -> tuple[
 def _size(
     net: nn.Module, *, size: tuple[int, int] | None, data: DataFacts | None, folder: tuple[Path, ...]
 ) -> tuple[tuple[int, int], _Line]:
-    """Return the input size and its line: the one given or stated, else the first that the net takes."""
+    """Return the input size and its line: as given or stated, else the first that the net supports."""
     stated = stated_preprocess(folder)
     tried: list[tuple[tuple[int, int], str, bool]] = []
     if size is not None:
@@ -161,7 +161,7 @@ def _size(
     else:
         if data is not None:
             tried.append((data.size, f"near most images of {data.name}", True))
-        tried += [(item, "the net takes it", True) for item in SIZES]
+        tried += [(item, "the net supports it", True) for item in SIZES]
     fault: InputError | None = None
     for sides, note, guess in tried:
         try:
@@ -177,16 +177,16 @@ def _size(
 
 @torch.no_grad()
 def _returned(net: nn.Module, size: tuple[int, int]) -> object:
-    """Return what the net itself gives for an image of zeros; raises `InputError` for a size that it does not take."""
+    """Return the net's output for an image of zeros; raises `InputError` for a size that it does not support."""
     try:
         return type(net).forward(net, torch.zeros(1, 3, *size))
     except Exception as error:  # foreign code may fail in any way
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{type(net).__name__} does not take {size[0]}x{size[1]}: {lines[0]}") from error
+        raise InputError(f"{type(net).__name__} does not support {size[0]}x{size[1]}: {lines[0]}") from error
 
 
 def _key(net: nn.Module, size: tuple[int, int]) -> tuple[str, bool]:
-    """Return the output's key, "" where the rules of `NetOutput` find the logits, and whether it is guessed."""
+    """Return the output's key ("" if the rules of `NetOutput` find the logits), and whether it is guessed."""
     returned = _returned(net, size)
     items: list[tuple[str, object]] = []
     if isinstance(returned, dict) or (hasattr(returned, "items") and hasattr(returned, "keys")):
@@ -197,7 +197,8 @@ def _key(net: nn.Module, size: tuple[int, int]) -> tuple[str, bool]:
         return "", False
     maps = [key for key, value in items if isinstance(value, Tensor) and value.dim() >= 3]
     if not maps:
-        raise InputError(f"{type(net).__name__} returns {', '.join(key for key, _ in items)}, and none is a map.")
+        keys = ", ".join(key for key, _ in items)
+        raise InputError(f"{type(net).__name__} returns {keys}, none of which is a feature map.")
     by_position = isinstance(returned, (tuple, list))
     return ("", False) if by_position and maps[0] == "0" else (maps[0], len(maps) > 1)
 

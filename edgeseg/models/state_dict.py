@@ -1,4 +1,4 @@
-"""State dicts of any origin: read without running code, their wrappers undone, loaded with strict accounting."""
+"""State dicts of any origin: read without running code, unwrapped, and loaded strictly."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ WRAPPERS = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "module",
     "state_dict_ema", "model_ema", "ema_state_dict", "ema",
 )  # fmt: skip
-"""Keys under which training codes keep the state dict of the net itself, those of a moving average last."""
+"""Keys of the net's state dict in training checkpoints; moving averages come last."""
 _AVERAGES = WRAPPERS[6:]
 _PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "ema_model.", "shadow.")
-"""What DistributedDataParallel, Lightning, torch.compile, averages of the weights and others put before each key."""
+"""Key prefixes of DistributedDataParallel, Lightning, torch.compile, weight averages and others."""
 _COUNTERS = ("n_averaged",)
 """Tensors that PyTorch's own AveragedModel adds; no net has them."""
 _CLASS = re.compile(r"(?:GLOBAL|global) ([\w.]+)")
@@ -31,13 +31,13 @@ _log = logging.getLogger(__name__)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors, .pth or .pt file by key, wrappers such as `state_dict` undone.
+    """Return the tensors of a .safetensors, .pth or .pt file by key, without wrappers such as `state_dict`.
 
     Pickles are read with weights_only=True: no code in the file runs.
 
     Raises:
         InputError: no such file.
-        CheckpointError: a file that is damaged, or that holds a pickled module or anything else than tensors.
+        CheckpointError: a corrupt file, or one that holds a pickled module or anything but tensors.
     """
     import torch
     from safetensors import SafetensorError
@@ -66,7 +66,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def _unwrapped(loaded: object, path: Path) -> object:
-    """Return what the wrappers of training codes hold; the weights are preferred to their moving average, and said."""
+    """Return the state dict inside wrappers; weights are preferred to their moving average, which is logged."""
     while isinstance(loaded, dict):
         held = [key for key in WRAPPERS if isinstance(loaded.get(key), dict)]
         if not held:
@@ -94,9 +94,9 @@ def _described(found: object) -> str:
 
 
 def fitted(given: Mapping[str, Tensor], *, keys: set[str]) -> dict[str, Tensor]:
-    """Return `given` under the keys of a net, without the prefixes that training codes put before them.
+    """Return `given` under the keys of a net, without prefixes.
 
-    A prefix is undone where more keys fit without it: one of `_PREFIXES`, or any that all keys share.
+    A prefix (of `_PREFIXES`, or common to all keys) is removed if more keys fit without it.
     """
     best = dict(given)
     for candidate in _stripped(best):
@@ -109,7 +109,7 @@ def load_weights(net: nn.Module, given: Mapping[str, Tensor], *, source: str, ad
     """Load tensors into all of a net's parameters and buffers; `source` and `advice` frame the error messages.
 
     Raises:
-        CheckpointError: keys that are missing, unexpected or of another shape, or values that cannot be weights.
+        CheckpointError: missing or unexpected keys, other shapes, or values that cannot be weights.
     """
     own = net.state_dict()
     missing = [key for key in own if key not in given and not key.endswith(OPTIONAL)]
@@ -133,7 +133,7 @@ def load_weights(net: nn.Module, given: Mapping[str, Tensor], *, source: str, ad
 def check_values(given: Mapping[str, Tensor], *, own: Mapping[str, Tensor], source: str) -> None:
     """Raise `CheckpointError` for integer, boolean or complex weights and for NaN or infinity; report zeros.
 
-    `own` are the tensors that the values are for: only where those are floats must the values be.
+    `own` are the net's tensors: values must be float only where these are.
     """
     import torch
 
@@ -155,7 +155,7 @@ def check_values(given: Mapping[str, Tensor], *, own: Mapping[str, Tensor], sour
 
 
 def _stripped(given: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Yield the mapping with one prefix undone after another, on the keys that have it."""
+    """Yield the mapping with one prefix after another removed from the keys that have it."""
     first = next(iter(given), "").partition(".")[0] + "."
     shared = (first,) if first not in _PREFIXES and all(key.startswith(first) for key in given) else ()
     for prefix in (*_PREFIXES, *shared):
@@ -173,9 +173,9 @@ def _not_weights(path: Path, error: Exception) -> str:
         named = _CLASS.search(text)
         what = f"holds a pickled object ({named[1]})" if named else "holds a pickled module or other objects"
         return (
-            f"{path}: {what}, and reading it runs its code. Where you trust the file, save the weights alone: "
+            f"{path}: {what}, and reading it runs its code. If you trust the file, save the weights alone: "
             f'model = torch.load("{path.name}", weights_only=False), then torch.save(model.state_dict(), '
-            '"weights.pth"), or in place of model.state_dict() the entry that holds the weights, such as '
+            '"weights.pth"), or instead of model.state_dict() the entry with the weights, such as '
             'model["state_dict"].'
         )
     return f"{path}: cannot be read as weights: {(text.splitlines() or [type(error).__name__])[0]}"

@@ -28,7 +28,7 @@ def bypass(net: nn.Module, name: str) -> None:
 
 
 def put(net: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of the one called `name`, in the net itself."""
+    """Replace the module called `name`, in the net itself."""
     parent, _, own = name.rpartition(".")
     setattr(net.get_submodule(parent), own, module)
 
@@ -36,7 +36,7 @@ def put(net: nn.Module, name: str, module: nn.Module) -> None:
 def without_aux(net: nn.Module) -> nn.Module:
     """Return a copy of net without its auxiliary heads (`net.aux`, a ModuleList); the logits stay the same.
 
-    Where a net has no such list the copy is whole.
+    A net without such a list is copied whole.
     """
     from torch import nn
 

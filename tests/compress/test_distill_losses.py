@@ -101,7 +101,7 @@ def test_the_teacher_is_heard_from_start_and_fades() -> None:
     ("table", "says"),
     [
         ({"teachers": []}, "teachers is empty"),
-        ({"teachers": ["x"], "logits": 0}, "would not be heard"),
+        ({"teachers": ["x"], "logits": 0}, "would have no effect"),
         ({"teachers": ["x"], "temperatur": 2.0}, 'Did you mean "temperature"'),
         ({"teachers": ["x"], "fade_from": 1.5}, "fade_from from start to 1"),
         ({"teachers": ["x"], "features": [{"student": "a", "teacher": "b"}]}, "features need live = true"),

@@ -114,7 +114,7 @@ KEPT = {
     "it follows mul, not a convolution or linear layer": (first, nn.BatchNorm2d(3)),
     "layer is called, or its parameters are read, more than once": (shared, nn.BatchNorm2d(3)),
     "it is called, or its parameters are read, more than once": (shared_norm, nn.BatchNorm2d(3)),
-    "it follows a conv2d whose weights are no stored parameters of a Conv2d": (functional, nn.BatchNorm2d(3)),
+    "it follows a conv2d whose weights are not stored parameters of a Conv2d": (functional, nn.BatchNorm2d(3)),
     "it is not called in evaluation mode": (unused, nn.BatchNorm2d(3)),
     "it has no running statistics": (straight, nn.BatchNorm2d(3, track_running_stats=False)),
 }

@@ -139,7 +139,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(folder: Path, damage: objec
 
 def test_training_notes_that_are_no_table_are_refused(folder: Path) -> None:
     (folder / "training.json").write_text("[1]")
-    with pytest.raises(CheckpointError, match="a table is needed"):
+    with pytest.raises(CheckpointError, match="must be a JSON table"):
         read_training(folder)
 
 
@@ -204,7 +204,7 @@ def test_names_that_lead_nowhere_are_answered(text: str, error: type[EdgesegErro
 
 
 def test_a_folder_without_a_spec_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no checkpoint"):
+    with pytest.raises(InputError, match="is not a checkpoint"):
         resolve_model(str(tmp_path))
 
 

@@ -165,5 +165,5 @@ def test_the_net_can_be_built_again_from_its_text() -> None:
 
 @pytest.mark.parametrize("text", ["", "nonsense", "c" * 400])
 def test_a_damaged_plan_is_one_line(text: str) -> None:
-    with pytest.raises(CheckpointError, match="plan is damaged"):
+    with pytest.raises(CheckpointError, match="plan is corrupt"):
         plan_from_text(text)

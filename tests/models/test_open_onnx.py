@@ -126,20 +126,20 @@ def test_a_net_that_differs_from_its_file_is_refused(softmaxed: Path, monkeypatc
         return net
 
     monkeypatch.setattr(opening, "import_graph", wrong)
-    with pytest.raises(GateError, match=r"% of the numbers are those of ONNX Runtime"):
+    with pytest.raises(GateError, match=r"% of the numbers equal those of ONNX Runtime"):
         open_model(softmaxed, spec=spec(file=FileRules(output="shares")))
 
 
 def test_labels_without_logits_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "labels.onnx", [convolution("pixels", "z", mask=True), node("Round", "z", "y")])
-    with pytest.raises(UnsupportedError, match="not made by an argmax"):
+    with pytest.raises(UnsupportedError, match="are not an argmax"):
         open_model(path, spec=spec(classes=tuple("abcdefgh"), file=FileRules(values="labels", ids=tuple(range(8)))))
 
 
 def test_a_missing_spec_and_other_model_files_are_one_line(softmaxed: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"classes, input size and preprocessing are not known"):
         open_model(softmaxed)
-    with pytest.raises(InputError, match=r"Leave --weights out"):
+    with pytest.raises(InputError, match=r"Omit --weights"):
         open_model(softmaxed, weights="w.pth", spec=spec())
     (tmp_path / "net.tflite").write_bytes(b"")
     with pytest.raises(InputError, match=r"only float ONNX .*edgeseg adopt"):

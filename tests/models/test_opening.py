@@ -179,7 +179,7 @@ def test_a_wrong_count_of_classes_is_named(package: str, tmp_path: Path) -> None
 
 
 def test_a_checkpoint_takes_no_second_spec(spec: Path) -> None:
-    with pytest.raises(InputError, match="carries its own spec"):
+    with pytest.raises(InputError, match="has its own spec"):
         open_model("fast_scnn:camvid", spec=spec)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Distill(Method):
-    """Adds distillation terms to the loss. `student` is the method by which the student starts and is saved."""
+    """Adds distillation terms to the loss. `student` is the method that builds and saves the student."""
 
     def __init__(self, recipe: DistillRecipe, *, student: Method | None = None) -> None:
         self.recipe, self.student = recipe, student or Method()

@@ -72,7 +72,7 @@ class DistillRecipe:
         if min(*terms, self.labels) < 0:
             raise ValueError("weights are 0 or more.")
         if sum(terms) + sum(pair.weight for pair in self.features) <= 0:
-            raise ValueError("no term has a weight above 0; the teacher would not be heard.")
+            raise ValueError("no term has a weight above 0; the teacher would have no effect.")
         if min(self.temperature, self.channel_temperature, self.pixel_temperature) <= 0:
             raise ValueError("temperatures are above 0.")
         if not self.scales or min(self.scales) <= 0 or max(self.scales) > 4:

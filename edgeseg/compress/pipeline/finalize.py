@@ -60,7 +60,7 @@ def _observed(recipe: PipelineRecipe, *, last: Path, start: Start, on_event: OnE
         seed=own.seed,
         selection=own.selection,
         observer=own.observer,
-        ignore_findings=True,  # the net was trained on these images: what is wrong with them is in its weights already
+        ignore_findings=True,  # the net was trained on these images: their faults are in its weights already
         on_progress=report,
     )
     layers = own.float_layers

@@ -139,7 +139,7 @@ def _check_order(stages: tuple[Stage, ...], *, where: str) -> None:
             if touching and left.name not in [own.name for own in touching[-1].leaves]:
                 raise RecipeError(
                     f'{where}: "{touching[-1].name}" after "{stage.name}" {left.how}. '
-                    f'Put "{stage.name}" last, or behind it.'
+                    f'Put "{stage.name}" last, or after it.'
                 )
 
 

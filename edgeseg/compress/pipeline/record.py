@@ -73,7 +73,7 @@ def resolved(stage: Stage, *, data: DataRecipe, size: tuple[int, int]) -> dict[s
 def begin(
     folder: Path, *, kind: str, parent_sha256: str, settings: dict[str, Setting], data: Mapping[str, str]
 ) -> StageRecord:
-    """Write and return the record of a stage that starts."""
+    """Write and return the record of a starting stage."""
     record = StageRecord(schema=_SCHEMA, kind=kind, parent_sha256=parent_sha256, settings=settings, data=dict(data))
     write_json(record, folder / RECORD_FILE)
     return record

@@ -233,7 +233,7 @@ def _check_same(before: Tensor, after: Tensor) -> None:
     if not change <= _TOLERANCE:
         raise InputError(
             f"Equalization changed the net's logits by {change:.1e} of the largest: a layer reads channels in a way "
-            "that is not known here. Leave this stage out."
+            "that equalization does not know. Remove this stage."
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from edgeseg.core.silence import quiet_loggers
 from edgeseg.errors import UnsupportedError
 
-with quiet_loggers("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
+with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs kernels of other machines that do not load
     from torchao.quantization.pt2e import FakeQuantizeBase
 
 QMIN, QMAX = -128, 127

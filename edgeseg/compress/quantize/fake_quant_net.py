@@ -22,7 +22,7 @@ from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weigh
 if TYPE_CHECKING:
     from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
-with quiet_loggers("torchao", "torch.utils._pytree"):  # it looks for kernels of other machines, and says so
+with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs kernels of other machines that do not load
     from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
 
     from edgeseg.export.quantizing import (

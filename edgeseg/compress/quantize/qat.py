@@ -99,7 +99,7 @@ class Qat(Method):
             if carried.weights_sha256 == sha256:
                 return carried
         checkpoint = Checkpoint(spec=spec, net=net.eval(), folder=folder)
-        # What is wrong with the images of the training is in the weights already.
+        # Faults of the training images are in the weights already.
         source = self.recipe.calibration or recipe.data.train
         return calibrate_ranges(checkpoint, source, ignore_findings=True).ranges
 

@@ -104,7 +104,7 @@ def _foldable(graph: GraphModule, *, keep: tuple[str, ...]) -> dict[str, Gate]:
     if not chosen:
         reasons = "".join(f" {item}." for item in unfit[:3])
         raise InputError(
-            f"This net has no squeeze-and-excite gate with a convolution behind it.{reasons} Remove this stage."
+            f"This net has no squeeze-and-excite gate followed by a convolution.{reasons} Remove this stage."
         )
     return chosen
 

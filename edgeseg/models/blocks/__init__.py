@@ -1,1 +1,1 @@
-"""Parts that nets share."""
+"""Blocks that several nets share."""

@@ -1,4 +1,4 @@
-"""Building blocks that the architectures share, written for static-shape converters."""
+"""Building blocks of the architectures, written for converters with static shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH_NORM_MOMENTUM = 0.03
 class ConvNormAct(nn.Sequential):
     """Convolution, batch norm, activation: (N, I, H, W) to (N, O, ceil(H / stride), ceil(W / stride)).
 
-    The members are numbered 0, 1, 2 so that state dicts carry torchvision's key names.
+    The members are numbered 0, 1, 2, so that state dicts have torchvision's keys.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Resize(nn.Module):
 
 
 class AuxHead(nn.Sequential):
-    """A small classifier on an inner feature map, for the training loss only: (N, I, h, w) to (N, classes, h, w)."""
+    """An auxiliary classifier on an inner map, for the training loss only: (N, I, h, w) to (N, classes, h, w)."""
 
     def __init__(self, inputs: int, classes: int, *, hidden: int = 32) -> None:
         super().__init__(ConvNormAct(inputs, hidden), nn.Dropout(0.1), nn.Conv2d(hidden, classes, 1))
@@ -84,6 +84,6 @@ def initialise(net: nn.Module) -> None:
 
 
 def divisible(channels: float, *, by: int = 8) -> int:
-    """Return channels rounded to a multiple of `by`, never more than 10 % below it (MobileNet's rounding rule)."""
+    """Return channels rounded to a multiple of `by`, at most 10 % below it (MobileNet's rounding rule)."""
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded

@@ -24,7 +24,7 @@ class NormActConv(nn.Sequential):
 
 
 class _PoolingBranches(nn.Module):
-    """The four pooled branches that DAPPM and PAPPM share, each brought back to the grid."""
+    """The four pooled branches of DAPPM and PAPPM, each resized back to the grid."""
 
     def __init__(self, inputs: int, branch: int, *, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class PAPPM(_PoolingBranches):
 
 
 class SPPM(nn.Module):
-    """Simple pyramid pooling: Peng et al., "PP-LiteSeg", 2022, section 3.3: three pools, added up."""
+    """Simple pyramid pooling: Peng et al., "PP-LiteSeg", 2022, section 3.3: the sum of three pools."""
 
     def __init__(self, inputs: int, outputs: int, *, grid: tuple[int, int], bins: tuple[int, ...] = (1, 2, 4)) -> None:
         super().__init__()

@@ -14,12 +14,12 @@ OVERLAP_COST = 2.0
 
 
 def fixed_bins(cells: int, bins: int) -> tuple[int, int, int]:
-    """Return (bins used, kernel, stride) of an average pool over an axis of `cells` that stands for `bins` bins.
+    """Return (bins used, kernel, stride) of an average pool over `cells` that approximates `bins` adaptive bins.
 
-    The stride is floor(cells / bins) and the kernel covers what is left, so that the windows are equal, reach both ends
-    and number exactly `bins`. This is the adaptive pool itself where bins divides cells. Elsewhere equal windows
-    overlap, and a neighbouring bin count is used where it overlaps less (16 cells, 6 bins: 4 windows of 4 cells,
-    not 6 windows of 6). An axis shorter than `bins` keeps its own cells.
+    The stride is floor(cells / bins) and the kernel covers the rest, so that there are exactly `bins` equal windows
+    that reach both ends. If bins divides cells, this is the adaptive pool itself. Otherwise equal windows overlap, and
+    a neighbouring bin count is used if it overlaps less (16 cells, 6 bins: 4 windows of 4 cells, not 6 windows of 6).
+    An axis shorter than `bins` keeps its own cells.
     """
     wanted = min(cells, bins)
     choices = [wanted] if wanted == 1 else range(max(2, wanted - 2), min(cells, wanted + 2) + 1)
@@ -35,7 +35,7 @@ def _cost(cells: int, *, count: int, wanted: int) -> float:
 
 
 def resize_factor(cells: int, *, bins: int) -> float:
-    """Return the scale factor that takes `bins` to exactly `cells`, though the product is rounded down."""
+    """Return the scale factor that resizes `bins` to exactly `cells`, although the product is rounded down."""
     factor = cells / bins
     return factor if math.floor(bins * factor) == cells else math.nextafter(factor, math.inf)
 

@@ -1,4 +1,4 @@
-"""Residual blocks of the dual-resolution nets, whose last activation the caller applies."""
+"""Residual blocks of the dual-resolution nets; the caller applies the last activation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ResidualBottleneck(nn.Module):
 
 
 def residual_stage(inputs: int, outputs: int, *, blocks: int, stride: int = 1) -> nn.Sequential:
-    """Return `blocks` residual blocks; the last one leaves its activation to the caller."""
+    """Return `blocks` residual blocks; the caller applies the last activation."""
     widths = (inputs, *[outputs] * (blocks - 1))
     return nn.Sequential(
         *(

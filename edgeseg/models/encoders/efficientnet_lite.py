@@ -23,9 +23,9 @@ _NORM_EPS = 1e-3
 
 
 class PaddedConv(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding, which public weights were trained with.
+    """A convolution with TensorFlow's SAME padding, as used for training public weights.
 
-    With stride 2 and even sizes one row and one column more is padded after the image than before it.
+    With stride 2 and even sizes, one more row and column is padded after the image than before it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PaddedConv(nn.Conv2d):
 
 
 class LiteBlock(nn.Module):
-    """Expand, depthwise, linear projection; added to x where shapes agree. Keys are timm's."""
+    """Expand, depthwise, linear projection; with a residual where shapes agree. Keys are timm's."""
 
     def __init__(
         self, inputs: int, outputs: int, *, kernel: int, expansion: int, stride: int, dilation: int = 1
@@ -106,7 +106,7 @@ class EfficientNetLite0(nn.Module):
             for repeat in range(repeats):
                 step, own_dilation = (first_stride if repeat == 0 else 1), dilation
                 if stride * step > output_stride:
-                    # The block that gives up its stride reads its input's own grid; what follows dilates.
+                    # The block without its stride still reads its input undilated; later ones dilate.
                     dilation, step = dilation * step, 1
                 stride *= step
                 blocks.append(

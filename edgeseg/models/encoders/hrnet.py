@@ -32,7 +32,7 @@ class Exchange(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Return features of the shapes of the given ones."""
+        """Return features with the shapes of the given ones."""
         own = [branch(x) for branch, x in zip(self.branches, features, strict=True)]
         found = []
         for paths in self.fuse:
@@ -45,7 +45,7 @@ class Exchange(nn.Module):
 
 
 class HRNetSmall(nn.Module):
-    """Four resolutions kept side by side; features at strides 4, 8, 16 and 32."""
+    """Four parallel resolutions; features at strides 4, 8, 16 and 32."""
 
     def __init__(self, *, inputs: int = 3) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Mix Transformer (MiT) encoders: Xie et al., "SegFormer", NeurIPS 2021, section 3.1 and table 6.
 
 Written with static shapes: maps are (N, C, h, w) between stages and (N, h * w, C) inside them, attention works on 4-D
-tensors, and nothing is read from a shape at run time.
+tensors, and no shape is read at run time.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class EfficientAttention(nn.Module):
 
 
 class MixFeedForward(nn.Module):
-    """Linear, 3x3 depthwise convolution, GELU, linear (equation 3): the convolution stands for positional encoding."""
+    """Linear, 3x3 depthwise convolution, GELU, linear (equation 3): the convolution replaces positional encoding."""
 
     def __init__(self, channels: int, *, grid: tuple[int, int]) -> None:
         super().__init__()

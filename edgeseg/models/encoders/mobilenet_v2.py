@@ -20,7 +20,7 @@ _STEM_CHANNELS = 32
 
 
 class _InvertedResidual(nn.Module):
-    """Expand, 3x3 depthwise, linear projection; added to x where shapes agree. Keys are torchvision's."""
+    """Expand, 3x3 depthwise, linear projection; with a residual where shapes agree. Keys are torchvision's."""
 
     def __init__(self, inputs: int, outputs: int, *, expansion: int, stride: int, dilation: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class MobileNetV2(nn.Module):
             for repeat in range(repeats):
                 step, own_dilation = (first_stride if repeat == 0 else 1), dilation
                 if stride * step > output_stride:
-                    # The layer that gives up its stride reads its input's own grid; what follows dilates.
+                    # The layer without its stride still reads its input undilated; later ones dilate.
                     dilation, step = dilation * step, 1
                 stride *= step
                 made = divisible(outputs * width)
@@ -65,7 +65,7 @@ class MobileNetV2(nn.Module):
                     _InvertedResidual(channels, made, expansion=expansion, stride=step, dilation=own_dilation)
                 )
                 channels = made
-            # By the stride that the stage has where nothing is dilated.
+            # By the stride of the stage without dilation.
             ends[stride * dilation] = (len(layers), channels)
         self.features = nn.Sequential(*layers)
         self._ends = tuple(ends[at][0] for at in (4, 8, 16, 32))

@@ -118,8 +118,8 @@ class MobileNetV3(nn.Module):
     """MobileNetV3 without its classifier at output stride 16: the last stage is dilated after its first row.
 
     Keys are torchvision's (`features.0.0.weight`, ...), so public weights load. `reduced_tail` halves the channels of
-    the last stage and of the last convolution (section 6.4, "RF2"); public weights need it off. `hardswish` is what
-    stands in that activation's place: ReLU for engines that have no int8 kernel of it.
+    the last stage and of the last convolution (section 6.4, "RF2"); public weights need it off. `hardswish` is
+    that activation's replacement: ReLU for engines without an int8 kernel for it.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class MobileNetV3(nn.Module):
         channels = divisible(_STEM_CHANNELS * width)
         layers: list[nn.Module] = [ConvNormAct(3, channels, stride=2, activation=hardswish, eps=_NORM_EPS)]
         for index, row in enumerate(rows):
-            # The row that gives up its stride still reads its input's own grid; only what follows sees a finer one and
+            # The row without its stride still reads its input undilated; only later rows see a finer grid and
             # dilates. So each weight meets the neighbours it was trained on (Chen et al., DeepLab, TPAMI 2018).
             stride, dilation = (1 if index == strided[-1] else row.stride), (2 if index > strided[-1] else 1)
             layers.append(InvertedResidual(channels, row, stride=stride, dilation=dilation, hardswish=hardswish))

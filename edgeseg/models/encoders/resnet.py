@@ -109,7 +109,7 @@ def _stage(
     stride: int,
     dilations: tuple[int, int],
 ) -> nn.Sequential:
-    # A stage that gives up its stride reads its input's own grid in its first convolution and dilates after it, so that
+    # A stage without its stride reads its input undilated in the first convolution and dilates after it, so that
     # each weight meets the neighbours it was trained on.
     others = (dilations[1], dilations[1])
     blocks: list[nn.Module] = [block(inputs, width, stride=stride, dilations=dilations)]

@@ -6,7 +6,7 @@ from edgeseg.core.spec import Preprocess
 from edgeseg.models.encoders.efficientnet_lite import LITE0_REPEATS
 from edgeseg.models.foreign.key_map import KeyMap
 
-# Lite nets see (pixel - 127) / 128 where the other EfficientNets see ImageNet's mean and deviation.
+# Lite nets use (pixel - 127) / 128; the other EfficientNets use ImageNet's mean and deviation.
 _MEAN, _DEVIATION = 127 / 255, 128 / 255
 _FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _OTHERS = {

@@ -1,4 +1,4 @@
-"""The key maps of encoders whose keys differ from ours; torchvision's and timm's are ours already."""
+"""The key maps of encoders whose keys differ from ours; torchvision's and timm's are the same as ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Public encoder weights: state dicts of other projects, recognised by their keys and loaded whole or not at all."""
+"""Public encoder weights: state dicts of other projects, recognised by their keys, loaded completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from edgeseg.core.spec import Preprocess
 
-# Wrappers that training codes put around an encoder's own keys.
+# Prefixes of an encoder's keys in training checkpoints.
 _PREFIXES = ("module.", "model.", "encoder.", "backbone.", "features.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderLoad:
-    """The keys that were loaded, those of the encoder that the file lacks, and those of the file that had no place.
+    """The loaded keys, the encoder's keys missing in the file, and the file's unused keys.
 
-    `layout` is the project that names its keys so, empty for keys that are the encoder's own. `preprocess` is how that
-    project normalised its images, where it is known.
+    `layout` is the project with these key names, empty for the encoder's own keys. `preprocess` is that project's
+    normalisation, if known.
     """
 
     matched: tuple[str, ...]
@@ -38,22 +38,22 @@ class EncoderLoad:
 
 
 def load_encoder(net: nn.Module, path: Path) -> EncoderLoad:
-    """Load a state dict (.pth, .pt or .safetensors) into `net.encoder` and return which keys fitted.
+    """Load a state dict (.pth, .pt or .safetensors) into `net.encoder` and return the fate of every key.
 
     Keys are taken with or without the prefixes `features.`, `encoder.`, `backbone.`, `model.` and `module.`, in the
     file and in the encoder; those of EfficientNet-PyTorch are translated. A classifier's keys come back as unexpected.
     Pickles are read with weights_only=True: no code in the file runs.
 
     Raises:
-        UnsupportedError: the architecture names no encoder.
+        UnsupportedError: the net has no encoder.
         InputError: no such file.
-        CheckpointError: no state dict, a tensor of another shape, or weights that are not the whole encoder's.
+        CheckpointError: no state dict, a tensor of another shape, or weights for only a part of the encoder.
     """
     from torch import nn
 
     encoder = getattr(net, "encoder", None)
     if not isinstance(encoder, nn.Module):
-        raise UnsupportedError(f"{type(net).__name__} has no encoder: encoder weights need a net with `net.encoder`.")
+        raise UnsupportedError(f"{type(net).__name__} has no encoder; encoder weights need a net with `net.encoder`.")
     given = {_own_key(key): value for key, value in read_state_dict(path).items()}
     names = {_own_key(key): key for key in encoder.state_dict()}
     own = {key: encoder.state_dict()[name] for key, name in names.items()}
@@ -85,7 +85,7 @@ def _check(
     path: Path,
 ) -> None:
     if not matched:
-        raise CheckpointError(f'{path}: none of its {count} keys fits, first "{first}".')
+        raise CheckpointError(f'{path}: none of its {count} keys matches, first "{first}".')
     wrong = [key for key, value in matched.items() if value.shape != own[key].shape]
     if wrong:
         key = wrong[0]

@@ -17,7 +17,7 @@ ADDRESS_FORM = "hf://OWNER/REPOSITORY@COMMIT/FILE#sha256=HASH"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFile:
-    """One file of one commit of a repository on the hub, and the hash that it must have."""
+    """One file of one commit of a repository on the hub, and its expected hash."""
 
     repo: str
     revision: str
@@ -26,14 +26,14 @@ class HubFile:
 
 
 def hub_file(address: str) -> HubFile:
-    """Return what an address of the form `hf://OWNER/REPOSITORY@COMMIT/FILE#sha256=HASH` names.
+    """Return the parts of an address of the form `hf://OWNER/REPOSITORY@COMMIT/FILE#sha256=HASH`.
 
     Raises:
         InputError: another form, a branch or tag in place of a commit, or no hash.
     """
     match = _ADDRESS.fullmatch(address)
     if match is None:
-        raise InputError(f"{address}: is no address of weights. Write {ADDRESS_FORM}.")
+        raise InputError(f"{address}: is not an address of weights. Write {ADDRESS_FORM}.")
     if not re.fullmatch(r"[0-9a-f]{40}", match["revision"]):
         raise InputError(
             f'{address}: "{match["revision"]}" can change. Name the commit, 40 hexadecimal digits; the hub lists them '
@@ -41,8 +41,8 @@ def hub_file(address: str) -> HubFile:
         )
     if not re.fullmatch(r"[0-9a-fA-F]{64}", match["sha256"] or ""):
         raise InputError(
-            f"{address}: has no SHA-256, so nobody would notice other weights. Add #sha256= and the 64 digits that the "
-            "hub shows on the file's page."
+            f"{address}: has no SHA-256, so a changed file would not be noticed. Add #sha256= and the 64 digits that "
+            "the hub shows on the file's page."
         )
     return HubFile(repo=match["repo"], revision=match["revision"], file=match["file"], sha256=match["sha256"].lower())
 
@@ -50,7 +50,7 @@ def hub_file(address: str) -> HubFile:
 def fetch_weights(address: str, out: str | Path | None = None) -> Path:
     """Download the file that an address names to `out` (default: its own name, here) and return that path.
 
-    A file there that has the hash already is not downloaded again; any other is not replaced.
+    An existing file with this hash is not downloaded again; any other is not replaced.
 
     Raises:
         InputError: an address that does not pin its content, or another file at `out`.
@@ -62,9 +62,7 @@ def fetch_weights(address: str, out: str | Path | None = None) -> Path:
     if path.exists():
         if path.is_file() and sha256_of(path) == wanted.sha256:
             return path
-        raise InputError(
-            f"{path}: is there already and is another file. Move it away, or choose another place with -o."
-        )
+        raise InputError(f"{path}: exists and is another file. Move it, or choose another path with -o.")
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
@@ -73,16 +71,16 @@ def fetch_weights(address: str, out: str | Path | None = None) -> Path:
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as folder:
         try:
             made = hf_hub_download(wanted.repo, wanted.file, revision=wanted.revision, local_dir=folder)
-        except Exception as error:  # the hub's client raises a dozen kinds, its network library others
+        except Exception as error:  # the hub's client and its network library raise many kinds
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise CheckpointError(
-                f"{wanted.repo}: {wanted.file} could not be fetched ({lines[0]}). Check network and address, or copy "
-                "the file here and use edgeseg models import."
+                f"{wanted.repo}: {wanted.file} could not be downloaded ({lines[0]}). Check network and address, or "
+                "copy the file here and use edgeseg models import."
             ) from error
         found = sha256_of(Path(made))
         if found != wanted.sha256:
             raise CheckpointError(
-                f"{address}: the file's SHA-256 is {found}. It is not the file that was meant, and was not kept."
+                f"{address}: the file's SHA-256 is {found}. It is not the expected file, and was deleted."
             )
         shutil.move(made, path)
     return path

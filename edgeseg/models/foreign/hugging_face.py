@@ -1,4 +1,4 @@
-"""SegFormer of Hugging Face transformers: the keys of published files, and those of its modules since version 5."""
+"""SegFormer of Hugging Face transformers: the keys of published files, and those of transformers 5."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BLOCK_5 = {
     "mlp.fc2": "feed_forward.project",
 }
 _HEAD = (("decode_head.batch_norm", "decoder.norm"), ("decode_head.classifier", "decoder.classifier"))
-# The four maps are concatenated coarsest first, and one linear layer fuses them; ours fuses each on its own.
+# The four maps are concatenated coarsest first, and one linear layer fuses them; ours fuses each one separately.
 _SPLITS = (("decode_head.linear_fuse.weight", tuple(f"decoder.fuse.{index}.weight" for index in (3, 2, 1, 0))),)
 
 

@@ -1,4 +1,4 @@
-"""Weights of other projects as checkpoints of our architectures: whole, or not at all."""
+"""Imports weights of other projects as checkpoints of our architectures, completely or not at all."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _PREFIXES = ("module.", "model.", "net.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedWeights:
-    """What an import did: the layout that the keys were taken for, and every key by what became of it.
+    """The result of an import: the recognised layout, and every key by its fate.
 
-    `fresh` are classifier tensors that the file lacks or has for other classes; they start untrained.
+    `fresh` are untrained classifier tensors: missing in the file, or there for other classes.
     """
 
     spec: ModelSpec
@@ -56,13 +56,13 @@ def import_weights(
     """Write a checkpoint of the architecture `name` with the weights of a foreign file into the folder `out`.
 
     The layout is recognised by the keys. `spec` names classes, size and preprocessing; without one the number of
-    classes is the file's own. `allow_missing` lets the classifier start fresh where the file has none or one for other
-    classes; anything else that is missing, left over or of another shape is refused.
+    classes is the file's own. With `allow_missing` the classifier starts fresh if the file has none, or one for other
+    classes; any other missing, unexpected or differently shaped tensor is refused.
 
     Raises:
         UnknownName: no such architecture.
-        InputError: no such file, or a file that does not say the number of classes and no spec.
-        CheckpointError: not weights, or weights that do not fill the net.
+        InputError: no such file, or one without a known number of classes, and no spec.
+        CheckpointError: not weights, or not all weights of the net.
     """
     chosen = architecture(name)
     given = _unwrapped(read_state_dict(file))
@@ -92,7 +92,7 @@ def import_weights(
 
 
 def _unwrapped(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict without the prefixes that all of its keys have from a wrapper."""
+    """Return a state dict without wrapper prefixes that all of its keys share."""
     for prefix in _PREFIXES:
         if all(key.startswith(prefix) for key in given):
             return _unwrapped({key.removeprefix(prefix): value for key, value in given.items()})
@@ -111,14 +111,12 @@ def _described(
         return spec if size is None else dataclasses.replace(spec, size=size)
     classifier = None if by is None else translate(given, by=by).tensors.get(by.classifier)
     if classifier is None:
-        raise InputError(
-            f"{file}: does not say its classes in a layout that edgeseg knows. Describe them: --spec spec.toml"
-        )
+        raise InputError(f"{file}: has no classes in a known layout. Describe them: --spec spec.toml")
     return SpecFile(schema=1, classes=int(classifier.shape[0]), size=size or IMPORT_SIZE)
 
 
 def _shaped(value: Tensor, own: Tensor | None) -> Tensor:
-    """Return a linear layer's weights as those of the 1x1 convolution that ours is, and the other way round."""
+    """Return a linear layer's weights in the shape of our 1x1 convolution, or the reverse."""
     if own is None or value.shape == own.shape or value.shape[:2] != own.shape[:2]:
         return value
     return value.reshape(own.shape) if value.numel() == own.numel() else value
@@ -127,7 +125,7 @@ def _shaped(value: Tensor, own: Tensor | None) -> Tensor:
 def _accounted(
     given: Mapping[str, Tensor], own: Mapping[str, Tensor], *, layout: str, file: Path, replaceable: set[str]
 ) -> tuple[str, ...]:
-    """Return the keys that start fresh, or raise with the account of what does not fit."""
+    """Return the keys that start fresh; raises `CheckpointError` that lists what does not fit."""
     missing = [key for key in own if key not in given and not key.endswith(OPTIONAL)]
     unexpected = [key for key in given if key not in own]
     wrong = [key for key in own if key in given and own[key].shape != given[key].shape]
@@ -145,7 +143,7 @@ def _accounted(
     if faults:
         matched = sum(key in own for key in given) - len(wrong)
         raise CheckpointError(
-            f"{file}: taken for {layout}, {matched} of {len(own)} tensors match; {'; '.join(faults)}. Name the "
+            f"{file}: recognised as {layout}, {matched} of {len(own)} tensors match; {'; '.join(faults)}. Name the "
             "architecture of these weights, or train from their encoder alone ([model] encoder in a recipe)."
         )
     return fresh

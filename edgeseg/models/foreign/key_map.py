@@ -1,4 +1,4 @@
-"""Key maps: which module of another project's net is which of ours."""
+"""Key maps: from the modules of another project's net to ours."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class KeyMap:
     """One project's names for the modules of one of our nets.
 
     `net` is an architecture's name, or the class of an encoder. `modules` are pairs (theirs, ours); a pair covers
-    everything inside the two modules that has no closer pair. `unused` are modules of theirs that have no place in
-    ours by design: classifiers, auxiliary heads. `splits` are tensors of theirs that are several of ours, along the
+    everything inside the two modules that has no closer pair. `unused` are modules of theirs that ours leaves out by
+    design: classifiers, auxiliary heads. `splits` are tensors of theirs that are several of ours, along the
     second axis. `classifier` is our key whose first axis is the number of classes. `preprocess` is how their images
     were normalized.
     """
@@ -55,7 +55,7 @@ class KeyMap:
         return _renamed(key, self._theirs)
 
     def drops(self, key: str) -> bool:
-        """Return whether a key of theirs has no place in our net by design."""
+        """Return whether our net leaves out a key of theirs by design."""
         return any(key == name or key.startswith(f"{name}.") for name in self.unused)
 
     def known(self, keys: Iterable[str]) -> float:

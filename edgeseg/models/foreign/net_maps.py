@@ -1,4 +1,4 @@
-"""The key maps of whole nets, only of those that compute the same as ours: weights that merely fit mean nothing."""
+"""Key maps of whole nets, only of those that compute the same as ours; matching shapes are not enough."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A float ONNX file as an `nn.Module` of real layers: read once, fixed shapes, shape arithmetic done in advance."""
+"""A float ONNX file as an `nn.Module` of real layers: read once, with fixed shapes."""

@@ -1,4 +1,4 @@
-"""Ops that exporters take apart, put together again: the exact GELU."""
+"""Re-fuses what exporters decompose: the exact GELU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def fuse_gelu(steps: Iterable[OnnxStep]) -> tuple[OnnxStep, ...]:
     """Return the steps with 0.5 x (1 + erf(x / sqrt 2)), in either order of its products, as one step "gelu".
 
-    Steps that are then not needed remain; the caller drops them.
+    Unused steps remain; the caller removes them.
     """
     steps = tuple(steps)
     by_name = {step.name: step for step in steps}
@@ -59,6 +59,6 @@ def _of_product(product: OnnxStep, factors: tuple[str, ...], steps: dict[str, On
 
 
 def _number(step: OnnxStep) -> float | None:
-    """Return the number that a step adds, multiplies or divides by, None where it has a tensor."""
+    """Return the number that a step adds, multiplies or divides by, or None for a tensor."""
     value = step.values().get("other") if len(step.inputs) == 1 and not step.operands else None
     return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""An ONNX file to an `OnnxNet`: constants first, then one step a node, then nothing that is not needed."""
+"""An ONNX file to an `OnnxNet`: constants are computed, each node becomes a step, unused steps are removed."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _DOMAINS = ("", "ai.onnx")
 def import_graph(model: onnx.ModelProto, *, image: Tensor, channels_last: bool, output: str, path: Path) -> OnnxNet:
     """Return the net of an ONNX file, in evaluation mode, with its weights.
 
-    `image` is an example input (1, 3, H, W); its size is that of the net. Where the file takes NHWC
-    (`channels_last`), the net takes NCHW all the same. `output` names the result.
+    `image` is an example input (1, 3, H, W); its size is that of the net. If the file takes NHWC
+    (`channels_last`), the net still takes NCHW. `output` names the result.
 
     Raises:
-        UnsupportedError: an op that is not known here, or one in a form that is not; names the node.
+        UnsupportedError: an unsupported op, or an unsupported form of an op; names the node.
     """
     nodes = onnx_check_ops(model, output=output, path=path)
     graph = inlined(model).graph
@@ -58,7 +58,7 @@ def import_graph(model: onnx.ModelProto, *, image: Tensor, channels_last: bool, 
 
 
 def onnx_check_ops(model: onnx.ModelProto, *, output: str, path: Path) -> list[onnx.NodeProto]:
-    """Return the nodes that an output depends on, in order; raises `UnsupportedError` for ops unknown here."""
+    """Return the nodes that an output depends on, in order; raises `UnsupportedError` for unsupported ops."""
     graph = inlined(model).graph
     nodes = _needed_nodes(graph, output)
     _refuse_unknown(nodes, constants={item.name for item in graph.initializer}, path=path)
@@ -71,7 +71,7 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model without local functions: their nodes stand where they are called."""
+    """Return the model with local functions inlined."""
     if not model.functions:
         return model
     from onnx import inliner
@@ -103,7 +103,7 @@ def _refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], pat
     if quantized is not None:
         raise UnsupportedError(
             f'{path}: is quantized (node "{unknown[quantized][0]}" is {quantized}); only a float file can be brought '
-            "to other formats. Give the float ONNX it was made from, or use this one as it is: edgeseg adopt."
+            "to other formats. Give the float ONNX file, or use this one unchanged: edgeseg adopt."
         )
     if unknown:
         listed = "; ".join(
@@ -111,7 +111,7 @@ def _refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], pat
             for kind, names in unknown.items()
         )
         raise UnsupportedError(
-            f"{path}: has ops that cannot be brought to PyTorch: {listed}. Run the file as it is: edgeseg adopt."
+            f"{path}: has ops that cannot be converted to PyTorch: {listed}. Run the file unchanged: edgeseg adopt."
         )
 
 
@@ -145,7 +145,7 @@ def _import_node(proto: onnx.NodeProto, trace: Trace) -> None:
 def _results(node: Node) -> tuple[OnnxValue, ...]:
     try:
         made = LOWERINGS[node.op](node)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:  # what PyTorch's own layers refuse
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:  # errors of PyTorch's own layers
         reason = " ".join(str(error).split())[:160]
         raise node.refusal(f"PyTorch refuses it: {reason}") from error
     return made if isinstance(made, tuple) else (made,)

@@ -186,7 +186,7 @@ class Function(nn.Module):
 
 
 def build_layer(step: OnnxStep) -> nn.Module:
-    """Return the module of a step, its weights not filled in yet; raises `CheckpointError` for an unknown kind."""
+    """Return the module of a step with unset weights; raises `CheckpointError` for an unknown kind."""
     if step.kind in LAYERS:
         return LAYERS[step.kind](**step.values())
     if step.kind in FUNCTIONS:

@@ -9,10 +9,10 @@ from edgeseg.models.from_onnx.plan import NetPlan, plan_from_text
 
 
 class OnnxNet(nn.Module):
-    """The net of an ONNX file: one module per computing op, called like its node.
+    """The net of an ONNX file: one module per computing op, named after its node.
 
     `plan` is the text of a `NetPlan`. It makes a checkpoint independent of the ONNX file: spec.json holds the plan, the
-    weights lie in weights.safetensors.
+    weights are in weights.safetensors.
     """
 
     def __init__(self, plan: str) -> None:

@@ -1,4 +1,4 @@
-"""A float ONNX file with its spec as a net that the rest of edgeseg takes, proven against the file itself."""
+"""Opens a float ONNX file with its spec as a net, proven against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 FACTORY = f"{OnnxNet.__module__}:{OnnxNet.__qualname__}"
 ONNX_LEAST_EQUAL = 0.999
-"""Share of pixels in which the net must give the file's own label, or share of its numbers that must be equal."""
+"""Required share of the file's labels, or of its numbers, that the net must reproduce."""
 LARGEST_ERROR = 1e-3
 """Largest difference of an output that counts as equal, relative to the largest number in it."""
 _STREETS = (2_026, 2_027, 2_028)
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedOnnx:
-    """The net before its output is adapted, the spec that it follows from now on, and how it compares with the file."""
+    """The net before its output is adapted, its final spec, and how it compares with the file."""
 
     net: OnnxNet
     spec: SpecFile
@@ -48,20 +48,20 @@ class OpenedOnnx:
 
 
 def is_onnx(model: object) -> bool:
-    """Return whether a model is named by an ONNX file."""
+    """Return whether a model is given as an ONNX file."""
     return isinstance(model, (str, Path)) and str(model).lower().endswith(SUFFIX)
 
 
 def open_onnx(path: str | Path, *, spec: SpecFile, size: tuple[int, int] | None = None) -> OpenedOnnx:
     """Return the net of a float ONNX file, proven to compute what ONNX Runtime does on rendered streets.
 
-    The spec says what it does for `edgeseg adopt`; `size` (height, width) fixes a size that the file leaves open. The
-    net ends with logits (N, classes, h, w): a last softmax, sigmoid or argmax of the file is left out.
+    The spec is the same as for `edgeseg adopt`; `size` (height, width) sets a size that the file leaves open. The net
+    ends with logits (N, classes, h, w): a final softmax, sigmoid or argmax of the file is removed.
 
     Raises:
         UnsupportedError: a quantized file, or an op that cannot be imported, named with its node.
-        InputError: a spec that the file contradicts.
-        GateError: the net does not compute what the file does.
+        InputError: a spec that contradicts the file.
+        GateError: the net does not compute the same as the file.
         MissingDependency: onnx or ONNX Runtime is not installed.
     """
     path = Path(path).expanduser()
@@ -96,7 +96,7 @@ def open_onnx(path: str | Path, *, spec: SpecFile, size: tuple[int, int] | None 
 
 
 def _preprocess(given: FileInput, spec: SpecFile) -> Preprocess:
-    """Return how pixels become the net's input: as the spec says, or not at all where the file takes bytes."""
+    """Return the net's preprocessing: the spec's, or none if the file takes bytes."""
     if not given.preprocess.in_graph:
         return dataclasses.replace(spec.preprocess, in_graph=True)
     return dataclasses.replace(spec.preprocess, scale=1.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), in_graph=True)
@@ -108,7 +108,7 @@ def _examples(given: FileInput) -> list[tuple[NDArray[Any], NDArray[np.float32]]
     from edgeseg.pixels import prepare
 
     if given.tensor.scale is not None:
-        raise UnsupportedError("A quantized input cannot be brought to PyTorch. Give the float file.")
+        raise UnsupportedError("A quantized input cannot be converted to PyTorch. Give the float file.")
     pairs = []
     for seed in _STREETS:
         tensor = prepare(render_street(seed)[0], preprocess=given.preprocess, tensor=given.tensor)
@@ -138,7 +138,7 @@ def _compare(
     for image, wanted in zip(images, outputs, strict=True):
         given = net(torch.from_numpy(image)).numpy()
         if given.shape != wanted.shape:
-            raise GateError(f"{where}: PyTorch gives {given.shape} where ONNX Runtime gives {wanted.shape}.")
+            raise GateError(f"{where}: PyTorch returns {given.shape}, ONNX Runtime {wanted.shape}.")
         difference = np.abs(given.astype(np.float64) - wanted)
         bound = LARGEST_ERROR * max(1e-12, float(np.abs(wanted).max())) if wanted.dtype.kind == "f" else 0.5
         shares.append(float(np.mean(difference <= bound)))
@@ -146,7 +146,7 @@ def _compare(
     equal, error = float(np.mean(shares)), max(errors)
     if equal < ONNX_LEAST_EQUAL or not math.isfinite(error):
         raise GateError(
-            f"{where}: in PyTorch {100 * equal:.2f} % of the numbers are those of ONNX Runtime (largest difference "
-            f"{error:.3g}); required: {100 * ONNX_LEAST_EQUAL:.1f} %. Run the file as it is: edgeseg adopt."
+            f"{where}: in PyTorch {100 * equal:.2f} % of the numbers equal those of ONNX Runtime (largest difference "
+            f"{error:.3g}); required: {100 * ONNX_LEAST_EQUAL:.1f} %. Run the file unchanged: edgeseg adopt."
         )
     return equal, error

@@ -12,7 +12,7 @@ from edgeseg.core.records import decode_record, encode_record
 from edgeseg.errors import CheckpointError, EdgesegError
 
 ONNX_MOST_BYTES = 64 << 20
-"""A larger plan is refused: it would be a decompression bomb."""
+"""Larger plans are refused, against decompression bombs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Operand:
 class OnnxStep:
     """One layer: `name` is its module and its result, `inputs` are results of earlier steps.
 
-    `settings` are JSON text: what the layer of this `kind` is built with.
+    `settings` are the arguments of this `kind` of layer, as JSON text.
     """
 
     name: str
@@ -65,5 +65,5 @@ def plan_from_text(text: str) -> NetPlan:
         return decode_record(NetPlan, json.loads(content), where="plan")
     except (ValueError, zlib.error, EdgesegError, RecursionError) as error:
         raise CheckpointError(
-            f"The net's plan is damaged ({type(error).__name__}). Import the ONNX file again."
+            f"The net's plan is corrupt ({type(error).__name__}). Import the ONNX file again."
         ) from None

@@ -1,4 +1,4 @@
-"""The end of an imported net: back from what a file puts out to logits (N, C, h, w)."""
+"""The end of an imported net: from the file's output back to logits (N, C, h, w)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLANES = "NCHW"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A net that ends with logits, or with `probabilities` of one channel whose sigmoid was not found."""
+    """A net that ends with logits, or with one channel of `probabilities` whose sigmoid was not found."""
 
     net: OnnxNet
     probabilities: bool
@@ -35,7 +35,7 @@ def with_logits(net: OnnxNet, file: FileIO, *, where: str) -> Ended:
     Channels of classes that the spec leaves out are dropped, and a threshold becomes an offset of the logit.
 
     Raises:
-        UnsupportedError: labels whose logits are not found, or a threshold on something else than a logit.
+        UnsupportedError: labels whose logits are not found, or a threshold on something other than a logit.
     """
     end = _End(net=net, name=net.result, layout=file.layout if "C" in file.layout else "")
     if file.values == "labels":
@@ -72,7 +72,7 @@ def _before_argmax(end: _End, *, where: str) -> _End:
     axis = step.values()["dim"] if step is not None and step.kind == "argmax" else None
     if step is None or axis not in (1, 3):
         raise UnsupportedError(
-            f"{where}: its labels are not made by an argmax over the channels of its logits, so they cannot be brought "
+            f"{where}: its labels are not an argmax over the channels of logits, so they cannot be converted "
             "to PyTorch. Name an output with logits (output in the spec's [file]), or run the file: edgeseg adopt."
         )
     return dataclasses.replace(end, name=step.inputs[0], layout="NCHW" if axis == 1 else "NHWC")

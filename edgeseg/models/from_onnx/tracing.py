@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A value that depends on the image: the step that makes it, and what it is for the example."""
+    """A value that depends on the image: its step, and its value for the example."""
 
     name: str
     tensor: Tensor
@@ -92,7 +92,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node of the file on its way into a `Trace`."""
+    """A node of the file that is added to a `Trace`."""
 
     proto: onnx.NodeProto
     inputs: tuple[OnnxValue | None, ...]
@@ -128,14 +128,14 @@ class Node:
         return value
 
     def constant(self, place: int) -> NDArray[Any] | None:
-        """Return a constant input, None where it is left out; raises `UnsupportedError` for a computed one."""
+        """Return a constant input, None if it is omitted; raises `UnsupportedError` for a computed one."""
         value = self.inputs[place] if place < len(self.inputs) else None
         if isinstance(value, Result):
             raise self.refusal(f'input {place} ("{self.proto.input[place]}") depends on the image')
         return value
 
     def required(self, place: int) -> NDArray[Any]:
-        """Return a constant input that must be there."""
+        """Return a required constant input."""
         value = self.constant(place)
         if value is None:
             raise self.refusal(f"input {place} is missing")
@@ -159,7 +159,7 @@ class Node:
         return self.trace.emit(kind, *given, name=self.title, settings=settings, weights=weights)
 
     def refusal(self, reason: str) -> UnsupportedError:
-        """Return (not raise) the error that names this node."""
+        """Return the error that names this node, for the caller to raise."""
         return UnsupportedError(
             f'{self.trace.where}: node "{self.title}" ({self.op}): {reason}, which is not supported.'
         )

@@ -111,7 +111,7 @@ class BiSeNetV1(nn.Module):
 
     @property
     def encoder(self) -> nn.Module:
-        """The part that public ImageNet weights fit."""
+        """The part that public ImageNet weights belong to."""
         return self.context.encoder
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ _HEAD_CHANNELS = 64
 
 
 class SegmentationHead(nn.Sequential):
-    """Batch norm, ReLU, 3x3 convolution, and the classifier behind them."""
+    """Batch norm, ReLU, 3x3 convolution and the classifier."""
 
     def __init__(self, inputs: int, hidden: int, classes: int) -> None:
         super().__init__(

@@ -1,6 +1,7 @@
-"""Heads that any encoder fits: DeepLabv3+, PSPNet, FCN-8s, and the concatenating head of HRNet.
+"""Heads for any encoder: DeepLabv3+, PSPNet, FCN-8s, and the concatenating head of HRNet.
 
-An encoder returns features at strides 4, 8, 16 and 32 (fewer distinct ones where it dilates) and says their `channels`.
+An encoder returns features at strides 4, 8, 16 and 32 (fewer distinct ones if it dilates) and has their widths in
+`channels`.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def combine(
     description: str,
     size_multiple: int = 32,
 ) -> Architecture:
-    """Return the architecture of an encoder (ours or anyone's, see `Encoder`) with one of the heads here."""
+    """Return the architecture of an encoder (ours or anyone's) with one of the heads here."""
     return Architecture(
         name=name,
         build=partial(EncoderDecoder, encoder, head),
@@ -208,7 +209,7 @@ HRNET = combine(
     ConcatenationHead,
     output_stride=4,
     paper="Sun et al.: High-Resolution Representations for Labeling Pixels and Regions, 2019",
-    description="four resolutions side by side all through; accurate at boundaries",
+    description="four parallel resolutions throughout; accurate at boundaries",
 )
 LRASPP_LITE = combine(
     "lraspp_efficientnet_lite0",

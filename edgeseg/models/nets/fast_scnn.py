@@ -14,7 +14,7 @@ _BOTTLENECKS = ((64, 3, 2), (96, 3, 2), (128, 3, 1))
 
 
 class LinearBottleneck(nn.Module):
-    """Inverted residual (table 2): expand by t, 3x3 depthwise, linear projection; added to x where shapes agree."""
+    """Inverted residual (table 2): expand by t, 3x3 depthwise, linear projection; a residual where shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()

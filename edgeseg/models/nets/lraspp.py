@@ -87,5 +87,5 @@ LRASPP_LARGE = _architecture(
     "large", description="the most accurate here, two to three times the work of the small one"
 )
 LRASPP_SMALL_RELU = _architecture(
-    "small", description="the small one with ReLU for hard-swish: int8 all through", relu=True
+    "small", description="the small one with ReLU instead of hard-swish: int8 throughout", relu=True
 )

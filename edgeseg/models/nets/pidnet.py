@@ -18,7 +18,7 @@ ATTENTION_CHANNELS = 32
 
 
 class PixelAttention(nn.Module):
-    """Pixel-attention-guided fusion (figure 4): how alike two maps are decides, cell by cell, which one counts."""
+    """Pixel-attention-guided fusion (figure 4): the similarity of two maps weighs them cell by cell."""
 
     def __init__(self, channels: int, *, scale: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class PixelAttention(nn.Module):
 
 
 class BoundaryAttention(nn.Module):
-    """The light boundary-attention-guided fusion (figure 7): details count at boundaries, context elsewhere."""
+    """The light boundary-attention-guided fusion (figure 7): details at boundaries, context elsewhere."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -111,5 +111,5 @@ PIDNET_S = Architecture(
     output_stride=8,
     size_multiple=32,
     paper="Xu et al.: PIDNet: A Real-time Semantic Segmentation Network Inspired by PID Controllers, CVPR 2023",
-    description="DDRNet's successor: a third branch finds boundaries and decides where detail counts",
+    description="DDRNet's successor: a third branch finds boundaries, where details are used",
 )

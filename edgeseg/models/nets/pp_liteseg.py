@@ -36,7 +36,7 @@ class UnifiedAttentionFusion(nn.Module):
 
 
 class PPLiteSeg(nn.Module):
-    """STDC1, simple pyramid pooling, and a decoder that narrows as it goes up; logits at stride 8."""
+    """STDC1, simple pyramid pooling, and a decoder with fewer channels at finer strides; logits at stride 8."""
 
     def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
         super().__init__()

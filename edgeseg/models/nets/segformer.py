@@ -12,10 +12,10 @@ _DECODER_CHANNELS = 256
 
 
 class AllMlpDecoder(nn.Module):
-    """The all-MLP decoder, with its fusing layer in front of the resizes.
+    """The all-MLP decoder, with its fusing layer before the resizes.
 
     The paper projects each stage to 256 channels, resizes all to stride 4, concatenates and fuses by a linear layer.
-    That layer is the sum of one linear map a stage, and a linear map over channels commutes with a bilinear resize:
+    That layer is the sum of one linear map per stage, and a linear map over channels commutes with a bilinear resize:
     here each stage is fused at its own resolution and only the sums are at stride 4. The result is the same.
     """
 

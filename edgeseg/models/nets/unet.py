@@ -42,7 +42,7 @@ class AttentionGate(nn.Module):
         self.weight = nn.Sequential(nn.Conv2d(hidden, 1, 1), nn.Sigmoid(), Resize(2, 2))
 
     def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
-        """Return the skip, (N, C, h, w), weighted by what the gate (N, G, h/2, w/2) finds relevant."""
+        """Return the skip, (N, C, h, w), weighted by the gate (N, G, h/2, w/2)."""
         y: Tensor = skip * self.weight(self.relu(self.skip(skip) + self.gate(gate)))
         return y
 
@@ -164,5 +164,5 @@ ATTENTION = Architecture(
     output_stride=1,
     size_multiple=16,
     paper="Oktay et al.: Attention U-Net: Learning Where to Look for the Pancreas, MIDL 2018",
-    description="U-Net whose skips are gated by what the coarser level finds relevant",
+    description="U-Net with skips gated by the coarser level",
 )

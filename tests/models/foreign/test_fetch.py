@@ -38,7 +38,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("https://example.org/model.pth", "is no address of weights"),
+        ("https://example.org/model.pth", "is not an address of weights"),
         (f"hf://owner/repo@main/model.pth#sha256={SHA256}", '"main" can change'),
         (f"hf://owner/repo@{COMMIT}/model.pth", "has no SHA-256"),
         (f"hf://owner/repo@{COMMIT}/model.pth#sha256=abc", "has no SHA-256"),
@@ -59,14 +59,14 @@ def test_the_file_is_fetched_once(hub: list[tuple[str, str, str]], tmp_path: Pat
 
 def test_a_file_with_another_hash_is_not_kept(hub: list[tuple[str, str, str]], tmp_path: Path) -> None:
     assert not hub
-    with pytest.raises(CheckpointError, match="not the file that was meant"):
+    with pytest.raises(CheckpointError, match="not the expected file"):
         fetch_weights(ADDRESS.replace(SHA256, "0" * 64), tmp_path / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_file_is_not_replaced(hub: list[tuple[str, str, str]], tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"mine")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists and is another file"):
         fetch_weights(ADDRESS, tmp_path / "model.safetensors")
     assert not hub
 
@@ -81,7 +81,7 @@ def test_without_a_network_it_is_one_line(
     assert main(["models", "fetch", ADDRESS, "-o", str(tmp_path / "m.pth")]) == 1
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
-    assert "could not be fetched (name resolution failed). Check network" in said[0]
+    assert "could not be downloaded (name resolution failed). Check network" in said[0]
 
 
 def test_a_missing_client_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

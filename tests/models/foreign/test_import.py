@@ -88,7 +88,7 @@ def test_weights_that_are_not_whole_are_refused_with_the_account(tmp_path: Path)
     torch.save(state, tmp_path / "f.pth")
     with pytest.raises(
         CheckpointError,
-        match=r"taken for Hugging Face SegFormer, .*1 missing, first encoder\.stages\.2.*"
+        match=r"recognised as Hugging Face SegFormer, .*1 missing, first encoder\.stages\.2.*"
         r"1 left over, first surprise\.weight.*1 of another shape, first decoder\.project\.0",
     ):
         import_weights(tmp_path / "f.pth", tmp_path / "out", name=by.net, size=SIZE, allow_missing=True)

@@ -41,7 +41,7 @@ def onnx_clip(node: Node) -> Result:
 def _limit(node: Node, place: int, attribute: str) -> float | None:
     value = node.constant(place)
     found = node.attribute(attribute) if value is None else float(value)
-    # PyTorch's exporter writes the largest float where there is no limit.
+    # PyTorch's exporter writes the largest float for no limit.
     return None if found is None or abs(found) >= np.finfo(np.float32).max else float(found)
 
 

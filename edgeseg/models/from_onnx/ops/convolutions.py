@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def conv(node: Node) -> Result:
-    """Add a convolution, after a padding where its two ends differ."""
+    """Add a convolution, after a padding if its two ends differ."""
     weight, bias = node.required(1), node.constant(2)
     window = window_of(node, kernel=weight.shape[2:])
     x, padding = node.result(0), window.before
@@ -40,7 +40,7 @@ def conv(node: Node) -> Result:
 
 
 def conv_transpose(node: Node) -> Result:
-    """Add a transposed convolution, cut off afterwards where the two ends' paddings differ."""
+    """Add a transposed convolution, cropped afterwards if the two ends' paddings differ."""
     weight, bias = node.required(1), node.constant(2)
     rule = node.attribute("auto_pad", "NOTSET")
     if rule not in ("NOTSET", "VALID"):

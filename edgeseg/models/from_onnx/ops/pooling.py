@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def onnx_max_pool(node: Node) -> Result:
-    """Add a max pooling, after a padding with the smallest float where the two ends differ."""
+    """Add a max pooling, after a padding with the smallest float if the two ends differ."""
     if len(node.proto.output) > 1 and node.proto.output[1]:
         raise node.refusal("its second output, indices,")
     window = window_of(node, kernel=node.attribute("kernel_shape"))
@@ -34,7 +34,7 @@ def onnx_max_pool(node: Node) -> Result:
 
 
 def onnx_average_pool(node: Node) -> Result:
-    """Add an average pooling; uneven padding that does not count is undone by a constant factor per cell."""
+    """Add an average pooling; excluded uneven padding is corrected by a constant factor per cell."""
     window = window_of(node, kernel=node.attribute("kernel_shape"))
     if window.dilations != (1, 1):
         raise node.refusal("dilation")
@@ -54,7 +54,7 @@ def onnx_average_pool(node: Node) -> Result:
 
 
 def _within_half(window: Window) -> bool:
-    """Return whether PyTorch's pooling takes the padding: equal ends, at most half of the kernel."""
+    """Return whether PyTorch's pooling supports the padding: equal ends, at most half of the kernel."""
     return window.is_symmetric and all(pad * 2 <= side for pad, side in zip(window.before, window.kernel, strict=True))
 
 

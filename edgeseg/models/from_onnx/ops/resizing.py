@@ -1,4 +1,4 @@
-"""Resize and Upsample: PyTorch's own interpolation where it computes the same, else exact weights of the ONNX rule."""
+"""Resize and Upsample: PyTorch's interpolation if it computes the same, else the exact weights of the ONNX rule."""
 
 from __future__ import annotations
 

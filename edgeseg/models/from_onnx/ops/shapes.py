@@ -1,4 +1,4 @@
-"""Concat, Slice, Reshape and everything else that moves numbers."""
+"""Concat, Slice, Reshape and other ops that move numbers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def onnx_pad(node: Node) -> Result:
         before[axis % rank], after[axis % rank] = given[place], given[place + len(axes)]
     value = node.constant(2)
     filled = node.attribute("value", 0.0) if value is None or value.size == 0 else float(value.reshape(-1)[0])
-    for axis in range(rank):  # a negative padding cuts off
+    for axis in range(rank):  # negative padding crops
         if before[axis] < 0 or after[axis] < 0:
             cut = {"axis": axis, "start": max(0, -before[axis]), "end": x.shape[axis] + min(0, after[axis]), "step": 1}
             x = node.emit("slice", x, settings=cut)
@@ -91,7 +91,7 @@ def onnx_pad(node: Node) -> Result:
 
 
 def onnx_reshape(node: Node) -> Result:
-    """Add a reshape that leaves leading axes, the batch among them, as they come."""
+    """Add a reshape that keeps leading axes, such as the batch, at any size."""
     shape = [int(side) for side in node.required(1)]
     x = node.result(0)
     if not node.attribute("allowzero", 0):
@@ -126,7 +126,7 @@ def onnx_flatten(node: Node) -> Result:
 
 
 def onnx_transpose(node: Node) -> Result:
-    """Add a permutation, or undo the one before it."""
+    """Add a permutation, or remove the inverse one before it."""
     x, rank = node.result(0), len(node.result(0).shape)
     order = list(node.attribute("perm", tuple(reversed(range(rank)))))
     if order == list(range(rank)):
@@ -161,7 +161,7 @@ def unsqueeze(node: Node) -> Result:
 
 
 def expand(node: Node) -> Result:
-    """Add a broadcast to a shape; sizes that stay are left to the input."""
+    """Add a broadcast to a shape; unchanged sizes come from the input."""
     x, wanted = node.result(0), [int(side) for side in node.required(1)]
     rank = max(len(wanted), len(x.shape))
     old = [1] * (rank - len(x.shape)) + list(x.shape)

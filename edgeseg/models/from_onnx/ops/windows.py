@@ -39,7 +39,7 @@ def window_of(node: Node, *, kernel: tuple[int, ...]) -> Window:
     """Return the window of a node whose first input is (N, C, H, W).
 
     Raises:
-        UnsupportedError: another number of axes, or a padding rule that does not exist.
+        UnsupportedError: another number of axes, or an unknown padding rule.
     """
     sides = node.result(0).shape[2:]
     if len(kernel) != 2 or len(sides) != 2:
