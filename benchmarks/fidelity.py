@@ -1,12 +1,12 @@
-"""Whether the camera loop gives the labels that `edgeseg validate` scores, frame by frame, on a labelled video.
+"""Compares the camera loop's labels with those that `edgeseg validate` scores, frame by frame, on a labelled video.
 
 Three scores of each artifact: `edgeseg validate` on the images of a data set's split; the same on the frames of the
-video, read by OpenCV one by one; and the loop over the video. Frames against images is what coding the video costs, the
-loop against frames what the loop does: nothing, where every pixel of every frame has the same label. Frame i of the
+video, read by OpenCV one by one; and the loop over the video. Frames against images is the cost of video
+coding, the loop against frames that of the loop: none if every pixel of every frame has the same label. Frame i of the
 video must be image i of the split, in sorted order.
 
 Usage: python benchmarks/fidelity.py VIDEO DATA ARTIFACT... [--split val] [--threads N] [--within 0.5] [--json FILE]
-Prints one line an artifact. Exit status 3 where the loop differs by more than `--within` points of mIoU, or by a pixel.
+Prints one line per artifact. Exit status 3 if the loop differs by more than `--within` points of mIoU, or by a pixel.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
-    """mIoU as fractions, and how far the loop is from reading frame by frame.
+    """mIoU as fractions, and the loop's difference from reading frame by frame.
 
     `worst_frame_points` is the largest difference of one frame's own mIoU, `other_pixels` how many labels differ.
     """
@@ -48,7 +48,7 @@ class Fidelity:
     other_pixels: int
 
     def words(self) -> str:
-        """Return all of it in a line."""
+        """Return everything in one line."""
         return (
             f"{self.artifact} on {self.engine}, {self.frames} frames: mIoU images {100 * self.images_miou:.2f} %, "
             f"frames one by one {100 * self.frames_miou:.2f} % (coding {self.coding_points():+.2f}), "
@@ -57,15 +57,15 @@ class Fidelity:
         )
 
     def coding_points(self) -> float:
-        """Return what the video's coding changes, in points of mIoU."""
+        """Return the effect of video coding, in points of mIoU."""
         return 100 * (self.frames_miou - self.images_miou)
 
     def loop_points(self) -> float:
-        """Return what the loop changes, in points of mIoU."""
+        """Return the effect of the loop, in points of mIoU."""
         return 100 * (self.loop_miou - self.frames_miou)
 
     def holds(self, *, within: float) -> bool:
-        """Return whether the loop gives the labels of frame by frame, and a score within so many points of it."""
+        """Return whether the loop's labels are the same, and its score within this many points."""
         return self.other_pixels == 0 and abs(self.loop_points()) <= within
 
 
@@ -141,7 +141,7 @@ def _frames(video: str) -> list[np.ndarray]:
 
 
 def main() -> int:
-    """Measure, print, and return 3 where it does not hold."""
+    """Measure and print; return 3 if the loop differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video")
     parser.add_argument("data", type=Path)
@@ -149,7 +149,7 @@ def main() -> int:
     parser.add_argument("--split", default="val")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--within", type=float, default=0.5, help="points of mIoU")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     images = FolderDataset.open(options.data, split=options.split)
     video = Video(images, options.video)

@@ -1,10 +1,10 @@
-"""How old a frame is when a slow consumer is done with it: edgeseg's camera against a plain `VideoCapture.read` loop.
+"""The age of a frame when a slow consumer is done with it: edgeseg's camera against a plain `VideoCapture.read` loop.
 
 Usage: python benchmarks/freshness.py [--rtsp] [--seconds 60] [--work-ms 100] [--fps 30]
 A numbered camera on this machine sends 30 frames a second: MJPEG over HTTP (tests/contracts/mjpeg_server.py) or, with
---rtsp, H.264 (tests/contracts/rtsp_server.py; it needs GStreamer's RTSP server library). The consumer sleeps 100 ms a
-frame, as a net would compute. Each frame carries its own number, so its age is known to a frame's time, whatever queue
-it waited in. Both run at the same time, each on its own connection. Prints one line each.
+--rtsp, H.264 (tests/contracts/rtsp_server.py; it needs GStreamer's RTSP server library). The consumer sleeps 100 ms per
+frame in place of a net. Each frame shows its number, so its age is known to within a frame, whatever queue it waited
+in. Both run at the same time, each on its own connection. Prints one line each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def ours(uri: str, end_s: float) -> Iterator[np.ndarray]:
-    """Yield images as the camera loop gets them; prints at the end what became of every frame."""
+    """Yield images as the camera loop gets them; at the end, print the fate of every frame."""
     with open_camera(uri) as camera:
         for frame in camera.frames():
             yield frame.image
@@ -43,7 +43,7 @@ def ours(uri: str, end_s: float) -> Iterator[np.ndarray]:
 
 
 def plain(uri: str, end_s: float) -> Iterator[np.ndarray]:
-    """Yield images as the usual tutorial reads them."""
+    """Yield images as in the usual tutorial."""
     import cv2
 
     capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG)
@@ -56,7 +56,7 @@ def plain(uri: str, end_s: float) -> Iterator[np.ndarray]:
 
 
 def ages_s(images: Iterator[np.ndarray], server: MjpegServer | RtspCamera, work_s: float) -> list[float]:
-    """Return each image's age when the work on it was done."""
+    """Return each image's age when it has been processed."""
     found = []
     for image in images:
         time.sleep(work_s)

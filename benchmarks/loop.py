@@ -1,7 +1,7 @@
-"""The camera loop's FPS on a video file against the engine alone on prepared tensors, in turn in one process.
+"""The camera loop's FPS on a video file against the engine alone on prepared tensors, alternating in one process.
 
 Usage: python benchmarks/loop.py VIDEO ARTIFACT... [--threads N] [--rounds N] [--json FILE]
-Prints one line an artifact: the medians of both, and the median of the rounds' ratios.
+Prints one line per artifact: the medians of both, and the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def engine_fps(session: Session, frames: list[Frame]) -> float:
-    """Return frames a second of `infer` alone, on tensors that were prepared before."""
+    """Return frames per second of `infer` alone, on prepared tensors."""
     tensors = [session.preprocess(frame.image) for frame in frames[:16]]
     started_s = time.perf_counter()
     for tensor in itertools.islice(itertools.cycle(tensors), len(frames)):
@@ -30,7 +30,7 @@ def engine_fps(session: Session, frames: list[Frame]) -> float:
 
 
 def loop_fps(session: Session, video: str) -> float:
-    """Return frames a second from the first label map to the last, without overlay: what `edgeseg run` reports."""
+    """Return frames per second from the first label map to the last, without overlay, as `edgeseg run` reports."""
     with open_camera(video) as camera:
         return run(session, camera, overlay=False).fps
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("artifacts", nargs="+", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     rows = []
     with open_camera(options.video) as camera:

@@ -3,8 +3,8 @@
     python benchmarks/npu_table.py --out benchmarks/npu/table.json [--table docs/npus.md] [TARGET ...]
 
 Needs the toolchains of the targets (edgeseg toolchain install NAME). BiSeNetV2 has no bundled checkpoint: its weights
-are random, with batch-norm statistics of rendered streets, so its agreement says how well int8 follows that random net;
-placement, estimate and size do not depend on weights.
+are random, with batch-norm statistics of rendered streets, so its agreement says how well int8 approximates that random
+net; placement, estimate and size do not depend on weights.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""`edgeseg run` against the loop that tutorials show, doing the same work, in turn in one process.
+"""`edgeseg run` against the loop of tutorials, doing the same work, alternating in one process.
 
-The plain loop reads a frame, resizes, infers, enlarges every class's logits to the image's size, takes the largest,
-blends the classes' colours over the image with one mask a class, and writes the video: one step after the other.
+The plain loop reads a frame, resizes it, infers, resizes every class's logits to the image's size, takes the argmax,
+blends the class colours over the image with one mask per class, and writes the video: one step after the other.
 
 Usage: python benchmarks/plain_loop.py VIDEO ARTIFACT... [--threads N] [--rounds N] [--json FILE]
-Prints one line an artifact: the medians of both, and the median of the rounds' ratios.
+Prints one line per artifact: the medians of both, and the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgeseg.runtime import Session, VideoSink, load, open_camera, run
 
 
 def plain_fps(session: Session, video: str, out: Path) -> float:
-    """Return frames a second of the plain loop, from the opened to the finished file."""
+    """Return frames per second of the plain loop, from opening to finishing the file."""
     palette = [color[::-1] for color in session.artifact.manifest.spec.palette]
     started_s = time.perf_counter()
     capture = cv2.VideoCapture(video)
@@ -52,7 +52,7 @@ def plain_fps(session: Session, video: str, out: Path) -> float:
 
 
 def our_fps(session: Session, video: str, out: Path) -> float:
-    """Return frames a second of our loop with overlay and video, from the opened to the finished file."""
+    """Return frames per second of our loop with overlay and video, from opening to finishing the file."""
     started_s = time.perf_counter()
     with open_camera(video) as camera:
         done = run(session, camera, sinks=(VideoSink(out, fps=camera.fps),))
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("artifacts", nargs="+", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     rows = []
     for folder in options.artifacts:

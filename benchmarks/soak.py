@@ -1,12 +1,12 @@
-"""Whether the loop holds out: memory, threads, open files and rate over minutes at full load.
+"""A soak test of the loop: memory, threads, open files and rate over minutes at full load.
 
 Usage: python benchmarks/soak.py ARTIFACT [--source URI] [--minutes 30] [--threads N] [--web] [--json FILE]
                                 [--samples FILE]
-A file is read again from its start when it ends, in one process. Every two seconds resident memory, threads and open
-files are sampled; a line is fitted through them after the first tenth (caches fill). A shared or warm machine is not
-equally fast in every minute, so every five seconds the loop is let run empty and the engine alone is timed for half a
-second: the loop's rate is judged against the engine's of the same minute, and the engine's own is reported beside it.
-Exit status 3 where something grows, or the last minute's rate is below 0.95 of the first's. Linux only: it reads /proc.
+A file is read again from its start when it ends, in one process. Resident memory, threads and open files are sampled
+every two seconds, and a line is fitted to them after the first tenth (while caches fill). A shared or warm machine is
+not equally fast in every minute, so every five seconds the loop is drained and the engine alone is timed for half a
+second: the loop's rate is compared with the engine's in the same minute, and the engine's own rate is reported too.
+Exit status 3 if something grows, or if the last minute's rate is below 0.95 of the first's. Linux only: reads /proc.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ PROBE_EVERY_S = 5.0
 PROBE_S = 0.5
 EMPTY_WITHIN_S = 5.0
 MEMORY_MB_PER_HOUR = 1.0
-"""The least growth that is called one, for allocators breathe: two bytes lost a frame, 140 times a second."""
+"""The smallest growth that counts, since allocators fluctuate: two bytes lost per frame, 140 times a second."""
 LAST_AGAINST_FIRST = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The process at one time, and what loop and engine did until then."""
+    """A sample of the process, with the frames of loop and engine so far."""
 
     at_s: float
     memory_mb: float
@@ -58,7 +58,7 @@ class Sample:
 
 
 class Probe:
-    """The engine alone, between two frames of the loop."""
+    """Times the engine alone, between two frames of the loop."""
 
     def __init__(self, session: Session, image: np.ndarray) -> None:
         self._session = session
@@ -71,11 +71,11 @@ class Probe:
         self.running = threading.Lock()
 
     def finished(self, frames: int) -> None:
-        """Note how many frames have come out of the loop."""
+        """Record how many frames the loop has finished."""
         self.loop_frames = frames
 
     def between(self, sent: int) -> None:
-        """Where it is time, wait until the loop has finished all that it was sent, and time the engine."""
+        """If it is time, wait until the loop has finished all its frames, and time the engine."""
         if time.monotonic() < self._next_s:
             return
         with self.running:
@@ -90,8 +90,8 @@ class Probe:
                 self.frames += 1
             ended_s = time.monotonic()
             self.alone_s += ended_s - started_s
-            # What Python keeps to use again (up to 2000 tuples of each length) fills slowly and looks like a leak: a
-            # whole collection gives it back. The loop stands still here, so this costs it nothing.
+            # Python's free lists (up to 2000 tuples of each length) fill slowly and look like a leak: a
+            # full collection clears them. The loop is idle here, so this costs it nothing.
             gc.collect()
             ended_s = time.monotonic()
             self.paused_s += ended_s - paused_s
@@ -99,7 +99,7 @@ class Probe:
 
 
 class Again:
-    """A file's frames again and again, or an endless source's, until the time is up; `between` is called after each."""
+    """Repeats a file's frames, or an endless source's, until the time is up; `between` is called after each."""
 
     skipped = 0
     trouble = ""
@@ -122,7 +122,7 @@ class Again:
         return None
 
     def frames(self) -> Iterator[Frame]:
-        """Yield them, numbered through."""
+        """Yield the frames, numbered consecutively."""
         index = 0
         while time.monotonic() < self._until_s:
             self._camera = open_camera(self._uri)
@@ -135,12 +135,12 @@ class Again:
                         return
 
     def stop(self) -> None:
-        """End the camera that is open."""
+        """Stop the open camera."""
         self._camera.stop()
 
 
 def sample(start_s: float, probe: Probe) -> Sample:
-    """Return the process as it is now, or after the probe that is going on."""
+    """Return a sample of the process now, or after a running probe."""
     with probe.running:
         with open("/proc/self/statm", encoding="ascii") as memory:  # noqa: PTH123
             pages = int(memory.read().split()[1])
@@ -157,7 +157,7 @@ def sample(start_s: float, probe: Probe) -> Sample:
 
 
 def slope(samples: list[Sample], what: str) -> tuple[float, float]:
-    """Return the fitted growth an hour and its standard error."""
+    """Return the fitted growth per hour and its standard error."""
     hours = np.array([found.at_s / 3600 for found in samples])
     values = np.array([float(getattr(found, what)) for found in samples])
     if len(samples) < 3:
@@ -169,7 +169,7 @@ def slope(samples: list[Sample], what: str) -> tuple[float, float]:
 
 
 def rates(samples: list[Sample]) -> tuple[list[float], list[float]]:
-    """Return the FPS of loop and of engine in each whole minute (of a run under two minutes: in its halves)."""
+    """Return the FPS of loop and of engine in each whole minute (or in each half of a run under two minutes)."""
     end_s = samples[-1].at_s
     step_s = 60.0 if end_s >= 120 else end_s / 2
     edges = [
@@ -181,7 +181,7 @@ def rates(samples: list[Sample]) -> tuple[list[float], list[float]]:
 
 
 def verdict(samples: list[Sample]) -> dict[str, object]:
-    """Return the figures and what they say."""
+    """Return the figures and the verdict."""
     settled = samples[len(samples) // 10 :]
     loop, engine = rates(samples)
     ratios = [mine / alone for mine, alone in zip(loop, engine, strict=True)]
@@ -214,27 +214,27 @@ def verdict(samples: list[Sample]) -> dict[str, object]:
 
 
 def _tenths(samples: list[Sample]) -> list[list[Sample]]:
-    """Return the samples in ten parts, in order, fewer where there are fewer samples.
+    """Return the samples in ten consecutive parts, fewer if there are fewer samples.
 
-    The allocator gives memory back for moments: medians pass over these, a fitted line does not.
+    The allocator returns memory for moments: medians ignore these, a fitted line does not.
     """
     parts = (samples[len(samples) * i // 10 : len(samples) * (i + 1) // 10] for i in range(10))
     return [part for part in parts if part]
 
 
 def main() -> int:
-    """Run, print the verdict, and return 3 where it is bad."""
+    """Run, print the verdict, and return 3 if it is bad."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--source", default="synthetic:1")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--web", action="store_true", help="serve the page, too (open it to load it)")
-    parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--samples", type=Path, help="write the samples there, a JSON object a line")
+    parser.add_argument("--web", action="store_true", help="also serve the page (open it for more load)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--samples", type=Path, help="write the samples to this file, one JSON object per line")
     options = parser.parse_args()
     start_s, done = time.monotonic(), threading.Event()
-    # The samples lie in a file, not in the memory that they measure.
+    # Samples go to a file, not into the memory that they measure.
     with (
         options.samples.open("w+") if options.samples else tempfile.TemporaryFile("w+") as kept,
         load(options.artifact, threads=options.threads) as session,

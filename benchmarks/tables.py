@@ -1,6 +1,6 @@
 """The tables of README.md and docs/benchmarks.md, from the stored measurements.
 
-Usage: python benchmarks/tables.py    writes them between their markers
+Usage: python benchmarks/tables.py    writes each between its markers
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ENGINES = {"litert": "LiteRT", "onnxruntime": "ONNX Runtime", "openvino": "OpenV
 
 
 def compressed(family: str) -> Comparison:
-    """Return the comparison of a family's compressed nets with its whole net."""
+    """Return the comparison of a family's compressed nets with the uncompressed one."""
     folder = TOP / "benchmarks" / "results-compression" / family
     return compare(read_measurements([folder]), baseline=f"{family}-camvid")
 

@@ -1,7 +1,7 @@
 """Synthetic streets: a seeded renderer of small road scenes with exact masks in CamVid's eleven classes.
 
-A town is made from its seed, 12 m of road at a time, and painted from far to near into an image and a label map
-by the same strokes; lens and sensor then touch the image only. Nothing is downloaded and nothing is stored.
+A town is generated from its seed, 12 m of road at a time, and painted from far to near into an image and a label map
+by the same strokes; lens and sensor then change the image only. Nothing is downloaded or stored.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _FAR_M = 150.0
 
 
 def paint_sky(canvas: Canvas, *, town: Town, camera: StreetCamera) -> None:
-    """Paint sky over the whole canvas: a gradient down to the horizon, with clouds that turn with the camera."""
+    """Paint sky over the whole canvas: a gradient down to the horizon, with clouds that move with the camera."""
     rows = np.linspace(0, 1, canvas.high, dtype=np.float32)[:, None, None] / np.float32(town.horizon_share)
     top, low = np.array(town.sky_top, np.float32), np.array(town.sky_low, np.float32)
     share = np.clip(rows, 0, 1) ** 1.3
@@ -56,7 +56,7 @@ def _blocks(
 
 
 def paint_skyline(canvas: Canvas, *, town: Town, camera: StreetCamera, light: Light) -> None:
-    """Paint the roofs and trees that close the view, in two rows of blocks 150 m and more away."""
+    """Paint the roofs and trees at the end of the view, in two rows of blocks at 150 m and more."""
     offset = camera.focal_px * np.tan(camera.yaw)
     for row, edge, wide, high_m, tree, own, bumps in _blocks(town.seed, canvas.width):
         x, distance = edge - offset, _FAR_M if row else 1.5 * _FAR_M

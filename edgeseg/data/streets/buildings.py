@@ -21,7 +21,7 @@ def wall_corners(
 ) -> tuple[np.ndarray, float, float, float] | None:
     """Return a wall's corners in pixels, the shares of its length that are in view, and its distance.
 
-    `start` and `end` are (x, z) on the ground; the near plane cuts the wall. None where it is behind.
+    `start` and `end` are (x, z) on the ground; the wall is clipped at the near plane. None if it is behind.
     """
     view = camera.to_view(np.array([(start[0], 0.0, start[1]), (end[0], 0.0, end[1])]))
     z0, z1 = view[0, 2], view[1, 2]

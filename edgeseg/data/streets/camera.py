@@ -1,7 +1,7 @@
-"""A pinhole camera on a road that bends: from road coordinates to pixels and back.
+"""A pinhole camera on a curved road: from road coordinates to pixels and back.
 
 Road coordinates are metres: `x` to the right of the centre line, `y` up from the road, `z` along the road.
-The bend is a parabola seen from the camera, so a point keeps its place beside the road however the road turns.
+The curve is a parabola seen from the camera, so a point keeps its place beside the road however the road turns.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class StreetCamera:
         return pixels
 
     def project(self, points: np.ndarray) -> np.ndarray | None:
-        """Return the pixels of a polygon (N, 2), cut at the near plane, or None where all of it is behind."""
+        """Return the pixels of a polygon (N, 2), clipped at the near plane, or None if all of it is behind."""
         view = self.to_view(points)
         if view[:, 2].min() < NEAR_M:
             view = clip_near(view)
@@ -60,7 +60,7 @@ class StreetCamera:
     def ground_maps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return x, z and distance of the ground under every pixel, each (high, width) float32, metres.
 
-        Above the horizon the distance is capped; those pixels are painted over by the sky.
+        Above the horizon the distance is capped; the sky covers those pixels.
         """
         u = np.arange(self.width, dtype=np.float32) - np.float32(0.5 * self.width)
         v = np.arange(self.high, dtype=np.float32)[:, None] - np.float32(self.horizon_px)

@@ -1,4 +1,4 @@
-"""An image and its label map, painted together: every stroke puts the same pixels into both."""
+"""An image and its label map, painted together: every stroke sets the same pixels in both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgeseg.data.streets.palette import PaintColour
 
 _SHIFT = 4  # fractional bits of a coordinate, so that a moving camera does not make edges jump
-_REACH_PX = 20000.0  # beyond this OpenCV's fixed-point coordinates overflow
+_REACH_PX = 20000.0  # beyond this, OpenCV's fixed-point coordinates overflow
 
 
 def fixed(points: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def fixed(points: np.ndarray) -> np.ndarray:
 
 def lit(patch: np.ndarray, *, gain: PaintColour, haze: PaintColour) -> np.ndarray:
     """Return patch * gain + haze, (h, w, 3) uint8."""
-    # OpenCV takes four numbers as one pixel for the whole image; its type stubs know of arrays only.
+    # OpenCV takes four numbers as one pixel for the whole image; its type stubs only allow arrays.
     own = cv2.multiply(patch, np.array((*gain, 0.0)))
     return np.asarray(cv2.add(own, np.array((*haze, 0.0))))
 
@@ -51,7 +51,7 @@ class Canvas:
         cv2.fillPoly(self.labels, shape, label, cv2.LINE_8, _SHIFT)
 
     def tint(self, pixels: np.ndarray | None, *, colour: PaintColour) -> None:
-        """Fill a polygon in the image alone, for detail that lies inside a shape already labelled."""
+        """Fill a polygon in the image alone, for details inside a labelled shape."""
         if pixels is None or self.outside(pixels):
             return
         cv2.fillPoly(self.image, [fixed(pixels)], colour, cv2.LINE_8, _SHIFT)
@@ -76,7 +76,7 @@ class Canvas:
         cv2.ellipse(self.labels, box, axes, 0, 0, 360, label, -1, cv2.LINE_8, _SHIFT)
 
     def box(self, pixels: np.ndarray) -> tuple[int, int, int, int] | None:
-        """Return left, top, right, bottom of a shape inside the image, or None where it misses it."""
+        """Return left, top, right, bottom of a shape inside the image, or None if it is outside."""
         low = np.floor(pixels.min(axis=0))
         top = np.ceil(pixels.max(axis=0)) + 1
         x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
@@ -113,7 +113,7 @@ class Canvas:
         haze: PaintColour,
         label: int,
     ) -> None:
-        """Stand a BGRA sprite (h, w, 4) on a pixel, (width, height) pixels large; labelled wherever alpha > 0."""
+        """Stand a BGRA sprite (h, w, 4) on a pixel, (width, height) pixels large; labelled where alpha > 0."""
         wide, tall = max(2, round(size[0])), max(2, round(size[1]))
         left, top = round(foot[0] - 0.5 * size[0]), round(foot[1] - size[1])
         x0, y0 = max(0, left), max(0, top)
@@ -132,7 +132,7 @@ class Canvas:
         under = self.image[y0:y1, x0:x1]
         blend = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR)
         kept = cv2.multiply(under, 255 - blend, scale=1 / 255)
-        seen = alpha >= 48  # fainter than this, the image stays as it was and so does the label
+        seen = alpha >= 48  # fainter than this, image and label stay unchanged
         mixed = cv2.add(kept, cv2.multiply(colour, blend, scale=1 / 255))
         cv2.copyTo(mixed, seen.view(np.uint8), under)
         np.copyto(self.labels[y0:y1, x0:x1], np.uint8(label), where=seen)

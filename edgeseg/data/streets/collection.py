@@ -20,7 +20,7 @@ _SEEDS_PER_SPLIT = 10_000_000
 
 
 class StreetsDataset:
-    """`count` images of one split; splits never share a seed. Images are rendered when they are asked for."""
+    """`count` images of one split; splits never share a seed. Images are rendered on demand."""
 
     classes = CLASSES
     ignore_index = IGNORE_INDEX
@@ -54,7 +54,7 @@ class StreetsDataset:
         return Sample(id=self.item_id(index), image=image, labels=labels)
 
     def content_fingerprint(self) -> str:
-        """Return what the images follow from; the hash of one of them tells another renderer apart."""
+        """Return what determines the images, with the hash of one of them in case the renderer changes."""
         first = self.load(0)
         drawn = hashlib.sha256(first.image.tobytes() + first.labels.tobytes()).hexdigest()
         return f"{self.split} {self.seed} {self._count} {self.size} {drawn}"

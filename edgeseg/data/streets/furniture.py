@@ -1,4 +1,4 @@
-"""What stands at the kerb: lamps, posts, bollards, signs, traffic lights, banners, trees and bushes."""
+"""Street furniture and plants: lamps, posts, bollards, signs, traffic lights, banners, trees and bushes."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _bush(stand: _Stand, item: StreetObject) -> None:
 
 
 def _crown(stand: _Stand, *, sprite: np.ndarray, up_m: float, high_m: float, wide_share: float) -> None:
-    """Stand a crown on its trunk."""
+    """Paint a tree: trunk and crown."""
     tall = high_m * stand.px_per_m
     gain, haze = stand.light.factors(distance_m=stand.distance)
     haze_cut = (haze[0], haze[1], haze[2])
@@ -190,7 +190,7 @@ _OTHERS = {
 
 
 def paint_item(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, light: Light) -> None:
-    """Paint one thing by its kind."""
+    """Paint one object by its kind."""
     if item.kind in _OTHERS:
         _OTHERS[item.kind](canvas, item, camera=camera, light=light)
         return

@@ -22,7 +22,7 @@ _WIDE_M = 70.0
 
 
 class Ground:
-    """Materials of the ground, one a pixel, and how much of the light each pixel gets."""
+    """The ground's material and light at each pixel."""
 
     def __init__(self, *, canvas: Canvas, town: Town, camera: StreetCamera) -> None:
         self.canvas = canvas
@@ -37,7 +37,7 @@ class Ground:
         self._waiting.append((sheet, points, value))
 
     def flush(self) -> None:
-        """Paint all polygons that wait, in their order; they are projected together, which is most of the work."""
+        """Paint all queued polygons in order; projecting them together saves most of the work."""
         flat = np.zeros((sum(len(points) for _, points, _ in self._waiting), 3))
         flat[:, ::2] = np.concatenate([points for _, points, _ in self._waiting])
         view = self.camera.to_view(flat)
@@ -64,7 +64,7 @@ class Ground:
         self.fill(self.material, np.array(outline), material)
 
     def paint(self, *, light: Light) -> None:
-        """Put the materials' colours, texture and shadows, and their labels, into the canvas below the horizon."""
+        """Paint the materials' colours, texture, shadows and labels into the canvas below the horizon."""
         self.flush()
         top = max(0, int(self.camera.horizon_px - abs(self.camera.roll) * self.canvas.width / 2))
         x, z, deep = (m[top:] for m in self.camera.ground_maps())
@@ -124,7 +124,7 @@ def lay_street(ground_plan: Ground, *, chunks: list[Chunk]) -> None:
 
 
 def _lay_side(plan: Ground, *, part: Chunk, side: int, z: tuple[float, float]) -> None:
-    """Lay pavement and verge on one side; at a junction the road runs out sideways between rounded corners."""
+    """Lay pavement and verge on one side; at a junction the side road leaves between rounded corners."""
     half, wide = plan.town.road_half_m, plan.town.pavement_m
     if side in part.junction:
         return
@@ -193,7 +193,7 @@ def _arrow(plan: Ground, *, x: float, z: float) -> None:
 
 
 def cast_shadows(plan: Ground, *, chunks: list[Chunk], things: list[StreetObject]) -> None:
-    """Darken the ground beside buildings and under whatever stands on it, on the side away from the sun."""
+    """Darken the ground beside buildings and under objects, on the side away from the sun."""
     town = plan.town
     deep = int(255 * (1.0 - 0.75 * min(1.0, town.sun_strength)))
     away = -float(np.sign(town.sun_side))
@@ -211,7 +211,7 @@ def cast_shadows(plan: Ground, *, chunks: list[Chunk], things: list[StreetObject
 
 
 def _cast(plan: Ground, *, thing: StreetObject, away: float, deep: int) -> None:
-    """Darken the ground at one thing's foot, and along its shadow where there is sun."""
+    """Darken the ground at an object's foot, and along its shadow if there is sun."""
     sizes = {"car": (1.0, 2.3), "tree": (0.5, 0.5), "bush": (0.7, 0.6)}
     half = sizes.get(thing.kind, (0.3, 0.3))
     ring = np.linspace(0, 2 * np.pi, 12, endpoint=False)

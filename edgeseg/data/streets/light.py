@@ -1,4 +1,4 @@
-"""Light of one frame: how strongly a surface is lit and how much haze lies before it."""
+"""Light of one frame: how strongly a surface is lit, and how much haze is in front of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Light:
-    """Turns a surface's own colour into the colour that the camera sees at a distance."""
+    """Converts a surface's own colour to its colour in the image, by distance."""
 
     town: Town
 

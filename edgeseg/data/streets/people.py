@@ -62,7 +62,7 @@ def _clothes(pick: float, salt: int) -> PaintColour:
 
 
 def paint_person(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, light: Light) -> None:
-    """Paint somebody who stands or walks; `heading` is the phase of the step."""
+    """Paint a standing or walking person; `heading` is the phase of the step."""
     figure = _Figure(canvas, item=item, camera=camera, light=light, label=PEDESTRIAN)
     if not figure.visible:
         return
@@ -89,7 +89,7 @@ def paint_person(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, li
 
 
 def paint_cyclist(canvas: Canvas, item: StreetObject, *, camera: StreetCamera, light: Light) -> None:
-    """Paint a rider on a cycle, from behind, before or the side by how far it is turned; `heading` is the pedals."""
+    """Paint a cyclist from behind, the front or the side by the angle; `heading` is the phase of the pedals."""
     figure = _Figure(canvas, item=item, camera=camera, light=light, label=BICYCLIST)
     if not figure.visible:
         return

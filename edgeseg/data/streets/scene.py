@@ -1,4 +1,4 @@
-"""One frame of a town: sky, ground, then everything that stands, from far to near."""
+"""One frame of a town: sky, ground, then all objects from far to near."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def paint_scene(town: Town, camera: StreetCamera, *, time_s: float) -> Canvas:
 
 
 def _clear_of(camera: StreetCamera, item: StreetObject) -> bool:
-    """Return whether a thing leaves room for the camera's own car."""
+    """Return whether an object leaves room for the camera's car."""
     return item.kind != "car" or abs(item.x_m - camera.x_m) > 1.9 or item.z_m - camera.z_m > 5.0
 
 
 def _paint_chunk(
     canvas: Canvas, part: Chunk, *, town: Town, camera: StreetCamera, light: Light, movers: list[StreetObject]
 ) -> None:
-    """Paint a chunk in layers away from the buildings: houses, gardens, fences, then street from far to near."""
+    """Paint a chunk in layers: houses, gardens, fences, then the street from far to near."""
     for house in sorted(part.buildings, key=lambda h: -h.near_m):
         paint_building(canvas, house, town=town, camera=camera, light=light)
     for item in part.back:

@@ -1,4 +1,4 @@
-"""What the lens and the sensor do to a clean image."""
+"""The effects of lens and sensor on a clean image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _falloff(high: int, width: int, strength: float) -> np.ndarray:
 
 
 def expose(image: np.ndarray, *, town: Town, shutter_px: float, draw: np.random.Generator) -> np.ndarray:
-    """Return the image as the sensor gives it, (H, W, 3) uint8: soft, shaken, vignetted, toned, noisy."""
+    """Return the sensor's image, (H, W, 3) uint8: blurred, vignetted, toned and noisy."""
     high, width = image.shape[:2]
     soft = cv2.GaussianBlur(image, (0, 0), town.softness_px)
     if shutter_px >= 1.5:

@@ -1,6 +1,6 @@
-"""Ready-made textures: noise, ground, facades and foliage, made once a process from fixed seeds.
+"""Ready-made textures: noise, ground, facades and foliage, made once per process from fixed seeds.
 
-They do not depend on a scene's seed; scenes pick among them and tint them.
+They do not depend on a scene's seed; scenes choose among them and tint them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def grain() -> np.ndarray:
 
 @cache
 def ground() -> np.ndarray:
-    """Return ground detail, (512, 512, 3) uint8 around 128: asphalt, paving slabs and grass, one a channel."""
+    """Return ground detail, (512, 512, 3) uint8 around 128: asphalt, paving slabs and grass, one per channel."""
     rng = np.random.default_rng(13)
     fine = rng.standard_normal((512, 512)).astype(np.float32)
     rough = fractal(rng, high=512, width=512, octaves=6)
@@ -86,7 +86,7 @@ def facade(index: int) -> tuple[np.ndarray, ...]:
 
 
 def _pyramid(level: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return a texture at five sizes, each half the one before, so that far walls do not flicker."""
+    """Return a texture at five sizes, each half the previous one, so that distant walls do not flicker."""
     levels = [level]
     for _ in range(4):
         half = (levels[-1].shape[1] // 2, levels[-1].shape[0] // 2)
@@ -216,7 +216,7 @@ def crown(index: int) -> np.ndarray:
 
 
 def _leafy_crown(rng: np.random.Generator, *, pointed: bool) -> np.ndarray:
-    """Return clumps of leaves, lit from above; the outline is ragged and a few holes show what is behind."""
+    """Return clumps of leaves, lit from above; the outline is ragged and a few holes show the background."""
     size = 160
     shape = np.zeros((size, size), np.uint8)
     for _ in range(80):
@@ -236,7 +236,7 @@ def _leafy_crown(rng: np.random.Generator, *, pointed: bool) -> np.ndarray:
 
 
 def _bare_crown(rng: np.random.Generator) -> np.ndarray:
-    """Return a winter crown: branches split upwards, twigs veil what is behind them."""
+    """Return a winter crown: branches split upwards, twigs partly cover the background."""
     size = 160
     wood = np.zeros((size, size), np.uint8)
     _branch(wood, rng, start=(size / 2, size - 1.0), angle=-np.pi / 2, length=size * 0.27, depth=0)

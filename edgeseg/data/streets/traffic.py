@@ -1,4 +1,4 @@
-"""What moves: cars, cyclists and people, placed as a function of time alone, without end."""
+"""Moving cars, cyclists and people: positions are a function of time alone, without end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _BEHIND_M = 8.0
 
 
 def moving(town: Town, *, time_s: float, camera_z_m: float) -> list[StreetObject]:
-    """Return everything that moves, where it is at this time.
+    """Return everything that moves, at its position at this time.
 
-    Each track carries one traveller at a time around a loop as long as the view; who leaves it behind the camera
-    or beyond the far end comes back at the other end as somebody else.
+    Each track carries one traveller at a time around a loop as long as the view; whoever leaves it behind the
+    camera or at the far end returns at the other end as another traveller.
     """
     rng = np.random.default_rng([town.seed, 7])
     items = []

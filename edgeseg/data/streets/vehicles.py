@@ -1,4 +1,4 @@
-"""Cars, vans, buses: a side profile pushed out to a body, so that any view of it is right."""
+"""Cars, vans, buses: a side profile extruded to a body, which is correct from any view."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class _Body:
         return dx * self.cos - dz * self.sin, dx * self.sin + dz * self.cos
 
     def paint_all(self, *, eye: np.ndarray) -> None:
-        """Paint wheels, ends and top from far to near, then the side that is seen, then lights and plates."""
+        """Paint wheels, ends and top from far to near, then the visible side, lights and plates."""
         right, along = self.eye_local(eye)
         half = self.shape.wide_m / 2
         side = 1.0 if right > 0 else -1.0
@@ -231,7 +231,7 @@ class _Body:
         self._wheels(x=x)
 
     def _wheels(self, *, x: float) -> None:
-        """Paint two wheels at this side."""
+        """Paint the two wheels of this side."""
         radius = self.shape.wheel_m
         for a in (self.shape.profile[0][0] * 0.66, self.shape.profile[-1][0] * 0.64):
             ring = [(x, radius + radius * np.sin(t), a + radius * np.cos(t)) for t in _RING]

@@ -15,7 +15,7 @@ Size = tuple[int, int]
 def _camera(
     place: Town, *, size: Size, x_m: float, z_m: float, yaw: float, pitch_px: float, roll: float, bend: float
 ) -> StreetCamera:
-    """Return the camera of a town at one place."""
+    """Return the camera of a town at a position."""
     high, width = size
     return StreetCamera(
         x_m=x_m,
@@ -71,7 +71,7 @@ class StreetVideo:
         rng = np.random.default_rng([self.seed, 21])
         speed = float(rng.uniform(5.5, 9.5))
         a, b, c, d = (float(v) for v in rng.uniform(0, 2 * np.pi, 4))
-        swing = speed * 0.3 / 0.23  # the speed itself swings by 30 %, and never turns backwards
+        swing = speed * 0.3 / 0.23  # the speed varies by 30 % and never becomes negative
         z = speed * t + swing * (np.sin(0.23 * t + a) - np.sin(a))
         bounce = size_share = self.size[0] / 360
         camera = _camera(

@@ -1,4 +1,4 @@
-"""What stands where in one seeded town: endless, because every 12 m of road is made from (seed, place) alone."""
+"""The objects of a seeded town: endless, since every 12 m of road follow from (seed, position) alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK_M = 12.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Town:
-    """What holds for a whole world: light, road and lens. Colours are BGR factors or 0..255."""
+    """The settings of a whole world: light, road and lens. Colours are BGR factors or 0..255."""
 
     seed: int
     light: PaintColour
@@ -67,7 +67,7 @@ class Building:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreetObject:
-    """Something that stands: `kind` names its painter, `x_m` and `z_m` its foot, `pick` (0..1) its variant."""
+    """A standing object: `kind` names its painter, `x_m` and `z_m` its foot, `pick` (0..1) its variant."""
 
     kind: str
     x_m: float
@@ -92,7 +92,7 @@ class RoadsideStrip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
-    """12 m of street; `junction` holds the sides (-1, 1) where a road joins, `verge` what lies beside the pavement."""
+    """12 m of street; `junction` holds the sides (-1, 1) where a road joins, `verge` the strip beside the pavement."""
 
     index: int
     junction: tuple[int, ...]
@@ -217,7 +217,7 @@ def _row(
     setback_m: float,
     facades: tuple[int, ...],
 ) -> list[Building]:
-    """Return one or two houses that fill a chunk's frontage, now and then with an alley."""
+    """Return one or two houses that fill a chunk's frontage, sometimes with an alley."""
     cuts = (0.0, CHUNK_M) if rng.random() < 0.45 else (0.0, float(rng.uniform(5, 7)), CHUNK_M)
     gap = 0.0 if rng.random() < 0.7 else float(rng.uniform(0.8, 3.0))
     houses = []
@@ -247,7 +247,7 @@ def _row(
 def _strips(
     rng: np.random.Generator, *, place: Town, side: int, start_m: float, gap: float, has: bool
 ) -> list[RoadsideStrip]:
-    """Return what bounds the pavement: nothing, a fence, railings, a hedge or a wall."""
+    """Return the boundary of the pavement: nothing, a fence, railings, a hedge or a wall."""
     chance = 0.5 if has and gap > 1.2 else (0.8 if not has else 0.09)
     if rng.random() > chance:
         return []
@@ -270,7 +270,7 @@ def _strips(
 def _garden(
     rng: np.random.Generator, *, place: Town, side: int, start_m: float, has: bool, setback_m: float
 ) -> list[StreetObject]:
-    """Return trees and bushes behind the pavement; thick where nothing is built."""
+    """Return trees and bushes behind the pavement; dense where there are no buildings."""
     items = []
     edge = place.road_half_m + place.pavement_m
     count = int(rng.poisson(0.5 + 1.0 * place.leafy if has else 1.6 + 3.0 * place.leafy))
@@ -296,7 +296,7 @@ def _garden(
 def _furniture(
     rng: np.random.Generator, *, place: Town, index: int, junction: tuple[int, ...]
 ) -> tuple[StreetObject, ...]:
-    """Return what stands on the pavement and at the kerb: lamps, signs, lights, street trees, parked cars, cycles."""
+    """Return the objects on the pavement and at the kerb: lamps, signs, lights, street trees, parked cars, cycles."""
     items: list[StreetObject] = []
     start, half = index * CHUNK_M, place.road_half_m
 
