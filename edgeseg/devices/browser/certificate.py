@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import ipaddress
 import os
 import socket
@@ -46,6 +47,7 @@ def own_certificate(host: str, *, folder: Path | None = None) -> OwnCertificate:
         MissingDependency: the library that makes certificates is not installed.
         InputError: the folder cannot be written.
     """
+    _check_library()
     names = list(dict.fromkeys((host, socket.gethostname() or "localhost", "localhost", "127.0.0.1")))
     folder = folder or _folder()
     found = OwnCertificate(certificate=folder / "certificate.pem", key=folder / "key.pem", fingerprint="")
@@ -67,7 +69,7 @@ def _folder() -> Path:
 
 
 def _fits(place: OwnCertificate, names: Sequence[str]) -> bool:
-    x509 = _library()
+    from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
@@ -83,7 +85,7 @@ def _fits(place: OwnCertificate, names: Sequence[str]) -> bool:
 
 
 def _make(place: OwnCertificate, names: Sequence[str]) -> None:
-    x509 = _library()
+    from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -120,7 +122,8 @@ def _make(place: OwnCertificate, names: Sequence[str]) -> None:
 
 
 def _general_name(name: str) -> x509.GeneralName:
-    x509 = _library()
+    from cryptography import x509
+
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -128,19 +131,17 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _constraint(name: str) -> x509.GeneralName:
-    x509 = _library()
+    from cryptography import x509
+
     try:
         return x509.IPAddress(ipaddress.ip_network(name))
     except ValueError:
         return x509.DNSName(name)
 
 
-def _library():  # type: ignore[no-untyped-def]  # a module has no type of its own
-    try:
-        from cryptography import x509
-    except ImportError:
+def _check_library() -> None:
+    if importlib.util.find_spec("cryptography") is None:
         raise MissingDependency(
             'Certificates need the library "cryptography": pip install "edgeseg[serve]". '
             "Or give your own with --tls-cert and --tls-key."
-        ) from None
-    return x509
+        )
