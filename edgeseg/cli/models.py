@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,11 +103,23 @@ def _import(options: argparse.Namespace) -> int:
         render.result_json({"schema": 1, "path": str(options.out), **render.fields(done)})
         return 0
     render.result(f"{options.out}: {options.name} from {done.layout} weights, {len(done.matched)} tensors matched")
+    used = done.spec.preprocess
     for what, keys in (("left out by design", done.dropped), ("fresh, to be trained", done.fresh)):
         if keys:
             render.say(f"{len(keys)} tensors {what}, first {keys[0]}")
+    if done.spec.arguments:
+        said = ", ".join(f"{key} = {json.dumps(value)}" for key, value in done.spec.arguments.items())
+        render.say(f"Built as these weights need it: {said}")
+    if done.note:
+        render.say(done.note)
     if options.spec is None:
-        render.say(f"No --spec: {len(done.spec.classes)} unnamed classes, ImageNet's mean and deviation.")
+        mean, std = (", ".join(f"{value:.4g}" for value in ends) for ends in (used.mean, used.std))
+        named = (
+            ""
+            if done.spec.classes[0] == "class 0"
+            else f", the file's own names: {', '.join(done.spec.classes[:3])}, ..."
+        )
+        render.say(f"No --spec: {len(done.spec.classes)} classes{named}; mean {mean}, deviation {std}.")
     return 0
 
 

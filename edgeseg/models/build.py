@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from typing import TYPE_CHECKING
 
+from edgeseg.core.suggestions import suggestion
 from edgeseg.errors import CheckpointError, InputError, UnsupportedError
 from edgeseg.models.architecture import architecture
 from edgeseg.models.dry_run import check_logits, logits_shape
@@ -40,7 +41,8 @@ def build(
 ) -> nn.Module:
     """Return a net with fresh weights, in training mode; `size` is (height, width) of its input in pixels.
 
-    `name` is a registered architecture or `package.module:factory`; `arguments` and `output` belong to the latter.
+    `name` is a registered architecture or `package.module:factory`, and `arguments` are its own options; `output`
+    belongs to factories.
     `channels` are a pruned net's layers that differ from the architecture's own; auxiliary heads follow them.
     `bypassed` modules are replaced by identities.
 
@@ -49,8 +51,8 @@ def build(
 
     Raises:
         UnknownName: no such architecture.
-        InputError: fewer than one class, a size or a number of input channels that the architecture does not support,
-            or a factory that cannot be called.
+        InputError: fewer than one class, a size, a number of input channels or an argument that the architecture does
+            not support, or a factory that cannot be called.
         CheckpointError: `channels` that do not belong to the architecture or to each other, or no such module.
     """
     if classes < 1:
@@ -58,7 +60,7 @@ def build(
     if is_factory(name):
         net = call_factory(name, classes=classes, size=size, aux=aux, arguments=arguments).train()
     else:
-        net = _registered(name, classes=classes, size=size, aux=aux, inputs=inputs)
+        net = _registered(name, classes=classes, size=size, aux=aux, inputs=inputs, arguments=arguments or {})
     if output is not None:
         adapt(net, output=output, classes=classes)
     for module in bypassed:
@@ -202,11 +204,20 @@ def classifier_keys(spec: ModelSpec) -> set[str]:
     return {key for key, value in few.items() if value.shape != more[key].shape}
 
 
-def _registered(name: str, *, classes: int, size: tuple[int, int], aux: bool, inputs: int) -> nn.Module:
+def _registered(
+    name: str,
+    *,
+    classes: int,
+    size: tuple[int, int],
+    aux: bool,
+    inputs: int,
+    arguments: Mapping[str, Argument],
+) -> nn.Module:
     chosen = architecture(name)
     check_size(size, multiple=chosen.size_multiple, name=name)
-    options: dict[str, object] = {}
     takes = inspect.signature(chosen.build).parameters
+    _check_arguments(arguments, of=takes, name=name)
+    options: dict[str, object] = dict(arguments)
     if aux and "aux" in takes:
         options["aux"] = True
     if inputs not in chosen.input_channels:
@@ -215,6 +226,19 @@ def _registered(name: str, *, classes: int, size: tuple[int, int], aux: bool, in
     if inputs != 3:
         options["inputs"] = inputs
     return chosen.build(classes=classes, size=size, **options)
+
+
+def _check_arguments(arguments: Mapping[str, Argument], *, of: Mapping[str, inspect.Parameter], name: str) -> None:
+    """Raise `InputError` for an argument that the architecture does not have, or a value of another type."""
+    known = {key: item.default for key, item in of.items() if isinstance(item.default, bool | int | float | str)}
+    known = {key: default for key, default in known.items() if key not in ("aux", "inputs")}
+    for key, value in arguments.items():
+        if key not in known:
+            listed = ", ".join(known) or "none"
+            raise InputError(f'{name}: has no argument "{key}".{suggestion(key, known)} It takes: {listed}.')
+        needed = type(known[key])
+        if type(value) is not needed and not (needed is float and type(value) is int):
+            raise InputError(f"{name}: {key} = {value!r}; a value of type {needed.__name__} is needed.")
 
 
 def _built_by_size(name: str) -> bool:

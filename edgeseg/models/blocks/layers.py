@@ -13,7 +13,8 @@ BATCH_NORM_MOMENTUM = 0.03
 class ConvNormAct(nn.Sequential):
     """Convolution, batch norm, activation: (N, I, H, W) to (N, O, ceil(H / stride), ceil(W / stride)).
 
-    The members are numbered 0, 1, 2, so that state dicts have torchvision's keys.
+    The members are numbered 0, 1, 2, so that state dicts have torchvision's keys. Without padding (`padded`) the result
+    is smaller.
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class ConvNormAct(nn.Sequential):
         groups: int = 1,
         activation: type[nn.Module] | None = nn.ReLU,
         eps: float = 1e-5,
+        padded: bool = True,
     ) -> None:
-        padding = dilation * (kernel - 1) // 2
+        padding = dilation * (kernel - 1) // 2 if padded else 0
         layers: list[nn.Module] = [
             nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False),
             nn.BatchNorm2d(outputs, eps=eps, momentum=BATCH_NORM_MOMENTUM),
@@ -39,25 +41,39 @@ class ConvNormAct(nn.Sequential):
 
 
 class DepthwiseSeparable(nn.Sequential):
-    """3x3 depthwise and 1x1 pointwise convolution with no non-linearity between them (Fast-SCNN, section 3.2.1)."""
+    """3x3 depthwise and 1x1 pointwise convolution with no non-linearity between them (Fast-SCNN, section 3.2.1).
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
+    `activate_depthwise` puts a ReLU between them all the same.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, activate_depthwise: bool = False) -> None:
+        between = nn.ReLU if activate_depthwise else None
         super().__init__(
-            ConvNormAct(inputs, inputs, stride=stride, groups=inputs, activation=None),
+            ConvNormAct(inputs, inputs, stride=stride, groups=inputs, activation=between),
             ConvNormAct(inputs, outputs, kernel=1),
         )
 
 
 class Resize(nn.Module):
-    """Bilinear resize by a constant factor, pixel centres half-way (align_corners=False)."""
+    """Resize by a constant factor, bilinear with pixel centres half-way (align_corners=False) unless told otherwise.
 
-    def __init__(self, scale_height: float, scale_width: float) -> None:
+    `nearest` copies the nearest pixel; `align_corners` lays the corner pixels' centres over each other. Both are for
+    weights that were trained so elsewhere.
+    """
+
+    def __init__(
+        self, scale_height: float, scale_width: float, *, nearest: bool = False, align_corners: bool = False
+    ) -> None:
         super().__init__()
         self.scale_factor = (float(scale_height), float(scale_width))
+        self.mode = "nearest" if nearest else "bilinear"
+        self.align_corners = None if nearest else align_corners
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, (N, C, h, w), at (N, C, h * scale_height, w * scale_width)."""
-        return nn.functional.interpolate(x, scale_factor=self.scale_factor, mode="bilinear", align_corners=False)
+        return nn.functional.interpolate(
+            x, scale_factor=self.scale_factor, mode=self.mode, align_corners=self.align_corners
+        )
 
 
 class AuxHead(nn.Sequential):

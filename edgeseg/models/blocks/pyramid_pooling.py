@@ -57,11 +57,21 @@ class PyramidPooling(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, grid: tuple[int, int], bins: tuple[int, ...] = (1, 2, 3, 6)
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        grid: tuple[int, int],
+        bins: tuple[int, ...] = (1, 2, 3, 6),
+        kernel: int = 1,
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(_branch(inputs, inputs // len(bins), grid=grid, bins=count) for count in bins)
-        self.fuse = ConvNormAct(inputs + inputs // len(bins) * len(bins), outputs, kernel=1)
+        width = inputs // len(bins)
+        self.branches = nn.ModuleList(
+            _branch(inputs, width, grid=grid, bins=count, align_corners=align_corners) for count in bins
+        )
+        self.fuse = ConvNormAct(inputs + width * len(bins), outputs, kernel=kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, outputs, h, w) from x (N, inputs, h, w), where (h, w) is the grid the module was built for."""
@@ -69,11 +79,11 @@ class PyramidPooling(nn.Module):
         return y
 
 
-def _branch(inputs: int, outputs: int, *, grid: tuple[int, int], bins: int) -> nn.Sequential:
+def _branch(inputs: int, outputs: int, *, grid: tuple[int, int], bins: int, align_corners: bool) -> nn.Sequential:
     rows, kernel_height, stride_height = fixed_bins(grid[0], bins)
     columns, kernel_width, stride_width = fixed_bins(grid[1], bins)
     return nn.Sequential(
         nn.AvgPool2d((kernel_height, kernel_width), (stride_height, stride_width)),
         ConvNormAct(inputs, outputs, kernel=1),
-        Resize(resize_factor(grid[0], bins=rows), resize_factor(grid[1], bins=columns)),
+        Resize(resize_factor(grid[0], bins=rows), resize_factor(grid[1], bins=columns), align_corners=align_corners),
     )

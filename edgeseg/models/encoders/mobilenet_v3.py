@@ -119,7 +119,8 @@ class MobileNetV3(nn.Module):
 
     Keys are torchvision's (`features.0.0.weight`, ...), so public weights load. `reduced_tail` halves the channels of
     the last stage and of the last convolution (section 6.4, "RF2"); public weights need it off. `hardswish` is
-    that activation's replacement: ReLU for engines without an int8 kernel for it.
+    that activation's replacement: ReLU for engines without an int8 kernel for it. `dilate_first` dilates the last
+    stage's first row as well, as torchvision's segmentation nets do.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class MobileNetV3(nn.Module):
         width: float = 1.0,
         reduced_tail: bool = False,
         hardswish: type[nn.Module] = nn.Hardswish,
+        dilate_first: bool = False,
     ) -> None:
         super().__init__()
         rows = segmentation_rows(variant, width=width, reduced_tail=reduced_tail)
@@ -138,7 +140,8 @@ class MobileNetV3(nn.Module):
         for index, row in enumerate(rows):
             # The row without its stride still reads its input undilated; only later rows see a finer grid and
             # dilates. So each weight meets the neighbours it was trained on (Chen et al., DeepLab, TPAMI 2018).
-            stride, dilation = (1 if index == strided[-1] else row.stride), (2 if index > strided[-1] else 1)
+            stride = 1 if index == strided[-1] else row.stride
+            dilation = 2 if index > strided[-1] or (dilate_first and index == strided[-1]) else 1
             layers.append(InvertedResidual(channels, row, stride=stride, dilation=dilation, hardswish=hardswish))
             channels = row.outputs
         self.channels = LAST_CONV_EXPANSION * channels

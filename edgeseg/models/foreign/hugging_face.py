@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeseg.models.encoders.mit import MIT_B0
-from edgeseg.models.foreign.key_map import KeyMap
+from edgeseg.models.foreign.key_map import KeyMap, Split
 
 _STAGES = tuple(enumerate(stage.blocks for stage in MIT_B0))
 _PUBLISHED_BLOCK = {
@@ -34,7 +34,13 @@ _BLOCK_5 = {
 }
 _HEAD = (("decode_head.batch_norm", "decoder.norm"), ("decode_head.classifier", "decoder.classifier"))
 # The four maps are concatenated coarsest first, and one linear layer fuses them; ours fuses each one separately.
-_SPLITS = (("decode_head.linear_fuse.weight", tuple(f"decoder.fuse.{index}.weight" for index in (3, 2, 1, 0))),)
+_SPLITS = (
+    Split(
+        theirs="decode_head.linear_fuse.weight",
+        ours=tuple(f"decoder.fuse.{index}.weight" for index in (3, 2, 1, 0)),
+        axis=1,
+    ),
+)
 
 
 def _blocks(names: dict[str, str], place: str) -> tuple[tuple[str, str], ...]:

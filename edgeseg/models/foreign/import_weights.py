@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeseg.core.files import sha256_of
+from edgeseg.core.spec import Preprocess
 from edgeseg.core.spec_file import SpecFile
 from edgeseg.errors import CheckpointError, InputError
 from edgeseg.models.architecture import architecture
 from edgeseg.models.build import build, classifier_keys
 from edgeseg.models.checkpoint import save_checkpoint
+from edgeseg.models.foreign.class_names import class_names
 from edgeseg.models.foreign.key_map import KeyMap, best_map, translate
-from edgeseg.models.foreign.net_maps import NET_MAPS
+from edgeseg.models.foreign.net_maps import NET_MAPS, OTHER_LAYOUTS
 from edgeseg.models.state_dict import OPTIONAL, check_values, fitted, read_state_dict
 
 if TYPE_CHECKING:
@@ -28,13 +31,15 @@ if TYPE_CHECKING:
 IMPORT_SIZE = (512, 512)
 OWN_LAYOUT = "edgeseg"
 _PREFIXES = ("module.", "model.", "net.")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedWeights:
     """The result of an import: the recognised layout, and every key by its fate.
 
-    `fresh` are untrained classifier tensors: missing in the file, or there for other classes.
+    `fresh` are untrained classifier tensors: missing in the file, or there for other classes. `note` is what users of
+    these weights have to know.
     """
 
     spec: ModelSpec
@@ -42,6 +47,7 @@ class ImportedWeights:
     matched: tuple[str, ...]
     dropped: tuple[str, ...]
     fresh: tuple[str, ...]
+    note: str = ""
 
 
 def import_weights(
@@ -55,9 +61,10 @@ def import_weights(
 ) -> ImportedWeights:
     """Write a checkpoint of the architecture `name` with the weights of a foreign file into the folder `out`.
 
-    The layout is recognised by the keys. `spec` names classes, size and preprocessing; without one the number of
-    classes is the file's own. With `allow_missing` the classifier starts fresh if the file has none, or one for other
-    classes; any other missing, unexpected or differently shaped tensor is refused.
+    The layout is recognised by the keys, and the net is built as that project builds it. `spec` names classes, size and
+    preprocessing; without one the classes are the file's own, with their names where it has them, and images are
+    normalized as that project does. With `allow_missing` the classifier starts fresh if the file has none, or one for
+    other classes; any other missing, unexpected or differently shaped tensor is refused.
 
     Raises:
         UnknownName: no such architecture.
@@ -67,12 +74,16 @@ def import_weights(
     chosen = architecture(name)
     given = _unwrapped(read_state_dict(file))
     found = best_map(given, maps=(one for one in NET_MAPS if one.net == name))
+    if spec is None or found is not None:
+        _refuse_others(given, name=name, by=found, file=file)
     said = _described(spec, given, by=found, size=size, file=file)
-    net = build(name, classes=len(said.class_names), size=said.size)
+    net = build(name, classes=len(said.class_names), size=said.size, arguments=said.arguments)
     own = net.state_dict()
     dropped: tuple[str, ...] = ()
     if found is None:
         given = fitted(given, keys=set(own))
+        if not own.keys() & given.keys():
+            _refuse_others(given, name=name, by=None, file=file)
     else:
         translated = translate(given, by=found)
         given, dropped = {**translated.tensors, **{key: given[key] for key in translated.unknown}}, translated.dropped
@@ -88,7 +99,14 @@ def import_weights(
     net.load_state_dict(kept, strict=False)
     record = {"imported": {"file": file.name, "sha256": sha256_of(file), "layout": layout, "fresh": list(fresh)}}
     complete = save_checkpoint(out, net=net, spec=complete, training=record)
-    return ImportedWeights(spec=complete, layout=layout, matched=tuple(kept), dropped=dropped, fresh=fresh)
+    return ImportedWeights(
+        spec=complete,
+        layout=layout,
+        matched=tuple(kept),
+        dropped=dropped,
+        fresh=fresh,
+        note="" if found is None else found.notes.get(len(complete.classes), ""),
+    )
 
 
 def _unwrapped(given: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -97,6 +115,16 @@ def _unwrapped(given: dict[str, Tensor]) -> dict[str, Tensor]:
         if all(key.startswith(prefix) for key in given):
             return _unwrapped({key.removeprefix(prefix): value for key, value in given.items()})
     return given
+
+
+def _refuse_others(given: Mapping[str, Tensor], *, name: str, by: KeyMap | None, file: Path) -> None:
+    """Raise `CheckpointError` for weights of a net that none here computes, or that another map fits better."""
+    other = next((item for item in OTHER_LAYOUTS if all(key in given for key in item.keys)), None)
+    if other is not None:
+        raise CheckpointError(f"{file}: taken for {other.layout}, which no net here computes: {other.difference}")
+    best = best_map(given, maps=NET_MAPS)
+    if best is not None and best.net != name and (by is None or best.fit(given) > by.fit(given)):
+        raise CheckpointError(f"{file}: taken for {best.layout}, whose net is not {name}. Use --as {best.net}.")
 
 
 def _described(
@@ -108,11 +136,32 @@ def _described(
     file: Path,
 ) -> SpecFile:
     if spec is not None:
-        return spec if size is None else dataclasses.replace(spec, size=size)
+        _check_preprocess(spec, by=by, file=file)
+        arguments = spec.arguments if by is None else {**spec.arguments, **by.arguments}
+        return dataclasses.replace(spec, size=size or spec.size, arguments=arguments)
     classifier = None if by is None else translate(given, by=by).tensors.get(by.classifier)
-    if classifier is None:
+    if by is None or classifier is None:
         raise InputError(f"{file}: has no classes in a known layout. Describe them: --spec spec.toml")
-    return SpecFile(schema=1, classes=int(classifier.shape[0]), size=size or IMPORT_SIZE)
+    count = int(classifier.shape[0])
+    return SpecFile(
+        schema=1,
+        classes=class_names(file, count=count) or count,
+        size=size or IMPORT_SIZE,
+        preprocess=by.preprocess or Preprocess(),
+        arguments=dict(by.arguments),
+    )
+
+
+def _check_preprocess(spec: SpecFile, *, by: KeyMap | None, file: Path) -> None:
+    """Log a warning where a spec normalizes images otherwise than the project that the weights are from."""
+    trained = None if by is None else by.preprocess
+    if trained is not None and (trained.mean, trained.std) != (spec.preprocess.mean, spec.preprocess.std):
+        _log.warning(
+            "%s: this project normalizes with mean = %s, std = %s, the spec otherwise: check its [preprocess]",
+            file,
+            list(trained.mean),
+            list(trained.std),
+        )
 
 
 def _shaped(value: Tensor, own: Tensor | None) -> Tensor:

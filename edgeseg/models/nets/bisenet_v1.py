@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from edgeseg.core.suggestions import unknown
 from edgeseg.models.architecture import Architecture
 from edgeseg.models.blocks.layers import AuxHead, ConvNormAct, Resize, initialise
 from edgeseg.models.encoders.resnet import ResNet
@@ -36,19 +37,30 @@ class AttentionRefinement(nn.Module):
         return y
 
 
-class FeatureFusion(nn.Module):
-    """Feature fusion module (figure 2c): both paths concatenated, projected, and gated with a residual."""
+# Gates of the feature fusion: the paper's two convolutions without batch norm, or one with it.
+GATES = ("bottleneck", "norm", "norm_relu")
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+
+class FeatureFusion(nn.Module):
+    """Feature fusion module (figure 2c): both paths concatenated, projected, and gated with a residual.
+
+    `gate` is one of GATES: "bottleneck", the paper's two convolutions with a ReLU between them; "norm", one convolution
+    with batch norm; "norm_relu", that and a ReLU.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, gate: str = GATES[0]) -> None:
         super().__init__()
+        if gate not in GATES:
+            raise unknown("gate", gate, GATES)
         self.project = ConvNormAct(inputs, outputs, kernel=1)
-        self.attention = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
+        convolutions: list[nn.Module] = [
             nn.Conv2d(outputs, outputs // 4, 1, bias=False),
             nn.ReLU(),
             nn.Conv2d(outputs // 4, outputs, 1, bias=False),
-            nn.Sigmoid(),
-        )
+        ]
+        if gate != GATES[0]:
+            convolutions = [ConvNormAct(outputs, outputs, kernel=1, activation=nn.ReLU if gate == GATES[2] else None)]
+        self.attention = nn.Sequential(nn.AdaptiveAvgPool2d(1), *convolutions, nn.Sigmoid())
 
     def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
         """Return (N, outputs, h, w) from the two paths, (N, ·, h, w) each."""
@@ -60,15 +72,17 @@ class FeatureFusion(nn.Module):
 class ContextLayers(nn.Module):
     """An encoder, its last two stages refined, the global mean on top, brought to stride 8 (figure 2a)."""
 
-    def __init__(self, encoder: nn.Module, *, channels: Sequence[int]) -> None:
+    def __init__(self, encoder: nn.Module, *, channels: Sequence[int], nearest: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         *_, middle, high = channels
         self.refine16 = AttentionRefinement(middle, CONTEXT_CHANNELS)
         self.refine32 = AttentionRefinement(high, CONTEXT_CHANNELS)
         self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormAct(high, CONTEXT_CHANNELS, kernel=1))
-        self.up32 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
-        self.up16 = nn.Sequential(Resize(2, 2), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
+        self.up32, self.up16 = (
+            nn.Sequential(Resize(2, 2, nearest=nearest), ConvNormAct(CONTEXT_CHANNELS, CONTEXT_CHANNELS))
+            for _ in range(2)
+        )
 
     def refine(self, middle: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Return context at strides 8 and 16, (N, 128, ·, ·), from the encoder's features at strides 16 and 32."""
@@ -79,9 +93,9 @@ class ContextLayers(nn.Module):
 class ContextPath(ContextLayers):
     """The context path of BiSeNet, on ResNet-18."""
 
-    def __init__(self, *, inputs: int) -> None:
+    def __init__(self, *, inputs: int, nearest: bool = False) -> None:
         encoder = ResNet(18, inputs=inputs)
-        super().__init__(encoder, channels=encoder.channels)
+        super().__init__(encoder, channels=encoder.channels, nearest=nearest)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return context at strides 8 and 16, (N, 128, ·, ·), from x (N, inputs, H, W)."""
@@ -90,9 +104,22 @@ class ContextPath(ContextLayers):
 
 
 class BiSeNetV1(nn.Module):
-    """A shallow spatial path beside ResNet-18's context path; logits at stride 8."""
+    """A shallow spatial path beside ResNet-18's context path; logits at stride 8.
 
-    def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
+    The other options are those of public weights: resizes of the context path without interpolation, and another gate
+    in the feature fusion.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        size: tuple[int, int],
+        aux: bool = False,
+        inputs: int = 3,
+        nearest: bool = False,
+        gate: str = GATES[0],
+    ) -> None:
         super().__init__()
         self.spatial = nn.Sequential(
             ConvNormAct(inputs, SPATIAL_CHANNELS, kernel=7, stride=2),
@@ -100,8 +127,8 @@ class BiSeNetV1(nn.Module):
             ConvNormAct(SPATIAL_CHANNELS, SPATIAL_CHANNELS, stride=2),
             ConvNormAct(SPATIAL_CHANNELS, CONTEXT_CHANNELS, kernel=1),
         )
-        self.context = ContextPath(inputs=inputs)
-        self.fusion = FeatureFusion(2 * CONTEXT_CHANNELS, _FUSED_CHANNELS)
+        self.context = ContextPath(inputs=inputs, nearest=nearest)
+        self.fusion = FeatureFusion(2 * CONTEXT_CHANNELS, _FUSED_CHANNELS, gate=gate)
         self.head = nn.Sequential(
             ConvNormAct(_FUSED_CHANNELS, _HEAD_CHANNELS), nn.Dropout(0.1), nn.Conv2d(_HEAD_CHANNELS, classes, 1)
         )

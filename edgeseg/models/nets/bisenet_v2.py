@@ -39,15 +39,18 @@ class Stem(nn.Module):
 
 
 class GatherExpansion(nn.Module):
-    """Gather-and-expansion layer (figure 5): 3x3 convolution, depthwise expansion by 6, linear 1x1 projection."""
+    """Gather-and-expansion layer (figure 5): 3x3 convolution, depthwise expansion by 6, linear 1x1 projection.
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+    `activate` puts a ReLU in front of the projection.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int, activate: bool = False) -> None:
         super().__init__()
-        hidden = inputs * _EXPANSION
+        hidden, last = inputs * _EXPANSION, nn.ReLU if activate else None
         self.gather = ConvNormAct(inputs, inputs)
-        expand = [ConvNormAct(inputs, hidden, stride=stride, groups=inputs, activation=None)]
+        expand = [ConvNormAct(inputs, hidden, stride=stride, groups=inputs, activation=None if stride == 2 else last)]
         if stride == 2:
-            expand.append(ConvNormAct(hidden, hidden, groups=hidden, activation=None))
+            expand.append(ConvNormAct(hidden, hidden, groups=hidden, activation=last))
         self.expand = nn.Sequential(*expand)
         self.project = ConvNormAct(hidden, outputs, kernel=1, activation=None)
         self.shortcut: nn.Module = nn.Identity()
@@ -81,18 +84,24 @@ class ContextEmbedding(nn.Module):
 
 
 class GuidedAggregation(nn.Module):
-    """Bilateral guided aggregation (figure 6): each branch gates the other at the other's resolution."""
+    """Bilateral guided aggregation (figure 6): each branch gates the other at the other's resolution.
 
-    def __init__(self, channels: int) -> None:
+    `activate` puts a ReLU at its end, `nearest` resizes without interpolation, and `bias` is that of the pointwise
+    convolutions.
+    """
+
+    def __init__(self, channels: int, *, activate: bool = False, nearest: bool = False, bias: bool = False) -> None:
         super().__init__()
-        self.detail_keep = _separable(channels)
+        self.detail_keep = _separable(channels, bias=bias)
         self.detail_down = nn.Sequential(
             ConvNormAct(channels, channels, stride=2, activation=None), nn.AvgPool2d(3, stride=2, padding=1)
         )
-        self.semantic_keep = nn.Sequential(*_separable(channels), nn.Sigmoid())
-        self.semantic_up = nn.Sequential(ConvNormAct(channels, channels, activation=None), Resize(4, 4), nn.Sigmoid())
-        self.resize = Resize(4, 4)
-        self.fuse = ConvNormAct(channels, channels, activation=None)
+        self.semantic_keep = nn.Sequential(*_separable(channels, bias=bias), nn.Sigmoid())
+        self.semantic_up = nn.Sequential(
+            ConvNormAct(channels, channels, activation=None), Resize(4, 4, nearest=nearest), nn.Sigmoid()
+        )
+        self.resize = Resize(4, 4, nearest=nearest)
+        self.fuse = ConvNormAct(channels, channels, activation=nn.ReLU if activate else None)
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         """Return (N, C, H/8, W/8) from detail (N, C, H/8, W/8) and semantic (N, C, H/32, W/32)."""
@@ -103,15 +112,32 @@ class GuidedAggregation(nn.Module):
 
 
 class BiSeNetV2(nn.Module):
-    """A wide, shallow detail branch and a narrow, deep semantic one; logits at stride 8."""
+    """A wide, shallow detail branch and a narrow, deep semantic one; logits at stride 8.
 
-    def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
+    The other options are departures from the paper that public weights were trained with: a ReLU behind every expansion
+    and behind the aggregation, resizes in it without interpolation, and biases of its pointwise convolutions.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        size: tuple[int, int],
+        aux: bool = False,
+        inputs: int = 3,
+        activate_expansion: bool = False,
+        activate_aggregation: bool = False,
+        nearest: bool = False,
+        pointwise_bias: bool = False,
+    ) -> None:
         super().__init__()
         self.detail = _detail_branch(inputs)
         self.stem = Stem(inputs, _STEM_CHANNELS)
-        self.semantic = nn.ModuleList(_semantic_stages())
+        self.semantic = nn.ModuleList(_semantic_stages(activate=activate_expansion))
         self.context = ContextEmbedding(CHANNELS)
-        self.aggregate = GuidedAggregation(CHANNELS)
+        self.aggregate = GuidedAggregation(
+            CHANNELS, activate=activate_aggregation, nearest=nearest, bias=pointwise_bias
+        )
         self.head = _head(CHANNELS, _HEAD_CHANNELS, classes)
         # The booster heads of figure 3: after the stem, stages 3 and 4, and the last gather-and-expansion layer.
         widths = (_STEM_CHANNELS, *(channels for channels, _ in SEMANTIC_STAGES))
@@ -141,22 +167,25 @@ def _detail_branch(inputs: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _semantic_stages() -> list[nn.Sequential]:
+def _semantic_stages(*, activate: bool) -> list[nn.Sequential]:
     stages, inputs = [], _STEM_CHANNELS
     for outputs, count in SEMANTIC_STAGES:
         widths = (inputs, *[outputs] * (count - 1))
         stages.append(
             nn.Sequential(
-                *(GatherExpansion(width, outputs, stride=2 if at == 0 else 1) for at, width in enumerate(widths))
+                *(
+                    GatherExpansion(width, outputs, stride=2 if at == 0 else 1, activate=activate)
+                    for at, width in enumerate(widths)
+                )
             )
         )
         inputs = outputs
     return stages
 
 
-def _separable(channels: int) -> nn.Sequential:
+def _separable(channels: int, *, bias: bool) -> nn.Sequential:
     return nn.Sequential(
-        ConvNormAct(channels, channels, groups=channels, activation=None), nn.Conv2d(channels, channels, 1, bias=False)
+        ConvNormAct(channels, channels, groups=channels, activation=None), nn.Conv2d(channels, channels, 1, bias=bias)
     )
 
 

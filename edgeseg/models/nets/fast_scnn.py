@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from edgeseg.models.architecture import Architecture
@@ -35,11 +37,11 @@ class LinearBottleneck(nn.Module):
 class _FeatureFusion(nn.Module):
     """Adds the stride-32 features, resized by 4, to the stride-8 ones (table 3)."""
 
-    def __init__(self, high: int, low: int, outputs: int) -> None:
+    def __init__(self, high: int, low: int, outputs: int, *, dilation: int, align_corners: bool) -> None:
         super().__init__()
-        self.resize = Resize(4, 4)
+        self.resize = Resize(4, 4, align_corners=align_corners)
         self.low = nn.Sequential(
-            ConvNormAct(low, low, dilation=4, groups=low),
+            ConvNormAct(low, low, dilation=dilation, groups=low),
             ConvNormAct(low, outputs, kernel=1, activation=None),
         )
         self.high = ConvNormAct(high, outputs, kernel=1, activation=None)
@@ -52,21 +54,38 @@ class _FeatureFusion(nn.Module):
 
 
 class FastSCNN(nn.Module):
-    """Two branches that share a stem; logits at stride 8 for an image of the size it was built for."""
+    """Two branches that share a stem; logits at stride 8 for an image of the size it was built for.
 
-    def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False) -> None:
+    The other options are departures from the paper that public weights were trained with: a ReLU between depthwise and
+    pointwise convolutions, a first convolution without padding, corner-aligned resizes, another dilation in the fusion
+    (4, the paper's, is that of table 3) and another kernel in the pyramid's last convolution.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        size: tuple[int, int],
+        aux: bool = False,
+        activate_depthwise: bool = False,
+        padded_stem: bool = True,
+        align_corners: bool = False,
+        fusion_dilation: int = 4,
+        pyramid_kernel: int = 1,
+    ) -> None:
         super().__init__()
+        separable = partial(DepthwiseSeparable, activate_depthwise=activate_depthwise)
         self.downsample = nn.Sequential(
-            ConvNormAct(3, 32, stride=2),
-            DepthwiseSeparable(32, 48, stride=2),
-            DepthwiseSeparable(48, 64, stride=2),
+            ConvNormAct(3, 32, stride=2, padded=padded_stem), separable(32, 48, stride=2), separable(48, 64, stride=2)
         )
         self.features = _bottlenecks(64)
-        self.pyramid = PyramidPooling(128, 128, grid=(size[0] // 32, size[1] // 32))
-        self.fusion = _FeatureFusion(64, 128, 128)
+        self.pyramid = PyramidPooling(
+            128, 128, grid=(size[0] // 32, size[1] // 32), kernel=pyramid_kernel, align_corners=align_corners
+        )
+        self.fusion = _FeatureFusion(64, 128, 128, dilation=fusion_dilation, align_corners=align_corners)
         self.classifier = nn.Sequential(
-            DepthwiseSeparable(128, 128),
-            DepthwiseSeparable(128, 128),
+            separable(128, 128),
+            separable(128, 128),
             nn.Dropout(0.1),
             nn.Conv2d(128, classes, 1),
         )
@@ -75,7 +94,7 @@ class FastSCNN(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return logits (N, classes, H/8, W/8) from normalised images x (N, 3, H, W).
+        """Return logits (N, classes, H/8, W/8) from normalized images x (N, 3, H, W).
 
         In training mode with auxiliary heads: (logits, aux at stride 8, aux at stride 32).
         """

@@ -40,7 +40,10 @@ class LRASPPHead(nn.Module):
 
 
 class LRASPP(nn.Module):
-    """MobileNetV3 with the LR-ASPP head; logits at stride 8. Any size works: the head pools the whole map."""
+    """MobileNetV3 with the LR-ASPP head; logits at stride 8. Any size works: the head pools the whole map.
+
+    `dilate_first` is the encoder's, for torchvision's weights of the whole net.
+    """
 
     def __init__(
         self,
@@ -52,15 +55,18 @@ class LRASPP(nn.Module):
         width: float = 1.0,
         reduced_tail: bool = False,
         hardswish: type[nn.Module] = nn.Hardswish,
+        dilate_first: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = MobileNetV3(variant, width=width, reduced_tail=reduced_tail, hardswish=hardswish)
+        self.encoder = MobileNetV3(
+            variant, width=width, reduced_tail=reduced_tail, hardswish=hardswish, dilate_first=dilate_first
+        )
         self.head = LRASPPHead(self.encoder.low_channels, self.encoder.channels, classes)
         self.aux = nn.ModuleList([AuxHead(self.encoder.middle_channels, classes)] if aux else [])
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return logits (N, classes, H/8, W/8) from normalised images x (N, 3, H, W).
+        """Return logits (N, classes, H/8, W/8) from normalized images x (N, 3, H, W).
 
         In training mode with the auxiliary head: (logits, aux at stride 16).
         """

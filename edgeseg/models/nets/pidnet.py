@@ -49,16 +49,28 @@ class BoundaryAttention(nn.Module):
 
 
 class PIDNetSmall(SharedTrunk):
-    """Branches for detail (P), context (I) and boundaries (D) that meet at stride 8; logits at stride 8."""
+    """Branches for detail (P), context (I) and boundaries (D) that meet at stride 8; logits at stride 8.
 
-    def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
+    `activate_bottlenecks` is whether a ReLU follows the first of the context's two bottlenecks. The paper leaves it
+    open; in the authors' code none does, and public weights need it off.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        size: tuple[int, int],
+        aux: bool = False,
+        inputs: int = 3,
+        activate_bottlenecks: bool = True,
+    ) -> None:
         super().__init__(width=_WIDTH, inputs=inputs)
         high = 2 * _WIDTH
         grid8, grid64 = branch_grids(size)
         self.context3 = residual_stage(high, 4 * _WIDTH, blocks=3, stride=2)
         self.context4 = residual_stage(4 * _WIDTH, 8 * _WIDTH, blocks=3, stride=2)
         self.context5 = nn.Sequential(
-            ResidualBottleneck(8 * _WIDTH, 8 * _WIDTH, stride=2, activate=True),
+            ResidualBottleneck(8 * _WIDTH, 8 * _WIDTH, stride=2, activate=activate_bottlenecks),
             ResidualBottleneck(16 * _WIDTH, 8 * _WIDTH),
         )
         self.detail3 = residual_stage(high, high, blocks=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from edgeseg.models.architecture import Architecture
-from edgeseg.models.blocks.layers import BATCH_NORM_MOMENTUM, AuxHead, Resize, initialise
+from edgeseg.models.blocks.layers import BATCH_NORM_MOMENTUM, AuxHead, ConvNormAct, Resize, initialise
 from edgeseg.models.encoders.mit import MixTransformer
 
 _DECODER_CHANNELS = 256
@@ -17,11 +17,22 @@ class AllMlpDecoder(nn.Module):
     The paper projects each stage to 256 channels, resizes all to stride 4, concatenates and fuses by a linear layer.
     That layer is the sum of one linear map per stage, and a linear map over channels commutes with a bilinear resize:
     here each stage is fused at its own resolution and only the sums are at stride 4. The result is the same.
+    `activate_projection` gives each projection a batch norm and a ReLU in place of its bias.
     """
 
-    def __init__(self, inputs: tuple[int, ...], classes: int, *, hidden: int = _DECODER_CHANNELS) -> None:
+    def __init__(
+        self,
+        inputs: tuple[int, ...],
+        classes: int,
+        *,
+        hidden: int = _DECODER_CHANNELS,
+        activate_projection: bool = False,
+    ) -> None:
         super().__init__()
-        self.project = nn.ModuleList(nn.Conv2d(channels, hidden, 1) for channels in inputs)
+        self.project = nn.ModuleList(
+            ConvNormAct(channels, hidden, kernel=1) if activate_projection else nn.Conv2d(channels, hidden, 1)
+            for channels in inputs
+        )
         self.fuse = nn.ModuleList(nn.Conv2d(hidden, hidden, 1, bias=False) for _ in inputs)
         self.resize = nn.ModuleList(
             Resize(2**index, 2**index) if index else nn.Identity() for index in range(len(inputs))
@@ -43,12 +54,23 @@ class AllMlpDecoder(nn.Module):
 
 
 class SegFormer(nn.Module):
-    """A Mix Transformer and the all-MLP decoder; logits at stride 4."""
+    """A Mix Transformer and the all-MLP decoder; logits at stride 4.
 
-    def __init__(self, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3) -> None:
+    `activate_projection` is the decoder of public weights that have a batch norm and a ReLU behind each projection.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        size: tuple[int, int],
+        aux: bool = False,
+        inputs: int = 3,
+        activate_projection: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder = MixTransformer(size=size, inputs=inputs)
-        self.decoder = AllMlpDecoder(self.encoder.channels, classes)
+        self.decoder = AllMlpDecoder(self.encoder.channels, classes, activate_projection=activate_projection)
         self.aux = nn.ModuleList([AuxHead(self.encoder.channels[2], classes)] if aux else [])
         initialise(self)
 

@@ -16,13 +16,23 @@ _AUX_CHANNELS = 64
 
 
 class STDCSeg(ContextLayers):
-    """BiSeNet's context path on STDC, its third stage in place of the spatial path; logits at stride 8."""
+    """BiSeNet's context path on STDC, its third stage in place of the spatial path; logits at stride 8.
+
+    `nearest` resizes the context without interpolation, as public weights were trained.
+    """
 
     def __init__(
-        self, variant: int, *, classes: int, size: tuple[int, int], aux: bool = False, inputs: int = 3
+        self,
+        variant: int,
+        *,
+        classes: int,
+        size: tuple[int, int],
+        aux: bool = False,
+        inputs: int = 3,
+        nearest: bool = False,
     ) -> None:
         encoder = STDC(variant, inputs=inputs)
-        super().__init__(encoder, channels=encoder.channels)
+        super().__init__(encoder, channels=encoder.channels, nearest=nearest)
         low = encoder.channels[1]
         self.fusion = FeatureFusion(low + CONTEXT_CHANNELS, _FUSED_CHANNELS)
         self.head = nn.Sequential(
