@@ -10,6 +10,10 @@ _SEMANTIC = ("segment.S3", "segment.S4", "segment.S5_4")
 _DETAIL = [(stage, index) for stage, (_, count) in enumerate(DETAIL_STAGES) for index in range(count)]
 # Its own means and deviations of Cityscapes.
 _CITYSCAPES = Preprocess(mean=(0.3257, 0.3690, 0.3223), std=(0.2112, 0.2148, 0.2115))
+_NOTES = {
+    171: "171 classes are COCO-Stuff's, which this project normalizes with mean = [0.46962251, 0.4464104, 0.40718787] "
+    "and std = [0.27469736, 0.27012361, 0.28515933]: say so in --spec."
+}
 
 
 def _numbered(theirs: str, ours: str) -> tuple[tuple[str, str], ...]:
@@ -67,6 +71,7 @@ BISENET_V1 = KeyMap(
     unused=("conv_out16", "conv_out32"),
     classifier="head.2.weight",
     preprocess=_CITYSCAPES,
+    notes=_NOTES,
 )
 BISENET_V2 = KeyMap(
     layout="CoinCheung BiSeNetV2",
@@ -99,4 +104,5 @@ BISENET_V2 = KeyMap(
     unused=("aux2", "aux3", "aux4", "aux5_4"),
     classifier="head.2.weight",
     preprocess=_CITYSCAPES,
+    notes=_NOTES,
 )
