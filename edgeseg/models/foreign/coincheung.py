@@ -44,7 +44,7 @@ def _expansions() -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-BISENET_V1 = KeyMap(
+COINCHEUNG_BISENET_V1 = KeyMap(
     layout="CoinCheung BiSeNetV1",
     net="bisenet_v1_resnet18",
     arguments={"nearest": True, "gate": "norm"},
@@ -73,7 +73,7 @@ BISENET_V1 = KeyMap(
     preprocess=_CITYSCAPES,
     notes=_NOTES,
 )
-BISENET_V2 = KeyMap(
+COINCHEUNG_BISENET_V2 = KeyMap(
     layout="CoinCheung BiSeNetV2",
     net="bisenet_v2",
     arguments={"activate_expansion": True, "activate_aggregation": True, "nearest": True},

@@ -320,7 +320,7 @@ def _segformer_splits() -> tuple[Split, ...]:
     return (*attention, Split(theirs="decode_head.fusion_conv.conv.weight", ours=fusing, axis=1))
 
 
-FAST_SCNN = KeyMap(
+_FAST_SCNN = KeyMap(
     layout="mmsegmentation Fast-SCNN",
     net="fast_scnn",
     arguments={"fusion_dilation": 1, "pyramid_kernel": 3},
@@ -329,7 +329,7 @@ FAST_SCNN = KeyMap(
     classifier="classifier.3.weight",
     notes=_NOTES,
 )
-BISENET_V1 = KeyMap(
+_BISENET_V1 = KeyMap(
     layout="mmsegmentation BiSeNetV1",
     net="bisenet_v1_resnet18",
     arguments={"nearest": True, "gate": "norm_relu"},
@@ -338,7 +338,7 @@ BISENET_V1 = KeyMap(
     classifier="head.2.weight",
     notes=_NOTES,
 )
-BISENET_V2 = KeyMap(
+_BISENET_V2 = KeyMap(
     layout="mmsegmentation BiSeNetV2",
     net="bisenet_v2",
     arguments={"activate_expansion": True, "activate_aggregation": True, "pointwise_bias": True},
@@ -347,7 +347,7 @@ BISENET_V2 = KeyMap(
     classifier="head.2.weight",
     notes=_NOTES,
 )
-STDC1, STDC2 = (
+_STDC = tuple(
     KeyMap(
         layout=f"mmsegmentation STDC{variant}",
         net=f"stdc{variant}_seg",
@@ -359,7 +359,7 @@ STDC1, STDC2 = (
     )
     for variant in (1, 2)
 )
-DDRNET_23_SLIM = KeyMap(
+_DDRNET_23_SLIM = KeyMap(
     layout="mmsegmentation DDRNet-23-slim",
     net="ddrnet_23_slim",
     modules=_ddrnet(),
@@ -367,7 +367,7 @@ DDRNET_23_SLIM = KeyMap(
     classifier="head.4.weight",
     notes=_NOTES,
 )
-PIDNET_S = KeyMap(
+_PIDNET_S = KeyMap(
     layout="mmsegmentation PIDNet-S",
     net="pidnet_s",
     arguments={"activate_bottlenecks": False},
@@ -376,7 +376,7 @@ PIDNET_S = KeyMap(
     classifier="head.4.weight",
     notes=_NOTES,
 )
-SEGFORMER_B0 = KeyMap(
+_SEGFORMER_B0 = KeyMap(
     layout="mmsegmentation SegFormer-B0",
     net="segformer_b0",
     arguments={"activate_projection": True},
@@ -385,3 +385,4 @@ SEGFORMER_B0 = KeyMap(
     classifier="decoder.classifier.weight",
     notes=_NOTES,
 )
+MMSEGMENTATION_MAPS = (_FAST_SCNN, _BISENET_V1, _BISENET_V2, *_STDC, _DDRNET_23_SLIM, _PIDNET_S, _SEGFORMER_B0)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeseg.models.foreign import coincheung, mmsegmentation, torchvision, tramac
+from edgeseg.models.foreign.coincheung import COINCHEUNG_BISENET_V1, COINCHEUNG_BISENET_V2
 from edgeseg.models.foreign.hugging_face import PUBLISHED_SEGFORMER_B0, SEGFORMER_B0_IN_TRANSFORMERS_5
+from edgeseg.models.foreign.mmsegmentation import MMSEGMENTATION_MAPS
+from edgeseg.models.foreign.torchvision import TORCHVISION_LRASPP
+from edgeseg.models.foreign.tramac import TRAMAC_FAST_SCNN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,18 +23,11 @@ class OtherLayout:
 NET_MAPS = (
     PUBLISHED_SEGFORMER_B0,
     SEGFORMER_B0_IN_TRANSFORMERS_5,
-    coincheung.BISENET_V1,
-    coincheung.BISENET_V2,
-    tramac.FAST_SCNN,
-    mmsegmentation.FAST_SCNN,
-    mmsegmentation.BISENET_V1,
-    mmsegmentation.BISENET_V2,
-    mmsegmentation.STDC1,
-    mmsegmentation.STDC2,
-    mmsegmentation.DDRNET_23_SLIM,
-    mmsegmentation.PIDNET_S,
-    mmsegmentation.SEGFORMER_B0,
-    torchvision.LRASPP_LARGE,
+    COINCHEUNG_BISENET_V1,
+    COINCHEUNG_BISENET_V2,
+    TRAMAC_FAST_SCNN,
+    *MMSEGMENTATION_MAPS,
+    TORCHVISION_LRASPP,
 )
 OTHER_LAYOUTS = (
     OtherLayout(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeseg.models.encoders.mobilenet_v3 import MOBILENET_V3_LARGE
 from edgeseg.models.foreign.key_map import KeyMap
 
-LRASPP_LARGE = KeyMap(
+TORCHVISION_LRASPP = KeyMap(
     layout="torchvision LR-ASPP",
     net="lraspp_mobilenet_v3_large",
     arguments={"dilate_first": True},

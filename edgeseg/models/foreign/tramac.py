@@ -18,7 +18,7 @@ def _bottleneck(theirs: str, ours: str) -> tuple[tuple[str, str], ...]:
     return tuple((f"{theirs}.{name}", f"{ours}.{own}") for name, own in names.items())
 
 
-FAST_SCNN = KeyMap(
+TRAMAC_FAST_SCNN = KeyMap(
     layout="Tramac Fast-SCNN",
     net="fast_scnn",
     arguments={"activate_depthwise": True, "padded_stem": False, "align_corners": True, "fusion_dilation": 1},
