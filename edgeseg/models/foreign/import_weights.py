@@ -121,10 +121,10 @@ def _refuse_others(given: Mapping[str, Tensor], *, name: str, by: KeyMap | None,
     """Raise `CheckpointError` for weights of a net that none here computes, or that another map fits better."""
     other = next((item for item in OTHER_LAYOUTS if all(key in given for key in item.keys)), None)
     if other is not None:
-        raise CheckpointError(f"{file}: taken for {other.layout}, which no net here computes: {other.difference}")
+        raise CheckpointError(f"{file}: recognised as {other.layout}, which no net here computes: {other.difference}")
     best = best_map(given, maps=NET_MAPS)
     if best is not None and best.net != name and (by is None or best.fit(given) > by.fit(given)):
-        raise CheckpointError(f"{file}: taken for {best.layout}, whose net is not {name}. Use --as {best.net}.")
+        raise CheckpointError(f"{file}: recognised as {best.layout}, whose net is not {name}. Use --as {best.net}.")
 
 
 def _described(

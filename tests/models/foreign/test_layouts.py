@@ -120,7 +120,7 @@ def test_an_unknown_key_and_a_wrong_shape_are_named(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "f.pth")
     with pytest.raises(
         CheckpointError,
-        match=r"taken for Tramac Fast-SCNN, 264 of 266 tensors match; 1 missing, first fusion\.low\.0\.1\.running_var; "
+        match=r"as Tramac Fast-SCNN, 264 of 266 tensors match; 1 missing, first fusion\.low\.0\.1\.running_var; "
         r"1 left over, first classifier\.dsconv3\.conv\.0\.weight; 1 of another shape, first downsample\.0\.0\.weight",
     ):
         import_weights(tmp_path / "f.pth", tmp_path / "out", name="fast_scnn")
@@ -129,8 +129,12 @@ def test_an_unknown_key_and_a_wrong_shape_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "name", "words"),
     [
-        ("tramac_fast_scnn", "bisenet_v2", r"taken for Tramac Fast-SCNN, whose net is not bisenet_v2\. Use --as fast_"),
-        ("mmsegmentation_stdc1", "stdc2_seg", r"taken for mmsegmentation STDC1, .* Use --as stdc1_seg"),
+        (
+            "tramac_fast_scnn",
+            "bisenet_v2",
+            r"as Tramac Fast-SCNN, whose net is not bisenet_v2\. Use --as fast_scnn",
+        ),
+        ("mmsegmentation_stdc1", "stdc2_seg", r"recognised as mmsegmentation STDC1, .* Use --as stdc1_seg"),
         ("torchvision_deeplabv3", "lraspp_mobilenet_v3_large", r"torchvision DeepLabv3, .* no decoder.*encoder"),
     ],
 )
