@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeseg.core.artifact import Golden, GoldenSample
 from edgeseg.core.files import sha256_of_bytes
+from edgeseg.core.web_engines import WEB_ENGINES
 from edgeseg.deploy.gate import thresholds_for
 from edgeseg.errors import ConversionError
 from edgeseg.pixels import prepare
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgeseg.core.artifact import Artifact
+    from edgeseg.core.artifact import Artifact, Manifest
     from edgeseg.core.quantization import QuantizationScheme
     from edgeseg.deploy.reference import Reference
     from edgeseg.runtime import Session
@@ -57,9 +58,20 @@ def write_samples(
         samples,
         engine=f"{session.engine} {session.engine_version}",
         least=least,
-        tolerances=dict.fromkeys(engines, least),
+        tolerances={**dict.fromkeys(engines, least), **_in_browsers(artifact.manifest)},
         sqnr_db=_by_bits(REPEATED_SQNR_DB, scheme) if session.output.role == "logits" else None,
     )
+
+
+def _in_browsers(manifest: Manifest) -> dict[str, float]:
+    """Return the share that the browser's engine of the artifact's format must repeat."""
+    least = repeated_agreement(manifest.scheme)
+    is_int8 = least == REPEATED[0]
+    return {
+        engine.name: engine.int8_agreement if is_int8 else least
+        for engine in WEB_ENGINES
+        if engine.format == manifest.format
+    }
 
 
 def promised_samples(artifact: Artifact, *, reference: Reference) -> Golden:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.devices.browser import BenchSite, Received, offer_of, own_certificate
-from edgeseg.devices.browser.web_engines import WEB_TOOLCHAIN
 from edgeseg.errors import InputError
 from edgeseg.runtime.web import WebAddress
 from edgeseg.runtime.web.address import TOKEN_BYTES, reachable_name
@@ -20,6 +19,7 @@ from edgeseg.toolchains import find_toolchain, require_toolchain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+WEB_TOOLCHAIN = "web"
 _WAKE_S = 0.5
 
 

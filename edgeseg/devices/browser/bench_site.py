@@ -76,7 +76,7 @@ class BenchSite(Site):
         self._out = out
         self._on_received = on_received
         self._certificate = certificate
-        self._versions = {offer.engine.name: offer.engine.version(tool) for offer in offers}
+        self._versions = {offer.engine.name: tool.pinned[offer.engine.package] for offer in offers}
         self._writing = threading.Lock()
         self.headers: Mapping[str, str] = _headers()
         self.most_bytes = _JSON_BYTES + _RUN_BYTES * MOST_RUNS + max(map(_posted_bytes, offers))

@@ -2,7 +2,7 @@
 // Between four cells of one class every pixel has that class, so logits are interpolated only where they differ.
 import { fromHalf, place, sizeOf } from "./pixels.js";
 
-const axes = new Map();
+const axes = new Map(), { fround } = Math;
 
 // For each pixel the two cells around it, the second one's weight, and the cell that contains it.
 function axis(pixels, cells, start, extent, inputPixels) {
@@ -57,18 +57,34 @@ function upsampledArgmax(logits, { classes, cells, cell, step }, { width, rows, 
     const upper = rows.low[y] * width, lower = rows.high[y] * width, down = rows.share[y];
     for (let x = 0; x < columns.low.length; x++, pixel++) {
       const a = upper + columns.low[x], b = upper + columns.high[x], c = lower + columns.low[x], d = lower + columns.high[x];
-      const first = coarse[a];
-      if (first === coarse[b] && first === coarse[c] && first === coarse[d]) { labels[pixel] = first; continue; }
-      const across = columns.share[x];
-      let best = -Infinity;
-      for (let id = 0; id < classes; id++) {
-        const of = id * step, left = logits[a * cell + of], under = logits[c * cell + of];
-        const top = left + (logits[b * cell + of] - left) * across;
-        const value = top + (under + (logits[d * cell + of] - under) * across - top) * down;
-        if (value > best) [best, labels[pixel]] = [value, id];
+      const low = Math.min(coarse[a], coarse[b], coarse[c], coarse[d]), high = Math.max(coarse[a], coarse[b], coarse[c], coarse[d]);
+      if (low === high) { labels[pixel] = low; continue; }
+      const across = columns.share[x], upperLeft = a * cell, upperRight = b * cell, lowerLeft = c * cell, lowerRight = d * cell;
+      let best = -Infinity, label = 0;
+      for (let id = 0, of = 0; id < classes; id++, of += step) {
+        const value = between(logits[upperLeft + of], logits[upperRight + of], logits[lowerLeft + of], logits[lowerRight + of], across, down);
+        if (value > best) [best, label] = [value, id];
       }
+      // Of the two classes around, the sign of their difference decides: quantized logits are often equal.
+      if (label === low || label === high) {
+        const one = low * step, other = high * step;
+        const lead = between(
+          fround(logits[upperLeft + one] - logits[upperLeft + other]), fround(logits[upperRight + one] - logits[upperRight + other]),
+          fround(logits[lowerLeft + one] - logits[lowerLeft + other]), fround(logits[lowerRight + one] - logits[lowerRight + other]),
+          across, down,
+        );
+        label = lead < 0 ? high : low;
+      }
+      labels[pixel] = label;
     }
   }
+}
+
+// In float32, step by step as the desk does.
+function between(upperLeft, upperRight, lowerLeft, lowerRight, across, down) {
+  const upper = fround(upperLeft + fround(fround(upperRight - upperLeft) * across));
+  const lower = fround(lowerLeft + fround(fround(lowerRight - lowerLeft) * across));
+  return fround(fround(fround(lower - upper) * down) + upper);
 }
 
 // The label map in the classes' colours, as ImageData; a label beyond the palette stays transparent.

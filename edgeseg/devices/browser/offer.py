@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.records import encode_record
-from edgeseg.devices.browser.web_engines import web_engine
-from edgeseg.errors import InputError
+from edgeseg.core.web_engines import WEB_ENGINES
+from edgeseg.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeseg.core.artifact import Artifact
-    from edgeseg.devices.browser.web_engines import WebEngine
+    from edgeseg.core.artifact import Artifact, Manifest
+    from edgeseg.core.web_engines import WebEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,23 @@ def offer_of(folders: Sequence[Path | str]) -> tuple[Offer, ...]:
     offers = []
     for folder in folders:
         artifact = open_artifact(folder)
-        offers.append(Offer(artifact=artifact, engine=web_engine(artifact.manifest)))
+        offers.append(Offer(artifact=artifact, engine=_web_engine(artifact.manifest)))
         if artifact.sha256 in [offer.artifact.sha256 for offer in offers[:-1]]:
             raise InputError(f"{folder}: this artifact was given twice. Give it once.")
     return tuple(offers)
+
+
+def _web_engine(manifest: Manifest) -> WebEngine:
+    found = next((engine for engine in WEB_ENGINES if engine.format == manifest.format), None)
+    if found is None:
+        able = " and ".join(engine.format for engine in WEB_ENGINES)
+        raise UnsupportedError(
+            f'{manifest.name}: no browser runs the format "{manifest.format}"; they run {able}. Convert the model with '
+            "--target onnx or --target tflite."
+        )
+    if manifest.file is not None:
+        raise UnsupportedError(
+            f"{manifest.name}: the page cannot read an adopted file's own output yet. Convert the model with edgeseg "
+            "convert FILE.onnx --spec spec.toml --target onnx."
+        )
+    return found
