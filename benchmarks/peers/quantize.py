@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/peers/quantize.py FP32 --images DIR --out DIR
 FP32 is a folder of float artifacts of one net: <name>-onnx-fp32, <name>-openvino-fp32, <name>-tflite-fp32. Writes one
-model file a peer and a spec.toml with which `edgeseg adopt` takes them. Peers that are not installed are named on
+model file a peer, and the spec.toml with which `edgeseg adopt` takes it, under the peer's name.
+Peers that are not installed are named on
 stderr and left out: NNCF (`pip install nncf`), ONNX Runtime's static quantization, ai-edge-quantizer.
 """
 
@@ -97,11 +98,11 @@ PEERS = (
 )
 
 
-def spec_text(artifact: Artifact) -> str:
+def spec_text(artifact: Artifact, *, name: str) -> str:
     """Return a spec.toml for a file whose input is the artifact's: bytes, normalised in the graph."""
     manifest, spec = artifact.manifest, artifact.manifest.spec
     return (
-        f"schema = 1\nname = {json.dumps(spec.name)}\nclasses = {json.dumps(list(spec.classes))}\n"
+        f"schema = 1\nname = {json.dumps(name)}\nclasses = {json.dumps(list(spec.classes))}\n"
         f"size = [{spec.size[0]}, {spec.size[1]}]\nignore_index = {spec.ignore_index}\n"
         f"licence = {json.dumps(manifest.licence)}\n\n[preprocess]\n"
         f'color_order = "{manifest.preprocess.color_order}"\nresize = "{manifest.preprocess.resize}"\n'
@@ -123,8 +124,10 @@ def main() -> None:
             continue
         (folder,) = options.floats.glob(f"*-{file_format}-fp32")
         artifact = open_artifact(folder)
+        before = set(options.out.iterdir())
         work(artifact, images, options.out)
-        (options.out / "spec.toml").write_text(spec_text(artifact), encoding="utf-8")
+        for name in {path.stem for path in set(options.out.iterdir()) - before}:
+            (options.out / f"{name}.toml").write_text(spec_text(artifact, name=name), encoding="utf-8")
 
 
 if __name__ == "__main__":
