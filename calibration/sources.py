@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.data import ImageFolder, open_dataset
+from edgeseg.data.dataset import NamedImages
 from edgeseg.data.licence import UNKNOWN, read_licence
 from edgeseg.data.opening import is_folder
 from edgeseg.errors import EdgesegError, InputError
@@ -21,29 +22,8 @@ if TYPE_CHECKING:
 HELD_OUT = ("val", "test")
 
 
-class CalibrationSource(Protocol):
-    """Images in a fixed order."""
-
-    @property
-    def name(self) -> str:
-        """The source's name, for messages and records."""
-        ...
-
-    @property
-    def split(self) -> str:
-        """The split, "unknown" if no name says it."""
-        ...
-
-    @property
-    def licence(self) -> str:
-        """The licence as an SPDX identifier, or "unknown"."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def item_id(self, index: int, /) -> str:
-        """Return an image's name."""
-        ...
+class CalibrationSource(NamedImages, Protocol):
+    """Images in a fixed order, read one at a time."""
 
     def load_image(self, index: int, /) -> NDArray[np.uint8]:
         """Return an image, (H, W, 3) uint8 BGR; raises `DatasetError` if it cannot be read."""

@@ -18,8 +18,33 @@ class Sample:
     labels: NDArray[np.uint8]
 
 
+class NamedImages(Protocol):
+    """Images in a fixed order, each with a name."""
+
+    @property
+    def name(self) -> str:
+        """Their name, for messages and records."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """The split, such as "train", or "unknown"."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """The licence as an SPDX identifier, or "unknown"."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def item_id(self, index: int, /) -> str:
+        """Return the name of an image."""
+        ...
+
+
 @runtime_checkable
-class Dataset(Protocol):
+class Dataset(NamedImages, Protocol):
     """Images with labels, in a fixed order; `load` reads one at a time.
 
     Its identity is the hash of the loaded samples. Three optional methods and properties make that faster:
@@ -36,27 +61,6 @@ class Dataset(Protocol):
     @property
     def ignore_index(self) -> int:
         """The label of pixels that do not count, 0 to 255."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """The data set's name, for messages and records."""
-        ...
-
-    @property
-    def split(self) -> str:
-        """The split, such as "train"."""
-        ...
-
-    @property
-    def licence(self) -> str:
-        """The licence as an SPDX identifier, or "unknown"."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def item_id(self, index: int, /) -> str:
-        """Return the name of a sample."""
         ...
 
     def load(self, index: int, /) -> Sample:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -67,7 +69,7 @@ def tune_threads(
             image = _golden(session)
             session.segment(image)
             camera = source() if source else _Images((image,))
-            with camera, sinks() if sinks else _Nothing() as fed:
+            with camera, sinks() if sinks else nullcontext(()) as fed:
                 limited = _Limited(camera, seconds=trial_s / len(counts))
                 trial = run(session, limited, sinks=fed, overlay=overlay, overlap=source is not None)
         if trial.interrupted:  # by a signal that ended the trial's loop
@@ -84,31 +86,16 @@ def _golden(session: Session) -> np.ndarray:
     return np.asarray(cv2.imread(str(artifact.folder / artifact.manifest.golden.image), cv2.IMREAD_COLOR))
 
 
-class _Nothing:
-    """No sinks."""
-
-    def __enter__(self) -> Sequence[Sink]:
-        return ()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-
-class _Images:
-    """The same images, repeated endlessly."""
+class _Replay(ABC):
+    """The parts of a camera that repeat other frames: nothing is opened, skipped or counted."""
 
     live = False
-    fps = 30.0
     skipped = 0
     trouble = ""
     counts = CameraCounts()
+    fps: float
 
-    def __init__(self, images: tuple[np.ndarray, ...]) -> None:
-        self._images = images
-
-    def __enter__(self) -> _Images:
+    def __enter__(self) -> _Replay:
         return self
 
     def __exit__(
@@ -116,8 +103,25 @@ class _Images:
     ) -> None:
         return None
 
+    @abstractmethod
     def frames(self) -> Iterator[Frame]:
-        """Yield them."""
+        """Yield the frames."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End `frames`."""
+
+
+class _Images(_Replay):
+    """The same images, repeated endlessly."""
+
+    fps = 30.0
+
+    def __init__(self, images: tuple[np.ndarray, ...]) -> None:
+        self._images = images
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the images in turn."""
         for index, image in enumerate(cycle(self._images)):
             yield Frame(index=index, image=image, captured_s=time.monotonic())
 
@@ -125,29 +129,16 @@ class _Images:
         """Do nothing: there is no wait to end."""
 
 
-class _Limited:
+class _Limited(_Replay):
     """An entered camera's frames for some seconds, at least a few, none dropped."""
-
-    live = False
-    skipped = 0
-    trouble = ""
-    counts = CameraCounts()
 
     def __init__(self, camera: Camera, *, seconds: float) -> None:
         self.fps = camera.fps
         self._camera = camera
         self._seconds = seconds
 
-    def __enter__(self) -> _Limited:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
     def frames(self) -> Iterator[Frame]:
-        """Yield them."""
+        """Yield frames until the time is up."""
         start_s = time.monotonic()
         for count, frame in enumerate(self._camera.frames()):
             if count >= LEAST_FRAMES and time.monotonic() - start_s > self._seconds:
