@@ -62,16 +62,16 @@ def fit_for_onnxruntime(model: onnx.ModelProto) -> None:
     No real value changes but the biases, which are rounded to the step of their convolution's sums.
     """
     editor = Editor(graph=model.graph).index()
-    _pool_by_average(editor)
-    _shift_to_uint8(editor)
+    pool_by_average(editor)
+    shift_to_uint8(editor)
     _take_bytes(editor)
     drop_repeated_pairs(editor)
-    _quantize_biases(editor)
-    _separate_zero_points(editor)
+    quantize_biases(editor)
+    separate_zero_points(editor)
     drop_unused(model.graph)
 
 
-def _shift_to_uint8(editor: Editor) -> None:
+def shift_to_uint8(editor: Editor) -> None:
     """Make every activation uint8.
 
     Weights (constants behind a DequantizeLinear) stay int8; a zero point that both share is split in two.
@@ -141,7 +141,7 @@ def _same_step(editor: Editor, first: onnx.NodeProto, second: onnx.NodeProto) ->
     )
 
 
-def _quantize_biases(editor: Editor) -> None:
+def quantize_biases(editor: Editor) -> None:
     """Store float biases as int32 in steps of input scale times weight scale, the step of the integer sums."""
     from onnx import helper
 
@@ -169,7 +169,7 @@ def _quantize_biases(editor: Editor) -> None:
     prepend_nodes(editor.graph, added)
 
 
-def _separate_zero_points(editor: Editor) -> None:
+def separate_zero_points(editor: Editor) -> None:
     """Give every weight a zero point of its own.
 
     On x86 CPUs without VNNI, ONNX Runtime's uint8 by int8 kernels overflow unless it makes weights uint8 when the
@@ -186,7 +186,7 @@ def _separate_zero_points(editor: Editor) -> None:
                 node.input[2] = name
 
 
-def _pool_by_average(editor: Editor) -> None:
+def pool_by_average(editor: Editor) -> None:
     """Write means over height and width as GlobalAveragePool, which has an integer kernel; ReduceMean has none."""
     from onnx import helper
 

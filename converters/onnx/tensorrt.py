@@ -29,6 +29,7 @@ TENSORRT_RULES = QuantizationRules(
 )  # fmt: skip
 """int8 where TensorRT has int8 kernels: convolutions, linear layers, residual additions, pools, concatenations."""
 _INT8_OPS = ("Conv", "Gemm", "MatMul", "Add", "AveragePool", "MaxPool", "Concat")
+_FUSED = ("Relu", "Clip")
 _BORDERS = ("QuantizeLinear", "DequantizeLinear")
 _IN_FLOAT = "TensorRT computes it in half or single precision"
 
@@ -76,11 +77,22 @@ class TensorRTOnnxConverter:
         )
 
 
-def planned_precisions(model: onnx.ModelProto, *, int8: bool) -> tuple[OpPlacement, ...]:
-    """Return the graph's ops with the precision that their pairs ask for; TensorRT decides the unit on the device."""
+def planned_precisions(
+    model: onnx.ModelProto,
+    *,
+    int8: bool,
+    dtype: str = "int8",
+    in_float: str = _IN_FLOAT,
+    able: tuple[str, ...] | None = _INT8_OPS,
+) -> tuple[OpPlacement, ...]:
+    """Return the graph's ops with the precision that their pairs ask for; the chip's own tool decides the unit.
+
+    `able` names the ops that compute in integers, None for any with pairs; `in_float` is the reason of the others.
+    """
     producer = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name for tensor in model.graph.initializer}
     ops = []
+    in_integers: set[str] = set()
     for node in model.graph.node:
         if node.op_type in _BORDERS:
             continue
@@ -88,17 +100,21 @@ def planned_precisions(model: onnx.ModelProto, *, int8: bool) -> tuple[OpPlaceme
         sources = [producer[value].op_type if value in producer else "" for value in data]
         quantized = (
             int8
-            and node.op_type in _INT8_OPS
+            and (able is None or node.op_type in able)
             and bool(sources)
             and all(source == "DequantizeLinear" for source in sources)
         )
+        if able is None and int8 and len(data) == 1 and node.op_type in _FUSED and data[0] in in_integers:
+            quantized = True  # a layer applies it to its own result
+        if quantized:
+            in_integers.update(node.output)
         ops.append(
             OpPlacement(
                 op=node.op_type,
                 node=node.name or node.output[0],
                 unit="",
-                dtype="int8" if quantized else "float32",
-                reason="" if quantized or not int8 else _IN_FLOAT,
+                dtype=dtype if quantized else "float32",
+                reason="" if quantized or not int8 else in_float,
             )
         )
     return tuple(ops)

@@ -51,7 +51,8 @@ def export(
     """Return the deployment graph of a checkpoint at `size` (height, width; default: the checkpoint's own).
 
     Schemes without integer activations return the float graph: the converter stores halves or narrow weights. int8
-    needs `ranges` and returns the graph with quantize and dequantize pairs where the backend's `rules` place them.
+    needs `ranges` and returns the graph with quantize and dequantize pairs where the backend's `rules` place them;
+    a16w8 returns the same graph, and its converter divides the same ranges into finer steps.
     With `normalisation` "host" the graph takes normalised float32 values. `calibration` gives images (H, W, 3) uint8
     BGR of any size, for converters that calibrate themselves. The parts that a converter reads from disk are
     written into `folder` on first use.
@@ -60,7 +61,7 @@ def export(
         InputError: a size that the architecture does not support, or a quantized precision without ranges.
         CheckpointError: ranges that were observed with other weights.
         UnknownName: a precision that does not exist.
-        UnsupportedError: integer activations that are not 8 bits wide.
+        UnsupportedError: integer activations with weights that are not 8 bits wide.
     """
     scheme = scheme_named(precision)
     if scheme.needs_ranges and ranges is None:
@@ -68,7 +69,7 @@ def export(
             f"{precision} needs activation ranges, and this checkpoint has none. Give --calibration DIR (training "
             "images) or run edgeseg calibrate once."
         )
-    if scheme.needs_ranges and scheme.activation_bits != INT8.activation_bits:
+    if scheme.needs_ranges and scheme.weight_bits != INT8.weight_bits:
         raise UnsupportedError(f"The graph can be quantized to int8 here, not to {precision}. Choose int8.")
     spec = checkpoint.spec if size is None else at_size(checkpoint.spec, size=size)
     deployed = deploy(checkpoint, spec=spec, output=output, normalisation=normalisation)
@@ -76,6 +77,7 @@ def export(
     programs = _Programs(program=float_program, folded=float_program, scheme=scheme)
     if scheme.needs_ranges and ranges is not None:
         programs = _quantized(float_program, spec=spec, ranges=ranges, rules=rules)
+        programs = dataclasses.replace(programs, scheme=_of_width(programs.scheme, wanted=scheme))
     exported = ExportedModel(
         folder=folder,
         spec=spec,
@@ -89,6 +91,13 @@ def export(
     )
     write_folder(exported, deployed, ranges=ranges if scheme.needs_ranges else None, calibration=calibration)
     return exported
+
+
+def _of_width(made: QuantizationScheme, *, wanted: QuantizationScheme) -> QuantizationScheme:
+    """Return the scheme of the int8 graph, by the name and with the activations of a wider one that is wanted."""
+    if wanted.activation_bits == made.activation_bits:
+        return made
+    return dataclasses.replace(made, name=wanted.name, activations=wanted.activations)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

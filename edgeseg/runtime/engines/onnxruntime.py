@@ -63,7 +63,7 @@ class OnnxRuntime:
     """Microsoft's ONNX Runtime, every graph optimisation on, one operator at a time."""
 
     name = "onnxruntime"
-    formats = ("onnx",)
+    formats: tuple[str, ...] = ("onnx",)
     extra = "onnx"
     proof: ProofLevel = "engine"
     delegates = ("cpu",)
@@ -153,13 +153,13 @@ def inference_session(
 
 
 class OnnxReference(OnnxRuntime):
-    """ONNX Runtime as an evaluator of files that another engine runs on the device, such as TensorRT's.
+    """ONNX Runtime as an evaluator of files that another engine runs on the device, such as TensorRT's or QNN's.
 
     Every op runs as the file says: with its optimizations, ONNX Runtime 1.31 gave 14.7 dB for symmetric int8 pairs.
     """
 
     name = "onnx-reference"
-    formats = ("tensorrt-onnx",)
+    formats = ("tensorrt-onnx", "htp-onnx")
     proof: ProofLevel = "reference"
     choices: Mapping[str, tuple[str, ...]] = {}
 
