@@ -31,7 +31,7 @@ def tapped(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
         for name in names:
             if name not in modules or not name:
                 raise _no_module(name, modules)
-            stack.callback(modules[name].register_forward_hook(_hear(name, found)).remove)
+            stack.callback(modules[name].register_forward_hook(_recorder(name, found)).remove)
         yield found
 
 
@@ -62,7 +62,7 @@ class Adapted(nn.Module):
         self.student = student
         self.names = tuple(names)
         self.adapters = nn.ModuleList(nn.Conv2d(i, o, 1, bias=False) for i, o in zip(inputs, outputs, strict=True))
-        self._heard: list[Tensor] = []
+        self._adapted: list[Tensor] = []
 
     @property
     def encoder(self) -> nn.Module:
@@ -77,13 +77,13 @@ class Adapted(nn.Module):
             return result
         with tapped(self.student, self.names) as found:
             outputs: Tensor | tuple[Tensor, ...] = self.student(x)
-        self._heard = [adapter(found[name]) for adapter, name in zip(self.adapters, self.names, strict=True)]
+        self._adapted = [adapter(found[name]) for adapter, name in zip(self.adapters, self.names, strict=True)]
         return outputs
 
     def take(self) -> list[Tensor]:
         """Return the adapted outputs of the last forward pass, and drop them: they would prevent copying the net."""
-        heard, self._heard = self._heard, []
-        return heard
+        outputs, self._adapted = self._adapted, []
+        return outputs
 
 
 def _no_module(name: str, modules: Iterable[str]) -> UnknownName:
@@ -93,7 +93,7 @@ def _no_module(name: str, modules: Iterable[str]) -> UnknownName:
     return UnknownName(f'Unknown module "{name}".{suggestion(name, known)} The net holds {outer}, and modules inside.')
 
 
-def _hear(name: str, found: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
+def _recorder(name: str, found: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
     def hook(module: nn.Module, given: tuple[Tensor, ...], output: object) -> None:
         if not isinstance(output, Tensor) or output.ndim != 4:
             raise InputError(f'Module "{name}" ({type(module).__name__}) does not return one feature map (N, C, h, w).')
