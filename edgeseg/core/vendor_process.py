@@ -70,6 +70,26 @@ def run_tool(
     return answer
 
 
+def run_program(
+    command: Sequence[str | Path], *, name: str, log_folder: Path, time_limit_s: float, install: str = ""
+) -> str:
+    """Return what a program that knows no JSON printed; its output is stored in `log_folder`.
+
+    Raises:
+        MissingDependency: it does not exist or cannot be started.
+        ConversionError: it failed, crashed or did not end in time.
+    """
+    log_folder.mkdir(parents=True, exist_ok=True)
+    log = log_folder / LOG_FILE
+    with log.open("w+b") as said:
+        child = _start(command, name=name, output=said, errors=said, memory_limit_mb=None, install=install)
+        fault = _feed(child, {}, time_limit_s=time_limit_s)
+        if fault or child.returncode != 0:
+            raise ConversionError(_fault(fault or _died(child.returncode, None), name, _last_words(said), log))
+        said.seek(0)
+        return said.read().decode(errors="replace")
+
+
 def _start(
     command: Sequence[str | Path],
     *,

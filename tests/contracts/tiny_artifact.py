@@ -190,6 +190,7 @@ FORMATS: dict[str, tuple[str, Writer, Layout, str]] = {
     "onnx": ("model.onnx", write_onnx, "NCHW", "onnxruntime"),
     "openvino": ("model.xml", write_openvino, "NCHW", "openvino"),
     "executorch": ("model.pte", write_executorch, "NCHW", "executorch"),
+    "tensorrt-onnx": ("model.onnx", write_onnx, "NCHW", "onnx-reference"),
     "htp-onnx": ("model.onnx", write_onnx, "NCHW", "onnx-reference"),
     "ncnn": ("model.ncnn.param", write_ncnn, "NCHW", "ncnn"),
 }
