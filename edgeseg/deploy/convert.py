@@ -82,22 +82,18 @@ def convert_for_targets(
     reference = _reference(checkpoint, planned, images=images)
     made: list[Artifact] = []
     with tempfile.TemporaryDirectory(prefix="edgeseg-") as workdir:
-        exports = {
-            head: Exports(
-                checkpoint=checkpoint,
-                size=planned.size,
-                output=head,
-                ranges=ranges,
-                calibration=_calibration_images(request, ranges=ranges),
-                workdir=Path(workdir) / head,
-                progress=progress,
-            )
-            for head in request.heads
-        }
         jobs = {
             head: _Job(
                 checkpoint=checkpoint,
-                exports=exports[head],
+                exports=Exports(
+                    checkpoint=checkpoint,
+                    size=planned.size,
+                    output=head,
+                    ranges=ranges,
+                    calibration=_calibration_images(request, ranges=ranges),
+                    workdir=Path(workdir) / head,
+                    progress=progress,
+                ),
                 ranges=ranges,
                 reference=reference,
                 progress=progress,
@@ -109,16 +105,19 @@ def convert_for_targets(
         }
         for index, item in enumerate(planned.artifacts):
             progress("convert", index, len(planned.artifacts))
-            if request.output != "auto" and request.max_drop is None:
-                made.append(jobs[request.output].make(item))
-            else:
-                precisions = route_to(item.format)[0].precisions
-                if request.precision != "auto":
-                    precisions = (request.precision,)
-                fixed = request.out is not None and len(planned.artifacts) == 1
-                made.append(_best(item, jobs, precisions=precisions, max_drop=request.max_drop, fixed=fixed))
+            made.append(_made(item, jobs, request, fixed=request.out is not None and len(planned.artifacts) == 1))
         progress("convert", len(planned.artifacts), len(planned.artifacts))
     return tuple(made)
+
+
+def _made(
+    item: PlannedArtifact, jobs: dict[DeployedOutput, _Job], request: ConversionRequest, *, fixed: bool
+) -> Artifact:
+    """Return the planned artifact, or with `max_drop` or output "auto" the best one; see `_best`."""
+    if request.output != "auto" and request.max_drop is None:
+        return jobs[request.output].make(item)
+    precisions = route_to(item.format)[0].precisions if request.precision == "auto" else (request.precision,)
+    return _best(item, jobs, precisions=precisions, max_drop=request.max_drop, fixed=fixed)
 
 
 def _best(

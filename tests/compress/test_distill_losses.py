@@ -91,7 +91,7 @@ def test_an_image_of_padding_alone_has_a_finite_gradient(name: str) -> None:
     assert bool((student.grad == 0).all())
 
 
-def test_the_teacher_is_heard_from_start_and_fades() -> None:
+def test_the_teacher_has_effect_from_start_and_fades() -> None:
     recipe = DistillRecipe(teachers=("x",), start=0.25, fade_from=0.5)
     assert [recipe.fade(step=step, steps=8) for step in range(8)] == [0, 0, 1, 1, 1, 0.75, 0.5, 0.25]
     assert {DistillRecipe(teachers=("x",)).fade(step=step, steps=8) for step in range(8)} == {1.0}

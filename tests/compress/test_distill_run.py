@@ -1,4 +1,4 @@
-"""Whole distillations: what they keep, that the teacher is heard, and that they go on bit for bit."""
+"""Whole distillations: what they keep, that the teacher has an effect, and that they go on bit for bit."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_other_settings_or_another_teacher_are_not_resumed(folder: Path, tmp_pat
     train(once, out=tmp_path / "run", resume=True, method=Distill(moved))
 
 
-def test_a_teacher_that_is_not_yet_heard_changes_nothing(folder: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_is_not_yet_used_changes_nothing(folder: Path, tmp_path: Path) -> None:
     plain = losses(RUN, out=tmp_path / "plain")
     late = dataclasses.replace(settings(folder, kind="stored"), start=0.5)
     taught = losses(RUN, out=tmp_path / "taught", method=Distill(late))
@@ -141,7 +141,7 @@ def test_a_student_comes_nearer_to_its_teacher(folder: Path, tmp_path: Path) -> 
     assert sum(found[-4:]) < 0.7 * sum(found[:4])
 
 
-def test_the_teachers_looking_is_told_and_done_once(folder: Path, tmp_path: Path) -> None:
+def test_the_teachers_pass_is_reported_and_done_once(folder: Path, tmp_path: Path) -> None:
     seen: list[Event] = []
     once = dataclasses.replace(RUN, schedule=dataclasses.replace(RUN.schedule, epochs=1))
     distill = dataclasses.replace(settings(folder, kind="stored"), cache=str(tmp_path / "answers"))
@@ -181,7 +181,7 @@ def test_what_cannot_teach_is_refused_before_the_run(folder: Path, tmp_path: Pat
     assert not (tmp_path / "c").exists()
 
 
-def test_a_copy_of_an_adapted_net_hears_its_own_modules() -> None:
+def test_a_copy_of_an_adapted_net_records_its_own_modules() -> None:
     net = Adapted(build("fast_scnn", classes=3, size=(64, 96)), names=["fusion"], inputs=[128], outputs=[5])
     other = copy.deepcopy(net)
     x = torch.randn(2, 3, 64, 96)
@@ -192,7 +192,7 @@ def test_a_copy_of_an_adapted_net_hears_its_own_modules() -> None:
     assert net.take() == []
     net.eval()(x)
     assert net.take() == []
-    with tapped(net.student, ["fusion"]) as heard:
+    with tapped(net.student, ["fusion"]) as recorded:
         net(x)
-    assert heard["fusion"].shape == (2, 128, 8, 12)
+    assert recorded["fusion"].shape == (2, 128, 8, 12)
     assert not net.student.get_submodule("fusion")._forward_hooks
