@@ -90,10 +90,13 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         estimate = row["estimate"]
         left = ", ".join(f"{count} {name}" for name, count in row["on_cpu"].items())
+        expected, memory = "none", "-"
+        if estimate is not None:
+            expected = f"{estimate['latency_ms']:.1f} ms{f' without {left}' if left else ''}"
+            memory = f"{estimate['sram_kib']:.0f} + {estimate['dram_kib']:.0f}"
         lines.append(
             f"| {row['net']}, {row['size']} | {row['target']} | {row['on_npu']} of {row['ops']} "
-            f"| {estimate['latency_ms']:.1f} ms{f' without {left}' if left else ''} "
-            f"| {estimate['sram_kib']:.0f} + {estimate['dram_kib']:.0f} | {row['size_bytes'] / 1e6:.2f} "
+            f"| {expected} | {memory} | {row['size_bytes'] / 1e6:.2f} "
             f"| {100 * row['agreement']:.2f} % ({row['images']} images) | {row['proof']} | {row['seconds']:.0f} |"
         )
     return "\n".join(lines)
