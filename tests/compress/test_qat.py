@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import torch
@@ -26,7 +26,8 @@ from edgeseg.errors import CheckpointError, InputError, UnknownName
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.quantizing import quantize_program
 from edgeseg.graph.batch_norm_folding import fold_batch_norms
-from edgeseg.graph.quantization_points import ANY
+from edgeseg.graph.float_graph import float_graph
+from edgeseg.graph.quantization_points import ANY, plan_quantization
 from edgeseg.graph.scale_limits import affine
 from edgeseg.models import build, resolve_model
 from edgeseg.train import train
@@ -111,6 +112,27 @@ def test_average_ranges_follow_the_batches_in_training_until_frozen() -> None:
     assert [float(item) for item in point.ends()] == [-2.0, 3.0]
 
 
+@pytest.mark.parametrize("mode", ["learned", "ema"])
+def test_the_range_of_the_logits_follows_when_training_lets_them_grow(mode: Literal["learned", "ema"]) -> None:
+    """Learned ranges move by a step of the learning rate; logits that grow in a few steps would be cut off."""
+    checkpoint = deployable()
+    observed = ranges(checkpoint).ranges
+    net = quant_net(checkpoint.net, size=(64, 96), ranges=observed, recipe=QatRecipe(mode=mode))
+    last = plan_quantization(float_graph(checkpoint.net, size=(64, 96))).points[-1].name
+    low, high = net.ranges()[last]
+    weights = dict(net.graph.named_parameters())
+    head = [name for name, weight in weights.items() if weight.ndim == 4 and "classifier" in name][-1]
+    x = torch.cat([normalise(torch.from_numpy(item).permute(0, 3, 1, 2), spec=checkpoint.spec)
+                   for item in images(checkpoint.spec, count=2)])  # fmt: skip
+    with torch.no_grad():
+        weights[head].mul_(20.0)
+        net.train()
+        for _ in range(12):
+            net(x)
+    wider_low, wider_high = net.ranges()[last]
+    assert wider_high - wider_low > 2.0 * (high - low)
+
+
 def test_folded_weights_written_back_fold_to_the_same_bits() -> None:
     checkpoint = deployable("lraspp_mobilenet_v3_small")
     weights = fold_batch_norms(checkpoint.net, size=(64, 96)).state_dict()
@@ -187,7 +209,7 @@ def test_ranges_have_their_own_rate_and_no_weight_decay() -> None:
     groups = make_optimizer(net, RUN).param_groups
     own = [group for group in groups if group["base"] == pytest.approx(7.0 * RUN.optimizer.rate)]
     assert [group["weight_decay"] for group in own] == [0.0]
-    assert len(own[0]["params"]) == len(net.ranges())
+    assert len(own[0]["params"]) == len(net.ranges()) - 1, "all but the range of the logits, which follows the batches"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs kernels of othe
         weight_spec,
     )
 
+LOGITS_RATE = 0.3
+"""Weight of a batch's extremes in the range of the logits, at least: it follows within a few steps."""
 # Their outputs are already on the grid of their inputs.
 ON_GRID = (
     aten.max_pool2d.default,
@@ -148,6 +150,8 @@ class _FakeSpecs:
     recipe: QatRecipe
     ranges: dict[str, Range]
     still: frozenset[str]
+    logits: str
+    """The last point. Clipping it teaches nothing, and training lets logits grow: its range follows the batches."""
 
     def activation(self, point: Point) -> QuantizationSpec:
         """Return the spec of a range that starts at the given one and is trained unless the point is in `still`."""
@@ -157,6 +161,9 @@ class _FakeSpecs:
             return activation_spec(AverageRange.with_args(low=start.low, high=start.high, rate=0.0, span=span))
         least, greatest = useful_span(point)
         low, high = max(start.low, least), min(start.high, greatest)
+        if point.name == self.logits:
+            rate = max(recipe.ema_rate, LOGITS_RATE)
+            return activation_spec(AverageRange.with_args(low=low, high=high, rate=rate, span=(least, greatest)))
         if recipe.mode == "learned":
             return activation_spec(LearnedRange.with_args(low=low, high=high, rate=recipe.range_rate))
         return activation_spec(AverageRange.with_args(low=low, high=high, rate=recipe.ema_rate, span=(least, greatest)))
@@ -188,7 +195,12 @@ def quant_net(
     starts = ranges_of(whole, ranges, graph=graph)
     check_int8_paths(whole, recipe.float_layers)
     found = plan_quantization(graph, float_layers=recipe.float_layers)
-    specs = _FakeSpecs(recipe=recipe, ranges={**starts, **ranges_of(found, ranges, graph=graph)}, still=still)
+    specs = _FakeSpecs(
+        recipe=recipe,
+        ranges={**starts, **ranges_of(found, ranges, graph=graph)},
+        still=still,
+        logits=found.points[-1].name if found.points else "",
+    )
     quantizer = PlannedQuantizer(lambda _graph, _plan: specs, float_layers=recipe.float_layers)
     points = {node.name: point.name for point in found.points for node in point.nodes}
     around = {node.name: names for node, names in points_of(found).items()}
