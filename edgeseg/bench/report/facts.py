@@ -36,7 +36,7 @@ def engine_table(rows: Sequence[Row]) -> str:
         for name, version, settings in seen
     )
     head = "".join(f'<th scope="col" class="left">{name}</th>' for name in ("engine", "version", "settings"))
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return f"{words.SCROLLING}<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
 
 
 def lineage_cards(rows: Sequence[Row]) -> str:
@@ -56,7 +56,7 @@ def lineage_cards(rows: Sequence[Row]) -> str:
             ]  # fmt: skip
         body = _facts(facts) + (f'<p class="notice">{escape(item.notice)}</p>' if item.notice else "")
         if origin is not None and origin.training_command:
-            body += f"<pre><code>{escape(origin.training_command)}</code></pre>"
+            body += f"<pre tabindex=0><code>{escape(origin.training_command)}</code></pre>"
         cards[item.model, body] = f"<div class=card><h3>{escape(item.model)}</h3>{body}</div>"
     return f'<div class="cards">{"".join(cards.values())}</div>' if cards else ""
 
@@ -71,7 +71,7 @@ def artifact_table(rows: Sequence[Row]) -> str:
         for row in rows
     )
     head = "".join(f'<th scope="col" class="left">{name}</th>' for name in ("row", "artifact", "SHA-256", "measured"))
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return f"{words.SCROLLING}<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
 
 
 def _device(items: Sequence[Measurement]) -> str:

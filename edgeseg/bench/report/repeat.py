@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def repeat(comparison: Comparison) -> str:
     """Return `repeat_commands` as HTML."""
-    return f"<pre><code>{escape(chr(10).join(repeat_commands(comparison)))}</code></pre>"
+    return f"<pre tabindex=0><code>{escape(chr(10).join(repeat_commands(comparison)))}</code></pre>"
 
 
 def repeat_commands(comparison: Comparison) -> tuple[str, ...]:

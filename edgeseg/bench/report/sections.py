@@ -111,7 +111,7 @@ def result_table(comparison: Comparison, colours: dict[str, int]) -> str:
     stated = _stated_once(columns)
     caption = f"<caption>{escape(stated)}</caption>" if stated else ""
     body = "".join(lines)
-    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f"{words.SCROLLING}<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _stated_once(columns: Sequence[Sequence[str]]) -> str:
@@ -177,7 +177,7 @@ def class_table(comparison: Comparison) -> str:
         lines.append(f'<tr class="extra"><th scope="row" class="left">{title}</th>{cells}</tr>')
     body = "".join(lines)
     return (
-        f'<div class="scroll"><table class="heat"><thead><tr><th scope="col" class="left">class</th>{head}</tr></thead>'
+        f'{words.SCROLLING}<table class="heat"><thead><tr><th scope="col" class="left">class</th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -185,7 +185,7 @@ def class_table(comparison: Comparison) -> str:
 def _tile(title: str, figure: str, label: str, note: str) -> str:
     number, _, unit = figure.rpartition(" ")
     return (
-        f'<div class="tile"><h3>{escape(title)}</h3>'
+        f'<div class="tile"><h2>{escape(title)}</h2>'
         f'<p class="figure">{escape(number)}<small> {escape(unit)}</small></p>'
         f"<p><strong>{escape(label)}</strong><br>{escape(note)}</p></div>"
     )

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from edgeseg.bench.compare import Row
 
 NONE = "\N{EN DASH}"
+SCROLLING = '<div class="scroll" tabindex="0" role="group" aria-label="Table">'
+"""The start of a table's frame; a keyboard must reach it to scroll it."""
 
 
 def milliseconds(value: float | None) -> str:

@@ -69,15 +69,15 @@ function trouble(text) {
 }
 
 const ms = (value) => value === null || value === undefined ? "–" : value.toFixed(value < 100 ? 1 : 0);
-const percent = (share) => `${(Math.floor(share * 1e4) / 100).toFixed(2)} %`;
+const percent = (share) => `${(Math.floor(share * 1e4) / 100).toFixed(2)}\u00a0%`;
 
-function figures({ total, infer, preprocess, decode: decoded, frame_age: age }, count) {
+function figures({ total, infer, preprocess, decode: decoded, frame_age: age }, what) {
   $("p50").textContent = ms(total[0]);
   $("p90").textContent = ms(total[1]);
   $("p99").textContent = total[2] === null ? "–" : ms(total[2]);
   $("p99").title = total[2] === null ? `A p99 takes ${LEAST_FOR_P99} runs.` : "";
   $("age").textContent = age ? ms(age[0]) : "–";
-  $("detail").textContent = `${count} runs · p50: preprocess ${ms(preprocess[0])} ms, inference ${ms(infer[0])} ms, decode ${ms(decoded[0])} ms`;
+  $("detail").textContent = `${what} · p50: preprocess ${ms(preprocess[0])} ms, inference ${ms(infer[0])} ms, decode ${ms(decoded[0])} ms`;
 }
 
 function draw(image, labels) {
@@ -215,7 +215,7 @@ async function live() {
     shares(labels);
     if (performance.now() - shownMs > SHOW_MS) {
       shownMs = performance.now();
-      figures(Object.fromEntries(Object.entries(kept).map(([name, times]) => [name, percentiles(times)])), kept.total.length);
+      figures(Object.fromEntries(Object.entries(kept).map(([name, times]) => [name, percentiles(times)])), `newest ${kept.total.length} frames`);
     }
     document.body.dataset.frames = Number(document.body.dataset.frames ?? 0) + 1;
   }
@@ -237,7 +237,7 @@ async function measured() {
       if (document.hidden) throw new Error("The page was hidden, and browsers slow hidden pages down. Measure again.");
     },
   })).finally(() => { $("progress").hidden = true; });
-  figures(result.figures, result.runs);
+  figures(result.figures, `${result.runs} runs`);
   const what = onLive ? "the camera" : "the golden images";
   step("measure", "done", `${result.runs} runs on ${what} after ${result.warmup}${result.settled ? "" : " (not settled)"}: p50 ${ms(result.figures.total[0])} ms`);
   const { width, height } = onLive ? state.last.image : golden[0];
