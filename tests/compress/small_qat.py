@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from contracts.deployable import trained_folder
 from train.small import recipe
 
 from edgeseg.compress.quantize.fake_quant_net import QuantNet
@@ -19,12 +20,6 @@ from edgeseg.train.state import STATE_FILE
 
 # Ranges move far enough in four steps to be told from where they started.
 LEARNED = QatRecipe(mode="learned", range_rate=30.0, freeze_after=0.75)
-RUN = recipe(
-    model={"init": "fast_scnn:streets", "size": [64, 96]},
-    data={"train": "streets:8", "val": "streets:2"},
-    optimizer={"rate": 1e-3},
-    run={"save_every_steps": 1},
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,9 +32,19 @@ class Trained:
     net: QuantNet
 
 
-def trained(out: Path, *, settings: QatRecipe = LEARNED, run: Recipe = RUN) -> Trained:
-    """Train, and return what is kept; the last epoch's net is the kept one."""
-    one = dataclasses.replace(run, run=dataclasses.replace(run.run, evaluate_every=run.schedule.epochs))
+def short_run() -> Recipe:
+    """Return a recipe of four steps whose last epoch's net is the kept one."""
+    return recipe(
+        model={"init": str(trained_folder()), "size": [64, 96]},
+        data={"train": "streets:8", "val": "streets:2"},
+        optimizer={"rate": 1e-3},
+        run={"save_every_steps": 1, "evaluate_every": 2},
+    )
+
+
+def trained(out: Path, *, settings: QatRecipe = LEARNED) -> Trained:
+    """Train, and return what is kept."""
+    one = short_run()
     folder = train(one, out=out, method=Qat(settings), accelerator="cpu").checkpoint
     checkpoint = load_checkpoint(folder)
     net, _ = Qat(settings).start(one, checkpoint.spec)

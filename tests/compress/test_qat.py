@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 import torch
-from compress.small_qat import LEARNED, RUN, Trained, trained
-from contracts.deployable import deployable, images, ranges
+from compress.small_qat import LEARNED, Trained, short_run, trained
+from contracts.deployable import deployable, images, ranges, trained_folder
 from torch import Tensor
 
 from edgeseg.compress.quantize.fake_quant import AverageRange, FakeActivation, LearnedRange
@@ -29,7 +29,7 @@ from edgeseg.graph.batch_norm_folding import fold_batch_norms
 from edgeseg.graph.float_graph import float_graph
 from edgeseg.graph.quantization_points import ANY, plan_quantization
 from edgeseg.graph.scale_limits import affine
-from edgeseg.models import build, resolve_model
+from edgeseg.models import build
 from edgeseg.train import train
 from edgeseg.train.evaluate import normalise
 from edgeseg.train.optimizer import make_optimizer
@@ -168,7 +168,7 @@ def test_a_layer_that_is_not_there_is_answered_with_the_nearest() -> None:
 
 
 def test_the_kept_checkpoint_is_plain_and_gives_the_trained_net_in_int8(kept: Trained) -> None:
-    start = read_json(Ranges, resolve_model("fast_scnn:streets") / "ranges.json")
+    start = read_json(Ranges, trained_folder() / "ranges.json")
     assert kept.ranges.mode == "qat"
     assert kept.ranges.observer == "qat-lsq"
     assert kept.ranges.weights_sha256 == kept.checkpoint.spec.weights_sha256
@@ -187,7 +187,7 @@ def test_the_kept_checkpoint_is_plain_and_gives_the_trained_net_in_int8(kept: Tr
 
 
 def test_a_killed_run_goes_on_bit_for_bit(kept: Trained, tmp_path: Path) -> None:
-    run = dataclasses.replace(RUN, run=dataclasses.replace(RUN.run, evaluate_every=RUN.schedule.epochs))
+    run = short_run()
     write_json(run, tmp_path / "recipe.json")
     write_json(LEARNED, tmp_path / "qat.json")
     out = tmp_path / "run"
@@ -206,8 +206,8 @@ def test_ranges_have_their_own_rate_and_no_weight_decay() -> None:
     checkpoint = deployable()
     settings = QatRecipe(range_rate=7.0)
     net = quant_net(checkpoint.net, size=(64, 96), ranges=ranges(checkpoint).ranges, recipe=settings)
-    groups = make_optimizer(net, RUN).param_groups
-    own = [group for group in groups if group["base"] == pytest.approx(7.0 * RUN.optimizer.rate)]
+    groups = make_optimizer(net, short_run()).param_groups
+    own = [group for group in groups if group["base"] == pytest.approx(7.0 * short_run().optimizer.rate)]
     assert [group["weight_decay"] for group in own] == [0.0]
     assert len(own[0]["params"]) == len(net.ranges()) - 1, "all but the range of the logits, which follows the batches"
 
@@ -217,6 +217,7 @@ def test_ranges_have_their_own_rate_and_no_weight_decay() -> None:
     [({"model": {"init": ""}}, "trained checkpoint"), ({"run": {"precision": "bf16"}}, "fp32")],
 )
 def test_a_run_that_cannot_be_is_refused_with_what_to_do(change: dict[str, dict[str, str]], message: str) -> None:
-    parts = {name: dataclasses.replace(getattr(RUN, name), **table) for name, table in change.items()}
+    run = short_run()
+    parts = {name: dataclasses.replace(getattr(run, name), **table) for name, table in change.items()}
     with pytest.raises(InputError, match=message):
-        Qat(LEARNED).start(dataclasses.replace(RUN, **parts), deployable().spec)
+        Qat(LEARNED).start(dataclasses.replace(run, **parts), deployable().spec)

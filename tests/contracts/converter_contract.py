@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from contracts.deployable import images
+from contracts.deployable import images, trained_folder
 
 from edgeseg.core.artifact import Artifact, Lineage, list_files
 from edgeseg.core.backend import ResolvedBackend
@@ -26,7 +26,7 @@ from edgeseg.deploy.prove import open_for_proof
 from edgeseg.errors import MissingDependency
 from edgeseg.export import export
 from edgeseg.metrics.agreement import LogitAgreement
-from edgeseg.models.checkpoint import Checkpoint, load_checkpoint, resolve_model
+from edgeseg.models.checkpoint import Checkpoint, load_checkpoint
 from edgeseg.pixels import decode, real_logits
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ LINEAGE = Lineage(checkpoint="small", weights_sha256="0" * 64)
 
 @cache
 def checkpoint() -> Checkpoint:
-    """Return the bundled default: a trained net, since rounding grows without bound in one that is not."""
-    return load_checkpoint(resolve_model(None), size=SIZE)
+    """Return a small trained net: rounding grows without bound in one that is not."""
+    return load_checkpoint(trained_folder(), size=SIZE)
 
 
 @cache

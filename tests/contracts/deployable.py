@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import copy
 import dataclasses
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,8 @@ import torch
 from torch import nn
 
 from edgeseg.calibration import preprocess_sha256
-from edgeseg.core.quantization import CalibrationSet, Ranges
+from edgeseg.core.files import write_json
+from edgeseg.core.quantization import RANGES_FILE, CalibrationSet, Ranges
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.data import render_street
 from edgeseg.data.streets import CLASSES, PALETTE
@@ -18,11 +24,14 @@ from edgeseg.export.export import deploy, export_program
 from edgeseg.export.head import image_spec
 from edgeseg.export.observing import observe_points
 from edgeseg.graph.quantization_points import IMAGE, plan_quantization
-from edgeseg.models import build
+from edgeseg.models import build, load_checkpoint, resolve_model, save_checkpoint
 from edgeseg.models.checkpoint import Checkpoint
+from edgeseg.models.surgery import bypass
 from edgeseg.pixels import prepare
 
 SIZE = (64, 96)
+# Repeated blocks of Fast-SCNN: without them it holds the same kinds of ops, and exports and converts in half the time.
+REPEATS = ("features.1", "features.2", "features.4", "features.5", "features.7", "classifier.1")
 WEIGHTS_SHA256 = "5a" * 32
 
 
@@ -38,8 +47,22 @@ def deployable(name: str = "fast_scnn", *, size: tuple[int, int] = SIZE) -> Chec
     )  # fmt: skip
     torch.manual_seed(0)
     net = build(name, classes=len(CLASSES), size=size)
+    if name == "fast_scnn":
+        spec = _without_repeats(net, spec)
     _settle(net, spec)
     return Checkpoint(spec=spec, net=net.eval(), folder=Path())
+
+
+@cache
+def trained_folder() -> Path:
+    """Return a checkpoint's folder: the bundled streets weights without the repeated blocks, and ranges of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="edgeseg-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    whole = load_checkpoint(resolve_model("fast_scnn:streets"), size=SIZE)
+    net = copy.deepcopy(whole.net)
+    spec = save_checkpoint(folder, net=net, spec=_without_repeats(net, whole.spec))
+    write_json(ranges(Checkpoint(spec=spec, net=net, folder=folder)), folder / RANGES_FILE)
+    return folder
 
 
 def images(spec: ModelSpec, *, first: int = 0, count: int = 4) -> list[np.ndarray]:
@@ -59,7 +82,16 @@ def ranges(checkpoint: Checkpoint) -> Ranges:
         source="streets:4", split="train", item_ids=("a", "b", "c", "d"), selection="all", seed=0,
         class_pixels=(1,) * len(CLASSES), preprocess_sha256=preprocess_sha256(checkpoint.spec.preprocess), sha256="0",
     )  # fmt: skip
-    return Ranges(weights_sha256=WEIGHTS_SHA256, observer="test", ranges=observed, calibration=calibration)
+    return Ranges(
+        weights_sha256=checkpoint.spec.weights_sha256, observer="test", ranges=observed, calibration=calibration
+    )
+
+
+def _without_repeats(net: nn.Module, spec: ModelSpec) -> ModelSpec:
+    """Take the repeated blocks out of a Fast-SCNN, in place, and return its spec."""
+    for name in REPEATS:
+        bypass(net, name)
+    return dataclasses.replace(spec, bypassed=REPEATS)
 
 
 def _settle(net: nn.Module, spec: ModelSpec) -> None:
