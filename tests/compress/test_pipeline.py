@@ -17,6 +17,7 @@ import cv2
 import pytest
 import torch
 from compress.pipeline_sittings import sittings
+from contracts.deployable import trained_folder
 
 from edgeseg.cli.main import main
 from edgeseg.compress.pipeline.recipe import read_pipeline
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 RECIPE = """
 schema = 1
 name = "tiny"
-model = "fast_scnn:streets"
+model = "START"
 size = [64, 96]
 [data]
 train = "IMAGES"
@@ -56,7 +57,7 @@ images = 4
 kind = "finetune"
 [[stages]]
 kind = "distill"
-teachers = ["fast_scnn:streets"]
+teachers = ["START"]
 cache = "CACHE"
 [[stages]]
 kind = "qat"
@@ -84,6 +85,7 @@ class Whole:
 
 def write(path: Path, *, shared: Path, text: str = RECIPE) -> Path:
     text = text.replace("CACHE", str(shared / "answers")).replace("IMAGES", str(shared / "images"))
+    text = text.replace("START", str(trained_folder()))
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -38,10 +38,12 @@ class TestQat(StageContract):
 
 class TestSwap(StageContract):
     name, table = "swap", {"architecture": "lraspp_mobilenet_v3_small_relu", "images": 4}
+    architecture = "lraspp_mobilenet_v3_small"
 
 
 class TestGates(StageContract):
     name, table = "gates", {"agreement": 0.05, "images": 4}
+    architecture = "lraspp_mobilenet_v3_small"
 
 
 def test_stages_are_listed_with_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:

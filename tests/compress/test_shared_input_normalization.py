@@ -28,6 +28,7 @@ from edgeseg.train.evaluate import normalise
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeseg.core.exported import ExportedModel
     from edgeseg.models.checkpoint import Checkpoint
 
 NORMALISING = {"Cast", "Mul", "Add", "Sub", "Div"}
@@ -38,6 +39,11 @@ def shared() -> Checkpoint:
     checkpoint = deployable()
     spec = share_normalisation(checkpoint.net, spec=checkpoint.spec)
     return dataclasses.replace(checkpoint, spec=spec)
+
+
+@pytest.fixture(scope="module")
+def made(shared: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
+    return export(shared, precision="int8", ranges=ranges(shared), folder=tmp_path_factory.mktemp("exported"))
 
 
 def test_ends_are_given_only_where_every_step_is_a_byte() -> None:
@@ -97,9 +103,7 @@ def test_training_leaves_the_bytes_range_alone(shared: Checkpoint) -> None:
         assert sum(after[name] != before[name] for name in after) > 10
 
 
-def test_onnx_runtime_and_openvino_take_the_bytes_as_they_are(shared: Checkpoint, tmp_path: Path) -> None:
-    observed = ranges(shared)
-    made = export(shared, precision="int8", ranges=observed, folder=tmp_path / "work")
+def test_onnx_runtime_and_openvino_take_the_bytes_as_they_are(made: ExportedModel, tmp_path: Path) -> None:
     ONNX.convert(made, folder=tmp_path)
     OPENVINO.convert(made, folder=tmp_path)
     graph = onnx.load(tmp_path / "model.onnx").graph
@@ -113,15 +117,14 @@ def test_onnx_runtime_and_openvino_take_the_bytes_as_they_are(shared: Checkpoint
 
 
 def test_the_bytes_mean_what_the_normalised_image_meant(
-    shared: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: ExportedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = export(shared, precision="int8", ranges=ranges(shared), folder=tmp_path / "work")
     (tmp_path / "float").mkdir()
     ONNX.convert(made, folder=tmp_path)
     monkeypatch.setattr("edgeseg.converters.onnx.qdq._take_bytes", lambda editor: None)
     ONNX.convert(made, folder=tmp_path / "float")
     assert (tmp_path / "float" / "model.onnx").read_bytes() != (tmp_path / "model.onnx").read_bytes()
-    for tensor in images(shared.spec, first=9, count=2):
+    for tensor in images(made.spec, first=9, count=2):
         answers = [run(folder / "model.onnx", tensor) for folder in (tmp_path, tmp_path / "float")]
         np.testing.assert_array_equal(*answers)
 

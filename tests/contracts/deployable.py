@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import shutil
 import tempfile
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from edgeseg.export.observing import observe_points
 from edgeseg.graph.quantization_points import IMAGE, plan_quantization
 from edgeseg.models import build, load_checkpoint, resolve_model, save_checkpoint
 from edgeseg.models.checkpoint import Checkpoint
+from edgeseg.models.lineage import read_lineage, write_lineage
 from edgeseg.models.surgery import bypass
 from edgeseg.pixels import prepare
 
@@ -33,6 +34,8 @@ SIZE = (64, 96)
 # Repeated blocks of Fast-SCNN: without them it holds the same kinds of ops, and exports and converts in half the time.
 REPEATS = ("features.1", "features.2", "features.4", "features.5", "features.7", "classifier.1")
 WEIGHTS_SHA256 = "5a" * 32
+
+_street = lru_cache(maxsize=64)(render_street)
 
 
 def deployable(name: str = "fast_scnn", *, size: tuple[int, int] = SIZE) -> Checkpoint:
@@ -48,7 +51,7 @@ def deployable(name: str = "fast_scnn", *, size: tuple[int, int] = SIZE) -> Chec
     torch.manual_seed(0)
     net = build(name, classes=len(CLASSES), size=size)
     if name == "fast_scnn":
-        spec = _without_repeats(net, spec)
+        spec = without_repeats(net, spec)
     _settle(net, spec)
     return Checkpoint(spec=spec, net=net.eval(), folder=Path())
 
@@ -58,16 +61,19 @@ def trained_folder() -> Path:
     """Return a checkpoint's folder: the bundled streets weights without the repeated blocks, and ranges of its own."""
     folder = Path(tempfile.mkdtemp(prefix="edgeseg-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    whole = load_checkpoint(resolve_model("fast_scnn:streets"), size=SIZE)
+    source = resolve_model("fast_scnn:streets")
+    whole = load_checkpoint(source, size=SIZE)
     net = copy.deepcopy(whole.net)
-    spec = save_checkpoint(folder, net=net, spec=_without_repeats(net, whole.spec))
+    spec = save_checkpoint(folder, net=net, spec=without_repeats(net, whole.spec))
+    *before, last = read_lineage(source)
+    write_lineage(folder, (*before, dataclasses.replace(last, weights_sha256=spec.weights_sha256)))
     write_json(ranges(Checkpoint(spec=spec, net=net, folder=folder)), folder / RANGES_FILE)
     return folder
 
 
 def images(spec: ModelSpec, *, first: int = 0, count: int = 4) -> list[np.ndarray]:
     """Return input tensors (1, H, W, 3) uint8 of rendered streets."""
-    streets = (render_street(seed)[0] for seed in range(first, first + count))
+    streets = (_street(seed)[0] for seed in range(first, first + count))
     return [prepare(image, preprocess=spec.preprocess, tensor=image_spec(spec)) for image in streets]
 
 
@@ -87,7 +93,7 @@ def ranges(checkpoint: Checkpoint) -> Ranges:
     )
 
 
-def _without_repeats(net: nn.Module, spec: ModelSpec) -> ModelSpec:
+def without_repeats(net: nn.Module, spec: ModelSpec) -> ModelSpec:
     """Take the repeated blocks out of a Fast-SCNN, in place, and return its spec."""
     for name in REPEATS:
         bypass(net, name)
@@ -101,7 +107,7 @@ def _settle(net: nn.Module, spec: ModelSpec) -> None:
         elif isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.normal_(module.weight, 0.0, 0.2)
     host = dataclasses.replace(spec.preprocess, in_graph=False)
-    images = (render_street(seed)[0] for seed in range(3))
+    images = (_street(seed)[0] for seed in range(3))
     batch = np.concatenate([prepare(image, preprocess=host, tensor=spec.inputs[0]) for image in images])
     net.train()
     with torch.no_grad():

@@ -38,7 +38,7 @@ class StageContract:
 
     name: str
     table: ClassVar[dict[str, object]] = {}
-    architecture = "lraspp_mobilenet_v3_small"
+    architecture = "fast_scnn"
 
     @pytest.fixture
     def start(self, tmp_path: Path) -> Path:
