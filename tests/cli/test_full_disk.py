@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from contracts import tiny_artifact as tiny
+from contracts.handled_signals import wait_for_handlers
 
 from edgeseg.core.files import new_folder
 from edgeseg.errors import InputError
@@ -110,7 +110,7 @@ def test_ctrl_c_ends_with_one_line_and_leaves_nothing(verb: str, artifact: Path,
     child = subprocess.Popen(
         [*EDGESEG, verb, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    time.sleep(1.5)
+    wait_for_handlers(child)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=90)
     # Python ends itself by SIGINT, which a shell reports as 130 too, where the exception passed through exec().
