@@ -29,7 +29,8 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_I
 
 # Where a single module takes up to a minute. They come first, so that two workers end together.
 LONG = (
-    "compress", "converters", "plugins", "train", "test_faults.py", "verbs", "export", "deploy", "models", "graph", "cli",
+    "compress", "converters", "plugins", "train", "test_faults.py", "verbs", "export", "deploy", "models", "graph",
+    "cli",
 )  # fmt: skip
 
 
