@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from contracts.deployable import REPEATS
+from contracts.deployable import without_repeats
 
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.models import build, save_checkpoint
-from edgeseg.models.surgery import bypass
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +20,6 @@ def small_teacher(folder: Path, *, classes: tuple[str, ...], name: str = "lraspp
     """Write a checkpoint with seeded weights for images of 64 x 96 and return its folder."""
     torch.manual_seed(11)
     net = build(name, classes=len(classes), size=SIZE).eval()
-    bypassed = REPEATS if name == "fast_scnn" else ()
-    for module in bypassed:
-        bypass(net, module)
     with torch.no_grad():
         # A fresh classifier hardly tells places apart.
         for key, parameter in net.named_parameters():
@@ -42,7 +38,6 @@ def small_teacher(folder: Path, *, classes: tuple[str, ...], name: str = "lraspp
         output_stride=8,
         weights_sha256="",
         licence="Apache-2.0",
-        bypassed=bypassed,
     )
-    save_checkpoint(folder, net=net, spec=spec)
+    save_checkpoint(folder, net=net, spec=without_repeats(net, spec))
     return folder

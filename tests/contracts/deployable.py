@@ -31,8 +31,11 @@ from edgeseg.models.surgery import bypass
 from edgeseg.pixels import prepare
 
 SIZE = (64, 96)
-# Repeated blocks of Fast-SCNN: without them it holds the same kinds of ops, and exports and converts in half the time.
-REPEATS = ("features.1", "features.2", "features.4", "features.5", "features.7", "classifier.1")
+# Repeated blocks: without them a net holds the same kinds of ops, and exports and converts in half the time.
+REPEATS: dict[str, tuple[str, ...]] = {
+    "fast_scnn": ("features.1", "features.2", "features.4", "features.5", "features.7", "classifier.1"),
+    "lraspp_mobilenet_v3_small": tuple(f"encoder.features.{number}" for number in (6, 8, 10, 11)),
+}
 WEIGHTS_SHA256 = "5a" * 32
 
 _street = lru_cache(maxsize=64)(render_street)
@@ -50,8 +53,7 @@ def deployable(name: str = "fast_scnn", *, size: tuple[int, int] = SIZE) -> Chec
     )  # fmt: skip
     torch.manual_seed(0)
     net = build(name, classes=len(CLASSES), size=size)
-    if name == "fast_scnn":
-        spec = without_repeats(net, spec)
+    spec = without_repeats(net, spec)
     _settle(net, spec)
     return Checkpoint(spec=spec, net=net.eval(), folder=Path())
 
@@ -94,10 +96,11 @@ def ranges(checkpoint: Checkpoint) -> Ranges:
 
 
 def without_repeats(net: nn.Module, spec: ModelSpec) -> ModelSpec:
-    """Take the repeated blocks out of a Fast-SCNN, in place, and return its spec."""
-    for name in REPEATS:
+    """Take the repeated blocks out of a net, in place, and return its spec."""
+    repeats = REPEATS.get(spec.architecture, ())
+    for name in repeats:
         bypass(net, name)
-    return dataclasses.replace(spec, bypassed=REPEATS)
+    return dataclasses.replace(spec, bypassed=repeats)
 
 
 def _settle(net: nn.Module, spec: ModelSpec) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from contracts.deployable import without_repeats
 
 from edgeseg.converters.coreml import CONVERTER
 from edgeseg.converters.coreml.lowering import _give_strides
@@ -48,7 +49,7 @@ def checkpoint(name: str) -> Checkpoint:
         ignore_index=255, inputs=(pixels,), outputs=(), preprocess=Preprocess(), output_stride=8,
         weights_sha256="0" * 64, licence="CC-BY-4.0", notice="Name the authors.",
     )  # fmt: skip
-    return Checkpoint(spec=spec, net=net.eval(), folder=Path())
+    return Checkpoint(spec=without_repeats(net, spec), net=net.eval(), folder=Path())
 
 
 def ranges(made: Checkpoint) -> Ranges:
