@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 # Larger than what was trained on: ranges serve every size, and few cells would hide which borders move.
 SIZE = (192, 256)
-# Core ML computes and stores scales in float16.
-LEAST_AGREEMENT = {"tflite": 0.99, "onnx": 0.99, "openvino": 0.99, "coreml": 0.985, "executorch": 0.99}
+# Of a net without some of its blocks, which is sure of fewer labels. Core ML computes and stores scales in float16.
+LEAST_AGREEMENT = {"tflite": 0.975, "onnx": 0.975, "openvino": 0.975, "coreml": 0.965, "executorch": 0.975}
 TOLERANCE = {"tflite": 1e-6, "onnx": 1e-6, "openvino": 1e-5, "coreml": 1e-3, "executorch": 1e-6}
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from edgeseg.calibration import preprocess_sha256
-from edgeseg.core.files import write_json
+from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import RANGES_FILE, CalibrationSet, Ranges
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.data import render_street
@@ -34,7 +34,6 @@ SIZE = (64, 96)
 # Repeated blocks: without them a net holds the same kinds of ops, and exports and converts in half the time.
 REPEATS: dict[str, tuple[str, ...]] = {
     "fast_scnn": ("features.1", "features.2", "features.4", "features.5", "features.7", "classifier.1"),
-    "lraspp_mobilenet_v3_small": tuple(f"encoder.features.{number}" for number in (6, 8, 10, 11)),
 }
 WEIGHTS_SHA256 = "5a" * 32
 
@@ -60,7 +59,10 @@ def deployable(name: str = "fast_scnn", *, size: tuple[int, int] = SIZE) -> Chec
 
 @cache
 def trained_folder() -> Path:
-    """Return a checkpoint's folder: the bundled streets weights without the repeated blocks, and ranges of its own."""
+    """Return a checkpoint's folder: the bundled streets weights without the repeated blocks, and ranges of its own.
+
+    As with the bundled ones, the ranges are those of the points that the default rules plan.
+    """
     folder = Path(tempfile.mkdtemp(prefix="edgeseg-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     source = resolve_model("fast_scnn:streets")
@@ -69,7 +71,10 @@ def trained_folder() -> Path:
     spec = save_checkpoint(folder, net=net, spec=without_repeats(net, whole.spec))
     *before, last = read_lineage(source)
     write_lineage(folder, (*before, dataclasses.replace(last, weights_sha256=spec.weights_sha256)))
-    write_json(ranges(Checkpoint(spec=spec, net=net, folder=folder)), folder / RANGES_FILE)
+    planned = {item.name for item in read_json(Ranges, source / RANGES_FILE).ranges}
+    observed = ranges(Checkpoint(spec=spec, net=net, folder=folder))
+    kept = tuple(item for item in observed.ranges if item.name in planned)
+    write_json(dataclasses.replace(observed, ranges=kept), folder / RANGES_FILE)
     return folder
 
 
