@@ -41,7 +41,7 @@ Made = tuple[ExportedModel, Conversion, bytes]
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return deployable()
+    return deployable(short=True)
 
 
 @pytest.fixture(scope="module")
