@@ -24,7 +24,8 @@ RECIPE = recipe(
     run={"freeze_norm": True, "batch": 4},
     augment={"scale_min": 1.2},
     optimizer={"rate": 0.003},
-    data={"train": "streets:8"},
+    data={"train": "streets:8", "val": "streets:2"},
+    schedule={"epochs": 1, "warmup_epochs": 0},
 )
 
 
@@ -46,7 +47,7 @@ def losses(given: Recipe, out: Path, *launcher: str) -> list[float]:
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     one = losses(RECIPE, tmp_path / "one")
     two = losses(RECIPE, tmp_path / "two", *TORCHRUN)
-    assert len(one) == 4
+    assert len(one) == 2
     assert two == pytest.approx(one, rel=1e-4)
     left, right = (load_checkpoint(tmp_path / name / "checkpoint").net.state_dict() for name in ("one", "two"))
     difference = max(float((left[key].float() - right[key].float()).abs().max()) for key in left)
