@@ -34,6 +34,7 @@ class TestEqualize(StageContract):
 
 class TestQat(StageContract):
     name = "qat"
+    architecture = "lraspp_mobilenet_v3_small"
 
 
 class TestSwap(StageContract):
