@@ -22,7 +22,7 @@ from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.compress.quantize.unfold import unfolded
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.quantization import Ranges
-from edgeseg.errors import CheckpointError, InputError, UnknownName
+from edgeseg.errors import CheckpointError, InputError, TrainingError, UnknownName
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.quantizing import quantize_program
 from edgeseg.graph.batch_norm_folding import fold_batch_norms
@@ -202,7 +202,7 @@ def test_a_killed_run_goes_on_bit_for_bit(kept: Trained, tmp_path: Path) -> None
     assert all(torch.equal(whole[key], value) for key, value in again.items())
 
 
-def test_ranges_have_their_own_rate_and_no_weight_decay() -> None:
+def test_ranges_have_their_own_rate_and_no_weight_decay_and_divergence_is_named() -> None:
     checkpoint = deployable()
     settings = QatRecipe(range_rate=7.0)
     net = quant_net(checkpoint.net, size=(64, 96), ranges=ranges(checkpoint).ranges, recipe=settings)
@@ -210,6 +210,11 @@ def test_ranges_have_their_own_rate_and_no_weight_decay() -> None:
     own = [group for group in groups if group["base"] == pytest.approx(7.0 * short_run().optimizer.rate)]
     assert [group["weight_decay"] for group in own] == [0.0]
     assert len(own[0]["params"]) == len(net.ranges()) - 1, "all but the range of the logits, which follows the batches"
+    name = next(iter(net.ranges()))
+    with torch.no_grad():
+        net.point(name).stretch.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=rf"{name}: its range is nan to nan: the training diverges"):
+        net(torch.zeros(1, 3, 64, 96))
 
 
 @pytest.mark.parametrize(

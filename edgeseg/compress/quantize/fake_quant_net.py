@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from edgeseg.compress.quantize.fake_quant import AverageRange, FakeActivation, F
 from edgeseg.compress.quantize.recipe import QatRecipe
 from edgeseg.core.quantization import Range
 from edgeseg.core.silence import quiet_loggers
+from edgeseg.errors import TrainingError
 from edgeseg.graph.float_graph import INNER, float_graph
 from edgeseg.graph.quantization_points import Point, aten, plan_quantization, useful_span
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
@@ -108,11 +110,21 @@ class QuantNet(nn.Module):
 
     @torch.no_grad()
     def _fit(self) -> None:
-        """Set every scale and zero point from the ranges, and the least scales of the weights."""
+        """Set every scale and zero point from the ranges, and the least scales of the weights.
+
+        Raises:
+            TrainingError: a range that is not finite.
+        """
         points = {name: self.point(name) for name in self._points}
         # All numbers in one read: on an accelerator each read waits for the device.
         ends = torch.stack([end for point in points.values() for end in point.ends()]).view(-1, 2).tolist()
         ranges = dict(zip(points, ends, strict=True))
+        for name, (low, high) in ranges.items():
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise TrainingError(
+                    f"{name}: its range is {low} to {high}: the training diverges. The last saved state is kept. Try a "
+                    "lower optimizer.rate or range_rate, or optimizer.clip = 1.0."
+                )
         scales = {name: affine(low, high)[0] for name, (low, high) in ranges.items()}
         fitting = fitting_scales(scales, self._loads())
         for name, point in points.items():
