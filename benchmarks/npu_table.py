@@ -24,7 +24,7 @@ from edgeseg.core.files import write_whole
 from edgeseg.core.placement import CPU
 
 NETS = ("fast_scnn:camvid", "lraspp_mobilenet_v3_small:camvid-relu", "bisenet_v2")
-TARGETS = ("corstone-300", "corstone-320", "imx93")
+TARGETS = ("corstone-300", "corstone-320", "imx93", "snapdragon-8-elite")
 BEGIN, END = "<!-- npu table -->", "<!-- end of npu table -->"
 
 
