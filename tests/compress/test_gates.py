@@ -104,7 +104,7 @@ def test_a_net_without_its_gates_is_saved_and_built_again(
     assert again.spec.bypassed == spec.bypassed
     assert torch.equal(logits(again.net, images), logits(checkpoint.net, images))
     assert not any(isinstance(module, SqueezeExcite) for module in again.net.modules())
-    with pytest.raises(InputError, match="no squeeze-and-excite gate with a convolution behind it"):
+    with pytest.raises(InputError, match="no squeeze-and-excite gate followed by a convolution"):
         fold_gates(again.net, images, spec=again.spec)
     wrong = dataclasses.replace(spec, bypassed=("encoder.features.4.blok.2",))
     with pytest.raises(CheckpointError, match=r'no module "encoder.features.4.blok.2".*Did you mean'):

@@ -19,6 +19,8 @@ from edgeseg.errors import GateError, InputError, MissingDependency
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeseg.deploy.conversion_request import ConversionRequest
+
 SIZE = (64, 96)
 NETS, FORMATS, PRECISIONS = ("unet", "fast_scnn"), ("tflite", "onnx"), ("fp32", "int8")
 
@@ -38,10 +40,11 @@ def artifact() -> object:
 def fill(file: Path, monkeypatch: pytest.MonkeyPatch, *, redo: bool = False) -> tuple[Matrix, list[Cell], list[str]]:
     made: list[str] = []
 
-    def convert(_: object, *, target: str, precision: str, out: Path) -> tuple[object, ...]:
-        if (target, precision) == ("onnx", "int8"):
+    def convert(_: object, request: ConversionRequest) -> tuple[object, ...]:
+        wanted = (request.target, request.precision)
+        if wanted == ("onnx", "int8"):
             raise GateError("85.00 % of the labels agree", agreement=0.85)
-        if (target, precision) == ("onnx", "fp32"):
+        if wanted == ("onnx", "fp32"):
             raise ZeroDivisionError("in the vendor's tool")
         return (artifact(),)
 

@@ -17,6 +17,7 @@ import torch
 from contracts.deployable import deployable, images, ranges
 
 from edgeseg.core.exported import ExportedModel
+from edgeseg.core.quantization import INT8, SCHEMES
 from edgeseg.data import render_street
 from edgeseg.errors import CheckpointError, ConversionError, InputError, UnsupportedError
 from edgeseg.export import calibrate_ranges, export
@@ -182,11 +183,13 @@ def test_a_spec_that_normalises_on_the_host_calibrates_and_answers_all_the_same(
     )
 
 
-def test_integer_activations_other_than_int8_are_refused(
-    checkpoint: Checkpoint, observed: Ranges, tmp_path: Path
+def test_weights_other_than_int8_with_integer_activations_are_refused(
+    checkpoint: Checkpoint, observed: Ranges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UnsupportedError, match="int8 here, not to a16w8"):
-        export(checkpoint, precision="a16w8", ranges=observed, folder=tmp_path)
+    narrow = dataclasses.replace(INT8, name="a8w4", weights="int4 symmetric per-channel")
+    monkeypatch.setitem(SCHEMES, "a8w4", narrow)
+    with pytest.raises(UnsupportedError, match="int8 here, not to a8w4"):
+        export(checkpoint, precision="a8w4", ranges=observed, folder=tmp_path)
 
 
 def test_another_process_opens_the_folder_and_gets_the_golden_output(int8_model: ExportedModel) -> None:

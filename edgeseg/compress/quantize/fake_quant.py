@@ -80,12 +80,14 @@ class LearnedRange(FakeActivation):
 class AverageRange(FakeActivation):
     """A range that follows the lowest and highest value of each training batch as a moving average, until frozen.
 
-    It never leaves `span`.
+    It never leaves `span`. With `widen`, a batch beyond it widens it at once, and only narrower ones are averaged.
     """
 
-    def __init__(self, *, low: float, high: float, rate: float, span: tuple[float, float], **options: Any) -> None:
+    def __init__(
+        self, *, low: float, high: float, rate: float, span: tuple[float, float], widen: bool = False, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self._rate, self._span = rate, span
+        self._rate, self._span, self._widen = rate, span, widen
         self.low: Tensor
         self.high: Tensor
         self.register_buffer("low", torch.tensor(min(low, 0.0)))
@@ -99,8 +101,12 @@ class AverageRange(FakeActivation):
         """Return x on the grid, of the same shape."""
         if self.training and not self.frozen:
             low, high = torch.aminmax(_flat(x.detach()).clamp(*self._span))
-            self.low.lerp_(low.clamp_max(0.0), self._rate)
-            self.high.lerp_(high.clamp_min(0.0), self._rate)
+            low, high = low.clamp_max(0.0), high.clamp_min(0.0)
+            self.low.lerp_(low, self._rate)
+            self.high.lerp_(high, self._rate)
+            if self._widen:
+                torch.minimum(self.low, low, out=self.low)
+                torch.maximum(self.high, high, out=self.high)
         return super().forward(x)
 
 

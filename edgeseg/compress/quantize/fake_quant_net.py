@@ -37,8 +37,8 @@ with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs kernels of othe
         weight_spec,
     )
 
-LOGITS_RATE = 0.3
-"""Weight of a batch's extremes in the range of the logits, at least: it follows within a few steps."""
+LOGITS_RATE = 0.1
+"""Weight of a narrower batch in the range of the logits, at least; a wider one widens it at once."""
 # Their outputs are already on the grid of their inputs.
 ON_GRID = (
     aten.max_pool2d.default,
@@ -175,7 +175,9 @@ class _FakeSpecs:
         low, high = max(start.low, least), min(start.high, greatest)
         if point.name == self.logits:
             rate = max(recipe.ema_rate, LOGITS_RATE)
-            return activation_spec(AverageRange.with_args(low=low, high=high, rate=rate, span=(least, greatest)))
+            return activation_spec(
+                AverageRange.with_args(low=low, high=high, rate=rate, span=(least, greatest), widen=True)
+            )
         if recipe.mode == "learned":
             return activation_spec(LearnedRange.with_args(low=low, high=high, rate=recipe.range_rate))
         return activation_spec(AverageRange.with_args(low=low, high=high, rate=recipe.ema_rate, span=(least, greatest)))
