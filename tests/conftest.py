@@ -28,21 +28,35 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_I
 
 
 # Where a single module takes up to a minute. They come first, so that two workers end together.
-LONG = (
+LONG_ROOMS = (
     "compress", "converters", "plugins", "train", "test_faults.py", "verbs", "export", "deploy", "models", "graph",
     "cli",
 )  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the rooms with long modules first; within a room nothing moves."""
+    """Mark the tests of long.txt, before pytest selects by marker, and put the rooms with long modules first."""
     tests = Path(__file__).parent
+    lines = (tests / "long.txt").read_text(encoding="utf-8").splitlines()
+    long = {line for line in lines if not line.startswith("#")}
+    for item in items:
+        if not long.isdisjoint(_places(item.nodeid)):
+            item.add_marker("long")
 
     def place(item: pytest.Item) -> int:
         room = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
-        return LONG.index(room) if room in LONG else len(LONG)
+        return LONG_ROOMS.index(room) if room in LONG_ROOMS else len(LONG_ROOMS)
 
     items.sort(key=place)
+
+
+def _places(nodeid: str) -> set[str]:
+    """Return a test's name without its parameters, and what it lies in: its class, module and folders."""
+    path, _, name = nodeid.partition("::")
+    name = name.partition("[")[0]
+    inside = {f"{path}::{name}", f"{path}::{name.partition('::')[0]}", path}
+    return inside | {str(folder) for folder in Path(path).parents}
 
 
 @pytest.fixture(scope="session")
