@@ -136,8 +136,12 @@ def _usable_formats(note: Note) -> tuple[str, ...]:
 
     usable = []
     for name in registry.names("converters"):
+        converter = converter_for(name)
+        if lacking := [precision for precision in _PRECISIONS if precision not in converter.precisions]:
+            note(f"left out: {converter.title} has no {' and no '.join(lacking)}")
+            continue
         try:
-            converter_for(name).check()
+            converter.check()
         except MissingDependency as error:
             note(f"left out: {error}")
         else:
