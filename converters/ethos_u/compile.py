@@ -14,11 +14,9 @@ from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion
 from edgeseg.core.placement import CPU, CompilerEstimate, OpPlacement
 from edgeseg.core.quantization import Precision
-from edgeseg.core.records import decode_record
 from edgeseg.core.suggestions import unknown
-from edgeseg.core.vendor_process import run_tool
 from edgeseg.errors import ConversionError, InputError
-from edgeseg.toolchains import find_toolchain, require_toolchain
+from edgeseg.toolchains import call_toolchain, require_toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,18 +97,14 @@ class EthosUCompiler:
         """
         started = time.perf_counter()
         arguments = vela_arguments(options)
-        environment = require_toolchain(TOOLCHAIN)
-        answer = decode_record(
+        answer = call_toolchain(
             _Answer,
-            run_tool(
-                [environment.python, "-I", Path(__file__).with_name("tool.py")],
-                {"source": str(artifact.entry), "target": str(folder / ENTRY), "arguments": arguments},
-                name=self.title,
-                log_folder=folder.parent / "logs",
-                time_limit_s=TIME_LIMIT_S,
-                install=find_toolchain(TOOLCHAIN).install_command,
-            ),
-            where="Vela's answer",
+            TOOLCHAIN,
+            Path(__file__).with_name("tool.py"),
+            {"source": str(artifact.entry), "target": str(folder / ENTRY), "arguments": arguments},
+            name=self.title,
+            log_folder=folder.parent / "logs",
+            time_limit_s=TIME_LIMIT_S,
         )
         ops = tuple(_with_fix(op) for op in answer.ops)
         left = Counter(op.op for op in ops if op.unit == CPU)

@@ -12,12 +12,10 @@ from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion
 from edgeseg.core.placement import CPU, OpPlacement
 from edgeseg.core.quantization import Precision
-from edgeseg.core.records import decode_record
 from edgeseg.core.requirements import require_modules
 from edgeseg.core.suggestions import unknown
-from edgeseg.core.vendor_process import run_tool
 from edgeseg.errors import ConversionError
-from edgeseg.toolchains import find_toolchain, require_toolchain
+from edgeseg.toolchains import call_toolchain, require_toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,18 +71,14 @@ class HtpCompiler:
         """
         started = time.perf_counter()
         arguments = qnn_arguments(options)
-        environment = require_toolchain(QNN_TOOLCHAIN)
-        answer = decode_record(
+        answer = call_toolchain(
             _Answer,
-            run_tool(
-                [environment.python, "-I", Path(__file__).with_name("tool.py")],
-                {"source": str(artifact.entry), "target": str(folder / QNN_ENTRY), "options": arguments},
-                name=self.title,
-                log_folder=folder.parent / "logs",
-                time_limit_s=_TIME_LIMIT_S,
-                install=find_toolchain(QNN_TOOLCHAIN).install_command,
-            ),
-            where="QNN's answer",
+            QNN_TOOLCHAIN,
+            Path(__file__).with_name("tool.py"),
+            {"source": str(artifact.entry), "target": str(folder / QNN_ENTRY), "options": arguments},
+            name=self.title,
+            log_folder=folder.parent / "logs",
+            time_limit_s=_TIME_LIMIT_S,
         )
         ops = placed_on_htp(artifact, left=_nodes_in(folder / QNN_ENTRY))
         if all(op.unit == CPU for op in ops):

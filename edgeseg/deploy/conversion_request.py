@@ -1,4 +1,4 @@
-"""What a conversion is asked for: `ConversionRequest`."""
+"""The request for a conversion: `ConversionRequest`."""
 
 from __future__ import annotations
 

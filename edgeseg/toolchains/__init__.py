@@ -6,11 +6,12 @@ So none is part of edgeseg's own environment, and none is installed without bein
 
 from __future__ import annotations
 
+from edgeseg.toolchains.calling import call_toolchain
 from edgeseg.toolchains.description import Toolchain, find_toolchain, load_toolchains
 from edgeseg.toolchains.installing import install_toolchain, remove_toolchain
 from edgeseg.toolchains.store import ToolchainStatus, require_toolchain, toolchain_status, toolchain_store
 
 __all__ = [
-    "Toolchain", "ToolchainStatus", "find_toolchain", "install_toolchain", "load_toolchains", "remove_toolchain",
-    "require_toolchain", "toolchain_status", "toolchain_store",
+    "Toolchain", "ToolchainStatus", "call_toolchain", "find_toolchain", "install_toolchain", "load_toolchains",
+    "remove_toolchain", "require_toolchain", "toolchain_status", "toolchain_store",
 ]  # fmt: skip

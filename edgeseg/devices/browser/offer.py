@@ -1,4 +1,4 @@
-"""What the page is told about the artifacts it may run, and the files it may load."""
+"""The artifacts that the page may run, and the files it may load."""
 
 from __future__ import annotations
 

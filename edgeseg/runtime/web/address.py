@@ -120,7 +120,7 @@ def web_address(text: str) -> WebAddress:
 
 
 def announced(url: str, address: WebAddress) -> str:
-    """Return what a user is told once a page is served at `url`: who can open it, and whether it is encrypted."""
+    """Return the message for a page that is served at `url`: who can open it, and whether it is encrypted."""
     if address.is_loopback:
         return f"Web page: {url} (this machine only)"
     who = "anyone with this address" if address.token_file is None else f"anyone with the token in {address.token_file}"
