@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 
-GRACE_S = 2.0
-"""How long a call of a library may go on after an ending signal."""
+GRACE_S = 0.9
+"""How long a call of a library may go on after an ending signal: every verb ends within a second of it."""
 TOGETHER_S = 0.5
 """Signals that arrive within this time are one: Python may run their handler once."""
 _last_notice_s = [-1e9]
+_held: set[HeldInterrupt] = set()
+"""The regions that finish their step first, however long its calls take."""
 
 
 def notice_ending() -> None:
@@ -62,6 +64,7 @@ def ending_in_time(grace_s: float = GRACE_S) -> Iterator[None]:
     """End the process with status 130 where an ending signal stays unnoticed for `grace_s`.
 
     Python runs signal handlers between its own instructions, and a converter's or a compiler's call may take minutes.
+    Within a `HeldInterrupt` the first signal waits for the step's end, and only a second one counts.
     What was being written then stays as a hidden temporary folder, which the next writer deletes. POSIX only, in the
     main thread only.
     """
@@ -83,10 +86,14 @@ def ending_in_time(grace_s: float = GRACE_S) -> Iterator[None]:
 
 
 def _watch(reading: int, grace_s: float) -> None:
+    waiting: set[HeldInterrupt] = set()
     while number := os.read(reading, 1):
         if number[0] not in endings():
             continue
         arrived_s = time.monotonic()
+        if first := _held - waiting:
+            waiting = first | (waiting & _held)
+            continue
         while _last_notice_s[0] < arrived_s - TOGETHER_S:
             if time.monotonic() > arrived_s + grace_s:
                 os.write(2, b"edgeseg: interrupted.\n")
@@ -112,6 +119,7 @@ class HeldInterrupt:
                 handler = signal.getsignal(number)
                 if number == signal.SIGINT or handler in (signal.SIG_DFL, raise_interrupt):
                     self._before[number] = signal.signal(number, self._hold)
+            _held.add(self)
         return self
 
     def __exit__(
@@ -120,6 +128,7 @@ class HeldInterrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        _held.discard(self)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
         notice_ending()

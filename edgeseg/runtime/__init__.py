@@ -6,7 +6,8 @@ Needs numpy, OpenCV and one engine's library, and imports the last two only wher
 from __future__ import annotations
 
 from edgeseg.runtime.cameras import open_camera
-from edgeseg.runtime.loop.loop import LoopResult, run
+from edgeseg.runtime.loop.loop import run
+from edgeseg.runtime.loop.result import LoopResult
 from edgeseg.runtime.loop.watchdog import Stall
 from edgeseg.runtime.session.isolated import Limits
 from edgeseg.runtime.session.opening import load

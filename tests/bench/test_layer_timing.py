@@ -1,4 +1,4 @@
-"""Any engine can time layers: it is asked for by what it promises, not by its name."""
+"""Any engine can time layers: it is recognised by the contract that it implements, not by its name."""
 
 from __future__ import annotations
 

@@ -25,19 +25,68 @@ with ending_in_time(0.2), signals_as_interrupt():
 """
 
 
+# A training step: its backward pass is one call, and its end is worth the wait. No signal interrupts a locked mutex.
+HELD = """
+import ctypes, threading
+from edgeseg.core.interrupt import HeldInterrupt, ending_in_time, signals_as_interrupt
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+libc.pthread_mutex_lock(mutex)
+threading.Thread(target=lambda: (input(), libc.pthread_mutex_unlock(mutex)), daemon=True).start()
+with ending_in_time(0.2), signals_as_interrupt(), HeldInterrupt() as held:
+    threading.Timer(0.5, lambda: print("busy", flush=True)).start()
+    libc.pthread_mutex_lock(mutex)
+print("saved" if held.wanted else "nothing", flush=True)
+"""
+
+
+def child_of(code: str) -> subprocess.Popen[str]:
+    """Return a process that has just printed that it is busy."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "busy\n"
+    return child
+
+
 @pytest.mark.parametrize("number", endings())
 def test_a_call_that_does_not_return_is_ended(number: signal.Signals) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
+    with child_of(BUSY) as child:
         try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "busy\n"
             child.send_signal(number)
             _, words = child.communicate(timeout=60)
         finally:
             child.kill()
     assert (child.returncode, words) == (130, "edgeseg: interrupted.\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a mutex of zeros is Linux's own")
+def test_a_step_that_must_end_whole_is_waited_for() -> None:
+    with child_of(HELD) as child:
+        try:
+            child.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(timeout=1)
+            words, _ = child.communicate("go on\n", timeout=60)
+        finally:
+            child.kill()
+    assert (child.returncode, words) == (0, "saved\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a mutex of zeros is Linux's own")
+def test_a_second_signal_does_not_wait_for_the_step() -> None:
+    with child_of(HELD) as child:
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                child.send_signal(number)
+            # Not `communicate`: its end of input would let the step end.
+            assert child.wait(timeout=60) == 130
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize("number", endings())

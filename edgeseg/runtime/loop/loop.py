@@ -20,9 +20,10 @@ from edgeseg.errors import EdgesegError, InputError
 from edgeseg.metrics.confusion import ConfusionMatrix
 from edgeseg.runtime.frames.frame_processor import FrameProcessor, FrameProcessors
 from edgeseg.runtime.loop.async_inference import InferenceLine
-from edgeseg.runtime.loop.bounded_queue import Handover, QueueState
+from edgeseg.runtime.loop.bounded_queue import Handover
+from edgeseg.runtime.loop.result import LoopResult
 from edgeseg.runtime.loop.stage_timing import LoopTimer, limiting_stage
-from edgeseg.runtime.loop.watchdog import STUCK_S, Stall, Watchdog
+from edgeseg.runtime.loop.watchdog import STUCK_S, Watchdog
 from edgeseg.runtime.process_settings import cores_left_to_engine, ending_signals, make_way, quick_thread_switches
 from edgeseg.runtime.sinks.base import LabelCallback, Sink, View
 from edgeseg.runtime.sinks.hud import Hud, StageTimes
@@ -40,40 +41,6 @@ HUD_STAGES = {"prep": "preprocess", "infer": "infer", "decode": "decode"}
 _JOIN_S = 2.0
 WAIT_MS, SPARE = 1.0, 10
 """A loop is limited by its live source if it waits for half of the frames and skips less than a tenth of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopResult:
-    """How a loop went. `miou` is None where the source has no labels; a frame's age is measured when its result is out.
-
-    `limit` is the stage that sets the rate: "capture" if the source delivers less than the other stages could handle.
-    `captured` = `delivered` + `skipped` + `corrupt` frames came from the source; of the delivered ones `concealed` have
-    parts that the decoder filled in, and a file ended `missing` frames before its announced end. `trouble` is why the
-    source gave none at the end. `queues` says how full the queue before each stage was, `stalls` what the watchdog
-    reported, and `fault` what ended the loop early.
-    """
-
-    frames: int
-    fps: float
-    captured: int
-    delivered: int
-    skipped: int
-    age_p50_ms: float
-    age_p90_ms: float
-    age_p99_ms: float
-    corrupt: int
-    concealed: int
-    missing: int
-    reconnects: int
-    trouble: str
-    stages_ms: dict[str, StageTimes]
-    limit: str
-    queues: dict[str, QueueState]
-    stalls: tuple[Stall, ...]
-    threads: int
-    miou: float | None
-    interrupted: bool
-    fault: str | None
 
 
 def run(
