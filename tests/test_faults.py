@@ -254,6 +254,10 @@ def test_a_fault_at_the_middle_write_loses_nothing_on_a_device(
     hold(device, name, fault, middle(device, name), tmp_path)
 
 
+def test_predict_killed_at_its_first_write_can_be_resumed(device: Setting, tmp_path: Path) -> None:
+    hold(device, "predict", "SIGKILL", 1, tmp_path)
+
+
 @pytest.mark.parametrize("fault", ["SIGTERM", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_fault_at_the_middle_write_loses_no_training(fault: str, desk: Setting, tmp_path: Path) -> None:
     hold(desk, "train", fault, middle(desk, "train"), tmp_path)

@@ -235,13 +235,14 @@ class _Folder:
             (path / MARKER).touch()
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror}. Choose another --out.") from None
-        for folder in (path / "labels", path / "overlays"):
+        for folder in (path, path / "labels", path / "overlays"):
             delete_stale(folder)
         self.save()
 
     def _take(self, resume: bool) -> None:
         """Continue an earlier call, or delete what it wrote, and nothing else."""
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        # A call that was ended before its first summary leaves hidden files only.
+        if not self.path.is_dir() or all(item.name.startswith(".") for item in self.path.iterdir()):
             return
         if not (self.path / SUMMARY).is_file():
             raise InputError(f"{self.path}: contains something else that edgeseg made. Choose another --out.")
