@@ -246,7 +246,13 @@ def middle(bench: Setting, name: str) -> int:
 
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [*(("run", fault) for fault in FAULTS), ("predict", "SIGKILL"), ("predict", "full"), ("bench", "SIGTERM")],
+    [
+        *(("run", fault) for fault in FAULTS),
+        ("predict", "SIGKILL"),
+        ("predict", "full"),
+        ("bench", "SIGTERM"),
+        ("bench", "SIGKILL"),
+    ],
 )
 def test_a_fault_at_the_middle_write_loses_nothing_on_a_device(
     name: str, fault: str, device: Setting, tmp_path: Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.bench.migration import MEASUREMENT_SCHEMA, migrated_measurement
 from edgeseg.bench.samples import check_samples, latency_of
-from edgeseg.core.files import read_json_value, write_json
+from edgeseg.core.files import delete_stale, read_json_value, write_json
 from edgeseg.core.measurement import Accuracy, DeviceState, Measurement, RawSamples, StageLatency
 from edgeseg.core.records import decode_record
 from edgeseg.core.version import VERSION
@@ -151,6 +151,7 @@ def write_measurement(measurement: Measurement, path: Path | str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
         else:
             path.mkdir(parents=True, exist_ok=True)
+            delete_stale(path)  # of any name: each result has its own, so no later one replaces it
             path = _free(path / file_name(measurement))
         write_json(measurement, path)
     except OSError as error:
