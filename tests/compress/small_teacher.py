@@ -9,6 +9,7 @@ from contracts.deployable import without_repeats
 
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
 from edgeseg.models import build, save_checkpoint
+from edgeseg.models.architecture import architecture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,8 @@ def small_teacher(folder: Path, *, classes: tuple[str, ...], name: str = "lraspp
         for key, parameter in net.named_parameters():
             if "classifier" in key:
                 parameter.mul_(30)
-    grid = (len(classes), SIZE[0] // 8, SIZE[1] // 8)
+    stride = architecture(name).output_stride
+    grid = (len(classes), SIZE[0] // stride, SIZE[1] // stride)
     spec = ModelSpec(
         name=f"{name}:test",
         architecture=name,
@@ -35,7 +37,7 @@ def small_teacher(folder: Path, *, classes: tuple[str, ...], name: str = "lraspp
         inputs=(TensorSpec(name="image", shape=(1, 3, *SIZE), dtype="float32", layout="NCHW", role="image"),),
         outputs=(TensorSpec(name="logits", shape=(1, *grid), dtype="float32", layout="NCHW", role="logits"),),
         preprocess=Preprocess(),
-        output_stride=8,
+        output_stride=stride,
         weights_sha256="",
         licence="Apache-2.0",
     )

@@ -32,6 +32,19 @@ class TestEqualize(StageContract):
     name, table = "equalize", {"images": 4}
 
 
+class TestBiasCorrection(StageContract):
+    name, table = "bias_correction", {"images": 4}
+
+
+class TestAdaround(StageContract):
+    name, table = "adaround", {"images": 4, "steps": 2}
+
+
+class TestSmooth(StageContract):
+    name, table = "smooth", {"images": 4}
+    architecture = "segformer_b0"
+
+
 class TestQat(StageContract):
     name = "qat"
     architecture = "lraspp_mobilenet_v3_small"

@@ -96,7 +96,7 @@ def equalize(
         norms = find_norms(net, size=size)
         done = tuple(_apply(net, link, held=sizes[link.maker], balance=balance, norms=norms) for link in links)
         after = net(images[0][:1])
-    _check_same(before, after)
+    check_same_logits(before, after, what="Equalization")
     return done
 
 
@@ -134,7 +134,7 @@ def _readers(node: Node, *, seen: set[Node]) -> list[Node] | None:
 
 def _takes_factors(convolution: Node) -> bool:
     """Return whether each input channel has weights of its own: no groups, or depthwise."""
-    groups = _arguments(convolution)["groups"]
+    groups = call_arguments(convolution)["groups"]
     weight = _weight(convolution)
     return groups == 1 or (weight.shape[1] == 1 and weight.shape[0] == groups)
 
@@ -161,9 +161,7 @@ def _measure(graph: GraphModule, links: Sequence[Link], images: Sequence[Tensor]
     largest: dict[str, Tensor] = {}
 
     def keep(name: str, value: Tensor) -> None:
-        magnitudes = value.abs().transpose(0, 1).flatten(1)
-        rank = max(1, round(QUANTILE * magnitudes.shape[1]))
-        found = magnitudes.kthvalue(rank, dim=1).values
+        found = largest_magnitudes(value.transpose(0, 1))
         largest[name] = torch.maximum(largest.get(name, found), found)
 
     observer = NodeObserver(graph, {link.output: partial(keep, link.maker) for link in links})
@@ -172,25 +170,46 @@ def _measure(graph: GraphModule, links: Sequence[Link], images: Sequence[Tensor]
     return largest
 
 
+def largest_magnitudes(channels: Tensor) -> Tensor:
+    """Return the largest magnitude of each channel, (channels,), without outliers; the first axis is the channels."""
+    magnitudes = channels.abs().flatten(1)
+    rank = max(1, round(QUANTILE * magnitudes.shape[1]))
+    found: Tensor = magnitudes.kthvalue(rank, dim=1).values
+    return found
+
+
 def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float, norms: Norms) -> Equalized:
     readers = [convolution_at(net, path) for path in link.readers]
-    held = held.clamp_min(held.max().clamp_min(LEAST) / LARGEST_SCALE_RATIO)
+    held = without_dead(held)
+    factors = equalizing_factors(held, readers, balance=balance)
+    _divide(net, link.maker, factors, norms=norms)
+    for reader in readers:
+        shape = (-1, 1, 1, 1) if _depthwise(reader) else (1, -1, 1, 1)
+        reader.weight.mul_(factors.view(shape))
+    return Equalized(link=link.name, spread_before=channel_spread(held), spread_after=channel_spread(held / factors))
+
+
+def without_dead(held: Tensor) -> Tensor:
+    """Return the ranges (channels,), none below a hundredth of the largest: a dead channel's would be scaled up."""
+    return held.clamp_min(held.max().clamp_min(LEAST) / LARGEST_SCALE_RATIO)
+
+
+def equalizing_factors(held: Tensor, readers: Sequence[nn.Conv2d | nn.Linear], *, balance: float) -> Tensor:
+    """Return the factors (channels,), of geometric mean 1, that channels with these magnitudes are divided by.
+
+    `readers` are the layers that read the channels; see `equalize`.
+    """
     if all(_depthwise(reader) for reader in readers):
         factors = held
     else:
         read = torch.stack([_relative(reader) for reader in readers if not _depthwise(reader)]).amax(0)
         factors = held**balance / read.clamp_min(LEAST) ** (1 - balance)
-    factors = (factors / factors.log().mean().exp()).clamp(1 / LARGEST_SCALE_RATIO, LARGEST_SCALE_RATIO)
-    _divide(net, link.maker, factors, norms=norms)
-    for reader in readers:
-        shape = (-1, 1, 1, 1) if _depthwise(reader) else (1, -1, 1, 1)
-        reader.weight.mul_(factors.view(shape))
-    return Equalized(link=link.name, spread_before=_spread(held), spread_after=_spread(held / factors))
+    return (factors / factors.log().mean().exp()).clamp(1 / LARGEST_SCALE_RATIO, LARGEST_SCALE_RATIO)
 
 
-def _relative(convolution: nn.Conv2d) -> Tensor:
+def _relative(layer: nn.Conv2d | nn.Linear) -> Tensor:
     """Return the largest weight of each input (input channels,), as a share of its output's largest weight."""
-    weight = convolution.weight.abs().amax((2, 3))
+    weight = layer.weight.abs().flatten(2).amax(2) if layer.weight.ndim > 2 else layer.weight.abs()
     return (weight / weight.amax(1, keepdim=True).clamp_min(LEAST)).amax(0)
 
 
@@ -213,8 +232,8 @@ def _divide(net: nn.Module, path: str, factors: Tensor, *, norms: Norms) -> None
         convolution.bias.div_(factors)
 
 
-def _depthwise(convolution: nn.Conv2d) -> bool:
-    return convolution.groups > 1
+def _depthwise(layer: nn.Conv2d | nn.Linear) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups > 1
 
 
 def convolution_at(net: nn.Module, path: str) -> nn.Conv2d:
@@ -224,16 +243,18 @@ def convolution_at(net: nn.Module, path: str) -> nn.Conv2d:
     return found
 
 
-def _spread(held: Tensor) -> float:
+def channel_spread(held: Tensor) -> float:
+    """Return the ratio of the largest to the median channel range."""
     return float(held.max() / held.median())
 
 
-def _check_same(before: Tensor, after: Tensor) -> None:
+def check_same_logits(before: Tensor, after: Tensor, *, what: str) -> None:
+    """Raise `InputError` if logits changed by more than float32 rounding; `what` begins the message."""
     change = float((before - after).abs().max() / before.abs().max().clamp_min(LEAST))
     if not change <= _TOLERANCE:
         raise InputError(
-            f"Equalization changed the net's logits by {change:.1e} of the largest: a layer reads channels in a way "
-            "that equalization does not know. Remove this stage."
+            f"{what} changed the net's logits by {change:.1e} of the largest: a layer reads channels in a way that it "
+            "does not know. Remove this stage."
         )
 
 
@@ -245,7 +266,8 @@ def _weight(convolution: Node) -> Tensor:
     return found
 
 
-def _arguments(convolution: Node) -> dict[str, object]:
+def call_arguments(convolution: Node) -> dict[str, object]:
+    """Return the arguments of a call by name, defaults included."""
     schema = convolution.target._schema.arguments  # type: ignore[union-attr]  # noqa: SLF001 - torch has no other door
     given = dict(zip((item.name for item in schema), convolution.args, strict=False))
     return {item.name: item.default_value for item in schema} | given | dict(convolution.kwargs)

@@ -76,6 +76,11 @@ class QuantNet(nn.Module):
         found: nn.Module = getattr(getattr(self.graph, INNER), "encoder", nn.Module())
         return found
 
+    @property
+    def layers(self) -> int:
+        """The number of layers with int8 weights."""
+        return len(self._wires)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, C, h, w) from normalised images x (N, 3, H, W) of the size the net was built for."""
         self._fit()
@@ -101,6 +106,13 @@ class QuantNet(nn.Module):
         """Return the folded weights and biases by their keys in the plain net."""
         inner: nn.Module = getattr(self.graph, INNER)
         return {key: value.detach() for key, value in inner.state_dict().items()}
+
+    @torch.no_grad()
+    def round_weights(self) -> None:
+        """Round every weight in place to the int8 steps of the last `fit`; conversion finds the same steps again."""
+        for wire in self._wires:
+            weight = self._stored(wire.weight)
+            weight.copy_(self._fake(wire)(weight))
 
     def point(self, name: str) -> FakeActivation:
         """Return the fake quantization of a point."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from edgeseg.compress.quantize.start_ranges import starting_ranges
 from edgeseg.compress.quantize.unfold import unfolded
-from edgeseg.core.quantization import RANGES_FILE, Range, Ranges, read_ranges
+from edgeseg.core.quantization import Range, Ranges
 from edgeseg.core.records import encode_record
 from edgeseg.errors import InputError
 from edgeseg.models import Checkpoint, build_spec, resolve_model, save_checkpoint
@@ -59,7 +60,12 @@ class Qat(Method):
         _check(recipe)
         bare = dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, aux=0.0))
         net, start = start_net(bare, spec)
-        self._start = self._starting_ranges(recipe, net=net, spec=spec, sha256=start["sha256"])
+        folder = resolve_model(recipe.model.init)
+        self._start = starting_ranges(
+            Checkpoint(spec=dataclasses.replace(spec, weights_sha256=start["sha256"]), net=net.eval(), folder=folder),
+            self.recipe.calibration or recipe.data.train,
+            carried=not self.recipe.calibration,
+        )
         still = frozenset() if spec.preprocess.byte_ends is None else frozenset({IMAGE})
         return quant_net(net, size=spec.size, ranges=self._start.ranges, recipe=self.recipe, still=still), start
 
@@ -87,21 +93,6 @@ class Qat(Method):
             training={**training, "qat": encode_record(self.recipe)},
             ranges=ranges,
         )
-
-    def _starting_ranges(self, recipe: Recipe, *, net: nn.Module, spec: ModelSpec, sha256: str) -> Ranges:
-        """Return the start checkpoint's ranges, else ranges observed on calibration images."""
-        from edgeseg.export import calibrate_ranges
-
-        folder = resolve_model(recipe.model.init)
-        folder = folder if folder.is_dir() else folder.parent
-        if not self.recipe.calibration and (folder / RANGES_FILE).is_file():
-            carried = read_ranges(folder / RANGES_FILE)
-            if carried.weights_sha256 == sha256:
-                return carried
-        checkpoint = Checkpoint(spec=spec, net=net.eval(), folder=folder)
-        # Faults of the training images are in the weights already.
-        source = self.recipe.calibration or recipe.data.train
-        return calibrate_ranges(checkpoint, source, ignore_findings=True).ranges
 
 
 def quant_net_in(net: nn.Module) -> QuantNet:
