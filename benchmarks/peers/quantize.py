@@ -4,7 +4,8 @@ Usage: python benchmarks/peers/quantize.py FP32 --images DIR --out DIR
 FP32 is a folder of float artifacts of one net: <name>-onnx-fp32, <name>-openvino-fp32, <name>-tflite-fp32. Writes one
 model file a peer, and the spec.toml with which `edgeseg adopt` takes it, under the peer's name.
 Peers that are not installed are named on
-stderr and left out: NNCF (`pip install nncf`), ONNX Runtime's static quantization, ai-edge-quantizer.
+stderr and left out: NNCF (`pip install "edgeseg[nncf]"`), ONNX Runtime's static quantization, ai-edge-quantizer.
+`edgeseg convert --calibrator native` makes artifacts with the same quantizers, and refuses those that lose too much.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from edgeseg.data.reading import read_image
 from edgeseg.pixels import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -35,60 +34,25 @@ def tensors(artifact: Artifact, images: list[Path]) -> list[NDArray[np.uint8]]:
 
 def nncf_openvino(artifact: Artifact, images: list[Path], out: Path) -> None:
     """Write NNCF's int8 of an OpenVINO model with its default preset, and with the mixed one."""
-    import nncf
-    import openvino as ov
+    from edgeseg.converters.openvino.native import quantize_with_nncf
 
-    core = ov.Core()
     data = tensors(artifact, images)
-    for name, preset in (
-        ("nncf-default", nncf.QuantizationPreset.PERFORMANCE),
-        ("nncf-mixed", nncf.QuantizationPreset.MIXED),
-    ):
-        model = core.read_model(artifact.entry)
-        quantized = nncf.quantize(model, nncf.Dataset(data), preset=preset, subset_size=len(data))
-        ov.save_model(quantized, out / f"{name}.xml", compress_to_fp16=False)
+    quantize_with_nncf(artifact.entry, out / "nncf-default.xml", data)
+    quantize_with_nncf(artifact.entry, out / "nncf-mixed.xml", data, preset="mixed")
 
 
 def onnxruntime_static(artifact: Artifact, images: list[Path], out: Path) -> None:
     """Write ONNX Runtime's static QDQ quantization: uint8 activations, int8 weights for each channel, min-max."""
-    import onnx
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from edgeseg.converters.onnx.native import quantize_statically
 
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self._data: Iterator[NDArray[np.uint8]] = iter(tensors(artifact, images))
-
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            tensor = next(self._data, None)
-            return None if tensor is None else {name: tensor}
-
-    name = onnx.load(artifact.entry).graph.input[0].name
-    prepared = out / "prepared.onnx"
-    quant_pre_process(str(artifact.entry), str(prepared))
-    quantization.quantize_static(
-        str(prepared),
-        str(out / "onnxruntime-static.onnx"),
-        Reader(),
-        quant_format=quantization.QuantFormat.QDQ,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        per_channel=True,
-    )
-    prepared.unlink()
+    quantize_statically(artifact.entry, out / "onnxruntime-static.onnx", tensors(artifact, images))
 
 
 def ai_edge(artifact: Artifact, images: list[Path], out: Path) -> None:
     """Write ai-edge-quantizer's full-integer int8 (its static recipe) of a TFLite model."""
-    from ai_edge_quantizer import quantizer, recipe
-    from ai_edge_quantizer.utils import tfl_interpreter_utils
+    from edgeseg.converters.tflite.native import quantize_with_ai_edge
 
-    interpreter = tfl_interpreter_utils.create_tfl_interpreter(str(artifact.entry))
-    signature, runner = next(iter(interpreter.get_signature_list().items()))
-    name = runner["inputs"][0]
-    maker = quantizer.Quantizer(str(artifact.entry), recipe.static_wi8_ai8())
-    ranges = maker.calibrate({signature: [{name: tensor} for tensor in tensors(artifact, images)]})
-    maker.quantize(ranges).export_model(str(out / "ai-edge-quantizer.tflite"), overwrite=True)
+    quantize_with_ai_edge(artifact.entry, out / "ai-edge-quantizer.tflite", tensors(artifact, images))
 
 
 PEERS = (

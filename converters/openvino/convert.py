@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion, ExportedModel, Part
-from edgeseg.core.protocols import Normalisation
+from edgeseg.core.protocols import Converter, Normalisation
 from edgeseg.core.quantization import Precision
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.requirements import require_modules
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENTRY = "model.xml"
 _MODULES = ("torch", "torchao", "onnx", "onnxscript", "openvino")
-_TOOLS = ("torch", "torchao", "onnx", "onnxscript", "openvino")
+OPENVINO_TOOLS = ("torch", "torchao", "onnx", "onnxscript", "openvino")
 USAGE = """import openvino
 
 # The default of some CPUs is bfloat16, which changes labels.
@@ -49,6 +49,12 @@ class OpenvinoConverter:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(_MODULES, what="Converting to OpenVINO", extra=self.extra)
 
+    def natively(self) -> Converter:
+        """Return the converter that quantizes with NNCF."""
+        from edgeseg.converters.openvino.native import NativeOpenvinoConverter
+
+        return NativeOpenvinoConverter()
+
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.xml` and `model.bin` into `folder`.
 
@@ -74,7 +80,7 @@ class OpenvinoConverter:
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
-            report=conversion_report(ops, tools=_TOOLS, started=started),
+            report=conversion_report(ops, tools=OPENVINO_TOOLS, started=started),
         )
 
 

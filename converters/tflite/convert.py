@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion, ExportedModel, Part
-from edgeseg.core.protocols import Normalisation
+from edgeseg.core.protocols import Converter, Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.requirements import require_modules
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENTRY = "model.tflite"
 _MODULES = ("torch", "torchao", "litert_torch", "ai_edge_litert", "flatbuffers")
-_TOOLS = ("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert")
+TFLITE_TOOLS = ("torch", "torchao", "litert-torch", "litert-converter", "ai-edge-litert")
 USAGE = """from ai_edge_litert.interpreter import Interpreter
 
 interpreter = Interpreter("{entry}", num_threads=2)  # tflite_runtime.interpreter has the same class
@@ -51,6 +51,12 @@ class TFLiteConverter:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(_MODULES, what="Converting to TFLite", extra=self.extra)
 
+    def natively(self) -> Converter:
+        """Return the converter that quantizes with ai-edge-quantizer."""
+        from edgeseg.converters.tflite.native import NativeTFLiteConverter
+
+        return NativeTFLiteConverter()
+
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.tflite` into `folder`.
 
@@ -76,13 +82,13 @@ class TFLiteConverter:
         ops = census(model, int8=int8)
         return Conversion(
             entry=ENTRY,
-            input=_with_scale(exported.input, image),
-            output=_with_scale(exported.output, output),
+            input=with_stored_scale(exported.input, image),
+            output=with_stored_scale(exported.output, output),
             scheme=_scheme(exported.scheme, ops, io_dtype=output.dtype),
             preprocess=exported.preprocess,
             ops=ops,
             provable_by=self.engines,
-            report=conversion_report(ops, tools=_TOOLS, started=started),
+            report=conversion_report(ops, tools=TFLITE_TOOLS, started=started),
         )
 
 
@@ -97,7 +103,8 @@ def _fit(model: TFLiteModel, exported: ExportedModel) -> None:
     model.name_io(image=exported.input.name, output=exported.output.name)
 
 
-def _with_scale(tensor: TensorSpec, stored: TFLiteTensor) -> TensorSpec:
+def with_stored_scale(tensor: TensorSpec, stored: TFLiteTensor) -> TensorSpec:
+    """Return a tensor's description with type, scale and zero point as the file stores them."""
     return dataclasses.replace(tensor, dtype=stored.dtype, scale=stored.scale, zero_point=stored.zero_point)
 
 

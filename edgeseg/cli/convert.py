@@ -20,7 +20,7 @@ HELP = "turn a checkpoint into proven artifacts for one or more targets"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     from edgeseg.cli.options import add_delegation, add_model, fraction, positive
-    from edgeseg.core.quantization import PRECISIONS
+    from edgeseg.core.quantization import CALIBRATORS, PRECISIONS
 
     add_model(parser)
     parser.add_argument(
@@ -43,6 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR|SET",
         help="train images to observe int8 ranges on, or streets[:count[:seed]] (default: the ranges that "
         "come with the checkpoint)",
+    )
+    parser.add_argument(
+        "--calibrator",
+        choices=CALIBRATORS,
+        default="edgeseg",
+        help="who makes int8: edgeseg, or for comparison the vendor's own quantizer (NNCF for openvino, ONNX Runtime's "
+        "for onnx, ai-edge-quantizer for tflite) on the same images of --calibration",
     )
     parser.add_argument(
         "--data",
@@ -103,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
         target=tuple(options.target),
         precision=options.precision,
         calibration=options.calibration,
+        calibrator=options.calibrator,
         data=options.data,
         size=size_of(options.size),
         output=options.output,
@@ -196,7 +204,8 @@ def _sentence(artifact: Artifact) -> str:
     if manifest.origin == "compiled":
         return "\n".join([*lines, *placement_lines(artifact)])
     if manifest.scheme.needs_ranges:
-        lines.append(f"  {report.ops_quantized} of {report.ops_total} ops in int8")
+        by = f", by {report.calibrator}" if report.calibrator else ""
+        lines.append(f"  {report.ops_quantized} of {report.ops_total} ops in int8{by}")
     lines += [f"  in float: {item.op} {item.node}: {item.reason}" for item in report.fallbacks[:SHOWN_FALLBACKS]]
     if len(report.fallbacks) > SHOWN_FALLBACKS:
         lines.append(f"  and {len(report.fallbacks) - SHOWN_FALLBACKS} more in {artifact.folder / 'manifest.json'}")

@@ -51,7 +51,10 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionReport:
-    """What a conversion did: ops, fallbacks, tool versions, duration, peak memory, and a compiler's estimate."""
+    """What a conversion did: ops, fallbacks, tool versions, duration, peak memory, and a compiler's estimate.
+
+    `calibrator` is the vendor's quantizer that made the int8, with its version; empty where edgeseg did.
+    """
 
     ops_total: int = field(metadata=bounds(low=0))
     ops_quantized: int = field(metadata=bounds(low=0))
@@ -60,6 +63,7 @@ class ConversionReport:
     seconds: float = field(metadata=bounds(low=0))
     peak_memory_mb: float = field(metadata=bounds(low=0))
     estimate: CompilerEstimate | None = None
+    calibrator: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

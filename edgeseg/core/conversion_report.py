@@ -22,11 +22,13 @@ def conversion_report(
     started: float,
     others: Mapping[str, str] | None = None,
     estimate: CompilerEstimate | None = None,
+    calibrator: str = "",
 ) -> ConversionReport:
     """Return the report of a conversion that began at `started` (`time.perf_counter` seconds).
 
     Ops with a reason are the fallbacks; `tools` are the Python distributions whose versions matter for the result, and
-    `others` the versions of tools outside this environment. `estimate` is a compiler's.
+    `others` the versions of tools outside this environment. `estimate` is a compiler's, `calibrator`
+    the vendor's quantizer with its version, if that made the int8.
     """
     counted = tuple(ops)
     return ConversionReport(
@@ -37,4 +39,5 @@ def conversion_report(
         seconds=round(time.perf_counter() - started, 3),
         peak_memory_mb=peak_memory_mb(),
         estimate=estimate,
+        calibrator=calibrator,
     )

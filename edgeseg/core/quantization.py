@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from edgeseg.core.files import read_json
 from edgeseg.core.input_statistics import InputStatistics
@@ -116,6 +116,10 @@ W4 = QuantizationScheme(
 SCHEMES = {scheme.name: scheme for scheme in (FP32, FP16, BF16, INT8, A16W8, W8, W4)}
 """The schemes that edgeseg defines; each converter lists those it supports."""
 PRECISIONS: tuple[Precision, ...] = tuple(SCHEMES)
+
+Calibrator = Literal["edgeseg", "native"]
+"""Who makes int8: edgeseg, or for comparison the vendor's own post-training quantizer."""
+CALIBRATORS: tuple[Calibrator, ...] = get_args(Calibrator)
 
 
 def scheme_named(name: Precision) -> QuantizationScheme:

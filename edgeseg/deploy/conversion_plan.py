@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.quantization import RANGES_FILE, scheme_named
+from edgeseg.deploy.native import check_calibrator, native_converter, planned_for
 from edgeseg.deploy.plan import PlannedArtifact, plan_artifacts, route_to
 from edgeseg.deploy.proof_images import check_data
 from edgeseg.deploy.replacing import distinct_name, refuse_replacing
@@ -45,6 +46,7 @@ def plan_for_targets(model: str | Path | Checkpoint | None, request: ConversionR
     from edgeseg.models.checkpoint import at_size, read_spec, resolve_model
     from edgeseg.models.factory import is_factory
 
+    request = check_calibrator(request)
     out = None if request.out is None else Path(request.out)
     size, output = request.size, request.heads[0]
     plan_artifacts(request.targets, precision=request.precision, has_ranges=False, model="", out=out)
@@ -65,6 +67,8 @@ def plan_for_targets(model: str | Path | Checkpoint | None, request: ConversionR
     artifacts = plan_artifacts(
         request.targets, precision=request.precision, has_ranges=bool(ranges), model=name, out=out
     )
+    fixed = out is not None and len(artifacts) == 1
+    artifacts = tuple(planned_for(item, request, fixed=fixed) for item in artifacts)
     _check(artifacts, ranges=ranges)
     for item in artifacts:
         refuse_replacing(item, spec=spec, output=output, force=request.force)
@@ -81,8 +85,9 @@ def plan_for_targets(model: str | Path | Checkpoint | None, request: ConversionR
 
 
 def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:
-    for name in dict.fromkeys(item.format for item in artifacts):
+    for name, calibrator in dict.fromkeys((item.format, item.calibrator) for item in artifacts):
         converter, compiler = route_to(name)
+        converter = native_converter(converter, compiler) if calibrator == "native" else converter
         converter.check()
         if compiler is not None:
             compiler.check()

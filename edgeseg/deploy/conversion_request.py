@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeseg.core.quantization import Calibrator
 from edgeseg.deploy.plan import RequestedPrecision
 from edgeseg.export import DeployedOutput, RequestedOutput
 
@@ -25,6 +26,9 @@ class ConversionRequest:
     timed and compared, and the fastest that loses no more is kept; with `output` "auto" every head too
     (`edgeseg.deploy.arbiter`).
 
+    With the `calibrator` "native" the vendor's quantizer (NNCF, ONNX Runtime's, ai-edge-quantizer) makes int8 from the
+    same float graph and the same images of `calibration`, for comparison.
+
     The proof uses images of `data` (and labels, if it is a data set of the net's classes), else calibration images that
     were left out of the calibration, else the checkpoint's own (folder `proof`), else rendered streets.
     """
@@ -32,6 +36,7 @@ class ConversionRequest:
     target: str | tuple[str, ...]
     precision: RequestedPrecision = "auto"
     calibration: str | None = None
+    calibrator: Calibrator = "edgeseg"
     data: str | None = None
     size: tuple[int, int] | None = None
     output: RequestedOutput = "logits"

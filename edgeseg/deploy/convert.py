@@ -17,13 +17,14 @@ from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import new_folder
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.protocols import Converter, DescribedConverter, VersionedConverter
-from edgeseg.core.quantization import Ranges, read_ranges
+from edgeseg.core.quantization import FP32, Ranges, read_ranges
 from edgeseg.core.temperature import read_temperature
 from edgeseg.core.trust import remember
 from edgeseg.deploy.compile import compile_with
 from edgeseg.deploy.conversion_checks import check_conversion, require_delegated
 from edgeseg.deploy.conversion_plan import ConversionPlan, carried_ranges, plan_for_targets
 from edgeseg.deploy.exports import Exports
+from edgeseg.deploy.native import native_converter
 from edgeseg.deploy.plan import PlannedArtifact, route_to
 from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, proof_images
 from edgeseg.deploy.replacing import distinct_name
@@ -71,7 +72,7 @@ def convert_for_targets(
 
     planned = plan_for_targets(model, request)
     for item in planned.artifacts:
-        _converter_at(route_to(item.format)[0], versions=(request.opset, request.ir_version))
+        _converter_of(item, versions=(request.opset, request.ir_version))
     progress, notice = on_progress or no_progress, on_notice or _log.warning
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(planned.checkpoint)
     ranges = _ranges(checkpoint, planned, request, progress=progress, notice=notice)
@@ -151,9 +152,11 @@ def _best(
     return choose(rules, make=make, reference=first.reference, finish=finish)
 
 
-def _converter_at(converter: Converter, *, versions: tuple[int | None, int | None]) -> Converter:
-    """Return a converter for an older runtime, if an opset or an IR version is given."""
+def _converter_of(item: PlannedArtifact, *, versions: tuple[int | None, int | None]) -> Converter:
+    """Return the converter of a planned artifact, for an older runtime if an opset or an IR version is given."""
     opset, ir_version = versions
+    converter = route_to(item.format)[0]
+    converter = native_converter(converter) if item.calibrator == "native" else converter
     if opset is None and ir_version is None:
         return converter
     if not isinstance(converter, VersionedConverter):
@@ -176,8 +179,8 @@ class _Job:
 
     def make(self, item: PlannedArtifact) -> Artifact:
         """Convert (and compile), prove and write one artifact; nothing is left behind if a step fails."""
-        converter, compiler = route_to(item.format)
-        converter = _converter_at(converter, versions=self.versions)
+        compiler = route_to(item.format)[1]
+        converter = _converter_of(item, versions=self.versions)
         if compiler is None:
             return self._convert(item, converter, shown=item.path, require_delegation=self.require_delegation)
         with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
@@ -206,8 +209,10 @@ class _Job:
         from edgeseg.deploy.manifest import draft, lineage_of, seal
         from edgeseg.deploy.prove import emulate, prove_here
 
-        exported = self.exports.get(converter, item.precision, rules=item.rules, normalisation=item.normalisation)
-        calibrated = self.ranges if self.ranges is not None and exported.scheme.needs_ranges else None
+        native = item.calibrator == "native"
+        precision = FP32.name if native else item.precision  # a vendor's quantizer takes the float graph
+        exported = self.exports.get(converter, precision, rules=item.rules, normalisation=item.normalisation)
+        calibrated = self.ranges if native or exported.scheme.needs_ranges else None
         weights_sha256 = self.checkpoint.spec.weights_sha256
         with new_folder(item.path) as folder:
             self.progress(f"write {converter.title} {item.precision}", 0, 0)

@@ -51,7 +51,7 @@ def draft(
     """Return the manifest as known before the proof, enough for an engine to open the artifact."""
     return Manifest(
         schema=MANIFEST_SCHEMA,
-        name=f"{spec.name}-{item.format}-{item.precision}",
+        name=f"{spec.name}-{item.format}-{item.precision}{'-native' if conversion.report.calibrator else ''}",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeseg_version=VERSION,
         format=item.format,

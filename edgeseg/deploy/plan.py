@@ -31,7 +31,7 @@ class PlannedArtifact:
 
     `rules` say what computes in int8: the converter's, as far as the target does not replace them. `normalisation` is
     None where the checkpoint decides. A format that a compiler makes is converted to the one it reads and compiled
-    with `compile_options`.
+    with `compile_options`. With the `calibrator` "native" the vendor's quantizer makes the int8.
     """
 
     target: str
@@ -43,6 +43,7 @@ class PlannedArtifact:
     rules: QuantizationRules = DEFAULT_RULES
     normalisation: Normalisation | None = None
     compile_options: dict[str, str] = field(default_factory=dict)
+    calibrator: str = "edgeseg"
 
     @property
     def engine(self) -> str:

@@ -50,6 +50,7 @@ def _differences(there: Manifest, item: PlannedArtifact, *, spec: ModelSpec, out
         ("precision", there.scheme.name, item.precision),
         ("input size", f"{there_high}x{there_wide}", f"{high}x{wide}"),
         ("output", _output(there), output),
+        ("calibrator", "native" if there.report.calibrator else "edgeseg", item.calibrator),
         ("weights' hash", there.spec.weights_sha256[:12], spec.weights_sha256[:12]),
     ]
     return [pair for pair in pairs if pair[1] != pair[2]]

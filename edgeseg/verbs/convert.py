@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.progress import Progress
+    from edgeseg.core.quantization import Calibrator
     from edgeseg.core.spec import ModelSpec
     from edgeseg.core.spec_file import SpecFile
     from edgeseg.deploy.convert import OnNotice
@@ -59,6 +60,7 @@ def convert(
     spec: str | Path | SpecFile | ModelSpec | None = None,
     precision: RequestedPrecision = "auto",
     calibration: str | None = None,
+    calibrator: Calibrator = "edgeseg",
     data: str | None = None,
     size: tuple[int, int] | None = None,
     output: RequestedOutput = "logits",
@@ -90,6 +92,7 @@ def convert(
         target=target,
         precision=precision,
         calibration=calibration,
+        calibrator=calibrator,
         data=data,
         size=size,
         output=output,
