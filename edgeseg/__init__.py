@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeseg.verbs.adopt import adopt
     from edgeseg.verbs.bench import bench
     from edgeseg.verbs.calibrate import calibrate
-    from edgeseg.verbs.check import check
+    from edgeseg.verbs.check import check, rewrite
     from edgeseg.verbs.compile import compile_artifact
     from edgeseg.verbs.compress import compress
     from edgeseg.verbs.convert import convert
@@ -46,6 +46,7 @@ __all__ = [
     "new",
     "open_camera",
     "predict",
+    "rewrite",
     "run",
     "train",
     "validate",
@@ -67,6 +68,7 @@ _HOMES = {
     "new": "edgeseg.verbs.new",
     "open_camera": "edgeseg.runtime",
     "predict": "edgeseg.verbs.predict",
+    "rewrite": "edgeseg.verbs.check",
     "run": "edgeseg.runtime",
     "train": "edgeseg.train.run",
     "validate": "edgeseg.verbs.validate",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from edgeseg.verbs.check import ChipCheck
+    from edgeseg.verbs.check import ChipCheck, Rewritten
 
 HELP = "say where each op of a model would run on a device's accelerator, and what to change"
 STATUS = {"whole": 0, "partly": 3, "none": 1}
@@ -36,19 +36,79 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="input size in pixels, HEIGHTxWIDTH (default: the checkpoint's own)",
     )
     parser.add_argument("--all", action="store_true", help="list every op, not only those that run elsewhere")
+    parser.add_argument(
+        "--rewrite",
+        metavar="OUT",
+        help="write a checkpoint to OUT that computes ops which the chip lacks in other ways, as far as the labels on "
+        "--data stay the same",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="for --rewrite: images to compare labels on, a folder or a data set (default: the checkpoint's own)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the verdict; status 0 if all runs on the accelerator, 3 for a part, 1 for nothing."""
+    """Print the verdict; status 0 if all runs on the accelerator, 3 for a part, 1 for nothing.
+
+    With --rewrite it is the verdict on the rewritten net.
+    """
     from edgeseg.cli import render
+    from edgeseg.cli.options import UsageError
     from edgeseg.verbs.check import check
 
+    if options.rewrite is not None:
+        return _rewrite(options)
+    if options.data is not None:
+        raise UsageError("--data is for --rewrite OUT, which compares labels on these images.")
     found = check(options.model, target=options.target, weights=options.weights, spec=options.spec, size=options.size)
     if options.json:
         render.result_json({**render.fields(found), "on_chip": found.on_chip})
         return STATUS[found.verdict]
     _show(found, every=options.all)
     return STATUS[found.verdict]
+
+
+def _rewrite(options: argparse.Namespace) -> int:
+    from edgeseg.cli import render
+    from edgeseg.verbs.check import rewrite
+
+    with render.progress(quiet=options.json) as advance:
+        done = rewrite(
+            options.model,
+            target=options.target,
+            out=options.rewrite,
+            data=options.data,
+            weights=options.weights,
+            spec=options.spec,
+            size=options.size,
+            on_progress=advance,
+        )
+    if options.json:
+        render.result_json(render.fields(done))
+        return STATUS[done.after.verdict]
+    _show(done.after, every=options.all)
+    _show_rewrites(done)
+    return STATUS[done.after.verdict]
+
+
+def _show_rewrites(done: Rewritten) -> None:
+    from edgeseg.cli import render
+
+    for item in done.tried:
+        where = f" in {render.counted(len(item.layers), 'module')}" if item.layers else ""
+        state = f"refused, {item.refused}" if item.refused else f"done, {100 * item.agreement:.2f} % of labels stay"
+        render.result(f"  {item.op} as {item.to}{where}: {state}")
+    report = done.gate
+    render.result(f"on the accelerator: {done.before.on_chip} of {len(done.before.ops)} ops before, "
+                  f"{done.after.on_chip} of {len(done.after.ops)} now")  # fmt: skip
+    render.result(f"{done.checkpoint}: {100 * report.label_agreement:.2f} % of the labels stay the same "
+                  f"({render.counted(report.images, 'image')} of {report.source})")  # fmt: skip
+    if done.retraining:
+        render.result(
+            f"What was refused wants retraining, in a recipe for edgeseg compress:\n{done.retraining}".rstrip()
+        )
 
 
 def _show(found: ChipCheck, *, every: bool) -> None:

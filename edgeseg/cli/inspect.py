@@ -72,6 +72,9 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     facts.append(("pruned", _pruned(found)))
     if spec.bypassed:
         facts.append(("gates", f"constant, folded into the weights behind them: {len(spec.bypassed)}"))
+    facts += [
+        ("rewritten", f"{item.op} as {item.to}{f' in {item.layer}' if item.layer else ''}") for item in spec.rewrites
+    ]
     facts.append(("ranges", _ranges(found)))
     facts += _artifact_facts(found)
     facts.append(("weights", spec.weights_sha256))

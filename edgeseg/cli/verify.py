@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ HELP = "check an artifact's checksums, and its golden sample on an engine of thi
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    from edgeseg.cli.options import add_engine, positive
+    from edgeseg.cli.options import add_delegation, add_engine, positive
     from edgeseg.cli.remote import add_device_name, add_device_option
 
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="folder from edgeseg convert, compile or adopt")
@@ -25,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sha256", metavar="DIGEST", help="the artifact's hash, as edgeseg convert --json printed it; refuse any other"
     )
     parser.add_argument("--receipt", action="store_true", help="write the result to receipts/ in the artifact's folder")
+    add_delegation(parser)
     add_device_option(parser)
     add_device_name(parser)
     parser.add_argument(
@@ -53,17 +55,22 @@ def run(options: argparse.Namespace) -> int:
         receipt=options.receipt,
         device=options.device_name,
         sha256=options.sha256,
+        require_delegation=options.require_delegation,
     )
     found = done.verification
     if options.json:
         table = encode_record(found)
         assert isinstance(table, dict)
-        render.result_json({**table, "receipt": done.receipt, "proof": done.proof})
+        placements = [encode_record(item) for item in done.placements]
+        render.result_json({**table, "receipt": done.receipt, "proof": done.proof, "placements": placements})
         return 0
     render.result(
         f"{options.artifact}: intact. {found.files} files match their checksums. On {found.engine} "
         f"{100 * found.agreement:.2f} % of the golden labels agree with {_compared(found)}"
     )
+    if done.placements:
+        units = Counter(item.unit for item in done.placements)
+        render.result(f"Ops that ran: {', '.join(f'{count} on {unit}' for unit, count in units.most_common())}")
     if done.receipt is not None:
         render.result(f"Receipt: {done.receipt}")
     return 0

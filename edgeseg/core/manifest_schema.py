@@ -21,6 +21,7 @@ READABLE_MANIFEST_SCHEMAS = (1, 2, 3)
 _LATER = (
     ("spec", "channels"),
     ("spec", "bypassed"),
+    ("spec", "rewrites"),
     ("lineage", "steps"),
     ("calibration", "statistics"),
     ("", "temperature"),

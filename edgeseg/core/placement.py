@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgeseg.core.records import bounds
+from edgeseg.errors import GateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CPU = "cpu"
+_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +63,17 @@ def delegated(ops: Iterable[OpPlacement]) -> float:
     """
     units = [item.unit for item in ops]
     return sum(unit not in ("", CPU) for unit in units) / len(units) if units else 0.0
+
+
+def require_delegated(ops: tuple[OpPlacement, ...], *, percent: float | None, name: str) -> None:
+    """Raise `GateError` where less than `percent` of the ops run on an accelerator; None requires nothing."""
+    share = 100.0 * delegated(ops)
+    if percent is None or share >= percent:
+        return
+    left = [item for item in ops if item.unit in ("", CPU)]
+    named = ", ".join(f"{item.op} ({item.reason.rstrip('.')})" if item.reason else item.op for item in left[:_NAMED])
+    more = f", and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    raise GateError(
+        f"{name}: {share:.1f} % of {len(ops)} ops run on the accelerator; required: {percent:g} %. "
+        f"On the CPU: {named}{more}."
+    )

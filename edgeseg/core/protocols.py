@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.backend import ResolvedBackend
     from edgeseg.core.exported import Conversion, ExportedModel, Part
+    from edgeseg.core.placement import OpPlacement
     from edgeseg.core.proof import ProofLevel
     from edgeseg.core.quantization import Precision
     from edgeseg.core.quantization_rules import QuantizationRules
@@ -185,6 +186,15 @@ class Engine(Protocol):
             UnsupportedError: the engine cannot run this artifact or backend.
             ArtifactError: the artifact's files cannot be loaded.
         """
+
+
+@runtime_checkable
+class PlacingEngine(Engine, Protocol):
+    """An engine that tells, from a run, which unit computed each op of an artifact."""
+
+    def placements(self, artifact: Artifact, *, backend: ResolvedBackend) -> tuple[OpPlacement, ...]:
+        """Return where each op ran for one input of zeros; raises as `open`."""
+        ...
 
 
 @runtime_checkable

@@ -128,6 +128,18 @@ class NetOutput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpRewrite:
+    """One kind of op, by its ATen name, computed in another way: `to`, a name in `edgeseg.models.op_rewrites`.
+
+    It applies to the module `layer` and the modules in it; "" is the whole net.
+    """
+
+    op: str
+    to: str
+    layer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A trained model without its code: its classes, its input and output, and where its weights come from.
 
@@ -136,6 +148,7 @@ class ModelSpec:
     artifact's own tensors are in its manifest. `notice` is text that the licence requires to be shown with every use.
     `channels` lists the layers that pruning made narrower than the architecture's own.
     `bypassed` names modules replaced by an identity: constant gates that were folded into weights.
+    `rewrites` are ops that a device's accelerator lacks, computed with others.
     `output` is None if the net returns logits, as every registered architecture does.
     """
 
@@ -153,6 +166,7 @@ class ModelSpec:
     notice: str = ""
     channels: tuple[LayerChannels, ...] = ()
     bypassed: tuple[str, ...] = ()
+    rewrites: tuple[OpRewrite, ...] = ()
     arguments: dict[str, Argument] = field(default_factory=dict, hash=False)
     output: NetOutput | None = None
 

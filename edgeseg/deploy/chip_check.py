@@ -91,6 +91,11 @@ def place_ops(chip: Chip, facts: Iterable[OpFacts]) -> tuple[CheckedOp, ...]:
     return tuple(checked)
 
 
+def lacking(chip: Chip, facts: Iterable[OpFacts]) -> tuple[OpFacts, ...]:
+    """Return the ops that a chip does not run, without those that merely come after one."""
+    return tuple(item for item in facts if _fault(chip, item)[0])
+
+
 def judge_chip(
     chip: Chip, ops: tuple[CheckedOp, ...], *, memory_kib: float, available_kib: int
 ) -> tuple[ChipVerdict, str]:

@@ -16,6 +16,7 @@ from edgeseg.core.artifact import Artifact, Golden, GoldenSample, Manifest, Pari
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import new_folder, refuse_foreign, sha256_of_bytes
 from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
+from edgeseg.core.placement import require_delegated
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.proof import Proof
 from edgeseg.core.protocols import Compiler
@@ -23,7 +24,7 @@ from edgeseg.core.suggestions import unknown
 from edgeseg.core.target_names import compiler_of
 from edgeseg.core.trust import is_known, remember
 from edgeseg.core.version import VERSION
-from edgeseg.deploy.conversion_checks import check_conversion, require_delegated
+from edgeseg.deploy.conversion_checks import check_conversion
 from edgeseg.deploy.gate import thresholds_for
 from edgeseg.deploy.golden_samples import repeated_agreement
 from edgeseg.deploy.manifest import Proven, seal

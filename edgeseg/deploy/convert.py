@@ -15,13 +15,14 @@ import numpy as np
 from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.files import new_folder
+from edgeseg.core.placement import require_delegated
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.protocols import Converter, DescribedConverter, VersionedConverter
 from edgeseg.core.quantization import FP32, Ranges, read_ranges
 from edgeseg.core.temperature import read_temperature
 from edgeseg.core.trust import remember
 from edgeseg.deploy.compile import compile_with
-from edgeseg.deploy.conversion_checks import check_conversion, require_delegated
+from edgeseg.deploy.conversion_checks import check_conversion
 from edgeseg.deploy.conversion_plan import ConversionPlan, carried_ranges, plan_for_targets
 from edgeseg.deploy.exports import Exports
 from edgeseg.deploy.native import native_converter

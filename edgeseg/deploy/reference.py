@@ -50,6 +50,14 @@ class Reference:
         )
 
 
+def float_logits(net: nn.Module, *, reference: Reference) -> tuple[NDArray[np.float32], ...]:
+    """Return the logits (1, h, w, C) of another deployment module, which takes pixels, for the reference's images."""
+    from edgeseg.export.head import image_spec
+
+    preprocess, tensor = reference.spec.preprocess, image_spec(reference.spec)
+    return tuple(_logits(net, prepare(image, preprocess=preprocess, tensor=tensor)) for image in reference.images)
+
+
 def make_reference(checkpoint: Checkpoint, *, spec: ModelSpec, images: ProofImages) -> Reference:
     """Return the float checkpoint's outputs for the proof images; `spec` is the checkpoint's at the converted size."""
     from edgeseg.export.export import deploy

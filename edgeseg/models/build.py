@@ -13,6 +13,7 @@ from edgeseg.models.dry_run import check_logits, logits_shape
 from edgeseg.models.factory import call_factory, depends_on_size, is_factory
 from edgeseg.models.net_output import adapt
 from edgeseg.models.pruned_channels import layer_widths, narrow
+from edgeseg.models.rewriting import rewrite_ops
 from edgeseg.models.state_dict import load_weights
 from edgeseg.models.surgery import bypass, without_aux
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from edgeseg.core.spec import Argument, LayerChannels, ModelSpec, NetOutput
+    from edgeseg.core.spec import Argument, LayerChannels, ModelSpec, NetOutput, OpRewrite
 
 FOREIGN_MULTIPLE = 32
 """The multiple for sizes that edgeseg chooses itself: most encoders halve the size five times."""
@@ -36,6 +37,7 @@ def build(
     inputs: int = 3,
     channels: tuple[LayerChannels, ...] = (),
     bypassed: tuple[str, ...] = (),
+    rewrites: tuple[OpRewrite, ...] = (),
     arguments: Mapping[str, Argument] | None = None,
     output: NetOutput | None = None,
 ) -> nn.Module:
@@ -44,7 +46,7 @@ def build(
     `name` is a registered architecture or `package.module:factory`, and `arguments` are its own options; `output`
     belongs to factories.
     `channels` are a pruned net's layers that differ from the architecture's own; auxiliary heads follow them.
-    `bypassed` modules are replaced by identities.
+    `bypassed` modules are replaced by identities, and ops are computed as `rewrites` say.
 
     In training mode with `aux` it may return a tuple (logits, *aux logits), otherwise it returns logits alone,
     (N, classes, H / output_stride, W / output_stride).
@@ -53,7 +55,8 @@ def build(
         UnknownName: no such architecture.
         InputError: fewer than one class, a size, a number of input channels or an argument that the architecture does
             not support, or a factory that cannot be called.
-        CheckpointError: `channels` that do not belong to the architecture or to each other, or no such module.
+        CheckpointError: `channels` that do not belong to the architecture or to each other, or no such module or
+            rewrite.
     """
     if classes < 1:
         raise InputError(f"{name}: {classes} classes; required: at least one.")
@@ -67,6 +70,7 @@ def build(
         bypass(net, module)
     if channels:
         narrow(net, channels, size=size, inputs=inputs)
+    rewrite_ops(net, rewrites)
     return net
 
 
@@ -80,6 +84,7 @@ def build_spec(spec: ModelSpec, *, aux: bool = False) -> nn.Module:
         inputs=spec.inputs[0].shape[1],
         channels=spec.channels,
         bypassed=spec.bypassed,
+        rewrites=spec.rewrites,
         arguments=spec.arguments,
         output=spec.output,
     )

@@ -133,7 +133,7 @@ def load_checkpoint(path: str | Path, *, size: tuple[int, int] | None = None) ->
         net,
         state,
         source=str(weights),
-        advice=f"Check architecture, classes, channels and bypassed in {MODEL_SPEC_FILE}.",
+        advice=f"Check architecture, classes, channels, bypassed and rewrites in {MODEL_SPEC_FILE}.",
     )
     if is_factory(spec.architecture):
         check_logits(net, spec=spec)

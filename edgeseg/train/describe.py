@@ -51,6 +51,7 @@ def model_spec(recipe: Recipe, data: Dataset) -> ModelSpec:
         notice=recipe.notice,
         channels=() if start is None else _channels(start, classes=count, size=recipe.model.size),
         bypassed=() if start is None else start.bypassed,
+        rewrites=() if start is None else start.rewrites,
         arguments=arguments,
         output=output,
     )

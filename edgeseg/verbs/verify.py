@@ -8,10 +8,12 @@ from pathlib import Path
 
 from edgeseg.bench.devices import describe_device
 from edgeseg.core.artifact import open_artifact
+from edgeseg.core.placement import OpPlacement, require_delegated
 from edgeseg.core.receipt import ProofReceipt, write_receipt
 from edgeseg.errors import GateError, InputError
 from edgeseg.runtime import Limits, Verification
 from edgeseg.runtime import verify as verify_golden
+from edgeseg.runtime.session.placing import placements_here
 from edgeseg.runtime.session.verify import receipt_of
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -19,11 +21,15 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """The verification, and if one was written, the receipt and its file."""
+    """The verification, and if one was written, the receipt and its file.
+
+    `placements` are the ops that ran, by the engine's own account; empty unless some were required to be delegated.
+    """
 
     verification: Verification
     receipt: Path | None
     proof: ProofReceipt | None = None
+    placements: tuple[OpPlacement, ...] = ()
 
 
 def verify_artifact(
@@ -35,24 +41,34 @@ def verify_artifact(
     receipt: bool = False,
     device: str | None = None,
     sha256: str | None = None,
+    require_delegation: float | None = None,
 ) -> Verified:
     """Return the verification of an artifact; with `receipt`, also write `receipts/...json` into its folder.
 
     `device` names this machine in the receipt, instead of the board's or the CPU's own name. With `sha256`, the
     artifact's hash must be this one, known from elsewhere: whoever can replace the folder can write its checksums too.
+    With `require_delegation` the engine is asked where each op ran, and that many percent must be on the accelerator.
 
     Raises:
-        GateError: the artifact's hash is another one, or as `edgeseg.runtime.verify` does.
+        GateError: the artifact's hash is another one, too few ops ran on the accelerator, or as
+            `edgeseg.runtime.verify` does.
+        UnsupportedError: the engine does not tell where ops ran.
         InputError: `sha256` is not a hash, or the receipt cannot be written.
         Others as `edgeseg.runtime.verify` does.
     """
     if sha256 is not None:
         _check_digest(Path(artifact), sha256)
     found = verify_golden(artifact, engine=engine, threads=threads, limits=limits)
+    placements: tuple[OpPlacement, ...] = ()
+    if require_delegation is not None:
+        opened = open_artifact(artifact)
+        placements = placements_here(opened, engine=found.engine, threads=found.threads)
+        require_delegated(placements, percent=require_delegation, name=f"{opened.manifest.name} on {found.engine}")
     if not receipt:
-        return Verified(verification=found, receipt=None)
+        return Verified(verification=found, receipt=None, placements=placements)
     made = receipt_of(found, device=describe_device(name=device).name)
-    return Verified(verification=found, receipt=write_receipt(made, Path(artifact)), proof=made)
+    written = write_receipt(made, Path(artifact))
+    return Verified(verification=found, receipt=written, proof=made, placements=placements)
 
 
 def _check_digest(folder: Path, wanted: str) -> None:

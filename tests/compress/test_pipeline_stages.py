@@ -60,6 +60,11 @@ class TestGates(StageContract):
     architecture = "lraspp_mobilenet_v3_small"
 
 
+class TestRewrite(StageContract):
+    name, table = "rewrite", {"rewrites": [{"op": "hardswish", "to": "relu"}], "images": 4}
+    architecture = "lraspp_mobilenet_v3_small"
+
+
 def test_stages_are_listed_with_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compress", "--stages"]) == 0
     printed = capsys.readouterr().out
