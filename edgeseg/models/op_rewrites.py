@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +13,9 @@ from torch.nn import functional
 
 from edgeseg.core.suggestions import unknown
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 FOUR_DIMENSIONS = "4 dimensions"
 """The way to compute `reshape` that follows a tensor through several calls: see `edgeseg.models.view_rewrite`."""
-Compute = Callable[..., Tensor | None] if TYPE_CHECKING else Any
+Compute = Callable[..., Tensor | None]
 _GELU_SIGMOID = 1.702
 """Hendrycks and Gimpel, Gaussian Error Linear Units, 2016: x * sigmoid(1.702 x)."""
 _LEAKY_SLOPE = 0.01

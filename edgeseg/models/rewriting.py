@@ -55,11 +55,11 @@ class _Rewriter:
     def enter(self, _module: nn.Module, _inputs: object) -> None:
         """Start rewriting."""
         self.active.append(_Calls(self.ways))
-        self.active[-1].__enter__()
+        self.active[-1].__enter__()  # type: ignore[no-untyped-call]
 
     def leave(self, _module: nn.Module, _inputs: object, _output: object) -> None:
         """Stop rewriting, also after a failed forward pass."""
-        self.active.pop().__exit__(None, None, None)
+        self.active.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 class _Calls(TorchFunctionMode):

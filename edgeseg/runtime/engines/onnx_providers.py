@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from edgeseg.core.placement import OpPlacement
     from edgeseg.core.protocols import EngineSession
 
-CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 _NO_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
