@@ -1,7 +1,9 @@
 """What the vendors' own post-training quantizers share: input tensors, versions and silence.
 
-They serve for comparison (`edgeseg convert --calibrator native`): a converter whose vendor has one returns it from
-`natively`, see `edgeseg.core.protocols.NativelyQuantized`.
+They serve for comparison (`edgeseg convert --calibrator native`). Each is a `Converter`, registered by its format under
+`edgeseg.native_converters`, whose int8 the vendor's quantizer makes of the float graph and its calibration images:
+`reads` has "calibration", `check` names the extra that installs the quantizer, and the conversion's report names it as
+`calibrator`, with its version.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion, ExportedModel, Part
-from edgeseg.core.protocols import Converter, Normalisation
+from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision, QuantizationScheme
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.records import encode_record
@@ -64,12 +64,6 @@ class OnnxConverter:
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(MODULES, what="Converting to ONNX", extra=self.extra)
-
-    def natively(self) -> Converter:
-        """Return the converter that quantizes with ONNX Runtime's own quantizer."""
-        from edgeseg.converters.onnx.native import NativeOnnxConverter
-
-        return NativeOnnxConverter()
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.onnx` into `folder`.

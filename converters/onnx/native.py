@@ -47,6 +47,9 @@ class NativeOnnxConverter(OnnxConverter):
         return dataclasses.replace(whole, scheme=scheme, ops=ops, report=report)
 
 
+CONVERTER = NativeOnnxConverter()
+
+
 def quantize_statically(source: Path, target: Path, tensors: Iterable[NDArray[Any]]) -> None:
     """Write the int8 of a float ONNX file by ONNX Runtime's static quantization, on input tensors.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion, ExportedModel, Part
-from edgeseg.core.protocols import Converter, Normalisation
+from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.requirements import require_modules
@@ -48,12 +48,6 @@ class OpenvinoConverter:
     def check(self) -> None:
         """Check that the libraries are installed; raises `MissingDependency` with the extra that installs them."""
         require_modules(_MODULES, what="Converting to OpenVINO", extra=self.extra)
-
-    def natively(self) -> Converter:
-        """Return the converter that quantizes with NNCF."""
-        from edgeseg.converters.openvino.native import NativeOpenvinoConverter
-
-        return NativeOpenvinoConverter()
 
     def convert(self, exported: ExportedModel, *, folder: Path) -> Conversion:
         """Write `model.xml` and `model.bin` into `folder`.

@@ -56,6 +56,9 @@ class NativeOpenvinoConverter(OpenvinoConverter):
         return dataclasses.replace(whole, scheme=INT8, ops=ops, report=report)
 
 
+CONVERTER = NativeOpenvinoConverter()
+
+
 def quantize_with_nncf(
     source: Path,
     target: Path,

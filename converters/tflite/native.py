@@ -70,6 +70,9 @@ class NativeTFLiteConverter(TFLiteConverter):
         )
 
 
+CONVERTER = NativeTFLiteConverter()
+
+
 def quantize_with_ai_edge(source: Path, target: Path, tensors: Iterable[NDArray[Any]]) -> None:
     """Write ai-edge-quantizer's full-integer int8 (its static recipe) of a float TFLite file, on input tensors.
 

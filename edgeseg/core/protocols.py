@@ -83,19 +83,6 @@ class VersionedConverter(Converter, Protocol):
 
 
 @runtime_checkable
-class NativelyQuantized(Converter, Protocol):
-    """A converter for whose format a vendor has a post-training quantizer, for comparison with edgeseg's int8."""
-
-    def natively(self) -> Converter:
-        """Return the converter whose int8 the vendor's quantizer makes, of the float graph and calibration images.
-
-        Its `reads` has "calibration", its `check` names the extra that installs the quantizer, and its conversions name
-        the quantizer and its version in `report.calibrator`.
-        """
-        ...
-
-
-@runtime_checkable
 class Compiler(Protocol):
     """Produces a file for one chip from an artifact of another format: int8 TFLite to Vela's, ONNX to a QNN context.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from edgeseg.core.protocols import NativelyQuantized
+from edgeseg.core import registry
+from edgeseg.core.protocols import Converter
 from edgeseg.core.quantization import CALIBRATORS
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from edgeseg.core.protocols import Compiler, Converter
+    from edgeseg.core.protocols import Compiler
     from edgeseg.deploy.conversion_request import ConversionRequest
     from edgeseg.deploy.plan import PlannedArtifact
 
@@ -52,12 +53,14 @@ def native_converter(converter: Converter, compiler: Compiler | None = None) -> 
     """Return the converter that uses the vendor's quantizer.
 
     Raises:
+        MissingDependency: a plug-in that cannot be imported.
         UnsupportedError: the format has none, or a compiler follows, which reads edgeseg's int8.
     """
     if compiler is not None:
         raise UnsupportedError(f"{compiler.title} compiles edgeseg's int8. Leave --calibrator out.")
-    if not isinstance(converter, NativelyQuantized):
+    able = registry.names("native_converters")
+    if converter.format not in able:
         raise UnsupportedError(
-            f"{converter.title} has no native calibrator here; tflite, onnx and openvino have. Leave --calibrator out."
+            f"{converter.title} has no native calibrator here; {', '.join(able)} have. Leave --calibrator out."
         )
-    return converter.natively()
+    return registry.load_as("native_converters", converter.format, Converter)  # type: ignore[type-abstract]

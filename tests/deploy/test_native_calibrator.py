@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from edgeseg.verbs.convert import convert, plan_conversion
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeseg.core.artifact import Artifact
+
 WORTHLESS = {
     "label_agreement": 0.0, "boundary_agreement": 0.0, "decided_agreement": 0.0, "class_agreement": 0.0,
     "displacement_px": 99.0, "sqnr_db": -99.0,
@@ -42,27 +45,49 @@ def request(**more: object) -> ConversionRequest:
     return ConversionRequest(**values)  # type: ignore[arg-type]
 
 
-def test_the_vendors_int8_is_an_artifact_that_says_who_made_it(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # An untrained net: what is promised is that the gate judges it, not that it passes.
+@pytest.fixture
+def judged_leniently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The net is untrained: what is promised is that the gate judges it, not that it passes."""
     monkeypatch.setitem(gate.THRESHOLDS, 0, dataclasses.replace(gate.THRESHOLDS[0], **WORTHLESS))
-    monkeypatch.chdir(tmp_path)
-    (artifact,) = convert(checkpoint, target="onnx", calibration="streets:4", calibrator="native", ignore_findings=True)
+
+
+def converted(checkpoint: Path, *, target: str, distribution: str) -> Artifact:
+    """Return the vendor's int8 artifact, after checking what is promised of each."""
+    (artifact,) = convert(checkpoint, target=target, calibration="streets:4", calibrator="native", ignore_findings=True)
     manifest = artifact.manifest
-    assert artifact.folder.name == "small-onnx-int8-native"
-    assert manifest.name == "small-onnx-int8-native"
-    assert manifest.report.calibrator == f"onnxruntime {version('onnxruntime')}"
+    assert artifact.folder.name == manifest.name == f"small-{target}-int8-native"
+    assert manifest.report.calibrator == f"{distribution} {version(distribution)}"
+    assert manifest.report.tool_versions[distribution] == version(distribution)
     assert manifest.scheme.name == "int8"
     assert manifest.report.ops_quantized > 0
     assert manifest.calibration is not None
     assert len(manifest.calibration.item_ids) == 4
     assert manifest.gate is not None
     assert verify(artifact.folder).agreement >= manifest.golden.min_agreement
+    return artifact
+
+
+@pytest.mark.usefixtures("judged_leniently")
+def test_the_vendors_int8_is_an_artifact_that_says_who_made_it(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    artifact = converted(checkpoint, target="onnx", distribution="onnxruntime")
     # edgeseg's own int8 does not replace it unasked.
     with pytest.raises(InputError, match="its calibrator is native, not edgeseg"):
         plan_conversion(checkpoint, request(calibrator="edgeseg", precision="int8", out=artifact.folder))
     assert open_artifact(artifact.folder).sha256 == artifact.sha256
+
+
+@pytest.mark.usefixtures("judged_leniently")
+@pytest.mark.parametrize(("target", "distribution"), [("tflite", "ai-edge-quantizer"), ("openvino", "nncf")])
+def test_so_is_that_of_other_vendors(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, distribution: str
+) -> None:
+    if importlib.util.find_spec(distribution.replace("-", "_")) is None:
+        pytest.skip(f"{distribution} is not installed")
+    monkeypatch.chdir(tmp_path)
+    converted(checkpoint, target=target, distribution=distribution)
 
 
 @pytest.mark.parametrize(
