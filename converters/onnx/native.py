@@ -47,7 +47,7 @@ class NativeOnnxConverter(OnnxConverter):
         return dataclasses.replace(whole, scheme=scheme, ops=ops, report=report)
 
 
-CONVERTER = NativeOnnxConverter()
+ORT_QUANTIZER = NativeOnnxConverter()
 
 
 def quantize_statically(source: Path, target: Path, tensors: Iterable[NDArray[Any]]) -> None:

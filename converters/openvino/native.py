@@ -56,7 +56,7 @@ class NativeOpenvinoConverter(OpenvinoConverter):
         return dataclasses.replace(whole, scheme=INT8, ops=ops, report=report)
 
 
-CONVERTER = NativeOpenvinoConverter()
+NNCF_QUANTIZER = NativeOpenvinoConverter()
 
 
 def quantize_with_nncf(

@@ -70,7 +70,7 @@ class NativeTFLiteConverter(TFLiteConverter):
         )
 
 
-CONVERTER = NativeTFLiteConverter()
+AI_EDGE_QUANTIZER = NativeTFLiteConverter()
 
 
 def quantize_with_ai_edge(source: Path, target: Path, tensors: Iterable[NDArray[Any]]) -> None:
