@@ -90,9 +90,11 @@ def is_emulated(root: Path = Path("/")) -> bool:
     cpuinfo = read_text(root / "proc/cpuinfo") or ""
     if "QEMU Virtual CPU" in cpuinfo or "QEMU TCG" in cpuinfo:
         return True
-    # qemu-user shows the host's kernel release and often its cpuinfo to a program of another architecture.
+    # qemu-user shows the host's kernel release and often its cpuinfo to a program of another architecture; the kernel's
+    # own name of its architecture (Linux 6.1 and newer) is the surest sign.
+    kernel = f"{platform.release()} {read_text(root / 'proc/sys/kernel/arch') or ''}"
     is_arm = platform.machine().lower().startswith(("aarch64", "arm"))
-    return is_arm and ("vendor_id" in cpuinfo or bool(re.search(r"amd64|x86_64", platform.release())))
+    return is_arm and ("vendor_id" in cpuinfo or bool(re.search(r"amd64|x86_64", kernel)))
 
 
 def _cpu(root: Path) -> str:

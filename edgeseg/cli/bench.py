@@ -183,7 +183,7 @@ def _show(measurement: Measurement) -> None:
             str(item.runs),
             f"{item.p50_ms:.2f}",
             _interval(item.p50_interval_ms),
-            f"{item.p90_ms:.2f}",
+            "-" if item.p90_ms is None else f"{item.p90_ms:.2f}",
             "too few" if item.p99_ms is None else f"{item.p99_ms:.2f}",
             f"{item.min_ms:.2f}",
         )
@@ -192,7 +192,10 @@ def _show(measurement: Measurement) -> None:
     columns = ("stage", "runs", "p50 ms", "95 % interval", "p90 ms", "p99 ms", "min ms")
     render.table(title, columns, rows, numbers=columns[1:])
     memory = "" if measurement.peak_memory_mb is None else f", peak memory {measurement.peak_memory_mb:.0f} MB"
-    render.result(f"  {measurement.fps:.1f} FPS one image after the other{memory}")
+    if measurement.fps:
+        render.result(f"  {measurement.fps:.1f} FPS one image after the other{memory}")
+    else:
+        render.result("  The net alone, on random input: no preprocessing and no decoding, so no FPS.")
     for line in _further(measurement):
         render.result(f"  {line}")
     render.result("")
@@ -213,7 +216,7 @@ def _further(measurement: Measurement) -> list[str]:
             f"Loading {measurement.load_ms:.0f} ms, again {measurement.reload_ms or 0:.0f} ms; first image "
             f"{measurement.first_inference_ms:.1f} ms"
         )
-    if method is not None and method.protocol == "mlperf-single-stream" and total is not None:
+    if method is not None and method.protocol == "mlperf-single-stream" and total is not None and total.p90_ms:
         lines.append(f"MLPerf single stream, {total.runs} queries: p90 {total.p90_ms:.2f} ms")
     roof = measurement.roofline
     if roof is not None:

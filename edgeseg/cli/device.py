@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-HELP = "reach other machines by ssh: add, list, probe, install, run, remove; then --device NAME in bench and others"
+if TYPE_CHECKING:
+    from edgeseg.devices.known import AnyDevice
+    from edgeseg.devices.phone import PhoneFacts
+
+HELP = (
+    "reach other machines by ssh, phones by adb: add, list, probe, install, run, remove; then --device NAME in bench "
+    "and others"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(parser))
     add = _action(actions, "add", "remember a device, after you have confirmed the fingerprint of its host key")
     add.add_argument("name", metavar="NAME", help="what to call it, such as pi5")
-    add.add_argument("address", metavar="ADDRESS", help="ssh://[USER@]HOST[:PORT]")
+    add.add_argument("address", metavar="ADDRESS", help="ssh://[USER@]HOST[:PORT], or adb:[SERIAL]")
     add.add_argument("--key", metavar="FILE", type=Path, help="private key to log in with (default: ssh-agent, ~/.ssh)")
     add.add_argument("--python", metavar="PATH", default="python3", help="the Python to use there (default: python3)")
     add.add_argument(
@@ -31,6 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     install.add_argument("--verify", metavar="ARTIFACT", type=Path, help="verify this artifact there afterwards")
     install.add_argument("--wheels", metavar="DIR", type=Path, help="take wheels from DIR; this desk needs no network")
+    install.add_argument(
+        "--benchmark-model", metavar="FILE", type=Path, help="LiteRT's benchmark_model for Android, for a phone (adb:)"
+    )
     run = _action(actions, "run", "run a verb of edgeseg on a device, such as: edgeseg device run pi5 doctor")
     run.add_argument("name", metavar="NAME")
     run.add_argument("command", metavar="VERB", nargs=argparse.REMAINDER, help="verb and arguments, as on the device")
@@ -58,6 +69,7 @@ def _action(
 
 def _add(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
+    from edgeseg.devices.known import AdbDevice
     from edgeseg.verbs.device import add_device
 
     device = add_device(
@@ -70,8 +82,14 @@ def _add(options: argparse.Namespace) -> int:
     if options.json:
         render.result_json({"schema": 1, "device": device})
     else:
-        render.result(f"{device.name}: added, {device.address}. Next: edgeseg device install {device.name}")
+        what = f"{_where(device)}{f', {device.model}' if isinstance(device, AdbDevice) else ''}"
+        option = " --benchmark-model FILE" if isinstance(device, AdbDevice) else ""
+        render.result(f"{device.name}: added, {what}. Next: edgeseg device install {device.name}{option}")
     return 0
+
+
+def _where(device: AnyDevice) -> str:
+    return str(device.address) if hasattr(device, "address") else f"adb:{device.serial}"
 
 
 def _confirmed(fingerprint: str, options: argparse.Namespace) -> bool:
@@ -91,30 +109,39 @@ def _confirmed(fingerprint: str, options: argparse.Namespace) -> bool:
 
 def _list(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
-    from edgeseg.devices.known import KnownDevice, known_devices
+    from edgeseg.devices.known import AdbDevice, KnownDevice, known_devices
 
     found = known_devices()
-    devices = [item for item in found if isinstance(item, KnownDevice)]
+    devices = [item for item in found if isinstance(item, (KnownDevice, AdbDevice))]
     if options.json:
         render.result_json({"schema": 1, "devices": devices})
     elif devices:
-        rows = [(item.name, str(item.address), item.fingerprint, item.python) for item in devices]
-        render.table("Devices", ("name", "address", "host key", "Python"), rows)
+        rows = [
+            (item.name, _where(item), item.model, "none")
+            if isinstance(item, AdbDevice)
+            else (item.name, _where(item), item.fingerprint, item.python)
+            for item in devices
+        ]
+        render.table("Devices", ("name", "address", "host key or model", "Python"), rows)
     else:
         render.result("No device is known yet. Add one: edgeseg device add pi5 ssh://pi@raspberrypi.local")
     for item in found:
-        if not isinstance(item, KnownDevice):
+        if not isinstance(item, (KnownDevice, AdbDevice)):
             render.say(f"Note: {item}")
     return 0
 
 
 def _probe(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
+    from edgeseg.devices.phone import PhoneFacts
     from edgeseg.verbs.device import probe_device
 
     facts = probe_device(options.name)
     if options.json:
         render.result_json({"schema": 1, "device": options.name, **render.fields(facts)})
+        return 0
+    if isinstance(facts, PhoneFacts):
+        render.table(options.name, ("what", "found"), _phone_rows(facts))
         return 0
     rows = [
         ("machine", " ".join(part for part in (facts.model, facts.machine) if part)),
@@ -129,12 +156,37 @@ def _probe(options: argparse.Namespace) -> int:
     return 0
 
 
+def _phone_rows(facts: PhoneFacts) -> list[tuple[str, str]]:
+    unknown = "not told"
+    return [
+        ("phone", facts.model),
+        ("chip", f"{facts.soc}, {facts.abi}{', emulated' if facts.emulated else ''}"),
+        ("system", f"Android {facts.android}"),
+        ("cores", str(facts.cores)),
+        ("memory", unknown if facts.memory_mb is None else f"{facts.memory_mb} MB"),
+        ("thermal status", unknown if facts.thermal_status is None else f"{facts.thermal_status} (0: not throttled)"),
+        ("temperature", unknown if facts.temperature_c is None else f"{facts.temperature_c:.1f} °C"),
+        ("power", facts.power_source or unknown),
+    ]
+
+
 def _install(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
+    from edgeseg.cli.options import UsageError
     from edgeseg.cli.remote import show_line
     from edgeseg.core.artifact import open_artifact
-    from edgeseg.verbs.device import install_on_device
+    from edgeseg.verbs.device import install_on_device, install_on_phone
 
+    if options.benchmark_model is not None:
+        if options.engine or options.verify or options.wheels:
+            raise UsageError("--benchmark-model is for a phone, which takes no --engine, --verify or --wheels.")
+        phone = install_on_phone(options.name, options.benchmark_model)
+        if options.json:
+            render.result_json({"schema": 1, "device": phone})
+        else:
+            render.result(f"{phone.name}: benchmark_model is there and starts. Next: edgeseg bench ARTIFACT --device "
+                          f"{phone.name}")  # fmt: skip
+        return 0
     engines = options.engine or ([open_artifact(options.verify).manifest.engine] if options.verify else ["litert"])
     done = install_on_device(
         options.name, engines=tuple(dict.fromkeys(engines)), artifact=options.verify, wheels=options.wheels,

@@ -114,4 +114,5 @@ def _line(item: Received) -> str:
         return f"{line}; receipt {item.receipt}"
     tail = "" if total.p99_ms is None else f", p99 {total.p99_ms:.1f}"
     ran = f"{item.measurement.engine}, {item.measurement.engine_options['accelerator']}, {item.measurement.threads}t"
-    return f"{line}; p50 {total.p50_ms:.1f} ms, p90 {total.p90_ms:.1f}{tail} ({ran}); {item.record}"
+    p90 = "" if total.p90_ms is None else f", p90 {total.p90_ms:.1f}"
+    return f"{line}; p50 {total.p50_ms:.1f} ms{p90}{tail} ({ran}); {item.record}"

@@ -20,14 +20,15 @@ LEAST_RUNS_FOR_P99 = 200
 class StageLatency:
     """Percentiles of one stage (preprocess, infer, decode, total) in milliseconds over `runs` counted runs.
 
-    `p99_ms` is None for fewer than 200 runs, which are too few for it. Each interval bounds its percentile with 95 %
+    `p99_ms` is None for fewer than 200 runs, which are too few for it, and `p90_ms` where the tool that measured gives
+    none. Each interval bounds its percentile with 95 %
     confidence (`bench.intervals`); None in records that were written before intervals.
     """
 
     stage: str
     runs: int
     p50_ms: float
-    p90_ms: float
+    p90_ms: float | None
     p99_ms: float | None
     mean_ms: float
     min_ms: float

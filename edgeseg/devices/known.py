@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeseg.core.files import read_json, write_json
-from edgeseg.core.records import bounds
+from edgeseg.core.files import read_json_value, write_json
+from edgeseg.core.records import bounds, decode_record
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import EdgesegError, InputError
 
@@ -16,6 +16,8 @@ DEVICE_SCHEMA = 1
 FOLDER_VARIABLE = "EDGESEG_DEVICES"
 """Environment variable with the folder of known devices."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_ADB = "adb:"
+_SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _ADDRESS = re.compile(
     r"ssh://(?:(?P<user>[^@/:\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^@/:\s\[\]]+)(?::(?P<port>\d{1,5}))?/?"
 )
@@ -55,12 +57,53 @@ class KnownDevice:
             raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {DEVICE_SCHEMA}.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdbDevice:
+    """A phone added by `edgeseg device add NAME adb:[SERIAL]`.
+
+    `model` is what it calls itself, and `benchmark_sha256` the hash of the `benchmark_model` that was installed there,
+    "" for none.
+    """
+
+    schema: int
+    name: str
+    serial: str
+    model: str = ""
+    benchmark_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.schema != DEVICE_SCHEMA:
+            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {DEVICE_SCHEMA}.")
+        if not _SERIAL.fullmatch(self.serial):
+            raise ValueError(f"serial is {self.serial!r}; adb devices lists none such.")
+
+
+AnyDevice = KnownDevice | AdbDevice
+"""A device that is reached by ssh, or by adb."""
+
+
+def parse_adb_address(text: str) -> str | None:
+    """Return the serial in `adb:SERIAL`, "" for `adb:` alone, and None for the address of another kind.
+
+    Raises:
+        InputError: a serial that cannot be one.
+    """
+    if not text.startswith(_ADB):
+        return None
+    serial = text.removeprefix(_ADB)
+    if serial and not _SERIAL.fullmatch(serial):
+        raise InputError(f'"{text}" has no serial such as those of adb devices: adb:1A2B3C4D or adb:192.168.1.7:5555.')
+    return serial
+
+
 def parse_address(text: str) -> DeviceAddress:
     """Return the address in `ssh://[user@]host[:port]`; raises `InputError` for anything else."""
     found = _ADDRESS.fullmatch(text)
     port = int(found["port"] or 22) if found else 0
     if found is None or not 1 <= port <= 65535:
-        raise InputError(f'"{text}" is not an address such as ssh://pi@192.168.1.7 or ssh://pi@raspberrypi.local:2222.')
+        raise InputError(
+            f'"{text}" is not an address such as ssh://pi@192.168.1.7, ssh://pi@raspberrypi.local:2222 or adb:SERIAL.'
+        )
     return DeviceAddress(user=found["user"] or "", host=found["host"].strip("[]"), port=port)
 
 
@@ -79,15 +122,15 @@ def check_device_name(name: str) -> None:
         raise InputError(f'"{name}" cannot name a device: use letters, digits, dots, hyphens and underscores.')
 
 
-def save_device(device: KnownDevice) -> Path:
-    """Write a device's file and return it.
+def save_device(device: AnyDevice, *, replace: bool = False) -> Path:
+    """Write a device's file and return it; with `replace`, over the one of the same name.
 
     Raises:
         InputError: a name that cannot be one, a device of that name, or a folder that cannot be written.
     """
     check_device_name(device.name)
     path = devices_folder() / f"{device.name}.json"
-    if path.exists():
+    if path.exists() and not replace:
         raise InputError(f"{device.name}: is known already. Remove it first: edgeseg device remove {device.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,14 +140,18 @@ def save_device(device: KnownDevice) -> Path:
     return path
 
 
-def find_device(name: str) -> KnownDevice:
+def find_device(name: str) -> AnyDevice:
     """Return a known device; raises `UnknownName` for another name, `RecipeError` for a damaged file."""
     names = device_names()
     if name not in names:
         if not names:
             raise InputError(f'No device is known yet, so not "{name}": edgeseg device add {name} ssh://USER@HOST')
         raise unknown("device", name, names)
-    return read_json(KnownDevice, devices_folder() / f"{name}.json")
+    path = devices_folder() / f"{name}.json"
+    content = read_json_value(path)
+    by_adb = isinstance(content, dict) and "serial" in content
+    kind: type[AnyDevice] = AdbDevice if by_adb else KnownDevice
+    return decode_record(kind, content, where=str(path))
 
 
 def device_names() -> tuple[str, ...]:
@@ -112,9 +159,9 @@ def device_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in devices_folder().glob("*.json") if _NAME.fullmatch(path.stem)))
 
 
-def known_devices() -> tuple[KnownDevice | EdgesegError, ...]:
+def known_devices() -> tuple[AnyDevice | EdgesegError, ...]:
     """Return every known device, or the error of a file that cannot be read, by name."""
-    found: list[KnownDevice | EdgesegError] = []
+    found: list[AnyDevice | EdgesegError] = []
     for name in device_names():
         try:
             found.append(find_device(name))

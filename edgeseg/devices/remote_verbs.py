@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import secrets
 from collections.abc import Callable, Sequence
@@ -85,9 +86,11 @@ async def _run_verb(
     output = f"out/{secrets.token_hex(8)}"
     arguments: list[str] = []
     returned: dict[str, Path] = {}
+    named_here: dict[str, str] = {}
     for index, word in enumerate(words):
         if isinstance(word, Pushed):
             arguments.append(await _push(remote, word, artifacts=artifacts, tell=tell))
+            named_here[arguments[-1]] = str(word.path)
         elif isinstance(word, Returned):
             name = f"{output}/{index}/{word.path.name}"
             returned[name] = word.path
@@ -97,14 +100,21 @@ async def _run_verb(
     tell(remote.name, f"{verb} runs")
     command = ["@python", "-m", "edgeseg", verb, *arguments, "--json"]
     try:
-        done = await remote.run(command, on_line=lambda line: tell(remote.name, line))
+        done = await remote.run(command, on_line=lambda line: tell(remote.name, _as_named_here(line, named_here)))
         for name, path in returned.items():
             if await remote.pull(name, path):
                 tell(remote.name, f"wrote {path}")
     finally:
         if returned:
             await remote.ask("forget", output)
-    return _outcome(remote.name, verb, done)
+    return _outcome(remote.name, verb, dataclasses.replace(done, stderr=_as_named_here(done.stderr, named_here)))
+
+
+def _as_named_here(text: str, named_here: dict[str, str]) -> str:
+    """Return a message with the hashed paths of pushed folders as the user gave them."""
+    for there, here in named_here.items():
+        text = text.replace(there, here)
+    return text
 
 
 async def check_installed(remote: Remote) -> None:

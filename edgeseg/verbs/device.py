@@ -1,4 +1,4 @@
-"""Remote devices: add, look at, install, use, remove."""
+"""Remote devices, by ssh and by adb: add, look at, install, use, remove."""
 
 from __future__ import annotations
 
@@ -13,20 +13,32 @@ from typing import TYPE_CHECKING
 from edgeseg.bench.record import decode_measurement, write_measurement
 from edgeseg.core.receipt import ProofReceipt, write_receipt
 from edgeseg.core.records import decode_record
+from edgeseg.devices.adb import Adb, choose_serial
 from edgeseg.devices.facts import DeviceFacts, check_python, read_facts
 from edgeseg.devices.known import (
     DEVICE_SCHEMA,
+    AdbDevice,
+    AnyDevice,
     KnownDevice,
     check_device_name,
     find_device,
     forget_device,
+    parse_adb_address,
     parse_address,
     save_device,
+)
+from edgeseg.devices.phone import (
+    PhoneFacts,
+    forget_everything,
+    install_benchmark,
+    not_over_adb,
+    read_phone,
+    run_on_phones,
 )
 from edgeseg.devices.remote_verbs import Outcome, Pushed, Tell, Word, check_installed, run_on_devices
 from edgeseg.devices.ssh import connect, fetch_host_key
 from edgeseg.devices.wheels import collect_wheels, folder_hash
-from edgeseg.errors import DeviceError, EdgesegError, printable
+from edgeseg.errors import DeviceError, EdgesegError, InputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,14 +65,19 @@ def add_device(
     confirm: Callable[[str], bool],
     key_file: Path | None = None,
     python: str = "python3",
-) -> KnownDevice:
+) -> AnyDevice:
     """Return a device that was added after `confirm` accepted the fingerprint of its host key, which is pinned.
+
+    A phone (`adb:SERIAL`) has none: it asked its owner itself whether this desk may debug it.
 
     Raises:
         InputError: a name or address that cannot be one, a name that is taken.
         DeviceError: nothing answers there, or the fingerprint was not confirmed.
     """
     check_device_name(name)
+    serial = parse_adb_address(address)
+    if serial is not None:
+        return asyncio.run(_add_phone(name, serial))
     place = parse_address(address)
     key = asyncio.run(fetch_host_key(place, name=name))
     if not confirm(key.fingerprint):
@@ -78,14 +95,44 @@ def add_device(
     return device
 
 
-def probe_device(name: str) -> DeviceFacts:
-    """Return what a device says about itself; raises `DeviceError` where it cannot be reached or has no Python."""
+async def _add_phone(name: str, serial: str) -> AdbDevice:
+    chosen = await choose_serial(serial, name=name)
+    facts = await read_phone(Adb(name=name, serial=chosen))
+    device = AdbDevice(schema=DEVICE_SCHEMA, name=name, serial=chosen, model=facts.model)
+    save_device(device)
+    return device
 
+
+def probe_device(name: str) -> DeviceFacts | PhoneFacts:
+    """Return what a device says about itself; raises `DeviceError` where it cannot be reached or has no Python."""
+    device = find_device(name)
+    if isinstance(device, AdbDevice):
+        return asyncio.run(read_phone(Adb(name=name, serial=device.serial)))
+    return _probe_by_ssh(device)
+
+
+def _probe_by_ssh(device: KnownDevice) -> DeviceFacts:
     async def probe() -> DeviceFacts:
-        async with connect(find_device(name)) as remote:
+        async with connect(device) as remote:
             return await read_facts(remote)
 
     return asyncio.run(probe())
+
+
+def install_on_phone(name: str, program: Path) -> AdbDevice:
+    """Return the phone after LiteRT's `benchmark_model` was sent there and started.
+
+    Raises:
+        InputError: no such file, or a device that is reached by ssh.
+        DeviceError: the phone cannot be reached, or the program does not start there.
+    """
+    device = find_device(name)
+    if not isinstance(device, AdbDevice):
+        raise InputError(f"{name}: is reached by ssh and gets edgeseg itself: edgeseg device install {name}")
+    sha256 = asyncio.run(install_benchmark(Adb(name=name, serial=device.serial), program))
+    installed = dataclasses.replace(device, benchmark_sha256=sha256)
+    save_device(installed, replace=True)
+    return installed
 
 
 def install_on_device(
@@ -106,6 +153,11 @@ def install_on_device(
         GateError: the artifact's labels differ there.
     """
     device = find_device(name)
+    if isinstance(device, AdbDevice):
+        raise DeviceError(
+            f"{name}: has no Python. Give LiteRT's benchmark_model, built for Android: edgeseg device install {name} "
+            "--benchmark-model FILE."
+        )
 
     async def install() -> str:
         async with connect(device) as remote:
@@ -138,7 +190,7 @@ def install_on_device(
     table = outcome.table or {}
     if artifact is None and not any(item.get("area") == "run" and item.get("works") for item in table["findings"]):
         raise DeviceError(f"{name}: no engine works there: edgeseg device run {name} doctor")
-    facts = probe_device(name)
+    facts = _probe_by_ssh(device)
     return InstalledDevice(
         device=name,
         edgeseg=version,
@@ -156,7 +208,19 @@ def run_verb_on(names: Sequence[str], verb: str, words: Sequence[Word], *, tell:
         UnknownName: a name that is not a known device; nothing runs then.
     """
     devices = [find_device(name) for name in dict.fromkeys(names)]
-    return asyncio.run(run_on_devices(devices, verb, words, tell=tell))
+    return asyncio.run(_run_each(devices, verb, words, tell=tell))
+
+
+async def _run_each(
+    devices: Sequence[AnyDevice], verb: str, words: Sequence[Word], *, tell: Tell
+) -> tuple[Outcome, ...]:
+    by_ssh = [device for device in devices if isinstance(device, KnownDevice)]
+    phones = [device for device in devices if isinstance(device, AdbDevice)]
+    both = await asyncio.gather(
+        run_on_devices(by_ssh, verb, words, tell=tell), run_on_phones(phones, verb, words, tell=tell)
+    )
+    by_name = {outcome.device: outcome for outcomes in both for outcome in outcomes}
+    return tuple(by_name[device.name] for device in devices)
 
 
 def run_command(name: str, command: Sequence[str]) -> int:
@@ -166,6 +230,8 @@ def run_command(name: str, command: Sequence[str]) -> int:
         DeviceError: the device cannot be reached, or edgeseg is not installed there.
     """
     device = find_device(name)
+    if isinstance(device, AdbDevice):
+        raise not_over_adb(name, command[0])
 
     async def run() -> int:
         async with connect(device) as remote:
@@ -206,6 +272,9 @@ def remove_device(name: str, *, purge: bool) -> None:
     device = find_device(name)
 
     async def clean() -> None:
+        if isinstance(device, AdbDevice):
+            await forget_everything(Adb(name=name, serial=device.serial))
+            return
         async with connect(device) as remote:
             await remote.ask("purge")
 

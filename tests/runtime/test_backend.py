@@ -54,6 +54,22 @@ def test_a_delegate_of_the_manifest_reaches_the_engine(tmp_path: Path) -> None:
         np.testing.assert_allclose(fast.infer(tensor), slow.infer(tensor), atol=1e-3)
 
 
+def test_a_delegate_that_takes_nothing_is_not_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """XNNPACK gives up without a word where it finds no CPU in /proc and /sys, as in some containers."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
+    operators = interpreter._get_ops_details
+    monkeypatch.setattr(
+        interpreter,
+        "_get_ops_details",
+        lambda self: [item for item in operators(self) if item["op_name"] != "DELEGATE"],
+    )
+    with load(made_for(tmp_path / "plain"), threads=1) as session:
+        assert session.options["delegate"] == "builtin"
+    assert "XNNPACK runs none of it here" in caplog.text
+
+
 def test_options_of_the_manifest_reach_the_engine(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     folder = made_for(tmp_path / "a", file_format="onnx", options={"graph_optimization": "disabled"})

@@ -107,8 +107,24 @@ def open_interpreter(
         interpreter,
         input_index=inputs[0]["index"],
         output_index=outputs[position]["index"],
-        settings={"delegate": backend.delegate} if backend.delegate else {},
+        settings=_settings(interpreter, backend.delegate, file=path, vendors=delegate is not None),
     )
+
+
+def _settings(interpreter: Interpreter, delegate: str, *, file: Path, vendors: bool) -> dict[str, str]:
+    """Return the delegate that runs, which is "builtin" where XNNPACK took no op.
+
+    XNNPACK needs the CPU's description in /proc and /sys. In a container or emulator without them, the library prints
+    one line and goes on with its built-in kernels: slower, and int8 values differ by a step or two.
+    """
+    operators = getattr(interpreter, "_get_ops_details", None)  # no public list names the delegate's ops
+    wanted = RESOLVERS.get(delegate, "AUTO") == "AUTO"
+    if vendors or not wanted or operators is None or any(item["op_name"] == "DELEGATE" for item in operators()):
+        return {"delegate": delegate} if delegate else {}
+    _log.warning(
+        "%s: XNNPACK runs none of it here (does it find the CPU in /proc and /sys?); builtin kernels do.", file
+    )
+    return {"delegate": "builtin"}
 
 
 def _fix_size(interpreter: Interpreter, artifact: Artifact) -> None:
