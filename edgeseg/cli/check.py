@@ -16,7 +16,7 @@ STATUS = {"whole": 0, "partly": 3, "none": 1}
 EVIDENCE = {
     "compiler": "Compared with what the vendor's compiler placed.",
     "document": "Taken from that document.",
-    "unchecked": "Unchecked: not yet compared with that source; take the verdict as a hint.",
+    "unchecked": "Unchecked: not yet compared with that source{but}; take the verdict as a hint.",
 }
 """How far a chip's table can be trusted."""
 
@@ -130,4 +130,10 @@ def _show(found: ChipCheck, *, every: bool) -> None:
         render.result(f"  {text}")
     words = {"whole": "runs whole on the accelerator", "partly": "runs partly on it", "none": "does not run on it"}
     render.result(f"verdict: {words[found.verdict]}. {found.reason}".rstrip())
-    render.result(f"table of {found.dated}: {found.source}. {EVIDENCE[found.evidence]}")
+    render.result(f"table of {found.dated}: {found.source}. {_evidence(found)}")
+
+
+def _evidence(found: ChipCheck) -> str:
+    """Return how far the table can be trusted, with the facts that were compared with documents."""
+    but = f", but for {len(found.verified)} facts (--json lists them)" if found.verified else ""
+    return EVIDENCE[found.evidence].format(but=but)

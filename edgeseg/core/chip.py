@@ -19,9 +19,10 @@ VIEWS = (
 class OpLimits:
     """OpLimits of one op: a value beyond one of them runs elsewhere. Zero or empty means no limit.
 
-    `factors` are the scale factors of a resize that the chip has, `whole_factors` allows powers of two, and
-    `equal_factors` requires the same in both directions. `max_kernel` counts cells of one side, `max_area` of both
-    together; `max_reduced` counts the cells that a mean or a pool takes together. `why` and `instead` are shown.
+    `factors` are the scale factors of a resize that the chip has, `max_factor` the largest, `whole_factors` allows
+    powers of two, and `equal_factors` requires the same in both directions. `max_kernel` counts cells of one side,
+    `max_area` of both together; `max_reduced` counts the cells that a mean or a pool takes together. `why` and
+    `instead` are shown.
     """
 
     max_rank: int = field(default=0, metadata=bounds(low=0))
@@ -34,6 +35,7 @@ class OpLimits:
     max_dilation: int = field(default=0, metadata=bounds(low=0))
     strides: tuple[int, ...] = ()
     factors: tuple[float, ...] = ()
+    max_factor: float = field(default=0, metadata=bounds(low=0))
     whole_factors: bool = False
     equal_factors: bool = False
     align_corners: Literal["any", "never", "always"] = "any"
@@ -48,7 +50,8 @@ class Chip:
 
     `source` says where the chip's ops are documented and `dated` when this table was written. `evidence` says how far
     the table can be trusted: compared with what the vendor's compiler placed, taken from the document, or unchecked,
-    written from general knowledge of the chip and not yet compared with its source. `ops` run without limits,
+    written from general knowledge of the chip and not yet compared with its source, except for the facts in `verified`,
+    each with the document that says so. `ops` run without limits,
     `limits` within those given, `every` limits all of them; ops are named as in PyTorch's ATen. `instead` says what to
     do about an op that the chip lacks. `elsewhere` is what happens to such an op: it runs on the CPU, or the compiler
     refuses the whole net. With `prefix_only` the compiler maps ops up to the first that it lacks. `float16` says that
@@ -69,6 +72,7 @@ class Chip:
     limits: dict[str, OpLimits] = field(default_factory=dict)
     every: OpLimits = field(default_factory=OpLimits)
     instead: dict[str, str] = field(default_factory=dict)
+    verified: tuple[str, ...] = ()
     prefix_only: bool = False
     float16: bool = False
     memory_kib: int = field(default=0, metadata=bounds(low=0))

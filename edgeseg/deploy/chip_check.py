@@ -44,7 +44,8 @@ class ChipCheck:
     """A net against a chip.
 
     `verdict` is "whole" if every op runs on the accelerator and the memory suffices, "none" if nothing would run
-    there, "partly" otherwise; it is as good as the `evidence` of the chip's table. `memory_kib` is the predicted peak,
+    there, "partly" otherwise; it is as good as the `evidence` of the chip's table, of which only the facts `verified`
+    were compared with documents. `memory_kib` is the predicted peak,
     at the op `memory_at`, and `available_kib` what the chip has (0: no limit is known). `advice` says what to change,
     most helpful first.
     """
@@ -55,6 +56,7 @@ class ChipCheck:
     source: str
     dated: str
     evidence: str
+    verified: tuple[str, ...]
     size: tuple[int, int]
     ops: tuple[CheckedOp, ...]
     memory_kib: float
@@ -185,13 +187,15 @@ def _resize(limits: OpLimits, op: OpFacts) -> str:
     shown = " x ".join(f"{factor:g}" for factor in op.factors)
     if limits.equal_factors and len(set(op.factors)) > 1:
         return f"it resizes by {shown}, which differs between the sides"
-    if limits.factors and any(factor not in limits.factors for factor in op.factors):
-        return f"it resizes by {shown}, where it can be {_listed(limits.factors)}"
-    if limits.whole_factors and any(factor != 2 ** round(_log2(factor)) for factor in op.factors):
-        return f"it resizes by {shown}, which is no power of two"
     if limits.align_corners != "any" and op.align_corners is not (limits.align_corners == "always"):
         return f"it resizes with align_corners = {op.align_corners}"
-    return ""
+    checks = (
+        (f"where it can be {_listed(limits.factors)}", not limits.factors or set(op.factors) <= set(limits.factors)),
+        (f"where {limits.max_factor:g} is the most", not limits.max_factor or max(op.factors) <= limits.max_factor),
+        ("which is no power of two", not limits.whole_factors or all(map(_is_power_of_two, op.factors))),
+    )
+    fault = next((text for text, holds in checks if not holds), "")
+    return f"it resizes by {shown}, {fault}" if fault else ""
 
 
 def _grouping(limits: OpLimits, op: OpFacts) -> str:
@@ -215,7 +219,7 @@ def _listed(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _log2(factor: float) -> float:
+def _is_power_of_two(factor: float) -> bool:
     import math
 
-    return math.log2(factor)
+    return factor == 2 ** round(math.log2(factor))

@@ -48,6 +48,7 @@ def check_model(checkpoint: Checkpoint, *, target: str) -> ChipCheck:
         source=chip.source,
         dated=chip.dated,
         evidence=chip.evidence,
+        verified=chip.verified,
         size=spec.size,
         ops=ops,
         memory_kib=memory,

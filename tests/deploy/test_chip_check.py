@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from edgeseg.cli.check import STATUS
 from edgeseg.cli.main import main
+from edgeseg.core.chip import OpFacts
 from edgeseg.core.placement import CPU
 from edgeseg.deploy.chip_check import IN_PLACE, CheckedOp, advice, judge_chip, place_ops
 from edgeseg.deploy.model_check import check_model, chip_of
@@ -152,6 +153,32 @@ def test_what_a_chip_lacks_decides_the_verdict() -> None:
     assert {STATUS[name] for name in ("whole", "partly", "none")} == {0, 3, 1}
 
 
+def facts(op: str, *, factor: float = 1, channels: int = 4, **more: object) -> OpFacts:
+    shape, output = (1, channels, 4, 4), (1, channels, int(4 * factor), int(4 * factor))
+    factors = (factor, factor) if op.startswith("upsample") else ()
+    return OpFacts(op=op, node=op, layer="", shapes=(shape,), output=output, factors=factors, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("chip", "fact", "runs"),
+    [
+        ("rknn", facts("upsample_bilinear2d", factor=3), True),
+        ("rknn", facts("upsample_bilinear2d", factor=16), False),
+        ("rknn", facts("silu"), True),
+        ("ethos-u55", facts("upsample_bilinear2d", factor=2, align_corners=True), False),
+        ("ethos-u65", facts("argmax", channels=128), False),
+        ("ethos-u65", facts("argmax", channels=127), True),
+        ("ethos-u85", facts("upsample_nearest2d", factor=3), True),
+        ("ethos-u85", facts("upsample_bilinear2d", factor=3), False),
+        ("ane", facts("conv2d", kernel=(3, 3), dilation=(2, 2)), False),
+        ("litert-gpu", facts("gelu"), True),
+    ],
+)
+def test_the_tables_say_what_was_found_in_documents(chip: str, fact: OpFacts, *, runs: bool) -> None:
+    (placed,) = place_ops(find_chip(chip), [fact])
+    assert (placed.placement.unit != CPU) is runs
+
+
 def test_the_edge_tpu_maps_nothing_behind_the_first_op_that_it_lacks() -> None:
     found = checked(nn.Sequential(nn.Conv2d(4, 4, 3), nn.Hardswish(), nn.Conv2d(4, 4, 3)), "edge-tpu")
     assert on_cpu(found) == ["hardswish", "conv2d"]
@@ -215,6 +242,7 @@ def test_every_table_holds_and_names_its_source(tmp_path: Path) -> None:
         chip = find_chip(name)
         assert chip.source
         assert len(chip.dated) == len("2026-11-30")
+        assert all("(" in fact for fact in chip.verified)  # each names its document
         assert {"conv2d"} <= {*chip.ops, *chip.limits}
     path = tmp_path / "mine.toml"
     path.write_text('schema = 1\nname = "mine"\nmax_rnak = 4\n')
