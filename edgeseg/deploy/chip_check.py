@@ -222,4 +222,4 @@ def _listed(values: Iterable[float]) -> str:
 def _is_power_of_two(factor: float) -> bool:
     import math
 
-    return factor == 2 ** round(math.log2(factor))
+    return bool(factor == 2 ** round(math.log2(factor)))
