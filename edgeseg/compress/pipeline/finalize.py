@@ -63,11 +63,15 @@ def _observed(recipe: PipelineRecipe, *, last: Path, start: Start, on_event: OnE
         ignore_findings=True,  # the net was trained on these images: their faults are in its weights already
         on_progress=report,
     )
-    layers = own.float_layers
-    if layers is None:
-        carried = _ranges_for(start.folder, weights_sha256=start.spec.weights_sha256)
-        layers = carried.float_layers if carried is not None else ()
-    return dataclasses.replace(done.ranges, float_layers=layers)
+    return dataclasses.replace(done.ranges, float_layers=float_layers_of(recipe, start=start))
+
+
+def float_layers_of(recipe: PipelineRecipe, *, start: Start) -> tuple[str, ...]:
+    """Return the paths of the modules that stay in float: the recipe's, else those in the start checkpoint's ranges."""
+    if recipe.calibration.float_layers is not None:
+        return recipe.calibration.float_layers
+    carried = _ranges_for(start.folder, weights_sha256=start.spec.weights_sha256)
+    return carried.float_layers if carried is not None else ()
 
 
 def _ranges_for(folder: Path, *, weights_sha256: str) -> Ranges | None:

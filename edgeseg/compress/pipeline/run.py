@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.compress.pipeline.checks import Start, check_start
-from edgeseg.compress.pipeline.finalize import finish
+from edgeseg.compress.pipeline.finalize import finish, float_layers_of
 from edgeseg.compress.pipeline.lineage import close
 from edgeseg.compress.pipeline.record import (
     RECORD_FILE,
@@ -126,6 +126,7 @@ def run_pipeline(
             accelerator=accelerator,
             on_event=on_event,
             probe=probe,
+            float_layers=float_layers_of(recipe, start=start),
         )
         return _run_stages(recipe, first, start=start, chosen=chosen, keep=same_calibration, on_event=on_event)
 

@@ -88,6 +88,8 @@ class Job:
     accelerator: str = "auto"
     on_event: OnEvent | None = None
     probe: LatencyProbe | None = None
+    float_layers: tuple[str, ...] = ()
+    """Paths of the modules that stay in float in the recipe's result."""
 
     @property
     def checkpoint(self) -> Path:

@@ -1,1 +1,1 @@
-"""Quantization-aware training, equalization, mixed precision."""
+"""Quantization-aware training, mixed precision, and post-training steps: equalization, smoothing, rounding, biases."""

@@ -3,7 +3,7 @@
 Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020, sections 3.3 and 3.4. The
 layers are rounded in the order in which they run. Each is fitted to the float net's output (asymmetric reconstruction,
 before the activation) from the inputs that the int8 net gives it, whose earlier layers are rounded already. A layer is
-a linear map of patches, so it is fitted on a few thousand places of the images.
+a linear map of patches, so it is fitted on a few thousand places of the images; other places say whether that helped.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from edgeseg.core.progress import Progress
     from edgeseg.core.quantization import Range
 
-_PLACES, _BATCH = 2048, 256
-"""Places of all images that a layer is fitted on, and those of one step."""
+_PLACES, _FITTED, _BATCH = 2560, 0.8, 256
+"""Places of all images, the share that a layer is fitted on, and the places of one step. The others judge the fit."""
+_LEAST_PLACES = 10
 _ZETA, _GAMMA = 1.1, -0.1
 """The stretched sigmoid h(v) = clip((zeta - gamma) sigmoid(v) + gamma, 0, 1) reaches 0 and 1 (equation 23)."""
 _WARM_UP, _BETA = 0.2, (20.0, 2.0)
@@ -42,7 +43,10 @@ _WEIGHT, _RATE = 1.0, 2e-2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundedLayer:
-    """A layer, by its path, and its output's squared error as a share of its power: with the nearest steps, and now."""
+    """A layer, by its path, and its output's squared error as a share of its power: with the nearest steps, and now.
+
+    Both are measured at places that it was not fitted on.
+    """
 
     layer: str
     nearest_error: float
@@ -63,8 +67,8 @@ def round_adaptively(
     """Return `net` with its weights on int8 steps, chosen in `steps` steps a layer, and the layers in graph order.
 
     `images` are normalised (N, 3, H, W) of `size` (height, width); as many are used as fit into
-    `paired_run.MEMORY_BYTES`. Modules in `float_layers` (paths in the net) stay in float. A layer whose weights fit its
-    output no better than the nearest steps gets those. The result depends on `seed` alone.
+    `paired_run.MEMORY_BYTES`. Modules in `float_layers` (paths in the net) stay in float. A layer whose output
+    does not come closer at other places than with the nearest steps gets those. The result depends on `seed` alone.
 
     Raises:
         InputError: no layer computes in int8.
@@ -94,12 +98,13 @@ class _AdaptiveRounding(PairedRun):
     def at_layer(self, layer: PairedLayer) -> Tensor:
         """Return the layer's output with its weight rounded."""
         patches = sampled_patches(layer, places=_PLACES, random=self._random) if layer.own else None
-        if patches is None:  # called twice, or a transposed convolution
+        if patches is None or len(patches) < _LEAST_PLACES:  # called twice, a transposed convolution, or a gate
             return layer.rounded
+        fitting, judging = patches.split(_FITTED)
         nearest, scales = layer.fake(layer.weight), layer.fake.scales(layer.weight)
-        fitted = _fitted(layer.weight, scales, patches, steps=self._steps, random=self._random)
-        power = float(patches.outputs.square().mean()) or 1.0
-        before, after = (float(patches.error(weight)) / power for weight in (nearest, fitted))
+        fitted = _fitted(layer.weight, scales, fitting, steps=self._steps, random=self._random)
+        power = float(judging.outputs.square().mean()) or 1.0
+        before, after = (float(judging.error(weight)) / power for weight in (nearest, fitted))
         self.done.append(
             RoundedLayer(layer=layer.path.removeprefix(f"{INNER}."), nearest_error=before, error=min(before, after))
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from edgeseg.compress.pipeline.change_stage import Changed
 from edgeseg.compress.quantize.adaround import round_adaptively
-from edgeseg.compress.quantize.bias_correction_stage import RoundingSample, RoundingStage
+from edgeseg.compress.quantize.rounding_stage import RoundingSample, RoundingStage
 from edgeseg.core.records import encode_record
 from edgeseg.train.events import Loading
 

@@ -25,6 +25,14 @@ class Patches:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def split(self, share: float) -> tuple[Patches, Patches]:
+        """Return the first `share` of the places, and the others."""
+        first = round(share * len(self))
+        return (
+            Patches(inputs=self.inputs[:first], outputs=self.outputs[:first]),
+            Patches(inputs=self.inputs[first:], outputs=self.outputs[first:]),
+        )
+
     def error(self, weight: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Return the mean squared error of a weight (O, ...) at all places, or at the `chosen` ones; a scalar."""
         inputs = self.inputs if chosen is None else self.inputs[chosen]
