@@ -51,9 +51,9 @@ class AdbOutput:
     text: str
 
 
-async def attached_devices() -> tuple[AttachedDevice, ...]:
-    """Return what `adb devices -l` lists; raises `DeviceError` where there is no adb."""
-    done = await _call([_program("adb"), "devices", "-l"], limit_s=CALL_S)
+async def attached_devices(*, name: str) -> tuple[AttachedDevice, ...]:
+    """Return what `adb devices -l` lists; raises `DeviceError`, with the name to add, where there is no adb."""
+    done = await _call([_program(name), "devices", "-l"], limit_s=CALL_S)
     found = re.findall(r"^(\S+)\s+(device|offline|unauthorized|no permissions|\w+)\b", done.text, re.MULTILINE)
     return tuple(
         AttachedDevice(serial=serial, state=state) for serial, state in found if serial not in ("List", "*", "adb")
@@ -66,7 +66,7 @@ async def choose_serial(serial: str, *, name: str) -> str:
     Raises:
         DeviceError: no phone, none of this serial, several without a serial, or one that does not accept this desk.
     """
-    attached = await attached_devices()
+    attached = await attached_devices(name=name)
     if not attached:
         raise DeviceError(f"{name}: no Android device is connected, or its USB debugging is off. See adb devices.")
     serials = ", ".join(item.serial for item in attached)

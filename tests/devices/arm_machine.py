@@ -6,14 +6,11 @@ its processes end with the one that made it. The clock of such a machine means n
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -214,14 +211,14 @@ def _free_port() -> int:
 
 
 def _call(command: list[str], *, what: str, seconds: float, cwd: Path | None = None, stdin: object = None) -> None:
-    """Run a command in a process group of its own; raises `Unavailable` with its last line where it fails."""
-    child = subprocess.Popen(command, cwd=cwd, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE,  # type: ignore[call-overload]
-                             stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
+    """Run a command in this process group, which ends with it; raises `Unavailable` with its last line on failure."""
+    child = subprocess.Popen(  # type: ignore[call-overload]
+        command, cwd=cwd, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )  # fmt: skip
     try:
         printed = child.communicate(timeout=seconds)[0]
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
         child.communicate()
         raise Unavailable(f"{what}: not ready after {seconds:.0f} s") from None
     if child.returncode:

@@ -224,7 +224,9 @@ def test_faults_after_that_are_one_line_too(
         assert said in error(capsys)
     monkeypatch.setenv("PATH", "/nowhere")
     assert run("device", "probe", "phone") == 1
-    assert "there is no adb on PATH" in error(capsys)
+    assert "phone: there is no adb on PATH" in error(capsys)
+    assert run("device", "add", "tablet", "adb:") == 1
+    assert "tablet: there is no adb on PATH" in error(capsys)
 
 
 def test_a_phone_stands_beside_ssh_devices(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
