@@ -55,7 +55,8 @@ class Chip:
     `limits` within those given, `every` limits all of them; ops are named as in PyTorch's ATen. `instead` says what to
     do about an op that the chip lacks. `elsewhere` is what happens to such an op: it runs on the CPU, or the compiler
     refuses the whole net. With `prefix_only` the compiler maps ops up to the first that it lacks. `float16` says that
-    values beyond 65504 overflow. `memory_kib` is the fast memory for activations, 0 where it does not matter; with
+    values beyond 65504 overflow. With `numbers_in_float` the int8 files that edgeseg makes for the chip leave sums and
+    products with a number in float. `memory_kib` is the fast memory for activations, 0 where it does not matter; with
     `holds_weights` the weights lie there too. `overflow` says what happens when it is too small.
     """
 
@@ -75,6 +76,7 @@ class Chip:
     verified: tuple[str, ...] = ()
     prefix_only: bool = False
     float16: bool = False
+    numbers_in_float: bool = False
     memory_kib: int = field(default=0, metadata=bounds(low=0))
     holds_weights: bool = False
     overflow: Literal["slower", "refused"] = "slower"

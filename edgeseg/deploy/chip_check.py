@@ -27,6 +27,7 @@ IN_PLACE = (
     "leaky_relu",
     "tanh",
 )
+WITH_NUMBERS = ("add", "sub", "mul", "div")
 _REST = "runs behind {op}, which the chip lacks: the compiler maps nothing after it"
 
 
@@ -148,6 +149,8 @@ def _fault(chip: Chip, op: OpFacts) -> tuple[str, str]:
         if broken:
             assert given is not None
             return f"{broken}{f' ({given.why})' if given.why else ''}", given.instead or chip.instead.get(op.op, "")
+    if chip.numbers_in_float and op.op in WITH_NUMBERS and len(op.shapes) == 1:
+        return "a sum or product with a number, which the int8 file leaves in float", ""
     if chip.float16 and op.peak is not None and op.peak > FLOAT16_MAX:
         return (
             f"a value of {op.peak:.3g} overflows float16 (largest: {FLOAT16_MAX:g})",

@@ -172,6 +172,8 @@ def facts(op: str, *, factor: float = 1, channels: int = 4, **more: object) -> O
         ("ethos-u85", facts("upsample_bilinear2d", factor=3), False),
         ("ane", facts("conv2d", kernel=(3, 3), dilation=(2, 2)), False),
         ("litert-gpu", facts("gelu"), True),
+        ("ethos-u55", facts("add"), False),  # with a number
+        ("edge-tpu", facts("add"), True),
     ],
 )
 def test_the_tables_say_what_was_found_in_documents(chip: str, fact: OpFacts, *, runs: bool) -> None:

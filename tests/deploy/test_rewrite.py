@@ -89,7 +89,7 @@ def rewritten(net: nn.Module, chip: str, images: Path, out: Path, *, output: Net
 @pytest.mark.parametrize(
     ("middle", "chip", "op"),
     [
-        (nn.Hardsigmoid(inplace=True), "ethos-u55", "hardsigmoid"),
+        (nn.Hardsigmoid(inplace=True), "edge-tpu", "hardsigmoid"),
         (nn.Upsample(scale_factor=16, mode="nearest"), "ethos-u55", "upsample_nearest2d"),
         (Shuffle(), "rknn", "reshape"),
     ],
