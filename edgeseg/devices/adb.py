@@ -15,7 +15,6 @@ from edgeseg.core.files import sha256_of
 from edgeseg.errors import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 PHONE_FOLDER = "/data/local/tmp/edgeseg"
@@ -23,7 +22,6 @@ PHONE_FOLDER = "/data/local/tmp/edgeseg"
 CALL_S = 60.0
 PUSH_S = 600.0
 _REAP_S = 2.0
-_PID = "edgeseg-pid "
 _FAULTS = (
     (r"unauthorized|authorizing", "this desk is not allowed yet. Unlock the phone and accept \"Allow USB debugging\"."),
     (r"\boffline\b", "is offline. Connect it again, or run adb reconnect."),
@@ -91,26 +89,19 @@ class Adb:
         """Return what a program on the phone printed; raises `DeviceError` where the phone cannot be reached."""
         return await self._adb("shell", shlex.join(words), limit_s=limit_s)
 
-    async def run(self, *words: str, limit_s: float, on_line: Callable[[str], None]) -> AdbOutput:
+    async def run(self, *words: str, limit_s: float) -> AdbOutput:
         """Run a program on the phone to its end; a cancelled call ends it there too."""
-        found: list[str] = []
-
-        def take(line: str) -> None:
-            if line.startswith(_PID):
-                found.append(line.removeprefix(_PID).strip())
-            else:
-                on_line(line)
-
+        # adbd does not end what it started when its client goes away, so its process id is kept there.
+        note = f"{PHONE_FOLDER}/{secrets.token_hex(8)}.pid"
         try:
-            done = await self._adb("shell", f"echo {_PID}$$; exec {shlex.join(words)}", limit_s=limit_s, on_line=take)
+            return await self._adb("shell", f"echo $$ > {note}; exec {shlex.join(words)}", limit_s=limit_s)
         except (asyncio.CancelledError, DeviceError):
-            # adbd does not end what it started when its client goes away.
-            if found and found[0].isdigit():
-                with contextlib.suppress(DeviceError):
-                    await self.shell("kill", "-9", found[0], limit_s=5)
+            with contextlib.suppress(DeviceError):
+                await self._adb("shell", f"kill -9 $(cat {note})", limit_s=5)
             raise
-        text = "\n".join(line for line in done.text.splitlines() if not line.startswith(_PID))
-        return AdbOutput(status=done.status, text=text)
+        finally:
+            with contextlib.suppress(DeviceError):
+                await self.shell("rm", "-f", note, limit_s=5)
 
     async def push(self, file: Path, name: str) -> str:
         """Return the path of a file on the phone; it is sent unless one of that name, which has its hash, is there.
@@ -147,14 +138,14 @@ class Adb:
             raise _fault(done.text, name=self.name)
         return done.text
 
-    async def _adb(self, *words: str, limit_s: float, on_line: Callable[[str], None] | None = None) -> AdbOutput:
-        done = await _call([_program(self.name), "-s", self._serial, *words], limit_s=limit_s, on_line=on_line)
+    async def _adb(self, *words: str, limit_s: float) -> AdbOutput:
+        done = await _call([_program(self.name), "-s", self._serial, *words], limit_s=limit_s)
         if done.status and re.search(r"^(adb|error): ", done.text, re.MULTILINE):
             raise _fault(done.text, name=self.name)
         return done
 
 
-async def _call(words: list[str], *, limit_s: float, on_line: Callable[[str], None] | None = None) -> AdbOutput:
+async def _call(words: list[str], *, limit_s: float) -> AdbOutput:
     """Return what adb printed; raises `DeviceError` where it does not end in time. It never outlives this call."""
     # In a session of its own: Ctrl-C at the terminal reaches this process alone, which then tidies up on the phone.
     child = await asyncio.create_subprocess_exec(
@@ -167,8 +158,6 @@ async def _call(words: list[str], *, limit_s: float, on_line: Callable[[str], No
         assert child.stdout is not None
         async for raw in child.stdout:
             lines.append(raw.decode(errors="replace").rstrip("\r\n"))
-            if on_line is not None:
-                on_line(lines[-1])
         return await child.wait()
 
     try:

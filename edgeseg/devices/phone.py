@@ -193,7 +193,7 @@ async def _bench(phone: AdbDevice, artifact: Artifact, options: dict[str, str], 
         f"{PHONE_FOLDER}/tools/{phone.benchmark_sha256}/benchmark_model", f"--graph={graph}",
         f"--num_threads={threads}", f"--num_runs={runs}", f"--warmup_runs={warmup}", "--warmup_min_secs=0",
         f"--min_secs={least_s:g}", f"--max_secs={_LONGEST_S}", "--use_xnnpack=true",
-        limit_s=2 * _LONGEST_S, on_line=lambda _line: None,
+        limit_s=2 * _LONGEST_S,
     )  # fmt: skip
     if done.status:
         lines = [line for line in done.text.splitlines() if line.strip()] or ["no message"]

@@ -253,6 +253,7 @@ def test_ctrl_c_leaves_no_process_on_the_phone(desk: Path) -> None:
     child.send_signal(signal.SIGINT)
     assert child.wait(30) == 130
     wait_for(lambda: not is_running(number))
+    assert not list((desk / "sdk" / "phone").rglob("*.pid"))
 
 
 def is_running(number: int) -> bool:
