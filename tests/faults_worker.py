@@ -38,6 +38,8 @@ def child(request: dict[str, object], report: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     words = [str(word) for word in request["words"]]  # type: ignore[attr-defined]
+    if words[0] == "convert":  # remembers what it made, once: each child takes as many steps as the first
+        os.environ["EDGESEG_STATE_DIR"] = str(report.with_name("state"))
     atomic.step, sys.argv = step, ["edgeseg", *words]
     os.chdir(str(request["cwd"]))
     status = 70
