@@ -1,7 +1,8 @@
 """Android phones over adb, against a program that answers as platform-tools' adb does; no phone was there.
 
 Where each form comes from: `adb devices -l` and its states as on Android's page on adb, `push` and getprop as commonly
-seen; the fault texts as adb's client prints them (packages/modules/adb), in users' reports; `dumpsys thermalservice` from ThermalManagerService.dump of AOSP
+seen; the fault texts as adb's client prints them (packages/modules/adb), in users' reports; `dumpsys thermalservice`
+from ThermalManagerService.dump of AOSP
 and captures of Pixel phones; `dumpsys battery` from BatteryService.dump; the lines of benchmark_model from
 BenchmarkLoggingListener (benchmark_model.cc) and a captured run of its arm64 build. The figures are made up.
 """
