@@ -77,8 +77,9 @@ class GateReport:
 
     `compared` says at which resolution labels are compared: the artifact's own head decides, for both sides. Without
     `in_domain` the images are not of the kind that the net was trained on: `label_agreement` and `boundary_agreement`
-    are then reported, not judged. `licence` is that of the images, which the artifact's golden samples hold; it may be
-    another than that of the weights. Values that a head or the images do not give are None.
+    are then reported, not judged, and a class may lose twice as many decided pixels. `licence` is that of the images,
+    which the artifact's golden samples hold; it may be another than that of the weights. Values that a head or the
+    images do not give are None.
     """
 
     source: str

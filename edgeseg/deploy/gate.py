@@ -44,6 +44,12 @@ unlike the training data. Fewer bits (int8, bfloat16) move class borders by abou
 Measured on the bundled nets in int8 on CamVid: 98 % to 99 % of all labels, 77 % to 92 % near boundaries, 18 to 30 dB;
 99.9 % of the decided labels there and 98 % on rendered streets, which they never saw.
 """
+FOREIGN_CLASS_LOSS = 2.0
+"""How many times a class's threshold of loss is allowed on images that are not of the net's own kind.
+
+A class that the net finds there by mistake is one it knows least: a good int8 LR-ASPP keeps 97.8 % of the decided
+pixels of signs on CamVid and 88 to 89 % on rendered streets, while a lost or swapped class keeps none.
+"""
 _LEAST_PIXELS = 8
 
 
@@ -279,14 +285,15 @@ def _constant(images: Sequence[Compared]) -> list[Failure]:
 def _class_failures(report: GateReport, images: Sequence[Compared], *, names: tuple[str, ...]) -> list[Failure]:
     thresholds, pixels = report.thresholds, sum(item.wanted.size for item in images)
     least = max(_LEAST_PIXELS, round(thresholds.class_share * pixels))
+    loss = (1 - thresholds.class_agreement) * (1 if report.in_domain else FOREIGN_CLASS_LOSS)
     found = []
     for result in sorted(report.classes, key=lambda item: item.decided_agreement or 0.0):
         share, change, index = result.decided_agreement, result.iou_change, names.index(result.name)
         missed = [int((item.wrong & item.decided & (item.wanted == index)).sum()) for item in images]
         problems = []
-        if share is not None and result.decided_pixels >= least and share < thresholds.class_agreement:
+        if share is not None and result.decided_pixels >= least and share < 1 - loss:
             text = f"{share:.1%} of {result.decided_pixels} decided pixels have the float label"
-            problems.append((text, f"at least {thresholds.class_agreement:.1%}"))
+            problems.append((text, f"at least {1 - loss:.1%}"))
         if change is not None and change.high < -thresholds.class_iou_drop:
             text = f"IoU {100 * change.value:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
             problems.append((text, f"at most {100 * thresholds.class_iou_drop:.0f} lost"))

@@ -135,6 +135,21 @@ def test_planted_faults_are_refused_even_in_int8(name: str, in_domain: bool) -> 
     assert judged.failures, judged.report
 
 
+@pytest.mark.parametrize(("share", "own", "foreign"), [(0.05, True, True), (0.15, False, True), (0.3, False, False)])
+def test_a_class_may_lose_more_on_images_of_another_kind(share: float, own: bool, foreign: bool) -> None:
+    def some_lost(logits: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        changed = logits.copy()
+        lost = (logits.argmax(-1) == 2) & (np.random.default_rng(seed).random(logits.shape[:-1]) < share)
+        changed[lost, 2] -= 8
+        return changed
+
+    for in_domain, passes in ((True, own), (False, foreign)):
+        known = reference(in_domain=in_domain)
+        outputs = [some_lost(item, index) for index, item in enumerate(known.logits)]
+        judged = judge(outputs, tensor=LOGITS, reference=known, scheme=SCHEMES["int8"])
+        assert ("pole" not in [item.name for item in judged.failures]) == passes, judged.failures
+
+
 @pytest.mark.parametrize("step", [1 / 16, -1 / 16])
 def test_half_a_pixel_is_refused_by_the_displacement(step: float) -> None:
     known = reference()
