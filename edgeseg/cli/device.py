@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgeseg.devices.known import AnyDevice
     from edgeseg.devices.phone import PhoneFacts
 
 HELP = (
@@ -82,14 +81,10 @@ def _add(options: argparse.Namespace) -> int:
     if options.json:
         render.result_json({"schema": 1, "device": device})
     else:
-        what = f"{_where(device)}{f', {device.model}' if isinstance(device, AdbDevice) else ''}"
+        what = f"{device.address}{f', {device.model}' if isinstance(device, AdbDevice) else ''}"
         option = " --benchmark-model FILE" if isinstance(device, AdbDevice) else ""
         render.result(f"{device.name}: added, {what}. Next: edgeseg device install {device.name}{option}")
     return 0
-
-
-def _where(device: AnyDevice) -> str:
-    return str(device.address) if hasattr(device, "address") else f"adb:{device.serial}"
 
 
 def _confirmed(fingerprint: str, options: argparse.Namespace) -> bool:
@@ -117,9 +112,9 @@ def _list(options: argparse.Namespace) -> int:
         render.result_json({"schema": 1, "devices": devices})
     elif devices:
         rows = [
-            (item.name, _where(item), item.model, "none")
+            (item.name, item.address, item.model, "none")
             if isinstance(item, AdbDevice)
-            else (item.name, _where(item), item.fingerprint, item.python)
+            else (item.name, str(item.address), item.fingerprint, item.python)
             for item in devices
         ]
         render.table("Devices", ("name", "address", "host key or model", "Python"), rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -228,25 +229,20 @@ def _classes(
 
 def _failures(report: GateReport, images: Sequence[Compared], *, names: tuple[str, ...]) -> tuple[Failure, ...]:
     """Return what is below its threshold, the most telling first: constant outputs, classes, logits, then shares."""
-    thresholds = report.thresholds
+    thresholds = _enforced(report)
     worst = int(np.argmax([item.wrong.mean() for item in images]))
-    found = [*_constant(images), *_class_failures(report, images, names=names)]
+    found = [*_constant(images), *_class_failures(report, thresholds, images, names=names)]
     least: tuple[tuple[str, float | None, float, str], ...] = (
         ("SQNR of the logits", report.sqnr_db, thresholds.sqnr_db, "{:.1f} dB"),
         ("decided pixels with the float label", report.decided_agreement, thresholds.decided_agreement, "{:.2%}"),
-        ("labels that agree", report.label_agreement, thresholds.label_agreement if report.in_domain else 0, "{:.2%}"),
-        (
-            "labels that agree near boundaries",
-            report.boundary_agreement,
-            thresholds.boundary_agreement if report.in_domain else 0,
-            "{:.2%}",
-        ),
+        ("labels that agree", report.label_agreement, thresholds.label_agreement, "{:.2%}"),
+        ("labels that agree near boundaries", report.boundary_agreement, thresholds.boundary_agreement, "{:.2%}"),
     )
     if report.arithmetic is not None:
-        half, limit = report.arithmetic, thresholds.label_agreement if report.in_domain else 0
+        half = report.arithmetic
         what = f"in {half.dtype} arithmetic"
         least += (
-            (f"labels that agree {what}", half.label_agreement, limit, "{:.2%}"),
+            (f"labels that agree {what}", half.label_agreement, thresholds.label_agreement, "{:.2%}"),
             (f"SQNR of the logits {what}", half.sqnr_db, thresholds.sqnr_db, "{:.1f} dB"),
         )
     found += [
@@ -282,18 +278,28 @@ def _constant(images: Sequence[Compared]) -> list[Failure]:
     return [Failure(measure="output", found="the same class everywhere", required="labels that vary", image=0)]
 
 
-def _class_failures(report: GateReport, images: Sequence[Compared], *, names: tuple[str, ...]) -> list[Failure]:
-    thresholds, pixels = report.thresholds, sum(item.wanted.size for item in images)
+def _enforced(report: GateReport) -> GateThresholds:
+    """Return the thresholds that hold on the report's images: those for images of another kind ask for less."""
+    own = report.thresholds
+    if report.in_domain:
+        return own
+    class_agreement = 1 - FOREIGN_CLASS_LOSS * (1 - own.class_agreement)
+    return dataclasses.replace(own, label_agreement=0, boundary_agreement=0, class_agreement=max(0, class_agreement))
+
+
+def _class_failures(
+    report: GateReport, thresholds: GateThresholds, images: Sequence[Compared], *, names: tuple[str, ...]
+) -> list[Failure]:
+    pixels = sum(item.wanted.size for item in images)
     least = max(_LEAST_PIXELS, round(thresholds.class_share * pixels))
-    loss = (1 - thresholds.class_agreement) * (1 if report.in_domain else FOREIGN_CLASS_LOSS)
     found = []
     for result in sorted(report.classes, key=lambda item: item.decided_agreement or 0.0):
         share, change, index = result.decided_agreement, result.iou_change, names.index(result.name)
         missed = [int((item.wrong & item.decided & (item.wanted == index)).sum()) for item in images]
         problems = []
-        if share is not None and result.decided_pixels >= least and share < 1 - loss:
+        if share is not None and result.decided_pixels >= least and share < thresholds.class_agreement:
             text = f"{share:.1%} of {result.decided_pixels} decided pixels have the float label"
-            problems.append((text, f"at least {1 - loss:.1%}"))
+            problems.append((text, f"at least {thresholds.class_agreement:.1%}"))
         if change is not None and change.high < -thresholds.class_iou_drop:
             text = f"IoU {100 * change.value:+.1f} points ({100 * change.low:+.1f} to {100 * change.high:+.1f})"
             problems.append((text, f"at most {100 * thresholds.class_iou_drop:.0f} lost"))

@@ -16,7 +16,7 @@ from edgeseg.deploy.manifest import lineage_of
 from edgeseg.deploy.model_check import check_model, chip_of
 from edgeseg.deploy.proof_images import proof_images
 from edgeseg.deploy.reference import make_reference
-from edgeseg.deploy.rewriting_search import TriedRewrite, find_rewrites, judged_labels
+from edgeseg.deploy.rewriting_search import TriedRewrite, find_rewrites, judged_labels, why_refused
 from edgeseg.errors import GateError, InputError
 from edgeseg.export.export import deploy
 from edgeseg.models.build import stride_of
@@ -149,7 +149,6 @@ def _with_logits(
     changed = at_size(dataclasses.replace(spec, output=output, output_stride=stride), size=spec.size)
     made = dataclasses.replace(checkpoint, spec=changed, net=net)
     judged = judged_labels(deploy(made, spec=changed, output="logits"), reference=reference, exact=True)
-    failure = next(iter(judged.failures), None)
     tried = TriedRewrite(
         op="output",
         to=f"logits at stride {stride}",
@@ -157,9 +156,9 @@ def _with_logits(
         exact=True,
         layers=(),
         agreement=judged.report.label_agreement,
-        refused="" if failure is None else f"{failure.measure}: {failure.found} (required: {failure.required})",
+        refused=why_refused(judged),
     )
-    return (checkpoint, (tried,), None) if failure else (made, (tried,), judged)
+    return (checkpoint, (tried,), None) if tried.refused else (made, (tried,), judged)
 
 
 def _nothing(before: ChipCheck, tried: tuple[TriedRewrite, ...], *, chip: str) -> GateError:

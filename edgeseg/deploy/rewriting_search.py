@@ -131,8 +131,6 @@ class _Search:
         self._record(way, layers, judged)
 
     def _record(self, way: OpAlternative, layers: tuple[str, ...], judged: Judged) -> None:
-        failure = next(iter(judged.failures), None)
-        what = "" if failure is None else f'class "{failure.name}"' if failure.name else failure.measure
         self.tried.append(
             TriedRewrite(
                 op=way.op,
@@ -141,7 +139,7 @@ class _Search:
                 exact=way.exact,
                 layers=layers,
                 agreement=judged.report.label_agreement,
-                refused="" if failure is None else f"{what}: {failure.found} (required: {failure.required})",
+                refused=why_refused(judged),
             )
         )
 
@@ -165,6 +163,15 @@ def _rewritten(deployed: Deployed, rewrites: Iterable[OpRewrite]) -> Deployed:
     changed = copy.deepcopy(deployed)
     rewrite_ops(changed.net, tuple(rewrites))
     return changed
+
+
+def why_refused(judged: Judged) -> str:
+    """Return the first measure that failed, with what was found and required; empty if none did."""
+    failure = next(iter(judged.failures), None)
+    if failure is None:
+        return ""
+    what = f'class "{failure.name}"' if failure.name else failure.measure
+    return f"{what}: {failure.found} (required: {failure.required})"
 
 
 def _in(way: OpAlternative, layers: Iterable[str]) -> list[OpRewrite]:

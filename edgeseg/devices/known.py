@@ -53,8 +53,7 @@ class KnownDevice:
     python: str = "python3"
 
     def __post_init__(self) -> None:
-        if self.schema != DEVICE_SCHEMA:
-            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {DEVICE_SCHEMA}.")
+        _check_schema(self.schema)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +71,19 @@ class AdbDevice:
     benchmark_sha256: str = ""
 
     def __post_init__(self) -> None:
-        if self.schema != DEVICE_SCHEMA:
-            raise ValueError(f"schema {self.schema} is not known to this version; it reads schema {DEVICE_SCHEMA}.")
+        _check_schema(self.schema)
         if not _SERIAL.fullmatch(self.serial):
             raise ValueError(f"serial is {self.serial!r}; adb devices lists none such.")
+
+    @property
+    def address(self) -> str:
+        """The address that `edgeseg device add` takes."""
+        return f"{_ADB}{self.serial}"
+
+
+def _check_schema(schema: int) -> None:
+    if schema != DEVICE_SCHEMA:
+        raise ValueError(f"schema {schema} is not known to this version; it reads schema {DEVICE_SCHEMA}.")
 
 
 AnyDevice = KnownDevice | AdbDevice

@@ -16,8 +16,8 @@ from edgeseg.core.measurement import DeviceState, StageLatency
 from edgeseg.core.records import encode_record
 from edgeseg.core.timing_method import TimingMethod
 from edgeseg.devices.adb import PHONE_FOLDER, Adb
-from edgeseg.devices.remote_verbs import Outcome, Pushed, Tell, Word
-from edgeseg.errors import DeviceError, EdgesegError, InputError
+from edgeseg.devices.remote_verbs import Outcome, Pushed, Tell, Word, guarded
+from edgeseg.errors import DeviceError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,20 +125,22 @@ async def run_on_phones(
         ArtifactError: an artifact that does not open here; nothing is sent then.
     """
     artifacts = [open_artifact(word.path) for word in words if isinstance(word, Pushed) and word.kind == "artifact"]
-    return tuple(await asyncio.gather(*(_guarded(phone, verb, words, artifacts, tell=tell) for phone in phones)))
+    return tuple(
+        await asyncio.gather(
+            *(
+                guarded(phone.name, verb, _over_adb(phone, verb, words, artifacts, tell=tell), tell=tell)
+                for phone in phones
+            )
+        )
+    )
 
 
-async def _guarded(
+async def _over_adb(
     phone: AdbDevice, verb: str, words: Sequence[Word], artifacts: Sequence[Artifact], *, tell: Tell
 ) -> Outcome:
-    try:
-        if verb != "bench":
-            raise not_over_adb(phone.name, verb)
-        measured = [await _bench(phone, artifact, _options(phone, words), tell=tell) for artifact in artifacts]
-    except EdgesegError as error:
-        tell(phone.name, f"failed: {error}")
-        return Outcome(device=phone.name, status=error.exit_status, error=str(error))
-    tell(phone.name, f"{verb} done")
+    if verb != "bench":
+        raise not_over_adb(phone.name, verb)
+    measured = [await _bench(phone, artifact, _options(phone, words), tell=tell) for artifact in artifacts]
     return Outcome(device=phone.name, status=0, table={"measurements": [encode_record(item) for item in measured]})
 
 

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,19 +63,29 @@ async def run_on_devices(
         word.path: open_artifact(word.path) for word in words if isinstance(word, Pushed) and word.kind == "artifact"
     }
     return tuple(
-        await asyncio.gather(*(_guarded(device, verb, words, artifacts=artifacts, tell=tell) for device in devices))
+        await asyncio.gather(
+            *(
+                guarded(device.name, verb, _over_ssh(device, verb, words, artifacts=artifacts, tell=tell), tell=tell)
+                for device in devices
+            )
+        )
     )
 
 
-async def _guarded(
+async def _over_ssh(
     device: KnownDevice, verb: str, words: Sequence[Word], *, artifacts: dict[Path, Artifact], tell: Tell
 ) -> Outcome:
+    async with connect(device) as remote:
+        return await _run_verb(remote, verb, words, artifacts=artifacts, tell=tell)
+
+
+async def guarded(name: str, verb: str, work: Awaitable[Outcome], *, tell: Tell) -> Outcome:
+    """Return what `work` gives on a device, its failure as an outcome, and tell how it ended."""
     try:
-        async with connect(device) as remote:
-            outcome = await _run_verb(remote, verb, words, artifacts=artifacts, tell=tell)
+        outcome = await work
     except EdgesegError as error:
-        outcome = Outcome(device=device.name, status=error.exit_status, error=str(error))
-    tell(device.name, f"failed: {outcome.error}" if outcome.error else f"{verb} done")
+        outcome = Outcome(device=name, status=error.exit_status, error=str(error))
+    tell(name, f"failed: {outcome.error}" if outcome.error else f"{verb} done")
     return outcome
 
 

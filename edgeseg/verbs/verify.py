@@ -47,7 +47,7 @@ def verify_artifact(
 
     `device` names this machine in the receipt, instead of the board's or the CPU's own name. With `sha256`, the
     artifact's hash must be this one, known from elsewhere: whoever can replace the folder can write its checksums too.
-    With `require_delegation` the engine is asked where each op ran, and that many percent must be on the accelerator.
+    With `require_delegation`, that many percent of the ops must run on the accelerator, as the engine reports.
 
     Raises:
         GateError: the artifact's hash is another one, too few ops ran on the accelerator, or as

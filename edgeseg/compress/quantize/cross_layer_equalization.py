@@ -47,7 +47,7 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A convolution `maker` whose channels are read only by the convolutions `readers`, as paths in the plain net."""
+    """A layer `maker` whose channels only the layers `readers` read, as paths in the net; `output` is its node."""
 
     maker: str
     readers: tuple[str, ...]
@@ -92,7 +92,7 @@ def equalize(
         )
     with torch.no_grad():
         before = net(images[0][:1])
-        sizes = _measure(graph, links, images)
+        sizes = measure_links(graph, links, images, channel_axis=1)
         norms = find_norms(net, size=size)
         done = tuple(_apply(net, link, held=sizes[link.maker], balance=balance, norms=norms) for link in links)
         after = net(images[0][:1])
@@ -156,12 +156,14 @@ def _activated(node: Node) -> Node:
     return users[0] if fused else node
 
 
-def _measure(graph: GraphModule, links: Sequence[Link], images: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Return the largest magnitude (channels,) at each link over all images, without outliers."""
+def measure_links(
+    graph: GraphModule, links: Sequence[Link], images: Sequence[Tensor], *, channel_axis: int
+) -> dict[str, Tensor]:
+    """Return the largest magnitude (channels,) at each link over all images, without outliers, by its maker."""
     largest: dict[str, Tensor] = {}
 
     def keep(name: str, value: Tensor) -> None:
-        found = largest_magnitudes(value.transpose(0, 1))
+        found = largest_magnitudes(value.movedim(channel_axis, 0))
         largest[name] = torch.maximum(largest.get(name, found), found)
 
     observer = NodeObserver(graph, {link.output: partial(keep, link.maker) for link in links})

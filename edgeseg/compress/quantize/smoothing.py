@@ -9,8 +9,6 @@ layer whose channels are read by depthwise convolutions only, as in SegFormer's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,37 +17,20 @@ from torch.fx import GraphModule, Node
 
 from edgeseg.compress.quantize.cross_layer_equalization import (
     Equalized,
+    Link,
     channel_spread,
     check_same_logits,
     equalizing_factors,
-    largest_magnitudes,
+    measure_links,
     without_dead,
 )
 from edgeseg.errors import InputError
 from edgeseg.graph.channel_axis import Shapes, channel_readers, node_shapes, tensor_reads
 from edgeseg.graph.float_graph import float_graph, layer_path
-from edgeseg.graph.node_values import NodeObserver
 from edgeseg.graph.quantization_points import op_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NormLink:
-    """A layer norm or linear layer `maker`, and the layers that alone read its channels, as paths in the net.
-
-    `output` is the maker's node; its channels are the last axis.
-    """
-
-    maker: str
-    readers: tuple[str, ...]
-    output: Node
-
-    @property
-    def name(self) -> str:
-        """The link's name in reports."""
-        return f"{self.maker} -> {', '.join(self.readers)}"
 
 
 def smooth(
@@ -76,14 +57,14 @@ def smooth(
         )
     with torch.no_grad():
         before = net(images[0][:1])
-        held = _measure(graph, links, images)
+        held = measure_links(graph, links, images, channel_axis=-1)
         done = tuple(_apply(net, link, held=held[link.maker], balance=balance) for link in links)
         check_same_logits(before, net(images[0][:1]), what="Smoothing")
     return done
 
 
-def find_norm_links(graph: GraphModule, net: nn.Module, shapes: Shapes) -> tuple[NormLink, ...]:
-    """Return the links of a float graph, in graph order.
+def find_norm_links(graph: GraphModule, net: nn.Module, shapes: Shapes) -> tuple[Link, ...]:
+    """Return the links from layer norms and linear layers of a float graph, in graph order; channels are the last axis.
 
     Each maker and reader is called once: with other calls, other channels would be scaled too.
     """
@@ -100,7 +81,7 @@ def find_norm_links(graph: GraphModule, net: nn.Module, shapes: Shapes) -> tuple
             continue
         path = str(weight.target).removesuffix(".weight").split(".", maxsplit=1)[-1]
         if reads[str(weight.target)] == 1 and _is_layer(net, path):
-            found.append(NormLink(maker=path, readers=tuple(layer_path(item.node) for item in readers), output=node))
+            found.append(Link(maker=path, readers=tuple(layer_path(item.node) for item in readers), output=node))
     return tuple(found)
 
 
@@ -119,21 +100,7 @@ def _is_layer(net: nn.Module, path: str) -> bool:
     return isinstance(found, nn.Linear) or (isinstance(found, nn.LayerNorm) and len(found.normalized_shape) == 1)
 
 
-def _measure(graph: GraphModule, links: Sequence[NormLink], images: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Return the largest magnitude (channels,) behind each maker over all images, without outliers."""
-    largest: dict[str, Tensor] = {}
-
-    def keep(name: str, value: Tensor) -> None:
-        found = largest_magnitudes(value.movedim(-1, 0))
-        largest[name] = torch.maximum(largest.get(name, found), found)
-
-    observer = NodeObserver(graph, {link.output: partial(keep, link.maker) for link in links})
-    for batch in images:
-        observer.run(batch)
-    return largest
-
-
-def _apply(net: nn.Module, link: NormLink, *, held: Tensor, balance: float) -> Equalized:
+def _apply(net: nn.Module, link: Link, *, held: Tensor, balance: float) -> Equalized:
     readers = [_reader_at(net, path) for path in link.readers]
     held = without_dead(held)
     factors = equalizing_factors(held, readers, balance=balance)
