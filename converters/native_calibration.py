@@ -56,10 +56,8 @@ def quiet_quantizer(name: str) -> Iterator[None]:
         ConversionError: the quantizer fails; with its message. They raise many kinds of error for graphs that they do
             not know.
     """
-    root, aside, said = logging.getLogger(), logging.NullHandler(), io.StringIO()
+    root, said = logging.getLogger(), io.StringIO()
     level = root.level
-    # With no handler at all, logging.warning would install one for the whole process.
-    root.addHandler(aside)
     root.setLevel(logging.ERROR)
     try:
         with (
@@ -74,6 +72,5 @@ def quiet_quantizer(name: str) -> Iterator[None]:
         raise ConversionError(f"{name} failed: {type(error).__name__}: {error}") from error
     finally:
         root.setLevel(level)
-        root.removeHandler(aside)
         if said.getvalue():
             _log.debug("%s: %s", name, said.getvalue().strip())

@@ -10,7 +10,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from edgeseg.converters.coreml.canonical import make_reproducible
-from edgeseg.core.silence import quiet_loggers
+from edgeseg.core.silence import native_output, quiet_loggers
 from edgeseg.core.version import VERSION
 from edgeseg.errors import ConversionError
 
@@ -52,7 +52,7 @@ def quiet_coremltools() -> Iterator[None]:
         # numpy 2.4 warns where coremltools folds constants that overflow, or takes arrays of one number as scalars.
         for kind in (RuntimeWarning, UserWarning):
             warnings.filterwarnings("ignore", category=kind, module="coremltools|torchao")
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        with native_output(_log), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             yield
     if said.getvalue():
         _log.debug("coremltools: %s", said.getvalue())

@@ -19,12 +19,17 @@ def native_output(log: logging.Logger) -> Iterator[None]:
     """Redirect what compiled code writes to file descriptors 1 and 2 to `log`; Python's own streams are unaffected.
 
     The descriptors belong to the whole process: if several threads are inside at once, the first one redirects them,
-    the last one restores them, and the output goes to the last one's log.
+    the last one restores them, and the output goes to the last one's log. A library that calls `logging.warning`
+    here installs no handler for the whole process, as it would where the program has none: such a handler would keep
+    the redirected stream, closed by then.
     """
+    placeholder = logging.NullHandler()
+    logging.getLogger().addHandler(placeholder)
     _aside.enter()
     try:
         yield
     finally:
+        logging.getLogger().removeHandler(placeholder)
         for line in _aside.leave():
             log.debug("%s", line)
 

@@ -71,3 +71,11 @@ def test_two_threads_that_overlap_leave_the_descriptors_as_they_were() -> None:
             done.result()
     assert files() == before
     assert descriptors() == opened
+
+
+def test_a_library_that_logs_installs_no_handler_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    with native_output(log):
+        logging.warning("from a library")
+    assert root.handlers == []
