@@ -1,4 +1,4 @@
-"""The nets of the conversion matrix: random weights, fitted to rendered streets so that labels can be compared."""
+"""The nets of the conversion matrix: trained for a minute on rendered streets, so that labels can be compared."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
 
     from edgeseg.core.spec import ModelSpec
 
-MATRIX_STREETS, BATCH, FITTING_STEPS, RATE, SEED = 8, 4, 48, 0.02, 0
+MATRIX_STREETS, BATCH, FITTING_STEPS, RATE, SEED = 8, 2, 80, 1e-3, 0
 UNLABELLED = 255
 
 
 def settled_net(name: str, size: tuple[int, int], folder: Path, *, ranges: bool) -> Checkpoint:
     """Write and return a checkpoint of an architecture, with activation ranges beside it if they are wanted.
 
-    The weights are random. Batch norms get the statistics of rendered streets, and the last classifiers, on which the
-    logits depend linearly, are fitted to their labels for a few steps: with a random classifier the classes differ by
-    less than any rounding, and comparing labels would say nothing.
+    The weights are random at first, and all of them are trained for a few steps on a few rendered streets: with a
+    random net the classes differ by less than any rounding, and comparing labels would say nothing about a conversion.
     """
     torch.manual_seed(SEED)
     said = SpecFile(schema=1, name=name, classes=tuple(CLASSES), size=size, licence="Apache-2.0")
@@ -39,12 +38,13 @@ def settled_net(name: str, size: tuple[int, int], folder: Path, *, ranges: bool)
     spec = dataclasses.replace(spec, output=None)
     net = build(name, classes=len(CLASSES), size=size)
     images, labels = _streets(spec)
+    _fit(net, images, labels)
     update_bn(images, net)
-    _fit_classifiers(net.eval(), images, labels, classes=len(CLASSES))
+    net.eval()
     save_checkpoint(folder, net=net, spec=spec)
     checkpoint = load_checkpoint(folder)
     if ranges:
-        streets = f"streets:{MATRIX_STREETS}"  # random weights see no more in one colour order than in the other
+        streets = f"streets:{MATRIX_STREETS}"  # so small a set has findings of its own
         write_json(calibrate_ranges(checkpoint, streets, ignore_findings=True).ranges, folder / RANGES_FILE)
     return checkpoint
 
@@ -60,16 +60,17 @@ def _streets(spec: ModelSpec) -> tuple[list[Tensor], list[Tensor]]:
     return tuple([torch.cat(items[at : at + BATCH]) for at in starts] for items in (images, labels))  # type: ignore[return-value]
 
 
-def _fit_classifiers(net: nn.Module, images: list[Tensor], labels: list[Tensor], *, classes: int) -> None:
-    heads = [item for item in net.modules() if isinstance(item, nn.Conv2d) and item.out_channels == classes]
-    weights = [weight for head in heads if head.bias is not None for weight in head.parameters()]
-    net.requires_grad_(requires_grad=False)
-    for weight in weights:
-        weight.requires_grad_()
-    optimizer = torch.optim.Adam(weights, lr=RATE)
+def _fit(net: nn.Module, images: list[Tensor], labels: list[Tensor]) -> None:
+    net.eval()  # one output: no auxiliary heads, no dropout
+    for item in net.modules():
+        if isinstance(item, nn.BatchNorm2d):
+            item.train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=FITTING_STEPS)
     for step in range(FITTING_STEPS):
         logits = net(images[step % len(images)])
         loss = nn.functional.cross_entropy(logits, labels[step % len(images)], ignore_index=UNLABELLED)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()

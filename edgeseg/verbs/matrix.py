@@ -35,8 +35,8 @@ def conversion_matrix(
 ) -> Matrix:
     """Return the conversion matrix in `file`, after measuring the cells that it lacks; empty filters mean all.
 
-    The weights are random, settled on rendered streets. Each cell is stored as it is done, so that an interrupted run
-    continues. `page` is a Markdown file that is written from all stored cells.
+    The nets are trained for a few steps on rendered streets. Each cell is stored as it is done, so that an interrupted
+    run continues. `page` is a Markdown file that is written from all stored cells.
 
     Raises:
         UnknownName: a net, format or precision that does not exist, with the nearest one.
