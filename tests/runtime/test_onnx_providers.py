@@ -17,7 +17,8 @@ from edgeseg.core.placement import OpPlacement
 from edgeseg.core.protocols import Engine, PlacingEngine
 from edgeseg.errors import ArtifactError, MissingDependency, UnsupportedError
 from edgeseg.runtime import load
-from edgeseg.runtime.engines.onnx_placement import placements_of_profile, placements_of_run
+from edgeseg.runtime.engines.onnx_placement import placements_of_nodes, placements_of_run
+from edgeseg.runtime.engines.onnx_profile import node_runs, session_options
 from edgeseg.runtime.engines.onnx_providers import ONNX_CUDA, ONNX_TENSORRT, OnnxRuntimeGpu
 from edgeseg.targets import find_target
 
@@ -141,18 +142,20 @@ def test_each_node_of_a_real_profile_is_placed_once_where_it_ran(folder: Path) -
     def opened(options: Any) -> Any:
         return onnxruntime.InferenceSession(str(artifact.entry), options, providers=["CPUExecutionProvider"])
 
-    here = placements_of_run(opened, artifact=artifact, units={})
+    here = placements_of_run(opened, session_options(threads=1), artifact=artifact, units={})
     assert "Conv" in [item.op for item in here]
     assert {(item.unit, item.reason) for item in here} == {("cpu", "ran in CPUExecutionProvider")}
     assert len({item.node for item in here}) == len(here)
-    there = placements_of_run(opened, artifact=artifact, units={"CPUExecutionProvider": "gpu"})
+    there = placements_of_run(
+        opened, session_options(threads=1), artifact=artifact, units={"CPUExecutionProvider": "gpu"}
+    )
     assert {(item.unit, item.reason) for item in there} == {("gpu", "")}
 
     def broken(_options: Any) -> Any:
         raise RuntimeError("no")
 
     with pytest.raises(ArtifactError, match="cannot profile it: no"):
-        placements_of_run(broken, artifact=artifact, units={})
+        placements_of_run(broken, session_options(threads=1), artifact=artifact, units={})
 
 
 def test_copies_between_memories_are_no_ops_and_a_fused_subgraph_is_one() -> None:
@@ -166,7 +169,8 @@ def test_copies_between_memories_are_no_ops_and_a_fused_subgraph_is_one() -> Non
         event("trt_0", "TRTKernel_graph_0", "TensorrtExecutionProvider"),
         event("resize", "Resize", "CPUExecutionProvider"),
     ]
-    found = placements_of_profile(events, units={"TensorrtExecutionProvider": "gpu", "CUDAExecutionProvider": "gpu"})
+    units = {"TensorrtExecutionProvider": "gpu", "CUDAExecutionProvider": "gpu"}
+    found = placements_of_nodes(node_runs(events), units=units)
     assert [(item.op, item.unit) for item in found] == [("TRTKernel_graph_0", "gpu"), ("Resize", "cpu")]
 
 

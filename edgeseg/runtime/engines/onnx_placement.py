@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeseg.core.placement import CPU, OpPlacement
 from edgeseg.errors import ArtifactError
+from edgeseg.runtime.engines.onnx_profile import NodeRun, profiled_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import onnxruntime
 
@@ -21,11 +19,11 @@ if TYPE_CHECKING:
 
 _COPIES = frozenset({"MemcpyFromHost", "MemcpyToHost"})
 """Copies between the CPU's memory and the GPU's, which ONNX Runtime adds: they compute nothing."""
-_SUFFIX = "_kernel_time"
 
 
 def placements_of_run(
     opened: Callable[[onnxruntime.SessionOptions], onnxruntime.InferenceSession],
+    options: onnxruntime.SessionOptions,
     *,
     artifact: Artifact,
     units: Mapping[str, str],
@@ -38,33 +36,22 @@ def placements_of_run(
         ArtifactError: ONNX Runtime does not open or run the file.
         Others as `opened`.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.enable_profiling = True
     tensor = artifact.manifest.inputs[0]
-    with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        try:
-            session = opened(options)
-            session.run(None, {session.get_inputs()[0].name: np.zeros(tensor.shape, tensor.dtype)})
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise ArtifactError(f"{artifact.entry}: ONNX Runtime cannot profile it: {reason[:300]}") from None
-    return placements_of_profile(events, units=units)
+    try:
+        runs = profiled_runs(opened, options, image=np.zeros(tensor.shape, tensor.dtype))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"{artifact.entry}: ONNX Runtime cannot profile it: {reason[:300]}") from None
+    return placements_of_nodes(runs, units=units)
 
 
-def placements_of_profile(events: list[dict[str, object]], *, units: Mapping[str, str]) -> tuple[OpPlacement, ...]:
-    """Return the nodes of a profile in the order in which they ran, each once."""
+def placements_of_nodes(runs: Iterable[NodeRun], *, units: Mapping[str, str]) -> tuple[OpPlacement, ...]:
+    """Return where the nodes of a profile ran, in the order in which they did, each once."""
     found: dict[str, OpPlacement] = {}
-    for event in events:
-        name, details = event.get("name"), event.get("args")
-        ran = event.get("cat") == "Node" and isinstance(name, str) and name.endswith(_SUFFIX)
-        if not ran or not isinstance(details, dict) or details.get("op_name") in _COPIES:
+    for run in runs:
+        if run.op in _COPIES:
             continue
-        node, provider = str(name).removesuffix(_SUFFIX), str(details.get("provider", ""))
-        unit = units.get(provider, CPU)
-        reason = "" if unit != CPU else f"ran in {provider or 'an unnamed provider'}"
-        found[node] = OpPlacement(op=str(details.get("op_name", "")), node=node, unit=unit, reason=reason)
+        unit = units.get(run.provider, CPU)
+        reason = "" if unit != CPU else f"ran in {run.provider or 'an unnamed provider'}"
+        found[run.node] = OpPlacement(op=run.op, node=run.node, unit=unit, reason=reason)
     return tuple(found.values())

@@ -12,7 +12,8 @@ from edgeseg.errors import ArtifactError, UnsupportedError
 from edgeseg.runtime.engines.cuda import cuda_fault
 from edgeseg.runtime.engines.library import require
 from edgeseg.runtime.engines.onnx_placement import placements_of_run
-from edgeseg.runtime.engines.onnxruntime import FATAL, OnnxRuntime, OnnxRuntimeSession
+from edgeseg.runtime.engines.onnx_profile import session_options
+from edgeseg.runtime.engines.onnxruntime import OnnxRuntime, OnnxRuntimeSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +104,9 @@ class OnnxRuntimeGpu(OnnxRuntime):
         def opened(options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
             return self._opened(artifact, backend, options)
 
-        return placements_of_run(opened, artifact=artifact, units={self.provider: "gpu", CUDA_PROVIDER: "gpu"})
+        return placements_of_run(
+            opened, _options(backend), artifact=artifact, units={self.provider: "gpu", CUDA_PROVIDER: "gpu"}
+        )
 
     def _with_fallback(
         self, artifact: Artifact, backend: ResolvedBackend, *, first: Exception
@@ -117,9 +120,7 @@ class OnnxRuntimeGpu(OnnxRuntime):
             ) from None
 
     def _session(self, artifact: Artifact, backend: ResolvedBackend, *, alone: bool) -> onnxruntime.InferenceSession:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
+        options = _options(backend)
         if alone:
             options.add_session_config_entry(*_NO_FALLBACK)
         return self._opened(artifact, backend, options)
@@ -129,8 +130,6 @@ class OnnxRuntimeGpu(OnnxRuntime):
     ) -> onnxruntime.InferenceSession:
         import onnxruntime
 
-        options.intra_op_num_threads, options.inter_op_num_threads = backend.threads or 1, 1
-        options.log_severity_level = FATAL  # what it logs as an error, it also raises
         session = onnxruntime.InferenceSession(
             str(artifact.entry),
             sess_options=options,
@@ -191,6 +190,10 @@ class _ProviderSession(OnnxRuntimeSession):
         output: Any = session.get_outputs()[artifact.manifest.output_position]
         super().__init__(session, input_name=session.get_inputs()[0].name, output_name=output.name)
         self.settings = settings
+
+
+def _options(backend: ResolvedBackend) -> onnxruntime.SessionOptions:
+    return session_options(threads=backend.threads or 1)
 
 
 def _cache(artifact: Artifact) -> Path:

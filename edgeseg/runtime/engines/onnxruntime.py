@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeseg.errors import ArtifactError
 from edgeseg.runtime.engines.layer_times import LAYOUT_OPS, WARMUP_RUNS
 from edgeseg.runtime.engines.library import library_status, require
+from edgeseg.runtime.engines.onnx_profile import profiled_runs, session_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy as np
     import onnxruntime
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from edgeseg.core.proof import ProofLevel
     from edgeseg.core.protocols import EngineSession, EngineStatus, LayerFormat
 
-FATAL = 4
 LEVELS = {
     "all": "ORT_ENABLE_ALL",
     "extended": "ORT_ENABLE_EXTENDED",
@@ -103,22 +101,13 @@ class OnnxRuntime:
         """Return the sum of the median times of the steps that ONNX Runtime's profiler reports, but layout changes."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = FATAL
-        options.enable_profiling = True
-        with tempfile.TemporaryDirectory() as folder:
-            options.profile_file_prefix = str(Path(folder) / "profile")
-            session = onnxruntime.InferenceSession(str(file), sess_options=options, providers=["CPUExecutionProvider"])
-            name = session.get_inputs()[0].name
-            for _ in range(runs + WARMUP_RUNS):
-                session.run(None, {name: image})
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        def opened(options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+            return onnxruntime.InferenceSession(str(file), sess_options=options, providers=["CPUExecutionProvider"])
+
         steps: dict[str, list[float]] = {}
-        for event in events:
-            ran = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-            if ran and event["args"].get("op_name") not in LAYOUT_OPS:
-                steps.setdefault(event["name"], []).append(event["dur"] / 1e3)
+        for run in profiled_runs(opened, session_options(threads=threads), image=image, runs=runs + WARMUP_RUNS):
+            if run.op not in LAYOUT_OPS:
+                steps.setdefault(run.node, []).append(run.ms)
         return sum(statistics.median(times[WARMUP_RUNS:]) for times in steps.values())
 
 
@@ -135,13 +124,9 @@ def inference_session(
     import onnxruntime
 
     def opened(*, exact: bool) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options = session_options(threads=threads)
         if level is not None:
             options.graph_optimization_level = level
-        options.log_severity_level = FATAL  # what it logs as an error, it also raises
         if exact:
             options.add_session_config_entry(*EXACT_ON_X86)
         return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])

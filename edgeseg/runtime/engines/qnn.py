@@ -18,7 +18,8 @@ from edgeseg.core.placement import CPU
 from edgeseg.core.protocols import EngineStatus
 from edgeseg.errors import ArtifactError, EdgesegError
 from edgeseg.runtime.engines.library import library_status, require
-from edgeseg.runtime.engines.onnxruntime import FATAL, OnnxRuntimeSession
+from edgeseg.runtime.engines.onnx_profile import session_options
+from edgeseg.runtime.engines.onnxruntime import OnnxRuntimeSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,8 +71,7 @@ class Qnn:
             if not any(device.ep_name == QNN_PROVIDER for device in onnxruntime.get_ep_devices()):
                 onnxruntime.register_execution_provider_library(QNN_PROVIDER, onnxruntime_qnn.get_library_path())
             devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == QNN_PROVIDER]
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = FATAL
+            options = session_options(threads=backend.threads or 1)
             if all_on_npu(artifact):
                 options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             options.add_provider_for_devices(devices[:1], settings)
