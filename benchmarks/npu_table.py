@@ -2,9 +2,10 @@
 
     python benchmarks/npu_table.py --out benchmarks/npu/table.json [--table docs/npus.md] [TARGET ...]
 
-Needs the toolchains of the targets (edgeseg toolchain install NAME). BiSeNetV2 has no bundled checkpoint: its weights
-are random, with batch-norm statistics of rendered streets, so its agreement says how well int8 approximates that random
-net; placement, estimate and size do not depend on weights.
+Needs the toolchains of the targets (edgeseg toolchain install NAME). --nets also takes checkpoint folders, such as one
+of `edgeseg check --rewrite`, whose ranges are observed on --calibration. BiSeNetV2 has no bundled checkpoint: its
+weights are random, with batch-norm statistics of rendered streets, so its agreement says how well int8 approximates
+that random net; placement, estimate and size do not depend on weights.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def untrained(name: str, folder: Path) -> Path:
     return folder
 
 
-def measured(net: str, target: str, *, work: Path) -> dict[str, object]:
-    model, calibration = net, None
-    if ":" not in net:
+def measured(net: str, target: str, *, work: Path, images: str | None = None) -> dict[str, object]:
+    model, calibration = net, images if Path(net).is_dir() else None
+    if ":" not in net and not Path(net).is_dir():
         model, calibration = str(work / net), "streets:16"
         if not Path(model).exists():
             untrained(net, Path(model))
@@ -108,13 +109,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--nets", nargs="*", default=NETS)
+    parser.add_argument("--calibration", help="images of a checkpoint folder, such as streets:16")
     options = parser.parse_args()
     stored = json.loads(options.out.read_text()) if options.out.is_file() else {"rows": []}
     rows = {(row["net"], row["target"]): row for row in stored["rows"]}
     with tempfile.TemporaryDirectory() as folder:
         for net in options.nets:
             for target in options.targets:
-                row = measured(net, target, work=Path(folder))
+                row = measured(net, target, work=Path(folder), images=options.calibration)
                 rows[row["net"], row["target"]] = row
                 content = {
                     "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

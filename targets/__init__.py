@@ -13,6 +13,7 @@ from edgeseg.core.target import Target
 from edgeseg.core.target_names import check_target
 from edgeseg.errors import EdgesegError, InputError, RecipeError
 from edgeseg.targets.chips import find_chip
+from edgeseg.toolchains.left_out import find_left_out
 
 __all__ = ["BrokenTarget", "broken_targets", "find_target", "load_targets"]
 
@@ -86,6 +87,8 @@ def _read(path: Path) -> Target:
         for backend in target.backends:
             if backend.chip:
                 find_chip(backend.chip)
+            if backend.left_out:
+                find_left_out(backend.left_out)
     except EdgesegError as error:
         raise RecipeError(f"{path}: {error}") from None
     return target

@@ -223,4 +223,6 @@ def _show_plan(planned: ConversionPlan, options: argparse.Namespace) -> int:
         render.result(f"int8 ranges: {planned.ranges}")
     rows = [(a.target, a.format, a.precision, a.engine, str(a.path), a.reason) for a in planned.artifacts]
     render.table("Would write", ("target", "format", "precision", "engine", "path", "why"), rows)
+    for remark in filter(None, (item.remark for item in planned.artifacts)):
+        render.say(remark)
     return 0

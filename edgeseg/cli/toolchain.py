@@ -40,11 +40,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     from edgeseg.cli import render
-    from edgeseg.verbs.toolchain import list_toolchains
+    from edgeseg.verbs.toolchain import list_left_out, list_toolchains
 
-    found = list_toolchains()
+    found, left_out = list_toolchains(), list_left_out()
     if options.json:
-        render.result_json({"toolchains": [_fields(item.toolchain, item.status) for item in found]})
+        listed = [_fields(item.toolchain, item.status) for item in found]
+        render.result_json({"toolchains": listed, "left_out": left_out})
         return 0
     rows = [
         (
@@ -61,6 +62,8 @@ def _list(options: argparse.Namespace) -> int:
     for item in found:
         if item.status.state in ("outdated", "damaged"):
             render.result(f"{item.toolchain.name} {item.status.detail}: {item.status.fix}")
+    for tool in left_out:
+        render.result(f"Left out: {tool.line}")
     return 0
 
 

@@ -23,7 +23,8 @@ class Backend:
     compiler makes is converted and then compiled with `compile_options`. `normalisation` says where pixels are
     normalised, if the backend needs one of the two: chips that compute in integers alone want the host. `chip` names
     the capability table (`targets/chips`) that `edgeseg check` compares with, and `chip_memory_kib` the fast memory
-    that the chip has on this device, if it differs from the table's. Kernels process
+    that the chip has on this device, if it differs from the table's. `left_out` names the tool that compiles for that
+    chip and that edgeseg does not install (`toolchains/left_out`); `convert` then says so. Kernels process
     channels in blocks of `channel_multiple`: pruning to other counts saves nothing.
     """
 
@@ -39,6 +40,7 @@ class Backend:
     compile_options: dict[str, str] = field(default_factory=dict)
     chip: str = ""
     chip_memory_kib: int = field(default=0, metadata=bounds(low=0))
+    left_out: str = ""
     reason: str = ""
 
     REMOVED: ClassVar[dict[str, str]] = {

@@ -16,6 +16,7 @@ from edgeseg.core.suggestions import unknown
 from edgeseg.core.target_names import compiler_of
 from edgeseg.errors import InputError, UnsupportedError
 from edgeseg.targets import broken_targets, find_target, load_targets
+from edgeseg.toolchains import find_left_out
 
 if TYPE_CHECKING:
     from edgeseg.core.target import Target
@@ -31,7 +32,8 @@ class PlannedArtifact:
 
     `rules` say what computes in int8: the converter's, as far as the target does not replace them. `normalisation` is
     None where the checkpoint decides. A format that a compiler makes is converted to the one it reads and compiled
-    with `compile_options`. With the `calibrator` "native" the vendor's quantizer makes the int8.
+    with `compile_options`. With the `calibrator` "native" the vendor's quantizer makes the int8. `left_out` names the
+    tool for the target's accelerator that edgeseg does not install.
     """
 
     target: str
@@ -44,11 +46,19 @@ class PlannedArtifact:
     normalisation: Normalisation | None = None
     compile_options: dict[str, str] = field(default_factory=dict)
     calibrator: str = "edgeseg"
+    left_out: str = ""
 
     @property
     def engine(self) -> str:
         """Name of the engine that will run it."""
         return self.backend.engine
+
+    @property
+    def remark(self) -> str:
+        """Why the target's accelerator is not used, in one line; "" if no tool for it is left out."""
+        if not self.left_out:
+            return ""
+        return f"{self.target}: this file runs on its CPU. {find_left_out(self.left_out).line}"
 
 
 def plan_artifacts(
@@ -86,6 +96,7 @@ def plan_artifacts(
                 rules=item.rules,
                 normalisation=item.normalisation,
                 compile_options=item.compile_options,
+                left_out=item.left_out,
             )
         )
     return tuple(planned)
@@ -122,6 +133,7 @@ class _Choice:
     rules: QuantizationRules
     normalisation: Normalisation | None = None
     compile_options: dict[str, str] = field(default_factory=dict)
+    left_out: str = ""
 
 
 def _choose(text: str, *, precision: RequestedPrecision, has_ranges: bool) -> _Choice:
@@ -183,6 +195,7 @@ def _backend(target: Target, *, text: str, precision: RequestedPrecision) -> _Ch
                 rules=rules if backend.quantization is None else backend.quantization.applied_to(rules),
                 normalisation=backend.normalisation or None,
                 compile_options=backend.compile_options,
+                left_out=backend.left_out,
             )
     able = sorted({scheme for backend in target.backends for scheme in backend.schemes})
     raise UnsupportedError(f"{target.name} has no backend for {precision}; its backends have {', '.join(able)}.")

@@ -11,8 +11,10 @@ from typing import Literal
 
 from edgeseg.core.files import read_toml, sha256_of
 from edgeseg.core.records import bounds
+from edgeseg.core.requirements import require_modules
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import InputError, RecipeError, UnsupportedError
+from edgeseg.toolchains.left_out import find_left_out, left_out_names
 
 _SCHEMA = 1
 _PINNED = re.compile(r"(?P<name>(?:@[a-z0-9._-]+/)?[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
@@ -41,6 +43,8 @@ class _Table:
     machines: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    borrows: tuple[str, ...] = ()
+    extra: str = ""
 
     def __post_init__(self) -> None:
         if self.schema != _SCHEMA:
@@ -54,6 +58,10 @@ class _Table:
         for text in self.python or ():
             if not re.fullmatch(r"3\.\d+", text):
                 raise ValueError(f'python: "{text}" is not a version such as 3.11.')
+        if bool(self.borrows) != bool(self.extra):
+            raise ValueError(
+                "borrows and extra belong together: modules of edgeseg's own environment, and their extra."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +73,8 @@ class Toolchain:
     JavaScript packages, of which `files` (PACKAGE/FILE) are installed. `pythons` are the versions it runs on, `systems`
     and `machines` the values of `platform.system()` and `platform.machine()` (empty: any). `imports` must import after
     the installation, and `programs` must be on the PATH (Java, for one). `pinned` are the packages of the lock file
-    with their versions, `digests` the SHA-256 that it allows for each.
+    with their versions, `digests` the SHA-256 that it allows for each. `borrows` are modules that it takes from
+    edgeseg's own environment, where the extra `extra` installs them: both then run on the same Python.
     """
 
     name: str
@@ -84,6 +93,8 @@ class Toolchain:
     machines: tuple[str, ...]
     imports: tuple[str, ...]
     programs: tuple[str, ...]
+    borrows: tuple[str, ...]
+    extra: str
     lock: Path
     lock_sha256: str
     pinned: dict[str, str]
@@ -96,7 +107,12 @@ class Toolchain:
         return f"edgeseg toolchain install {self.name if place.parent == _HERE else place}"
 
     def check_machine(self) -> None:
-        """Raise `UnsupportedError` if it does not run on this kind of machine or lacks a program."""
+        """Check that it can run here.
+
+        Raises:
+            UnsupportedError: it does not run on this kind of machine, or a program is missing.
+            MissingDependency: edgeseg's own environment lacks a module that it borrows.
+        """
         here, machine = platform.system(), platform.machine()
         if here not in self.systems or (self.machines and machine not in self.machines):
             able = f"{' or '.join(self.systems)} {' or '.join(self.machines)}".rstrip()
@@ -104,6 +120,8 @@ class Toolchain:
         for program in self.programs:
             if shutil.which(program) is None:
                 raise UnsupportedError(f"{self.title} needs the program {program}, which is not on the PATH.")
+        if self.borrows:
+            require_modules(self.borrows, what=self.title, extra=self.extra)
 
 
 def find_toolchain(text: str) -> Toolchain:
@@ -111,11 +129,14 @@ def find_toolchain(text: str) -> Toolchain:
 
     Raises:
         UnknownName: no such toolchain; names the nearest one.
+        UnsupportedError: a tool that edgeseg leaves out, with the reason and what to do.
         InputError, RecipeError: the description or its lock file is missing or does not follow the schema.
     """
     if text.endswith(".toml"):
         return _read(Path(text).expanduser())
     known = [path.stem for path in sorted(_HERE.glob("*.toml"))]
+    if text in left_out_names():
+        raise UnsupportedError(find_left_out(text).line)
     if text not in known:
         raise unknown("toolchain", text, known)
     return _read(_HERE / f"{text}.toml")
@@ -149,6 +170,8 @@ def _read(path: Path) -> Toolchain:
         machines=table.machines,
         imports=table.imports,
         programs=table.programs,
+        borrows=table.borrows,
+        extra=table.extra,
         lock=lock,
         pinned={name: version for name, (version, _) in requirements.items()},
         digests={name: digests for name, (_, digests) in requirements.items()},

@@ -22,6 +22,7 @@ from edgeseg.toolchains.store import (
     INSTALLED_FILE,
     Installed,
     interpreter,
+    own_paths,
     site_packages,
     toolchain_status,
     toolchain_store,
@@ -38,7 +39,8 @@ _LAST_LINES = 3
 _log = logging.getLogger(__name__)
 _PROBE = """
 import importlib, importlib.metadata, json, sys
-pinned, imports = json.loads(sys.argv[1])
+pinned, imports, borrowed = json.loads(sys.argv[1])
+sys.path += borrowed
 for name, version in pinned.items():
     found = importlib.metadata.version(name)
     if found != version:
@@ -91,7 +93,8 @@ def _install_wheels(tool: Toolchain, folder: Path, wheels: Path | None, progress
     _run([*pip, "--python", interpreter(folder), "install", *_PIP, "--no-index", "--find-links", source,
           "--no-compile", "--no-warn-script-location", "-r", tool.lock], what="pip")  # fmt: skip
     progress(f"check {tool.title}", 0, 0)
-    _run([interpreter(folder), "-I", "-c", _PROBE, json.dumps([tool.pinned, tool.imports])], what=tool.title)
+    _run([interpreter(folder), "-I", "-c", _PROBE, json.dumps([tool.pinned, tool.imports, own_paths(tool)])],
+         what=tool.title)  # fmt: skip
     _repoint_scripts(folder, toolchain_store() / tool.name)
     return _record(tool, folder, python=python)
 
@@ -130,11 +133,13 @@ def _python(tool: Toolchain) -> Path:
     here = f"3.{sys.version_info.minor}"
     if here in tool.pythons:
         return Path(sys.executable)
+    wanted = f"{tool.pythons[0]} to {tool.pythons[-1]}"
+    if tool.borrows:
+        raise UnsupportedError(f"{tool.title} needs edgeseg on Python {wanted}; this is {here}.")
     for version in reversed(tool.pythons):
         found = shutil.which(f"python{version}")
         if found:
             return Path(found)
-    wanted = f"{tool.pythons[0]} to {tool.pythons[-1]}"
     raise UnsupportedError(f"{tool.title} needs Python {wanted}; this is {here}. Put one of those on the PATH.")
 
 

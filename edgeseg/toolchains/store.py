@@ -75,6 +75,11 @@ def site_packages(folder: Path, *, version: str) -> Path:
     return folder / ("Lib/site-packages" if sys.platform == "win32" else f"lib/python{version}/site-packages")
 
 
+def own_paths(tool: Toolchain) -> list[str]:
+    """Return where the modules that a tool borrows lie: this process's import path, after the tool's own."""
+    return [str(Path(entry or ".").resolve()) for entry in sys.path] if tool.borrows else []
+
+
 def toolchain_status(tool: Toolchain) -> ToolchainStatus:
     """Return the state of a toolchain; quick, and starts nothing."""
     folder = toolchain_store() / tool.name
@@ -84,17 +89,24 @@ def toolchain_status(tool: Toolchain) -> ToolchainStatus:
         if not folder.exists():
             return _status(tool, "missing", detail="is not installed")
         return _status(tool, "damaged", detail=f"is damaged ({error})")
+    state, detail = _state(tool, found, folder=folder)
+    return _status(tool, state, found=found, detail=detail)
+
+
+def _state(tool: Toolchain, found: Installed, *, folder: Path) -> tuple[State, str]:
+    here = f"3.{sys.version_info.minor}"
     if found.lock_sha256 != tool.lock_sha256:
-        detail = f"is installed as version {found.version} with other packages than this edgeseg pins ({tool.version})"
-        return _status(tool, "outdated", found=found, detail=detail)
+        other = f"version {found.version} with other packages than this edgeseg pins ({tool.version})"
+        return "outdated", f"is installed as {other}"
+    if tool.borrows and found.python != here:
+        return "outdated", f"is installed for Python {found.python}; edgeseg runs on {here} here"
     content = folder if tool.source == "npm" else site_packages(folder, version=found.python)
     gone = [name for name in found.entries if not (content / name).exists()]
     if gone:
-        return _status(tool, "damaged", found=found, detail=f"is damaged ({gone[0]} is missing)")
+        return "damaged", f"is damaged ({gone[0]} is missing)"
     if tool.source == "pypi" and not interpreter(folder).exists():
-        detail = f"is damaged (Python {found.python}, with which it was installed, is gone)"
-        return _status(tool, "damaged", found=found, detail=detail)
-    return _status(tool, "installed", found=found)
+        return "damaged", f"is damaged (Python {found.python}, with which it was installed, is gone)"
+    return "installed", ""
 
 
 def require_toolchain(name: str) -> ToolchainStatus:

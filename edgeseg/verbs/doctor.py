@@ -72,7 +72,9 @@ def _converter(plugin: registry.Plugin) -> Finding:
     try:
         converter.check()
     except EdgesegError as error:
-        fix = f'pip install "edgeseg[{converter.extra}]"'
+        # A converter whose tool is a toolchain names the command that installs that.
+        command = str(error).rpartition(": ")[2]
+        fix = command if command.startswith("edgeseg ") else f'pip install "edgeseg[{converter.extra}]"'
         return Finding(area="convert", name=plugin.name, works=False, detail=str(error), fix=fix)
     return Finding(area="convert", name=plugin.name, works=True, detail=", ".join(converter.precisions))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from contracts.coreai_text import tiny_program
 
 from edgeseg.core.artifact import (
     Artifact,
@@ -172,6 +173,13 @@ def write_ncnn(path: Path, size: tuple[int, int]) -> None:
     path.with_suffix(".bin").write_bytes(bytes(4) + planes.tobytes() + bias.tobytes())
 
 
+def write_coreai(path: Path, size: tuple[int, int]) -> None:
+    """Write the net as the text that the stand-in for Core AI's toolchain reads: NHWC uint8 in, NCHW float32 out."""
+    kernel, bias = weights()
+    path.mkdir()
+    (path / "main.mlirb").write_text(tiny_program(kernel, bias, size, STRIDE))
+
+
 def _tflite_tensor(schema: object, name: str, shape: tuple[int, ...], kind: int, buffer: int) -> object:
     tensor = schema.TensorT()  # type: ignore[attr-defined]
     tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), kind, buffer
@@ -192,6 +200,7 @@ FORMATS: dict[str, tuple[str, Writer, Layout, str]] = {
     "executorch": ("model.pte", write_executorch, "NCHW", "executorch"),
     "tensorrt-onnx": ("model.onnx", write_onnx, "NCHW", "onnx-reference"),
     "htp-onnx": ("model.onnx", write_onnx, "NCHW", "onnx-reference"),
+    "coreai": ("model.aimodel", write_coreai, "NCHW", "coreai-reference"),
     "ncnn": ("model.ncnn.param", write_ncnn, "NCHW", "ncnn"),
 }
 

@@ -34,6 +34,7 @@ WRONG: dict[str, object] = {
     "normalisation": "phone",
     "chip": "ethos-u56",
     "chip_memory_kib": -1,
+    "left_out": "rknn-toolkit",
     "compile_options": {"no_such_option": "1"},
     "quantization": {"float_ops": ["cnv2d"]},
 }

@@ -11,8 +11,10 @@ import pytest
 from edgeseg import targets
 from edgeseg.core import registry
 from edgeseg.core.protocols import Engine
+from edgeseg.deploy.plan import plan_artifacts
 from edgeseg.errors import InputError, RecipeError, UnknownName
 from edgeseg.targets import broken_targets, find_target, load_targets
+from edgeseg.toolchains import find_left_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,3 +89,22 @@ def test_third_parties_add_devices_and_broken_ones_are_listed(tmp_path: Path, mo
     with pytest.raises(RecipeError, match="must equal the file"):
         find_target("other")
     sys.modules.pop("their_boards", None)
+
+
+@pytest.mark.parametrize(
+    ("target", "tool"),
+    [("rk3566", "rknn-toolkit2"), ("rk3588", "rknn-toolkit2"), ("pi-ai-camera", "imx500-converter")],
+)
+def test_a_target_whose_tool_is_left_out_says_so(target: str, tool: str) -> None:
+    (item,) = plan_artifacts((target,), precision="fp32", has_ranges=False, model="net", out=None)
+    assert item.remark == f"{target}: this file runs on its CPU. {find_left_out(tool).line}"
+    assert "\n" not in item.remark
+    (other,) = plan_artifacts(("raspberry-pi-5",), precision="fp32", has_ranges=False, model="net", out=None)
+    assert other.remark == ""
+
+
+def test_a_left_out_tool_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my-board.toml"
+    path.write_text(BOARD + 'left_out = "rknn-toolkit"\n')
+    with pytest.raises(RecipeError, match='Did you mean "rknn-toolkit2"'):
+        find_target(str(path))

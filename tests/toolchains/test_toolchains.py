@@ -20,8 +20,11 @@ import pytest
 from edgeseg.cli.main import main
 from edgeseg.errors import ConversionError, EdgesegError, InputError, MissingDependency, UnknownName, UnsupportedError
 from edgeseg.toolchains import (
+    call_toolchain,
+    find_left_out,
     find_toolchain,
     install_toolchain,
+    left_out_names,
     load_toolchains,
     remove_toolchain,
     require_toolchain,
@@ -77,6 +80,11 @@ def describe(folder: Path, wheel_file: Path, *, table: str = TABLE, sha256: str 
     path = folder / "tiny-tool.toml"
     path.write_text(table)
     return str(path)
+
+
+@dataclass(frozen=True)
+class Answer:
+    schema: int
 
 
 @dataclass(frozen=True)
@@ -295,3 +303,47 @@ def test_the_browser_runtime_is_pinned() -> None:
     tool = find_toolchain("web")
     assert set(tool.pinned) == {"onnxruntime-web", "@litertjs/core", "@litertjs/wasm-utils"}
     assert all(any(name.startswith(f"{package}/") for package in tool.pinned) for name in tool.files)
+
+
+def test_a_tool_that_is_left_out_says_why_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"imx500-converter", "rknn-toolkit2"} <= set(left_out_names())
+    for name in left_out_names():
+        tool = find_left_out(name)
+        assert main(["toolchain", "install", name, "--accept-licence"]) == 1
+        assert capsys.readouterr().err.strip() == f"edgeseg: {tool.line}"
+        assert "licence" in tool.reason
+        assert "docs/npus.md" in tool.instead
+    assert main(["toolchain", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [tool["name"] for tool in listed["left_out"]] == list(left_out_names())
+
+
+BORROWING = TABLE + 'borrows = ["tiny_helper"]\nextra = "train"\n'
+
+
+def test_a_tool_may_borrow_modules_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "store"))
+    made = wheel(tmp_path / "wheels", code="import tiny_helper\n")
+    tool = find_toolchain(describe(tmp_path, made, table=BORROWING))
+    with pytest.raises(MissingDependency, match=r"tiny_helper is not installed.*edgeseg\[train\]"):
+        install_toolchain(tool, accept_licence=True, wheels=tmp_path / "wheels")
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "tiny_helper.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "ours")
+    assert install_toolchain(tool, accept_licence=True, wheels=tmp_path / "wheels").state == "installed"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, sys\nsys.path += json.loads(sys.stdin.readline())['path']\n"
+        "import tiny_tool\nprint(json.dumps({'schema': 1}))\n"
+    )
+    found = call_toolchain(
+        Answer, str(tool.lock.with_suffix(".toml")), script, {}, name="Tiny", log_folder=tmp_path, time_limit_s=60
+    )
+    assert found.schema == 1
+
+
+def test_a_tool_that_borrows_runs_on_our_python_only(tmp_path: Path) -> None:
+    table = BORROWING.replace("tiny_helper", "json").replace('["3.8", "3.30"]', '["3.1", "3.2"]')
+    tool = find_toolchain(describe(tmp_path, wheel(tmp_path / "wheels"), table=table))
+    with pytest.raises(UnsupportedError, match=r"needs edgeseg on Python 3\.1 to 3\.2; this is 3\."):
+        install_toolchain(tool, accept_licence=True)

@@ -105,11 +105,11 @@ def gelu(given: Arguments) -> NDArray[Any]:
     elif mode == "SIGMOID_APPROXIMATION":
         y = x * (np.tanh(np.float32(1.702) * x * half) * half + half)
     else:
-        y = half * x * (1 + _error_function(x * np.float32(0.7071067812)))
+        y = half * x * (1 + error_function(x * np.float32(0.7071067812)))
     return y
 
 
-def _error_function(x: NDArray[Any]) -> NDArray[Any]:
+def error_function(x: NDArray[Any]) -> NDArray[Any]:
     """Return erf(x) to 1.5e-7, by formula 7.1.26 of Abramowitz and Stegun; numpy has none."""
     size = np.abs(x, dtype=np.float64)
     t = 1 / (1 + 0.3275911 * size)

@@ -147,9 +147,15 @@ def _bilinear(side: int, factor: float, *, corners: bool, centres: bool) -> np.n
         places = (places + 0.5) / factor - 0.5
     else:
         places /= factor
+    return linear_weights(places, side)
+
+
+def linear_weights(places: np.ndarray, side: int) -> np.ndarray:
+    """Return the matrix (len(places), side) that reads a line of values at fractional places, cut off at its ends."""
     places = np.clip(places, 0, side - 1)
+    row = np.arange(len(places))
     low = np.minimum(places.astype(int), max(0, side - 2))
-    matrix = np.zeros((count, side), np.float32)
-    matrix[np.arange(count), low] = 1.0 - (places - low)
-    matrix[np.arange(count), np.minimum(low + 1, side - 1)] += places - low
+    matrix = np.zeros((len(places), side), np.float32)
+    matrix[row, low] = 1.0 - (places - low)
+    matrix[row, np.minimum(low + 1, side - 1)] += places - low
     return matrix

@@ -69,11 +69,11 @@ def average_pool(given: Arguments) -> np.ndarray:
     """Return the mean of each window; padding counts unless the op excludes it."""
     x = given.tensor("x")
     kernel, strides, pads = _pool_window(given, x)
-    total = _reduce_windows(_pad(x, pads), kernel, strides, np.add)
+    total = reduce_windows(_pad(x, pads), kernel, strides, np.add)
     if not given.flag("exclude_padding_from_average", False) or not any(map(any, pads)):
         return total / np.float32(kernel[0] * kernel[1])
     ones = _pad(np.ones((1, 1, *x.shape[2:]), np.float32), pads)
-    result: np.ndarray = total / _reduce_windows(ones, kernel, strides, np.add)
+    result: np.ndarray = total / reduce_windows(ones, kernel, strides, np.add)
     return result
 
 
@@ -81,7 +81,7 @@ def max_pool(given: Arguments) -> np.ndarray:
     """Return the largest value of each window."""
     x = given.tensor("x")
     kernel, strides, pads = _pool_window(given, x)
-    return _reduce_windows(_pad(x, pads, fill=-np.inf), kernel, strides, np.maximum)
+    return reduce_windows(_pad(x, pads, fill=-np.inf), kernel, strides, np.maximum)
 
 
 def _depthwise(x: np.ndarray, weight: np.ndarray, strides: tuple[int, int], dilations: tuple[int, int]) -> np.ndarray:
@@ -127,8 +127,16 @@ def _taps(
     return views
 
 
-def _reduce_windows(x: np.ndarray, kernel: tuple[int, int], strides: tuple[int, int], combine: np.ufunc) -> np.ndarray:
-    taps = [tap for _, _, tap in _taps(x, kernel, strides, (1, 1))]
+def reduce_windows(
+    x: np.ndarray,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    combine: np.ufunc,
+    *,
+    dilations: tuple[int, int] = (1, 1),
+) -> np.ndarray:
+    """Return each window of x (N, C, H, W) combined into one value, such as by `np.add`."""
+    taps = [tap for _, _, tap in _taps(x, kernel, strides, dilations)]
     result = taps[0].copy()
     for tap in taps[1:]:
         combine(result, tap, out=result)
