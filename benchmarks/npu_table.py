@@ -25,7 +25,9 @@ from edgeseg.core.files import write_whole
 from edgeseg.core.placement import CPU
 
 NETS = ("fast_scnn:camvid", "lraspp_mobilenet_v3_small:camvid-relu", "bisenet_v2")
-TARGETS = ("corstone-300", "corstone-320", "imx93", "snapdragon-8-elite")
+TARGETS = ("corstone-300", "corstone-320", "imx93", "snapdragon-8-elite", "jetson-orin-nano")
+GPU_FORMATS = {"jetson-orin-nano": "tensorrt-onnx"}
+"""The format for the GPU of a target whose first backend is its CPU. Its engine is built on the device."""
 BEGIN, END = "<!-- npu table -->", "<!-- end of npu table -->"
 
 
@@ -60,16 +62,24 @@ def measured(net: str, target: str, *, work: Path, images: str | None = None) ->
         if not Path(model).exists():
             untrained(net, Path(model))
     started = time.perf_counter()
-    (made,) = convert(model, target=target, calibration=calibration, out=work / f"{Path(model).name}-{target}")
+    (made,) = convert(
+        model,
+        target=GPU_FORMATS.get(target, target),
+        precision="int8",
+        calibration=calibration,
+        out=work / f"{Path(model).name}-{target}",
+    )
     manifest = made.manifest
-    left = Counter(item.op for item in manifest.placements if item.unit in ("", CPU))
+    placed = any(item.unit for item in manifest.placements)
+    left = Counter(item.op for item in manifest.placements if placed and item.unit in ("", CPU))
     estimate = manifest.report.estimate
     return {
         "net": manifest.spec.name,
         "size": "x".join(map(str, manifest.inputs[0].size)),
         "target": target,
         "ops": len(manifest.placements),
-        "on_npu": len(manifest.placements) - sum(left.values()),
+        "on_npu": len(manifest.placements) - sum(left.values()) if placed else None,
+        "in_int8": manifest.report.ops_quantized,
         "on_cpu": dict(left),
         "estimate": None if estimate is None else dataclasses.asdict(estimate),
         "size_bytes": made.size_bytes,
@@ -95,8 +105,11 @@ def table(rows: list[dict]) -> str:
         if estimate is not None:
             expected = f"{estimate['latency_ms']:.1f} ms{f' without {left}' if left else ''}"
             memory = f"{estimate['sram_kib']:.0f} + {estimate['dram_kib']:.0f}"
+        ops = f"{row['on_npu']} of {row['ops']}"
+        if row["on_npu"] is None:
+            ops = f"not placed here; {row['in_int8']} of {row['ops']} in int8"
         lines.append(
-            f"| {row['net']}, {row['size']} | {row['target']} | {row['on_npu']} of {row['ops']} "
+            f"| {row['net']}, {row['size']} | {row['target']} | {ops} "
             f"| {expected} | {memory} | {row['size_bytes'] / 1e6:.2f} "
             f"| {100 * row['agreement']:.2f} % ({row['images']} images) | {row['proof']} | {row['seconds']:.0f} |"
         )

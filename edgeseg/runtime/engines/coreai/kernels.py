@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgeseg.runtime.engines.coreai.mlir_text import CoreAIOp
+    from edgeseg.runtime.engines.mil.values import Value
 
 CoreAIKernel = Callable[..., Any]
 _PADDING = re.compile(r"padding_mode<(\w+)>")
@@ -108,7 +109,7 @@ def _convolve_transposed(op: CoreAIOp, *operands: NDArray[Any]) -> NDArray[Any]:
     # The output's padding chooses among the sizes that the declared type already names.
     if None in op.types[0].shape:
         raise UnsupportedError(f"Line {op.line} of the Core AI program: a transposed convolution of unknown size.")
-    values = {
+    values: dict[str, tuple[Value, ...]] = {
         "x": (x,), "weight": (weight,), "strides": (stride,), "dilations": (dilation,), "groups": (groups,),
         "pad_type": ("custom",), "pad": (np.repeat(padding, 2),), "output_shape": (np.array(op.types[0].shape),),
     }  # fmt: skip
@@ -156,7 +157,8 @@ def _softmax(_op: CoreAIOp, x: NDArray[Any], axis: NDArray[Any]) -> NDArray[Any]
 
 
 def _argmax(_op: CoreAIOp, x: NDArray[Any], axis: NDArray[Any]) -> NDArray[Any]:
-    return np.argmax(x, axis=int(axis), keepdims=True).astype(np.uint32)
+    places: NDArray[Any] = np.argmax(x, axis=int(axis), keepdims=True).astype(np.uint32)
+    return places
 
 
 def _reduced(function: Callable[..., Any]) -> CoreAIKernel:
