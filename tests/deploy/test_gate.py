@@ -150,14 +150,26 @@ def test_a_class_may_lose_more_on_images_of_another_kind(share: float, own: bool
         assert ("pole" not in [item.name for item in judged.failures]) == passes, judged.failures
 
 
+@pytest.mark.parametrize("in_domain", [True, False], ids=["own", "foreign"])
 @pytest.mark.parametrize("step", [1 / 16, -1 / 16])
-def test_half_a_pixel_is_refused_by_the_displacement(step: float) -> None:
-    known = reference()
+def test_half_a_pixel_is_refused_by_the_displacement(step: float, in_domain: bool) -> None:
+    known = reference(in_domain=in_domain)
     outputs = [noisy(smooth(index, step=step)[None], db=45, seed=index) for index in range(4)]
     for precision in ("fp32", "fp16"):
         judged = judge(outputs, tensor=LOGITS, reference=known, scheme=SCHEMES[precision])
         shift = next(item for item in judged.failures if item.measure.startswith("displacement"))
         assert shift.found == "0.51 px"
+
+
+@pytest.mark.parametrize(("pixels", "own", "foreign"), [(0.6, True, True), (1.1, False, True), (1.7, False, False)])
+def test_int8_may_move_further_on_images_of_another_kind(pixels: float, own: bool, foreign: bool) -> None:
+    step = pixels / 8  # in cells of the logits
+    for in_domain, passes in ((True, own), (False, foreign)):
+        known = reference(in_domain=in_domain)
+        outputs = [smooth(index, step=step)[None] for index in range(4)]
+        judged = judge(outputs, tensor=LOGITS, reference=known, scheme=SCHEMES["int8"])
+        moved = [item.measure for item in judged.failures if item.measure.startswith("displacement")]
+        assert (not moved) == passes, judged.failures
 
 
 def test_a_refusal_names_the_class_and_the_image_that_shows_it_most() -> None:
