@@ -138,7 +138,7 @@ def find_toolchain(text: str) -> Toolchain:
     if text in left_out_names():
         raise UnsupportedError(find_left_out(text).line)
     if text not in known:
-        raise unknown("toolchain", text, known)
+        raise unknown("toolchain", text, (*known, *left_out_names()))
     return _read(_HERE / f"{text}.toml")
 
 

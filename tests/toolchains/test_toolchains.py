@@ -313,6 +313,8 @@ def test_a_tool_that_is_left_out_says_why_and_what_to_do(capsys: pytest.CaptureF
         assert capsys.readouterr().err.strip() == f"edgeseg: {tool.line}"
         assert "licence" in tool.reason
         assert "docs/npus.md" in tool.instead
+    with pytest.raises(UnknownName, match="rknn-toolkit2"):
+        find_toolchain("rknn")
     assert main(["toolchain", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [tool["name"] for tool in listed["left_out"]] == list(left_out_names())
