@@ -1,7 +1,8 @@
 """Runs verbs of the command line in forked children and makes each fail at a chosen write: `python faults_worker.py`.
 
-Reads one JSON request a line and answers each with one. Every write of a record, a folder, a checkpoint or a label map
-passes `edgeseg.core.atomic.step`; the `at`-th call of it is where the fault happens.
+Reads one JSON list of requests a line, serves them side by side, and answers with one list. Every write of a record,
+a folder, a checkpoint or a label map passes `edgeseg.core.atomic.step`; the `at`-th call of it is where the fault
+happens.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from edgeseg.cli.main import main
 from edgeseg.core import atomic
 
-STOP_S = 1.0
 NEEDS_ROOM = ("write file", "sync file", "fill folder", "sync folder")
 
 
@@ -56,32 +58,44 @@ def child(request: dict[str, object], report: Path) -> None:
     os._exit(status)
 
 
-def case(request: dict[str, object]) -> dict[str, object]:
-    with tempfile.TemporaryDirectory() as place:
-        out, err, report = (Path(place) / name for name in ("out", "err", "report"))
-        pid = os.fork()
-        if not pid:
-            for number, path in ((1, out), (2, err)):
-                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
-            child(request, report)
-        stopped = 0
-        while True:
-            _, status = os.waitpid(pid, os.WUNTRACED)
-            if not os.WIFSTOPPED(status):
-                break
-            stopped += 1
-            time.sleep(STOP_S)
-            os.kill(pid, signal.SIGCONT)
-        ended_s = time.monotonic()
-        seen = json.loads(report.read_text()) if report.is_file() else {"steps": [], "at_s": ended_s}
-        return {
-            "status": os.waitstatus_to_exitcode(status),
-            "out": out.read_text(errors="replace"),
-            "err": err.read_text(errors="replace"),
-            "steps": seen["steps"],
-            "stopped": stopped,
-            "seconds_after_last_step": ended_s - seen["at_s"],
-        }
+def start(request: dict[str, object], place: Path) -> int:
+    """Return the process id of the child that serves a request; its output and report are in `place`."""
+    pid = os.fork()
+    if not pid:
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+        child(request, place / "report")
+    return pid
+
+
+def cases(requests: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return how each child ended; one that stopped itself goes on after its request's `hold_s` seconds."""
+    with ExitStack() as stack:
+        places = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in requests]
+        children = {start(requests[number], place): number for number, place in enumerate(places)}
+        stopped, ended = [0] * len(requests), {}
+        while len(ended) < len(requests):
+            pid, status = os.waitpid(-1, os.WUNTRACED)
+            number = children[pid]
+            if os.WIFSTOPPED(status):
+                stopped[number] += 1
+                threading.Timer(float(str(requests[number]["hold_s"])), os.kill, (pid, signal.SIGCONT)).start()
+            else:
+                ended[number] = (os.waitstatus_to_exitcode(status), time.monotonic())
+        return [answer(place, *ended[number], stopped[number]) for number, place in enumerate(places)]
+
+
+def answer(place: Path, status: int, ended_s: float, stopped: int) -> dict[str, object]:
+    report = place / "report"
+    seen = json.loads(report.read_text()) if report.is_file() else {"steps": [], "at_s": ended_s}
+    return {
+        "status": status,
+        "out": (place / "out").read_text(errors="replace"),
+        "err": (place / "err").read_text(errors="replace"),
+        "steps": seen["steps"],
+        "stopped": stopped,
+        "seconds_after_last_step": ended_s - seen["at_s"],
+    }
 
 
 if __name__ == "__main__":
@@ -90,4 +104,4 @@ if __name__ == "__main__":
     for module in sys.argv[1:]:
         __import__(module)
     for line in sys.stdin:
-        print(json.dumps(case(json.loads(line))), file=answers, flush=True)
+        print(json.dumps(cases(json.loads(line))), file=answers, flush=True)

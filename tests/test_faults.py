@@ -1,7 +1,8 @@
 """Whatever ends a verb, wherever: what was finished stays, nothing partial passes for whole, and a second try succeeds.
 
 The faults are signals at a write, and a disk that is full from a write on. The fast part takes the middle write of the
-verbs that run on a device; the whole matrix, marked slow, takes the first, middle and last write of all seven.
+verbs that run on a device; the whole matrix, marked slow, takes the first, middle and last write of all seven, and
+stops them for a minute.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks and signa
 
 WORKER = Path(__file__).with_name("faults_worker.py")
 FAULTS = ("SIGTERM", "SIGHUP", "SIGINT", "SIGKILL", "SIGSTOP", "full")
+PLACES = ("first", "middle", "last")
+MINUTE_S = 60.0
 DEVICE = ("run", "predict", "bench")
 TORCH = ("calibrate", "convert", "train", "compress")
 TRAIN = """
@@ -75,17 +78,25 @@ class Worker:
 
     def run(self, words: list[str], *, cwd: Path, fault: str = "none", at: int = 0) -> dict[str, Any]:
         """Return how a verb ended whose `at`-th write met the fault."""
+        return self.run_all([request(words, cwd=cwd, fault=fault, at=at)])[0]
+
+    def run_all(self, requests: list[dict[str, object]]) -> list[dict[str, Any]]:
+        """Return how each verb ended; they run side by side."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"words": words, "cwd": str(cwd), "fault": fault, "at": at}
-        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.write(json.dumps(requests) + "\n")
         self._process.stdin.flush()
-        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        found: list[dict[str, Any]] = json.loads(self._process.stdout.readline())
         return found
 
     def close(self) -> None:
         """End the process."""
         self._process.communicate(timeout=60)
+
+
+def request(words: list[str], *, cwd: Path, fault: str = "none", at: int = 0, hold_s: float = 1.0) -> dict[str, object]:
+    """Return what a worker is asked: a verb, and the fault at its `at`-th write; a SIGSTOP lasts `hold_s`."""
+    return {"words": words, "cwd": str(cwd), "fault": fault, "at": at, "hold_s": hold_s}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,13 +280,32 @@ def test_a_fault_at_the_middle_write_loses_no_training(fault: str, desk: Setting
     hold(desk, "train", fault, middle(desk, "train"), tmp_path)
 
 
+def write_at(bench: Setting, name: str, place: str) -> int:
+    """Return the number of a verb's first, middle or last write."""
+    return {"first": 1, "middle": middle(bench, name), "last": len(bench.clean(name)[0])}[place]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["first", "middle", "last"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("place", PLACES)
+def test_all_verbs_go_on_after_a_stop_of_a_minute(place: str, desk: Setting, tmp_path: Path) -> None:
+    asked, names = [], [*DEVICE, *TORCH]
+    for name in names:
+        (tmp_path / name).mkdir()
+        at = write_at(desk, name, place)
+        words = desk.verbs[name].words
+        asked.append(request(words, cwd=tmp_path / name, fault="SIGSTOP", at=at, hold_s=MINUTE_S))
+    for name, done in zip(names, desk.worker.run_all(asked), strict=True):
+        assert (name, done["status"], done["stopped"]) == (name, 0, 1), done["err"]
+        assert desk.verbs[name].check(tmp_path / name) == desk.clean(name)[1]
+        assert list((tmp_path / name).rglob(".*.partial")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "SIGSTOP"])
 @pytest.mark.parametrize("name", [*DEVICE, *TORCH])
 def test_the_whole_matrix_of_verbs_and_faults(name: str, fault: str, place: str, desk: Setting, tmp_path: Path) -> None:
-    writes = len(desk.clean(name)[0])
-    at = {"first": 1, "middle": middle(desk, name), "last": writes}[place]
+    at = write_at(desk, name, place)
     if fault == "full" and place == "last":
         at = max(i for i, step in enumerate(desk.clean(name)[0], 1) if step in ("write file", "fill folder"))
     done = hold(desk, name, fault, at, tmp_path)
@@ -293,7 +323,7 @@ def test_a_disk_that_is_really_full_is_one_line_and_room_mends_it(
     verb, (_, whole) = bench.verbs[name], bench.clean(name)
     cwd = tmp_path / "disk"
     cwd.mkdir()
-    small = "-osize=8k,nr_inodes=40" if name in DEVICE else "-osize=300k,nr_inodes=200"
+    small = "-osize=8k,nr_inodes=40" if name in (*DEVICE, "calibrate") else "-osize=300k,nr_inodes=200"
     if subprocess.run(["mount", "-t", "tmpfs", small, "tmpfs", str(cwd)], check=False, capture_output=True).returncode:
         pytest.skip("this system forbids mounts")
     try:

@@ -215,6 +215,8 @@ def _sentence(artifact: Artifact) -> str:
 def _show_plan(planned: ConversionPlan, options: argparse.Namespace) -> int:
     from edgeseg.cli import render
 
+    if planned.warning:
+        render.say(planned.warning)
     if options.json:
         render.result_json(planned)
         return 0

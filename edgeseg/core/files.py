@@ -31,6 +31,8 @@ MOST_JSON_BYTES = 64 << 20
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
 """Errors of the system when nothing more can be written; Windows has no quota error."""
+NO_ROOM_BYTES = 1 << 16
+"""With less, a disk is taken as full: libraries write in blocks, and the last ones did not fit."""
 STALE_S = 60.0
 
 MARKER = ".edgeseg"
@@ -75,6 +77,12 @@ def read_json(cls: type[_T], path: Path) -> _T:
 def read_json_value(path: Path) -> object:
     """Return a JSON file's plain values, as `read_toml_table` does."""
     return parse_json(_read_text(path, most_bytes=MOST_JSON_BYTES), where=str(path))
+
+
+def refuse_full_disk(path: Path) -> None:
+    """Raise OSError if the disk of a file is full: for libraries that write it themselves and give another reason."""
+    if shutil.disk_usage(path.parent).free < NO_ROOM_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def write_json(value: object, path: Path) -> None:

@@ -178,3 +178,16 @@ class ModelSpec:
     def size(self) -> tuple[int, int]:
         """(height, width) of the input in pixels."""
         return self.inputs[0].size
+
+
+def orientation_warning(size: tuple[int, int], *, own: tuple[int, int]) -> str:
+    """Return a warning if one of two sizes (height, width) is portrait and the other landscape, else an empty string.
+
+    `size` was asked for by `--size`, `own` is the net's: most who swap height and width do so by mistake.
+    """
+    if (size[0] - size[1]) * (own[0] - own[1]) >= 0:
+        return ""
+    return (
+        f"--size {size[0]}x{size[1]} is HEIGHTxWIDTH and has another orientation than the net's {own[0]}x{own[1]}. "
+        f"If unintended, give --size {size[1]}x{size[0]}."
+    )

@@ -26,7 +26,7 @@ from edgeseg.core.trust import is_known, remember
 from edgeseg.core.version import VERSION
 from edgeseg.deploy.conversion_checks import check_conversion
 from edgeseg.deploy.gate import thresholds_for
-from edgeseg.deploy.golden_samples import repeated_agreement
+from edgeseg.deploy.golden_samples import repeated_agreement, write_png
 from edgeseg.deploy.manifest import Proven, seal
 from edgeseg.deploy.prove import engine_here, open_for_proof
 from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
@@ -251,8 +251,6 @@ def _golden(samples: tuple[GoldenSample, ...], *, engine: str, least: float) -> 
 
 
 def _run(compiled: Artifact, golden: Golden, *, engine: Engine, reason: str) -> Proven:
-    import cv2
-
     manifest = compiled.manifest
     equal, exact = [], []
     with open_for_proof(compiled, engine=engine.name) as session:
@@ -261,7 +259,7 @@ def _run(compiled: Artifact, golden: Golden, *, engine: Engine, reason: str) -> 
             labels = session.segment(_read(compiled.folder / sample.image, color=True))
             equal.append(float(np.mean(labels == _read(compiled.folder / sample.expected, color=False))))
             exact.append(float(np.mean(labels == _read(compiled.folder / sample.reference, color=False))))
-            cv2.imwrite(str(compiled.folder / sample.expected), labels)
+            write_png(compiled.folder / sample.expected, labels)
     agreement, required = min(equal), golden.min_agreement
     if agreement < required:
         raise GateError(

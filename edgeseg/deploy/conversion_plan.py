@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.quantization import RANGES_FILE, scheme_named
+from edgeseg.core.spec import orientation_warning
 from edgeseg.deploy.native import check_calibrator, native_converter, planned_for
 from edgeseg.deploy.plan import PlannedArtifact, plan_artifacts, route_to
 from edgeseg.deploy.proof_images import check_data
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionPlan:
-    """What `convert_for_targets` would do: checkpoint, input size, ranges and artifacts."""
+    """What `convert_for_targets` would do: checkpoint, input size, ranges and artifacts.
+
+    `warning` is a line about the size, empty if there is nothing to warn of.
+    """
 
     model: str
     checkpoint: Path
@@ -31,6 +35,7 @@ class ConversionPlan:
     artifacts: tuple[PlannedArtifact, ...]
     licence: str
     notice: str
+    warning: str = ""
 
 
 def plan_for_targets(model: str | Path | Checkpoint | None, request: ConversionRequest) -> ConversionPlan:
@@ -81,6 +86,7 @@ def plan_for_targets(model: str | Path | Checkpoint | None, request: ConversionR
         artifacts=artifacts,
         licence=spec.licence,
         notice=spec.notice,
+        warning="" if size is None else orientation_warning(size, own=own_size),
     )
 
 

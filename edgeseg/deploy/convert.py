@@ -59,8 +59,8 @@ def convert_for_targets(
 ) -> tuple[Artifact, ...]:
     """Return the artifacts of a checkpoint for every target of a request, each proven against float PyTorch.
 
-    `on_notice` gets findings about the calibration images, limits of the proof, and why a target's accelerator is not
-    used (default: the log).
+    `on_notice` gets findings about the calibration images, limits of the proof, why a target's accelerator is not used,
+    and a warning if the size has another orientation than the net's (default: the log).
 
     Raises:
         GateError: the calibration images are wrong (leakage, colour order, double normalisation), and the request does
@@ -76,7 +76,7 @@ def convert_for_targets(
     for item in planned.artifacts:
         _converter_of(item, versions=(request.opset, request.ir_version))
     progress, notice = on_progress or no_progress, on_notice or _log.warning
-    for remark in filter(None, (item.remark for item in planned.artifacts)):
+    for remark in filter(None, (planned.warning, *(item.remark for item in planned.artifacts))):
         notice(remark)
     checkpoint = model if isinstance(model, Checkpoint) else load_checkpoint(planned.checkpoint)
     ranges = _ranges(checkpoint, planned, request, progress=progress, notice=notice)

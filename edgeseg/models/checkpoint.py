@@ -65,12 +65,13 @@ def save_checkpoint(
 
     Raises:
         InputError: the folder exists, and edgeseg did not make it.
+        OSError: it cannot be written; an earlier checkpoint there is kept.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {key: value.detach().cpu().contiguous() for key, value in without_aux(net).state_dict().items()}
     with new_folder(folder) as partial:
-        save_file(state, partial / WEIGHTS_FILE)
+        (partial / WEIGHTS_FILE).write_bytes(save(state))  # its own writer hides a full disk's OSError
         complete = dataclasses.replace(spec, weights_sha256=sha256_of(partial / WEIGHTS_FILE))
         write_json(complete, partial / MODEL_SPEC_FILE)
         if training is not None:

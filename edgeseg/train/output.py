@@ -14,6 +14,7 @@ from edgeseg.errors import InputError, TrainingError
 from edgeseg.models.checkpoint import TRAINING_FILE
 from edgeseg.models.resolve import CHECKPOINT_FOLDER
 from edgeseg.train.describe import training_versions
+from edgeseg.train.event_file import EventFile
 from edgeseg.train.faults import writing
 from edgeseg.train.figures import CURVES, CurvePoint, draw_curves, draw_predictions, prediction_file
 from edgeseg.train.state import STATE_FILE, RunState, save_state
@@ -89,12 +90,11 @@ class RunFolder:
 
     def _open_tensorboard(self, *, purge_step: int) -> None:
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            writer = EventFile(self.folder / "tensorboard", purge_step=purge_step)
         except ImportError:
             _log.info("no TensorBoard logs: tensorboard is not installed")
             return
-        writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=purge_step)
-        self._plot = writer.add_scalar
+        self._plot = writer.scalar
         self.close = writer.close
 
     def epoch(self, epoch: int, *, step: int, loss: float, rate: float, score: Score | None, seconds: float) -> None:
@@ -102,14 +102,14 @@ class RunFolder:
         line: dict[str, object] = {
             "epoch": epoch, "step": step, "loss": round(loss, 6), "rate": rate, "seconds": round(seconds, 2)
         }  # fmt: skip
-        self._plot("train/loss", loss, epoch)
-        self._plot("train/rate", rate, epoch)
+        points = {"train/loss": loss, "train/rate": rate}
         if score is not None:
             line.update(miou=score.miou, pixel_accuracy=score.pixel_accuracy, per_class_iou=score.per_class_iou)
-            self._plot("val/miou", score.miou, epoch)
-            self._plot("val/pixel_accuracy", score.pixel_accuracy, epoch)
+            points.update({"val/miou": score.miou, "val/pixel_accuracy": score.pixel_accuracy})
         with writing(self.folder), (self.folder / METRICS).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
+            for name, value in points.items():
+                self._plot(name, value, epoch)
 
     def figures(self, samples: Sequence[Sample], predicted: Sequence[NDArray[np.uint8]], *, spec: ModelSpec) -> None:
         """Draw the curves so far, and the predictions (H, W) uint8 of `samples` in the last epoch of metrics.jsonl."""

@@ -56,16 +56,21 @@ class RunState:
 
 
 class _Hashing:
-    """A writable file that hashes its content."""
+    """A writable file that hashes its content; `fault` is the error of a write that failed."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.digest = hashlib.sha256()
+        self.fault: OSError | None = None
 
     def write(self, content: bytes) -> int:
         """Write and hash some bytes."""
         self.digest.update(content)
-        return self._stream.write(content)
+        try:
+            return self._stream.write(content)
+        except OSError as error:
+            self.fault = error
+            raise
 
     def flush(self) -> None:
         """Flush the underlying file."""
@@ -81,7 +86,12 @@ def save_state(state: RunState, folder: Path) -> None:
     data.update(version=_VERSION, progress=asdict(state.progress))
     with replacing(folder / STATE_FILE, durable=True) as stream:
         hashing = _Hashing(stream)
-        torch.save(data, hashing)  # type: ignore[arg-type]
+        try:
+            torch.save(data, hashing)  # type: ignore[arg-type]
+        except RuntimeError:  # after a failed write, PyTorch complains about positions and hides the system's error
+            if hashing.fault is None:
+                raise
+            raise hashing.fault from None
         stream.write(MARK + hashing.digest.hexdigest().encode())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgeseg.core.interrupt import signals_as_interrupt
+from edgeseg.core.spec import orientation_warning
 from edgeseg.errors import CameraError, EdgesegError
 from edgeseg.runtime import LoopResult, Session, Sink, SinkContext, VideoSink, load, open_camera
 from edgeseg.runtime import run as loop
@@ -126,7 +127,8 @@ def run_loop(
             load(artifact, engine=engine, threads=threads) as session,
             open_reading(session, reading, engine=engine, notify=notify) as opened,
         ):
-            _warn_of_turned(size, session=session, notify=notify)
+            if size is not None and (turned := orientation_warning(size, own=session.input.size)):
+                notify(turned)
             fed = open_sinks(sinks, _context(session, camera, force=outputs.force, notify=notify))
             ends: list[LoopResult] = []
             fault = None
@@ -163,16 +165,6 @@ def _context(session: Session, camera: Camera, *, force: bool, notify: Notify) -
         notify=notify,
         trouble=lambda: camera.trouble,
     )
-
-
-def _warn_of_turned(size: tuple[int, int] | None, *, session: Session, notify: Notify) -> None:
-    """Warn if the requested images are portrait and the net's input is landscape, or the other way round."""
-    height, width = session.input.size
-    if size is not None and (size[0] - size[1]) * (height - width) < 0:
-        notify(
-            f"--size {size[0]}x{size[1]} is HEIGHTxWIDTH and has another orientation than the net's {height}x{width}. "
-            f"If unintended, give --size {size[1]}x{size[0]}."
-        )
 
 
 def _damage(ended: LoopResult, *, source: str) -> CameraError | None:

@@ -136,3 +136,13 @@ def test_options_of_the_source_reach_it(artifact: Path, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "1 thread," in out
     assert "1 frame at" in out
+
+
+def test_a_size_on_its_side_is_warned_of(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["run", str(artifact), "--source", "synthetic", "--headless", "--threads", "1", "--frames", "1", "--size"]
+    convert = ["convert", "fast_scnn:streets-half", "--target", "onnx", "--precision", "fp32", "--dry-run", "--size"]
+    for words in (run, convert):
+        assert main([*words, "128x192"]) == 0
+        assert "orientation" not in capsys.readouterr().err
+        assert main([*words, "192x128"]) == 0
+        assert "If unintended, give --size 128x192" in capsys.readouterr().err

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeseg.core.files import MARKER, new_folder, read_json, read_toml, sha256_of, write_json
+from edgeseg.core.files import MARKER, new_folder, read_json, read_toml, refuse_full_disk, sha256_of, write_json
 from edgeseg.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
@@ -77,3 +78,12 @@ def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
     path = tmp_path / "abc"
     path.write_bytes(b"abc")
     assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_full_disk_is_named_where_a_library_gives_another_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_full_disk(tmp_path / "model.xml")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(OSError, match=r"No space left on device.*model\.xml"):
+        refuse_full_disk(tmp_path / "model.xml")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
@@ -21,7 +23,7 @@ from edgeseg.train.faults import out_of_memory_error, writing
 from edgeseg.train.state import load_state
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 def folder_set(root: Path, *, count: int = 4, values: tuple[int, ...] = (0, 1), seed: int = 0) -> Path:
@@ -224,6 +226,25 @@ def test_a_full_disk_is_one_line(error: Exception, tmp_path: Path) -> None:
         raise error
     with pytest.raises(RuntimeError, match="another fault"), writing(tmp_path):
         raise RuntimeError("another fault")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_state_that_finds_no_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeseg.train import state
+
+    @contextlib.contextmanager
+    def full(*_: object, **__: object) -> Iterator[BinaryIO]:
+        with Path("/dev/full").open("wb", buffering=0) as stream:
+            yield stream
+
+    monkeypatch.setattr(state, "replacing", full)
+    empty: dict[str, object] = {}
+    weights = {"weight": torch.zeros(1 << 16)}
+    found = state.RunState(
+        progress=state.Position(), net=weights, average=weights, optimizer=empty, scaler=empty, fingerprint=""
+    )
+    with pytest.raises(OSError, match="No space left on device"):
+        state.save_state(found, tmp_path)
 
 
 def test_a_fold_holds_one_group_out(tmp_path: Path) -> None:

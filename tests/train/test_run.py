@@ -149,7 +149,34 @@ def test_events_tell_loading_steps_and_epochs(tmp_path: Path) -> None:
     last = seen[-1]
     assert isinstance(last, EpochDone)
     assert last.miou == last.best_miou
-    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    (file,) = (tmp_path / "run" / "tensorboard").iterdir()
+    (line,) = metrics(tmp_path / "run")
+    found = points_of(file)
+    assert set(found) == {"train/loss", "train/rate", "val/miou", "val/pixel_accuracy"}
+    for name, points in found.items():
+        assert points == [(1, pytest.approx(line[name.partition("/")[2]], rel=1e-5))], name
+
+
+def points_of(file: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the (step, value) pairs of each scalar of an event file, as TensorBoard reads it."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(file)).Reload()
+    return {tag: [(item.step, item.value) for item in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_points_that_find_no_room_are_an_error_of_the_run(tmp_path: Path) -> None:
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    from edgeseg.train.event_file import EventFile
+
+    written = EventFile(tmp_path, purge_step=1)
+    written.close()
+    written._records = RecordWriter(Path("/dev/full").open("wb"))  # noqa: SIM115 - closed below
+    with pytest.raises(OSError, match="No space left on device"):
+        written.scalar("train/loss", 1.0, 1)
+    written.close()
 
 
 def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ class TeacherCache:
         Raises:
             CheckpointError: the output is not finite, or beyond float16's 65504.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         output = output.detach().cpu().half().contiguous()
         if not bool(output.isfinite().all()):
@@ -110,7 +110,7 @@ class TeacherCache:
         # Two runs may fill one folder at the same time.
         partial = path.with_name(f".{image}.{os.getpid()}.partial")
         try:
-            save_file({"answer": output}, partial, metadata=self._label(image, output))
+            partial.write_bytes(save({"answer": output}, metadata=self._label(image, output)))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
