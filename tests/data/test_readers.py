@@ -16,6 +16,7 @@ from edgeseg.data.voc import VOC_CLASSES
 from edgeseg.errors import DatasetError, EdgesegError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow, which writes palette PNGs, comes with matplotlib")
@@ -146,6 +147,50 @@ def test_colours_map_to_classes(tmp_path: Path) -> None:
 def test_mistakes_of_a_description_are_one_clear_line(table: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(EdgesegError, match=says):
         open_dataset(described(tmp_path, table), split="train").load(0)
+
+
+READERS = {
+    TestFolder: ("images/train/*.jpg", "labels/train/*.png"),
+    TestCityscapes: ("leftImg8bit/train/*/*.png", "gtFine/train/*/*.png"),
+    TestAde20k: ("images/training/*.jpg", "annotations/training/*.png"),
+    TestVoc: ("JPEGImages/*.jpg", "SegmentationClass/*.png"),
+}
+
+
+def shows_id_34(_: Path, labels: Path) -> None:
+    cv2.imwrite(str(labels), np.full((12, 24), 34, np.uint8))
+
+
+def is_too_small(_: Path, labels: Path) -> None:
+    cv2.imwrite(str(labels), np.zeros((6, 12), np.uint8))
+
+
+def is_of_the_unrotated_pixels(image: Path, _: Path) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(np.full((12, 24, 3), 90, np.uint8)).save(image, exif=exif)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.reader)
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (shows_id_34, r"(id|class index) 34 \(288 pixels\)"),
+        (is_too_small, r"label map is 6x12, its image \S+ is 12x24"),
+        (is_of_the_unrotated_pixels, r"label map is 12x24, which fits its image \S+ only before .* orientation 6"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_one_line_with_file_and_value(
+    reader: type[DatasetContract], spoil: Callable[[Path, Path], None], says: str, tmp_path: Path
+) -> None:
+    images, labels = READERS[reader]
+    text = f"{reader.reader}:{reader().write(tmp_path)}"
+    mask = sorted(tmp_path.glob(labels))[0]
+    spoil(sorted(tmp_path.glob(images))[0], mask)
+    with pytest.raises(EdgesegError, match=says) as caught:
+        open_dataset(text, split="train").load(0)
+    assert mask.name in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_shifted_suffix_names_the_files(tmp_path: Path) -> None:

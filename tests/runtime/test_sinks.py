@@ -25,19 +25,20 @@ if TYPE_CHECKING:
 HUD = Hud(title="x", fps=1.0, stages_ms={})
 
 
-def view(index: int, size: tuple[int, int] = tiny.SIZE) -> View:
+def view(index: int, size: tuple[int, int] = tiny.SIZE, *, media_s: float | None = None) -> View:
     image = tiny.image(size, seed=index)
     labels = (image[:, :, 0] // 64).astype(np.uint8)
-    return View(index=index, image=image, labels=labels, captured_s=time.monotonic() - 0.05, frame=image, hud=HUD)
+    captured_s = time.monotonic() - 0.05
+    return View(index=index, image=image, labels=labels, captured_s=captured_s, frame=image, hud=HUD, media_s=media_s)
 
 
 def test_areas_are_each_classes_share_of_the_pixels(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "areas.jsonl"
+    path, times_s = tmp_path / "new" / "areas.jsonl", (0.0, 0.25, None)
     with AreaLines(path, classes=tiny.CLASSES) as sink:
-        assert all(sink.write(view(index)) for index in range(3))
+        assert all(sink.write(view(index, media_s=times_s[index])) for index in range(3))
         assert len(path.read_text().splitlines()) == 3, "a line can be read as soon as its frame is done"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["frame"] for line in lines] == [0, 1, 2]
+    assert [(line["frame"], line["media_s"]) for line in lines] == list(enumerate(times_s))
     for index, line in enumerate(lines):
         expected = [float((view(index).labels == number).mean()) for number in range(4)]
         assert tuple(line["areas"]) == tiny.CLASSES

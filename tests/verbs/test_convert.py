@@ -62,6 +62,8 @@ def test_the_artifact_proves_itself(bare: Path, tmp_path: Path) -> None:
     assert manifest.created.endswith("+00:00")
     assert verify(artifact.folder).agreement == 1.0
     assert heard[-1] == ("convert", 1, 1)
+    steps = list(dict.fromkeys(name for name, *_ in heard))
+    assert steps == ["float reference", "convert", "export fp32", "write ONNX", "write ONNX fp32", "prove ONNX fp32"]
 
 
 def test_int8_from_carried_ranges_for_two_targets(
