@@ -82,7 +82,8 @@ class LabelMapping:
                 f"{self.ignore_index} = ignore). Fix the label map, add the class, or map the values in "
                 "dataset.toml."
             )
-        return f"{path}: id {shown}{more}, which {self.source} does not assign to a class. Add it there."
+        advice = "Fix the label map, or map the id in dataset.toml [classes]."
+        return f"{path}: id {shown}{more}, which {self.source} does not assign to a class. {advice}"
 
 
 def read_labels(

@@ -32,7 +32,9 @@ class PairsReader:
     images: str = ""
     labels: str = ""
     classes: tuple[tuple[str, int], ...] = ()
-    """Names and ids of a known layout; all other ids are ignored."""
+    """Names and ids of a known layout."""
+    void: tuple[int, ...] = ()
+    """Ids that a known layout gives to what is no class: ignored. Any other id is an error that names the file."""
     first_id: int = 0
     """The id of the first class of classes.txt; with 1, id 0 is ignored (mmsegmentation's reduce_zero_label)."""
     split_names: tuple[tuple[str, str], ...] = ()
@@ -75,9 +77,11 @@ class PairsReader:
                 return LabelMapping.indices(names)
             shifted = {0: 255} | {index + self.first_id: index for index in range(len(names))}
             return LabelMapping(classes=names, ids=shifted, source="classes.txt")
-        ids = dict.fromkeys(range(256), 255)
+        ids = dict.fromkeys(self.void, 255)
         ids |= {value: index for index, (_, value) in enumerate(self.classes)}
-        return LabelMapping(classes=tuple(name for name, _ in self.classes), ids=ids, source=self.summary)
+        return LabelMapping(
+            classes=tuple(name for name, _ in self.classes), ids=ids, source=self.summary.partition(":")[0]
+        )
 
 
 def _found(root: Path, pattern: str) -> dict[str, Path]:
@@ -142,6 +146,7 @@ CITYSCAPES = PairsReader(
         ("traffic light", 19), ("traffic sign", 20), ("vegetation", 21), ("terrain", 22), ("sky", 23), ("person", 24),
         ("rider", 25), ("car", 26), ("truck", 27), ("bus", 28), ("train", 31), ("motorcycle", 32), ("bicycle", 33),
     ),
+    void=(*range(7), 9, 10, 14, 15, 16, 18, 29, 30, 255),  # 255 is the licence plate's -1 in 8 bits
 )  # fmt: skip
 
 ADE20K = PairsReader(
