@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.exported import Conversion, ExportedModel, Part
-from edgeseg.core.files import refuse_full_disk
+from edgeseg.core.files import raise_if_disk_full
 from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
@@ -88,7 +88,7 @@ def _write(exported: ExportedModel, path: Path) -> None:
         _describe(model, exported)
         openvino.save_model(model, str(path), compress_to_fp16=exported.scheme.mode == "fp16")
     except RuntimeError as error:
-        refuse_full_disk(path)  # which OpenVINO calls an "iostream error"
+        raise_if_disk_full(path)  # which OpenVINO calls an "iostream error"
         raise ConversionError(f"{exported.onnx.name}: OpenVINO cannot convert it: {error}") from error
 
 

@@ -79,7 +79,7 @@ def read_json_value(path: Path) -> object:
     return parse_json(_read_text(path, most_bytes=MOST_JSON_BYTES), where=str(path))
 
 
-def refuse_full_disk(path: Path) -> None:
+def raise_if_disk_full(path: Path) -> None:
     """Raise OSError if the disk of a file is full: for libraries that write it themselves and give another reason."""
     if shutil.disk_usage(path.parent).free < NO_ROOM_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeseg.core.files import MARKER, new_folder, read_json, read_toml, refuse_full_disk, sha256_of, write_json
+from edgeseg.core.files import MARKER, new_folder, read_json, read_toml, raise_if_disk_full, sha256_of, write_json
 from edgeseg.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
 def test_a_full_disk_is_named_where_a_library_gives_another_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse_full_disk(tmp_path / "model.xml")
+    raise_if_disk_full(tmp_path / "model.xml")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
     with pytest.raises(OSError, match=r"No space left on device.*model\.xml"):
-        refuse_full_disk(tmp_path / "model.xml")
+        raise_if_disk_full(tmp_path / "model.xml")
