@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeseg.core.files import MARKER, new_folder, read_json, read_toml, raise_if_disk_full, sha256_of, write_json
+from edgeseg.core.files import MARKER, new_folder, raise_if_disk_full, read_json, read_toml, sha256_of, write_json
 from edgeseg.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
