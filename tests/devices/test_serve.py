@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import re
 import ssl
 import struct
 import threading
@@ -140,6 +141,9 @@ def test_the_page_and_the_engines_come_isolated_and_only_with_the_token(desk: De
     assert "'unsafe-inline'" not in headers["content-security-policy"]
     assert "'unsafe-eval'" not in headers["content-security-policy"]
     assert b"https://" not in body
+    for sheet in re.findall(rb'href="([^"]+[.]css)"', body):
+        status, _, headers = ask(desk.port, f"/{sheet.decode()}")
+        assert (status, headers["content-type"]) == (200, "text/css; charset=utf-8"), sheet
     status, body, headers = ask(desk.port, "/runtime/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm")
     assert (status, body, headers["content-type"]) == (200, b"engine", "application/wasm")
     status, body, _ = ask(desk.port, f"/artifacts/{sha256}/model.tflite")

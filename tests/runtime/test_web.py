@@ -124,7 +124,7 @@ def test_a_frame_holds_figures_image_and_exact_labels(spec: ModelSpec) -> None:
 
 def test_the_page_and_its_parts_are_the_devices_own(spec: ModelSpec) -> None:
     with serve(spec) as sink:
-        for path in ("/", "/page.css", "/page.js", "/about"):
+        for path in ("/", "/base.css", "/page.css", "/page.js", "/about"):
             status, body, headers = get(sink, path)
             assert status == 200
             assert b"https://" not in body

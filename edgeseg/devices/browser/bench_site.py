@@ -19,7 +19,7 @@ from edgeseg.devices.browser.judging import judge_run
 from edgeseg.devices.browser.posted import MOST_RUNS
 from edgeseg.errors import EdgesegError
 from edgeseg.runtime.session.verify import receipt_of
-from edgeseg.runtime.web.site import CONTENT_TYPES, JSON, Site, WebAnswer, packaged
+from edgeseg.runtime.web.site import BASE_SHEET, CONTENT_TYPES, JSON, Site, WebAnswer, packaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +94,8 @@ class BenchSite(Site):
         if request.method == "POST":
             return self._post(request.body) if request.path == "/runs" else None
         name = request.path.removeprefix("/") or "bench.html"
+        if name == BASE_SHEET:
+            return packaged("edgeseg.runtime.web", name)
         if name in PAGE_FILES:
             return packaged(__package__, name)
         if name == "about":

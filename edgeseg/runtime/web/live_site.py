@@ -7,7 +7,7 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from edgeseg.runtime.web.site import BYTES, JSON, Site, WebAnswer, packaged
+from edgeseg.runtime.web.site import BASE_SHEET, BYTES, JSON, Site, WebAnswer, packaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeseg.runtime.web.newest import NewestFrame
     from edgeseg.runtime.web.site import WebRequest
 
-PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
+PAGE = {"/": "page.html", **{f"/{name}": name for name in ("page.js", "page.css", BASE_SHEET)}}
 WAIT_S = 4.0
 """A response without a frame is sent after this long, so that the page can say why there is none."""
 

@@ -23,6 +23,8 @@ CONTENT_TYPES = {
 }
 """The Content-Type of a file by its ending; a module or WebAssembly under another one is refused by browsers."""
 BYTES = "application/octet-stream"
+BASE_SHEET = "base.css"
+"""The style sheet in this package that every page begins with: colours, type, header, buttons, figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
