@@ -50,6 +50,7 @@ class Session:
         self._engine = engine
         self._runner: EngineSession | None = runner
         self._input = artifact.manifest.inputs[0]
+        self._input_dtype = np.dtype(self._input.dtype)
         self._output = artifact.manifest.outputs[0]
         self._preprocess = artifact.manifest.preprocess
         self._under_way = 0
@@ -99,7 +100,7 @@ class Session:
         """
         runner = self._checked(tensor)
         with self._lock:
-            return self._whole(lambda: runner.run(tensor))
+            return self._whole(self._guarded(runner.run, tensor))
 
     @property
     def requests(self) -> int:
@@ -120,37 +121,36 @@ class Session:
         with self._lock:
             if self._under_way >= runner.requests:
                 raise InputError(f"{self._under_way} inferences are running, the maximum. Finish one of them first.")
-            finish = self._guarded(lambda: runner.start(tensor))
+            finish = self._guarded(runner.start, tensor)
             self._under_way += 1
 
         def finished() -> np.ndarray:
             with self._lock:
                 self._under_way -= 1
-            return self._whole(finish)
+            return self._whole(self._guarded(finish))
 
         return finished
 
     def _checked(self, tensor: np.ndarray) -> EngineSession:
         if self._runner is None:
             raise InputError(f"{self.artifact.folder}: this session was closed. Load the artifact again.")
-        if tensor.shape != self._input.shape or tensor.dtype != self._input.dtype:
+        if tensor.shape != self._input.shape or tensor.dtype != self._input_dtype:
             raise InputError(
                 f"The tensor is {tensor.shape} {tensor.dtype}; {self.artifact.manifest.name} takes "
                 f"{self._input.shape} {self._input.dtype}. Make it with session.preprocess(image)."
             )
         return self._runner
 
-    def _whole(self, work: Callable[[], np.ndarray]) -> np.ndarray:
-        output = self._guarded(work)
+    def _whole(self, output: np.ndarray) -> np.ndarray:
         if output.shape != self._output.shape:
             raise self._fault(f"{self.engine} gives {output.shape}; the manifest says {self._output.shape}.")
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             raise self._fault(f"{self.engine} gives NaN or infinity, which cannot be decoded to labels.")
         return output
 
-    def _guarded(self, work: Callable[[], _T]) -> _T:
+    def _guarded(self, work: Callable[..., _T], *arguments: np.ndarray) -> _T:
         try:
-            return work()
+            return work(*arguments)
         except EdgesegError:
             raise
         except Exception as error:  # noqa: BLE001 - each engine has its own exceptions
