@@ -24,7 +24,7 @@ from edgeseg.bench import read_measurements  # noqa: E402
 from edgeseg.cli.main import main  # noqa: E402
 from edgeseg.core.receipt import read_receipts  # noqa: E402
 from edgeseg.devices.facts import DeviceFacts, check_python  # noqa: E402
-from edgeseg.devices.known import DeviceAddress, find_device, parse_address  # noqa: E402
+from edgeseg.devices.known import DeviceAddress, KnownDevice, find_device, parse_address  # noqa: E402
 from edgeseg.devices.ssh import connect  # noqa: E402
 from edgeseg.devices.wheels import collect_wheels, platform_tags, write_own_wheel  # noqa: E402
 from edgeseg.errors import DeviceError, InputError, UnknownName  # noqa: E402
@@ -38,6 +38,24 @@ FACTS = DeviceFacts(
     os="Debian 12", model="Raspberry Pi 5", cores=4, memory_mb=8000, disk_free_mb=20_000, home="/home/pi/.edgeseg",
     edgeseg="",
 )  # fmt: skip
+
+ENDLESS_PUSH = """
+import asyncio, sys, time
+from pathlib import Path
+from edgeseg.devices import ssh
+from edgeseg.devices.known import find_device
+whole = ssh._tar_chunks
+def half(entries):
+    yield from whole(entries[:2])
+    print("half", flush=True)
+    time.sleep(600)
+async def push():
+    async with ssh.connect(find_device(sys.argv[1])) as remote:
+        await remote.push(Path(sys.argv[2]), "artifacts/1")
+ssh._tar_chunks = half
+asyncio.run(push())
+"""
+"""Sends the beginning of an archive, says so, and waits to be ended."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,6 +238,37 @@ def test_ctrl_c_during_an_installation_leaves_nothing_half_made(desk: Desk) -> N
     wait_for(lambda: not running(marker))
     wait_for(lambda: not list((fresh.home / ".edgeseg" / "envs").iterdir()))
     assert not (fresh.home / ".edgeseg" / "env").exists()
+    assert run("device", "install", "fresh", "--wheels", desk.wheels) == 0
+    assert (fresh.home / ".edgeseg" / "env" / "bin" / "python").exists()
+    fresh.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_desk_that_ends_in_the_middle_of_a_push_leaves_nothing(number: signal.Signals, desk: Desk) -> None:
+    fresh = SshDevice(home=desk.folder / f"push-{number}", client_key=desk.device.client_key)
+    name = f"push{int(number)}"
+    add(desk, name, device=fresh)
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", ENDLESS_PUSH, name, desk.artifact], stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline() == "half\n"
+    child.send_signal(number)
+    child.wait(30)
+    child.stdout.close()
+    pushed = fresh.home / ".edgeseg" / "artifacts"
+    wait_for(lambda: not pushed.exists() or not list(pushed.iterdir()))
+
+    async def push() -> None:
+        device = find_device(name)
+        assert isinstance(device, KnownDevice)
+        async with connect(device) as remote:
+            await remote.push(desk.artifact, "artifacts/1")
+
+    asyncio.run(push())
+    assert (pushed / "1" / "manifest.json").read_bytes() == (desk.artifact / "manifest.json").read_bytes()
+    assert [path.name for path in pushed.iterdir()] == ["1"]
     fresh.close()
 
 

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import re
+import socket
 import ssl
 import struct
 import threading
@@ -370,3 +371,21 @@ def test_a_certificate_of_this_machine_is_trusted_for_its_names_alone(folder: Pa
     finally:
         server.close()
     assert url.startswith("https://")
+
+
+def test_a_post_that_ends_early_leaves_nothing_and_the_next_is_taken(desk: Desk, folder: Path) -> None:
+    times = ticks()
+    whole = message(record(folder, times=times), logits(folder), times)
+    head = (
+        f"POST /runs HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: edgeseg_{desk.port}={TOKEN}\r\n"
+        f"Content-Type: application/octet-stream\r\nContent-Length: {len(whole)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", desk.port), timeout=20) as connection:
+        connection.sendall(head.encode() + whole[: len(whole) // 2])
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+    assert desk.received == []
+    assert not desk.out.exists() or not list(desk.out.iterdir())
+    assert ask(desk.port, "/runs", body=whole)[0] == 200
+    assert [item.kind for item in desk.received] == ["measured"]
