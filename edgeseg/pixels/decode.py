@@ -42,8 +42,7 @@ def decode(
     rows = axis(size[0], height, where.top, where.height, input_size[0])
     columns = axis(size[1], width, where.left, where.width, input_size[1])
     if tensor.role == "labels":
-        wide = output[0].astype(np.uint8).take(columns.nearest[: size[1]], axis=1)
-        result: NDArray[np.uint8] = wide.take(rows.nearest[: size[0]], axis=0)
+        result: NDArray[np.uint8] = output[0].astype(np.uint8).take(columns.nearest, axis=1).take(rows.nearest, axis=0)
         return result
     return _upsampled_argmax(cells_of(output, tensor=tensor), grid=(height, width), rows=rows, columns=columns)
 
@@ -75,12 +74,14 @@ def _upsampled_argmax(cells: NDArray[Any], *, grid: tuple[int, int], rows: Axis,
     coarse = cells.argmax(axis=1).astype(np.uint8).reshape(grid)
     # Columns first: the second copy then moves whole rows.
     wide = coarse.take(columns.nearest, axis=1)
-    canvas = _scratch("canvas", (len(rows.nearest), len(columns.nearest)), np.uint8)
-    wide.take(rows.nearest, axis=0, out=canvas, mode="clip")  # "clip" writes to `out` itself, the default to a copy
+    # Rows below the image take what the windows of the last gaps extend beyond it; nothing is copied at the end.
+    canvas = np.empty((len(rows.nearest) + len(rows.weights), len(columns.nearest)), np.uint8)
+    labels = canvas[: len(rows.nearest)]
+    wide.take(rows.nearest, axis=0, out=labels, mode="clip")  # "clip" writes to `out` itself, the default to a copy
     around = coarse.take(columns.around, axis=1).take(rows.around, axis=0)
     y, x = np.nonzero(_mixed(around) & rows.has_pixels[:, None] & columns.has_pixels)
     if y.size == 0:
-        return canvas[: rows.pixels, : columns.pixels].copy()
+        return labels
     upper, lower = rows.around[y] * grid[1], rows.around[y + 1] * grid[1]
     left, right = columns.around[x], columns.around[x + 1]
     places = np.stack([upper + left, upper + right, lower + left, lower + right])
@@ -90,8 +91,8 @@ def _upsampled_argmax(cells: NDArray[Any], *, grid: tuple[int, int], rows: Axis,
         across=columns.weights.take(x, axis=1),
         down=rows.weights.take(y, axis=1),
     )
-    _paste(canvas, _best(gaps), starts=rows.starts[y] * canvas.shape[1] + columns.starts[x], count=len(rows.weights))
-    return canvas[: rows.pixels, : columns.pixels].copy()
+    _paste(canvas, _best(gaps), top=rows.starts.take(y), left=columns.starts.take(x))
+    return labels
 
 
 def _mixed(around: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -104,7 +105,7 @@ def _mixed(around: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _best(gaps: _Gaps) -> NDArray[np.uint8]:
-    """Return (k * l, n) uint8: the best class at each pixel of the gaps."""
+    """Return (k, l, n) uint8: the best class at each pixel of the gaps."""
     low, high = gaps.winners.min(axis=0), gaps.winners.max(axis=0)
     first, second = _of_class(gaps.corners, low), _of_class(gaps.corners, high)
     lead = first - second
@@ -113,7 +114,6 @@ def _best(gaps: _Gaps) -> NDArray[np.uint8]:
     best = behind.view(np.uint8)
     best *= low ^ high
     best ^= low
-    best = best.reshape(-1, len(low))
     others = _others(gaps.corners, first, second, low, high)
     more = np.nonzero(others.any(axis=1))[0]
     if more.size:
@@ -124,7 +124,7 @@ def _best(gaps: _Gaps) -> NDArray[np.uint8]:
             across=gaps.across.take(more, axis=1),
             down=gaps.down.take(more, axis=1),
         )
-        best[:, more] = _best_of_many(some, others[more])
+        best[:, :, more] = _best_of_many(some, others[more])
     return best
 
 
@@ -137,25 +137,29 @@ def _others(
 ) -> NDArray[np.bool_]:
     """Return (n, C) bool: which classes besides `low` and `high`, with logits `first` and `second`, may win in a gap.
 
-    A class cannot win if some mixture t * first + (1 - t) * second, 0 <= t <= 1, is above it at all four corners: the
-    mixture is then above it everywhere in between, and the better of the two is never below the mixture.
+    A class cannot win if it is everywhere below the worst corner of one of the two, nor if some mixture
+    t * first + (1 - t) * second, 0 <= t <= 1, is above it at all four corners: the mixture is then above it everywhere
+    in between, and the better of the two is never below the mixture.
     """
-    lead = first - second
+    floor = np.maximum(first.min(axis=0), second.min(axis=0))
+    may: NDArray[np.bool_] = corners.max(axis=0) >= floor[:, None]
+    every = np.arange(len(may))
+    may[every, low] = may[every, high] = False
+    gap, name = np.nonzero(may)
+    lead, values = (first - second).take(gap, axis=1), corners.reshape(4, -1).take(gap * may.shape[1] + name, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = (corners - second[:, :, None]) / lead[:, :, None]
+        share = (values - second.take(gap, axis=1)) / lead
     # Where both are equal, a class below them gives -inf, one above inf, and an equal one NaN.
-    ahead = (lead >= 0)[:, :, None]
+    ahead = lead >= 0
     least = np.where(ahead, share, -np.inf).max(axis=0)
     most = np.where(ahead, np.inf, share).min(axis=0)
     # "Not below" rather than "above or equal", so that NaN rules nothing out.
-    may: NDArray[np.bool_] = ~(np.maximum(least, 0) < np.minimum(most, 1))
-    every = np.arange(len(may))
-    may[every, low] = may[every, high] = False
+    may[gap, name] = ~(np.maximum(least, 0) < np.minimum(most, 1))
     return may
 
 
 def _best_of_many(gaps: _Gaps, rivals: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return (k * l, n) uint8 as `_best` does, among the classes that are True in `rivals` (n, C)."""
+    """Return (k, l, n) uint8 as `_best` does, among the classes that are True in `rivals` (n, C)."""
     upper, lower = gaps.corners.max(axis=0), gaps.corners.min(axis=0)
     # A class whose best corner is below another's worst corner cannot win anywhere in the gap.
     left = rivals & (upper >= lower.max(axis=1)[:, None])
@@ -173,7 +177,7 @@ def _best_of_many(gaps: _Gaps, rivals: NDArray[np.bool_]) -> NDArray[np.uint8]:
             continue
         np.copyto(labels, chosen.astype(np.uint8), where=values > best)
         np.maximum(best, values, out=best)
-    return labels.reshape(-1, len(every))
+    return labels
 
 
 def _of_class(corners: NDArray[Any], chosen: NDArray[Any]) -> NDArray[Any]:
@@ -193,17 +197,27 @@ def _interpolated(values: NDArray[Any], gaps: _Gaps, *, out: NDArray[Any] | None
     return between
 
 
-def _paste(canvas: NDArray[np.uint8], best: NDArray[np.uint8], *, starts: NDArray[np.intp], count: int) -> None:
-    """Paste each gap's labels, `best` (k * l, n), into the canvas as a window of k = `count` rows of l bytes.
+def _paste(
+    canvas: NDArray[np.uint8], best: NDArray[np.uint8], *, top: NDArray[np.intp], left: NDArray[np.intp]
+) -> None:
+    """Paste each gap's labels, `best` (k, l, n), into the canvas as a window of k rows of l bytes, cut at the right.
 
     The window of a gap with fewer pixels extends into the next gaps, with weight 1: a neighbouring gap of one class
     gets exactly that class, and other neighbours are pasted later, since windows are pasted in row order.
     """
-    long = len(best) // count
-    strip = f"V{long}"
-    windows = np.ndarray(canvas.size - long + 1, dtype=strip, buffer=canvas, strides=(1,))
-    places = starts[:, None] + np.arange(count) * canvas.shape[1]
-    windows[places] = np.ascontiguousarray(best.T).view(strip)
+    rows, long, count = best.shape
+    width = canvas.shape[1]
+    strips = np.ascontiguousarray(best.reshape(rows * long, count).T).reshape(count, rows, long)
+    room = np.minimum(width - left, long)
+    for wide in sorted({long, *room[room < long].tolist()}, reverse=True):
+        some = np.flatnonzero(room == wide)
+        cut = strips if some.size == count else np.ascontiguousarray(strips.take(some, axis=0)[:, :, :wide])
+        kind = f"V{wide}"
+        windows: NDArray[Any] = np.ndarray(canvas.size - wide + 1, dtype=kind, buffer=canvas.data, strides=(1,))
+        places = top.take(some)[:, None] + np.arange(rows)
+        places *= width
+        places += left.take(some)[:, None]
+        windows[places] = cut.view(kind)[:, :, 0]
 
 
 def _scratch(name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:

@@ -43,14 +43,12 @@ def place(size: tuple[int, int], *, input_size: tuple[int, int], preprocess: Pre
 class Axis:
     """One axis: the cell, of `cells`, that contains each of n pixels, and the pixels between two cell centres.
 
-    `nearest` (n + k,) is the cell that contains a pixel; the last value is repeated for k pixels beyond the end. Gap g
-    of the cells + 1 gaps lies between the centres of cells `around[g]` and `around[g + 1]`, which are equal at the
-    border. Its pixels start at `starts[g]`; `weights` (k, cells + 1) float32 in [0, 1] interpolates from the first cell
-    to the second for the next k pixels. If a gap has fewer than k pixels, the remaining weights are 1; `has_pixels` is
-    False for gaps without pixels.
+    `nearest` (n,) is the cell that contains a pixel. Gap g of the cells + 1 gaps lies between the centres of cells
+    `around[g]` and `around[g + 1]`, which are equal at the border. Its pixels start at `starts[g]`; `weights`
+    (k, cells + 1) float32 in [0, 1] interpolates from the first cell to the second for the next k pixels. If a gap has
+    fewer than k pixels, the remaining weights are 1; `has_pixels` is False for gaps without pixels.
     """
 
-    pixels: int
     nearest: NDArray[np.intp]
     around: NDArray[np.intp]
     starts: NDArray[np.intp]
@@ -72,10 +70,8 @@ def axis(pixels: int, cells: int, start: int, extent: int, input_pixels: int) ->
     count = np.searchsorted(gap, gaps, side="right") - starts
     most = max(1, count.max())
     window = np.minimum(starts + np.arange(most)[:, None], pixels - 1)
-    nearest = np.clip(np.floor(cell), 0, cells - 1).astype(np.intp)
     return Axis(
-        pixels=pixels,
-        nearest=np.pad(nearest, (0, most), mode="edge"),
+        nearest=np.clip(np.floor(cell), 0, cells - 1).astype(np.intp),
         around=np.clip(np.arange(-1, cells + 1), 0, cells - 1),
         starts=starts,
         weights=np.clip(cell[window] - 0.5 - gaps, 0, 1).astype(np.float32),

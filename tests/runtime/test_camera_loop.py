@@ -16,6 +16,7 @@ from contracts import tiny_artifact as tiny
 from edgeseg.core.protocols import CameraCounts, Frame
 from edgeseg.errors import CameraError, EdgesegError, InputError, MissingDependency, UnknownName
 from edgeseg.runtime import LabelFolder, Session, VideoSink, View, WindowSink, load, open_camera, run, window_fault
+from edgeseg.runtime.loop import loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,6 +199,51 @@ def test_ctrl_c_gives_the_result_so_far_and_a_finished_video(session: Session, t
     assert result.frames == 5
     assert frames_of(path) == 6
     assert [found.name for found in tmp_path.iterdir() if "partial" in found.name] == []
+
+
+def test_frames_are_prepared_while_the_next_one_is_captured(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow decoder does not wait for preprocessing: the first one ends only when the second frame is captured."""
+    asked, preprocess = threading.Event(), session.preprocess
+
+    class Asked(Fake):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                if frame.index == 1:
+                    asked.set()
+                yield frame
+
+    def prepared(image: np.ndarray) -> np.ndarray:
+        assert asked.wait(60)
+        return preprocess(image)
+
+    monkeypatch.setattr(session, "preprocess", prepared)
+    assert run(session, Asked(count=3)).frames == 3
+
+
+def test_ctrl_c_waits_for_stuck_stages_together_and_only_briefly(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, told = threading.Event(), []
+
+    class Stuck(Fake):
+        def frames(self) -> Iterator[Frame]:
+            yield from super().frames()
+            free.wait(120)
+
+    monkeypatch.setattr(loop, "GRACE_S", 0.1)
+    monkeypatch.setattr(loop, "_JOIN_S", 60.0)
+    began_s = time.monotonic()
+    sinks = (Kept(fault=KeyboardInterrupt(), at=1),)
+    result = run(session, Stuck(count=2), sinks=sinks, overlay=False, on_notice=told.append)
+    waited_s = time.monotonic() - began_s
+    free.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("edgeseg-"):
+            thread.join(60)
+    assert result.interrupted
+    assert result.frames == 1
+    assert waited_s < 50
+    assert told == ['The stage "capture" does not return from native code and was abandoned.']
 
 
 def test_no_frames_is_no_number_of_frames(session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WAIT_S = 60.0
+QUEUES = ("preprocess", "infer", "decode", "sink")
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
 
 
@@ -172,7 +174,7 @@ def test_every_live_frame_is_accounted_for_and_queues_stay_short(artifact: Path)
     assert seen == sorted(set(seen))
     assert counts.captured == counts.delivered + counts.skipped + counts.corrupt + counts.waiting
     assert result.skipped > 0
-    assert {name: state.room for name, state in result.queues.items()} == {"infer": 1, "decode": 1, "sink": 1}
+    assert {name: state.room for name, state in result.queues.items()} == dict.fromkeys(QUEUES, 1)
     assert result.age_p50_ms <= result.age_p90_ms <= result.age_p99_ms
 
 
@@ -189,7 +191,7 @@ def test_the_result_is_told_also_where_a_stage_fails(artifact: Path, monkeypatch
 
         session_calls: list[object] = []
         monkeypatch.setattr(session, "preprocess", broken)
-        with pytest.raises(Exception, match=r'stage "capture" failed: ValueError: a wrong image'):
+        with pytest.raises(Exception, match=r'stage "preprocess" failed: ValueError: a wrong image'):
             run(session, camera, on_end=ends.append)
     assert ends[0].fault is not None
     assert "a wrong image" in ends[0].fault
@@ -221,6 +223,29 @@ def test_no_thread_is_left_by_a_web_page_a_live_source_and_a_signal() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['MainThread']"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc's heap")
+def test_an_image_takes_the_memory_of_the_one_before_it() -> None:
+    script = """
+        import resource
+        import numpy as np
+        from edgeseg.runtime.process_settings import share_one_heap
+
+        def faults(images):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(images):
+                np.full((1080, 1920, 3), 1, np.uint8)
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+        share_one_heap()
+        faults(2)
+        print(faults(20))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=WAIT_S, check=True
+    )
+    assert int(done.stdout) < 500, "one image has 1500 pages"
 
 
 def test_a_lost_source_is_told_and_waiting_for_it_is_no_stall(artifact: Path) -> None:

@@ -17,7 +17,8 @@ def times(**p50_ms: float) -> dict[str, StageTimes]:
     ("stages", "waits", "limit"),
     [
         (times(capture=8, preprocess=1, infer=7, decode=2), None, "capture"),
-        (times(capture=3, preprocess=6, infer=8, decode=2), None, "preprocess"),
+        (times(capture=3, preprocess=9, infer=8, decode=2), None, "preprocess"),
+        (times(capture=5, preprocess=5, infer=8, decode=2), None, "infer"),
         (times(capture=1, preprocess=1, infer=8, decode=5, draw=4), None, "decode"),
         (times(capture=1, preprocess=1, infer=8, decode=2, sink=9), None, "sink"),
         (times(capture=12, preprocess=1, infer=20), True, "capture"),

@@ -1,4 +1,4 @@
-"""The camera loop: capture and preprocess, infer, decode and draw, and the sinks, each stage in its own thread.
+"""The camera loop: capture, preprocess, infer, decode and draw, and the sinks, each in its own thread.
 
 Engines, OpenCV and most of numpy run without the interpreter lock, so the engine is kept busy while the frames before
 and after it are prepared and decoded. A file drops nothing. A live source gives its newest frame only when the
@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeseg.core.interrupt import GRACE_S
 from edgeseg.core.protocols import Camera, Frame
 from edgeseg.errors import EdgesegError, InputError
 from edgeseg.metrics.confusion import ConfusionMatrix
@@ -35,10 +37,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-ROOM = 2
+ROOM = 3
 """Frames that may wait between two stages of a file's loop: enough to bridge a slow frame."""
 HUD_STAGES = {"prep": "preprocess", "infer": "infer", "decode": "decode"}
 _JOIN_S = 2.0
+"""How long the threads may take to end; after a signal it is `GRACE_S`."""
 WAIT_MS, SPARE = 1.0, 10
 """A loop is limited by its live source if it waits for half of the frames and skips less than a tenth of them."""
 
@@ -147,10 +150,12 @@ class _Loop:
         self._frames = frames
         self._overlap = overlap
         self._overlay = Overlay(manifest.spec.classes, palette=manifest.spec.palette) if overlay else None
+        self._captured: Handover[Frame] = Handover(room)
         self._prepared: Handover[_Prepared] = Handover(room)
         self._inferred: Handover[_Inferred] = Handover(room)
         self._views: Handover[View] = Handover(room)
         self._queues: dict[str, Handover[Any]] = {
+            "preprocess": self._captured,
             "infer": self._prepared,
             "decode": self._inferred,
             "sink": self._views,
@@ -173,7 +178,12 @@ class _Loop:
 
     def run(self, sinks: Sequence[Sink], on_frame: Callable[[int], None] | None) -> None:
         """Run to the end; raises the first fault of any stage."""
-        stages = {"capture": self._prepare_all, "infer": self._infer_all, "decode": self._decode_all}
+        stages = {
+            "capture": self._capture_all,
+            "preprocess": self._prepare_all,
+            "infer": self._infer_all,
+            "decode": self._decode_all,
+        }
         threads = [
             threading.Thread(target=self._guarded, args=(name, stage), name=f"edgeseg-{name}", daemon=True)
             for name, stage in stages.items()
@@ -225,9 +235,8 @@ class _Loop:
         counts, capture = self._camera.counts, stages_ms.get("capture")
         return capture is not None and capture.p50_ms >= WAIT_MS and SPARE * counts.skipped < counts.delivered
 
-    def _prepare_all(self) -> None:
-        frames = iter(self._camera.frames())
-        capture, preprocess = self.timer.stage("capture"), self.timer.stage("preprocess")
+    def _capture_all(self) -> None:
+        frames, capture = iter(self._camera.frames()), self.timer.stage("capture")
         taken = 0
         while self._frames is None or taken < self._frames:
             if not self._may_capture():
@@ -236,18 +245,25 @@ class _Loop:
                 frame = next(frames, None)
             if frame is None:
                 break
+            if not self._captured.put(frame):
+                return
+            taken += 1
+        self._captured.end()
+
+    def _may_capture(self) -> bool:
+        if self._camera.live:
+            self._engine_free.acquire()
+        return self._captured.wait_for_room()
+
+    def _prepare_all(self) -> None:
+        preprocess = self.timer.stage("preprocess")
+        while (frame := self._captured.get()) is not None:
             reader = self._readers.current()
             with preprocess:
                 tensor = reader.prepare(frame.image)
             if not self._prepared.put(_Prepared(frame, tensor, reader)):
                 return
-            taken += 1
         self._prepared.end()
-
-    def _may_capture(self) -> bool:
-        if self._camera.live:
-            self._engine_free.acquire()
-        return self._prepared.wait_for_room()
 
     def _infer_all(self) -> None:
         infer = self.timer.stage("infer")
@@ -362,8 +378,9 @@ class _Loop:
         self._camera.stop()
 
     def _join(self, threads: Sequence[threading.Thread]) -> None:
+        deadline_s = time.monotonic() + (GRACE_S if self._interrupted else _JOIN_S)
         for thread in threads:
-            thread.join(timeout=_JOIN_S)
+            thread.join(timeout=max(0.0, deadline_s - time.monotonic()))
             if thread.is_alive():
                 name = thread.name.removeprefix("edgeseg-")
                 self._notify(f'The stage "{name}" does not return from native code and was abandoned.')

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _STAGES = ("capture", "preprocess", "infer", "decode", "draw", "sink")
-THREADS = (("capture", "preprocess"), ("infer",), ("decode", "draw"), ("sink",))
+THREADS = (("capture",), ("preprocess",), ("infer",), ("decode", "draw"), ("sink",))
 """Stages that one thread runs in turn; the threads run in parallel."""
 KEPT = 20_000
 """Times kept per stage: a loop may run for weeks."""
