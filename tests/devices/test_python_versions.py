@@ -16,10 +16,10 @@ import pytest
 
 asyncssh = pytest.importorskip("asyncssh", reason="remote devices need asyncssh: pip install edgeseg[devices]")
 
-from contracts.tiny_artifact import make_artifact  # noqa: E402
+from contracts import tiny_artifact as tiny  # noqa: E402
 from devices.arm_machine import Unavailable  # noqa: E402
 from devices.ssh_device import SshDevice  # noqa: E402
-from devices.test_emulated_pi import run, write_streets  # noqa: E402
+from devices.test_emulated_pi import run  # noqa: E402
 
 from edgeseg.bench import read_measurements  # noqa: E402
 
@@ -62,9 +62,22 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_images(folder: Path) -> None:
+    """Write a data set of two images with the tiny artifact's classes."""
+    import cv2
+
+    for kind in ("images", "labels"):
+        (folder / kind / "val").mkdir(parents=True)
+    (folder / "classes.txt").write_text("\n".join(tiny.CLASSES), encoding="utf-8")
+    for number in range(2):
+        image = tiny.image(seed=number)
+        cv2.imwrite(str(folder / f"images/val/{number}.png"), image)
+        cv2.imwrite(str(folder / f"labels/val/{number}.png"), image[..., 0] // 64)
+
+
 def test_every_verb_of_a_device_works_on_this_python(device: tuple[Path, str]) -> None:
     folder, version = device
-    make_artifact(folder / "onnx", file_format="onnx")
+    tiny.make_artifact(folder / "onnx", file_format="onnx")
     try:
         installed = run(folder, "device", "install", "box", "--verify", folder / "onnx", skip_on="no set of wheels")
     except Unavailable as reason:
@@ -72,7 +85,7 @@ def test_every_verb_of_a_device_works_on_this_python(device: tuple[Path, str]) -
     assert installed["agreement"] == 1.0
     assert run(folder, "device", "probe", "box")["python"].startswith(f"{version}.")
     assert run(folder, "verify", folder / "onnx", "--device", "box")["devices"][0]["result"]["agreement"] == 1.0
-    write_streets(folder / "data")
+    write_images(folder / "data")
     scores = run(folder, "validate", folder / "onnx", "--data", folder / "data", "--device", "box", "--threads", "1")
     assert 0 <= scores["devices"][0]["result"]["miou"] <= 1
     words = ("run", folder / "onnx", "--frames", "3", "--threads", "1", "--headless", "--device", "box")
