@@ -40,7 +40,7 @@ def all_the_way(file: Path, *, classes: int | None, folder: Path, capsys: pytest
     video = write_video(folder / "clip.mp4", frames=5)
     words = ["run", str(artifact), "--source", str(video), "--headless", "--threads", "1", "--json"]
     assert main([*words, "--save-labels", str(folder / "labels")]) == 0
-    assert json.loads(capsys.readouterr().out)["loop"]["frames"] == 5
+    assert json.loads(capsys.readouterr().out)["frames"] == 5
     assert len(list((folder / "labels").glob("*.png"))) == 5
     bench = ["bench", str(artifact), "--runs", "3", "--warmup", "1", "--threads", "1"]
     assert main([*bench, "--out", str(results)]) == 0
