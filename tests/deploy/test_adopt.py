@@ -15,10 +15,11 @@ from edgeseg.cli.main import main
 from edgeseg.core.file_io import FileRules
 from edgeseg.core.spec import Preprocess, TensorSpec
 from edgeseg.core.spec_file import read_spec_file
+from edgeseg.deploy.foreign import first_run
 from edgeseg.deploy.foreign.adopt import adopt
 from edgeseg.deploy.foreign.reading import READERS, describe_file
 from edgeseg.deploy.foreign.starter import starter_spec
-from edgeseg.errors import InputError, UnknownName, UnsupportedError
+from edgeseg.errors import ArtifactError, InputError, UnknownName, UnsupportedError
 from edgeseg.model_files.interpret import choose_output, file_input
 from edgeseg.pixels import decode, prepare
 from edgeseg.runtime.session.verify import compare_with_golden
@@ -174,3 +175,14 @@ def test_rules_that_cannot_be_are_refused() -> None:
         FileRules(layout="NHHW")
     with pytest.raises(ValueError, match="listed twice"):
         FileRules(ids=(1, 1))
+
+
+def test_a_file_that_never_answers_says_how_adopt_allows_more(
+    dynamic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: object, folder: Path, **__: object) -> None:
+        raise ArtifactError(f"{folder}: too slow (edgeseg verify {folder} --time-limit S)")
+
+    monkeypatch.setattr(first_run, "run_isolated", late)
+    with pytest.raises(InputError, match=r"theirs\.onnx: too slow \(edgeseg adopt --time-limit S\)$"):
+        adopt(dynamic, spec=spec(), size=tiny.SIZE, output="shares", out=tmp_path / "out")

@@ -54,7 +54,9 @@ def first_outputs(
         done = run_isolated(run_draft, FirstRun, folder=folder, engine=engine, threads=None, limits=limits)
         return done, np.asarray(np.load(folder / _OUTPUT, allow_pickle=False))
     except ArtifactError as error:
-        raise InputError(str(error).replace(f"{folder}", where, 1)) from None
+        # The advice for an artifact names a verb and a folder that there are not yet.
+        text = str(error).replace(f"edgeseg verify {folder}", "edgeseg adopt")
+        raise InputError(text.replace(f"{folder}", where, 1)) from None
     finally:
         for name in (_DRAFT, _INPUT, _OUTPUT):
             (folder / name).unlink(missing_ok=True)
