@@ -10,11 +10,14 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 _TYPES = {"f32": "float32", "f16": "float16"}
 _LINE = re.compile(r'\s*%(?P<node>\w+)(?::\d+)? = "coreai\.(?P<op>[\w.]+)"\(.*-> tensor<(?:[\d?]+x)*(?P<type>\w+)>')
 _CALLEE = re.compile(r'callee = [^@]*@"?([\w.]+?)(?:_composite_\w+)?[">]')
 _PLUMBING = ("constant", "cast")
+_DATE = "19800101T000000Z"
+"""Instead of the date; the writer still names the graphs of some ops at random."""
 
 
 def _main() -> None:
@@ -29,15 +32,27 @@ def _main() -> None:
 
     target = Path(request["target"])
     program = torch.export.load(request["source"])
+    _without_places(program)
     program = program.run_decompositions(coreai_torch.get_decomp_table())
     converter = coreai_torch.TorchConverter().add_exported_program(
         program, input_names=[request["input"]], output_names=[request["output"]]
     )
     converter.to_coreai().save_asset(target)
+    metadata = target / "metadata.json"
+    metadata.write_text(
+        json.dumps({**json.loads(metadata.read_text()), "creationDate": _DATE}, indent=2, sort_keys=True)
+    )
     stored = asset.AIProgram._load_bytecode(target / "main.mlirb")  # noqa: SLF001 - Linux has no public way to read a file
     text = stored._module._mlir_module.operation.get_asm(print_generic_op_form=True)  # noqa: SLF001 - see above
     versions = {name: importlib.metadata.version(name) for name in ("coreai-torch", "coreai-core")}
     print(json.dumps({"versions": versions, "ops": computing_ops(text)}))
+
+
+def _without_places(program: Any) -> None:
+    """Remove the source lines of each op: paths of this machine, which the converter would store in the file."""
+    for module in program.graph_module.modules():
+        for node in getattr(module, "graph", program.graph).nodes:
+            node.meta.pop("stack_trace", None)
 
 
 def computing_ops(text: str) -> list[dict[str, str]]:
