@@ -33,6 +33,7 @@ def package(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def weights(package: str, folder: Path) -> Path:
+    torch.manual_seed(0)
     torch.save(settle(__import__(package).build()).state_dict(), folder / "net.pth")
     write_spec(folder)
     return folder / "net.pth"
