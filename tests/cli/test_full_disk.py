@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from contracts import tiny_artifact as tiny
 from contracts.handled_signals import wait_for_handlers
+from contracts.unmeasured import unmeasured
 
 from edgeseg.core.files import new_folder
 from edgeseg.errors import InputError
@@ -29,7 +30,7 @@ def run_limited(arguments: list[str], *, file_kb: int, cwd: Path) -> subprocess.
     command = f"ulimit -f {file_kb}; trap '' XFSZ; exec \"$@\""
     return subprocess.run(
         ["bash", "-c", command, "bash", *EDGESEG, *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
+        cwd=cwd, capture_output=True, text=True, timeout=120, check=False, env=unmeasured(),
     )  # fmt: skip
 
 

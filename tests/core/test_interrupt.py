@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from contracts.unmeasured import unmeasured
 
 from edgeseg.core.interrupt import HeldInterrupt, ending_in_time, endings, signals_as_interrupt
 
@@ -47,6 +48,7 @@ def child_of(code: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=unmeasured(),
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "busy\n"
