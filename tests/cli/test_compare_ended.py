@@ -42,10 +42,11 @@ def cwd(tmp_path: Path) -> Path:
 
 def outcomes(words: list[str], cwd: Path, *faults: tuple[str, int]) -> list[dict[str, Any]]:
     """Return how a verb ended in each of its runs, whose `at`-th step of a write met the fault."""
-    requests = [json.dumps({"words": words, "cwd": str(cwd), "fault": fault, "at": at}) for fault, at in faults]
+    requests = json.dumps([{"words": words, "cwd": str(cwd), "fault": fault, "at": at} for fault, at in faults])
     command = [sys.executable, str(WORKER), "edgeseg.bench.report"]
-    done = subprocess.run(command, input="\n".join(requests) + "\n", capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    done = subprocess.run(command, input=requests + "\n", capture_output=True, text=True, check=True)
+    answer: list[dict[str, Any]] = json.loads(done.stdout)
+    return answer
 
 
 def test_an_ended_comparison_leaves_the_older_report_and_the_next_succeeds(cwd: Path) -> None:
