@@ -95,7 +95,7 @@ class Worker:
 
 
 def request(words: list[str], *, cwd: Path, fault: str = "none", at: int = 0, hold_s: float = 1.0) -> dict[str, object]:
-    """Return what a worker is asked: a verb, and the fault at its `at`-th write; a SIGSTOP lasts `hold_s`."""
+    """Return a request to a worker: a verb, and the fault at its `at`-th write; a SIGSTOP lasts `hold_s`."""
     return {"words": words, "cwd": str(cwd), "fault": fault, "at": at, "hold_s": hold_s}
 
 

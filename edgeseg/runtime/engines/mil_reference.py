@@ -9,52 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core.protocols import EngineSession, EngineStatus
+from edgeseg.runtime.engines.apple_reference import HARDWARE, AppleReference, ReferenceSession
 from edgeseg.runtime.engines.library import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgeseg.core.artifact import Artifact
     from edgeseg.core.backend import ResolvedBackend
-    from edgeseg.core.proof import ProofLevel
-
-HARDWARE = "reference evaluator, not Apple hardware"
 
 
-class MilSession:
-    """A package's program in numpy; constants are decoded once, when it is opened."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        from edgeseg.runtime.engines.mil.package import open_package
-        from edgeseg.runtime.engines.mil.program import Program, read_program
-
-        self._program: Program | None = read_program(
-            open_package(artifact.entry), output_position=artifact.manifest.output_position
-        )
-
-    def run(self, tensor: np.ndarray) -> np.ndarray:
-        """Return the output for an image (1, 3, H, W) uint8 in the package's colour order, or for an array."""
-        assert self._program is not None, "the session was closed"
-        return self._program.evaluate(tensor)
-
-    def close(self) -> None:
-        """Free the program."""
-        self._program = None
-
-
-class MilReference:
-    """Evaluates ML programs op by op, with half-precision rounding where the program stores halves.
-
-    It computes what the package means, so it can prove a conversion and measure mIoU anywhere. Its speed says nothing
-    about any device, and `threads` is left to numpy's own library.
-    """
+class MilReference(AppleReference):
+    """Evaluates ML programs; the input is an image (1, 3, H, W) uint8 in the package's colour order, or an array."""
 
     name = "mil-reference"
     formats = ("coreml",)
     extra = "coreml"
-    proof: ProofLevel = "reference"
-    delegates = ("numpy",)
-    choices: Mapping[str, tuple[str, ...]] = {}
 
     def status(self) -> EngineStatus:
         """Return the version of coremltools, whose protobuf classes read the package; never raises."""
@@ -67,14 +35,14 @@ class MilReference:
             return EngineStatus(available=False, reason=f"coremltools is not usable ({error}):", fix=fix)
         return EngineStatus(available=True, version=version, reason=HARDWARE)
 
-    def options(self) -> dict[str, str]:
-        """Return what is special about this engine: its numbers count, its latency does not."""
-        return {"hardware": HARDWARE, "latency": "meaningless"}
-
     def open(self, artifact: Artifact, *, backend: ResolvedBackend) -> EngineSession:
         """Return a session; raises `MissingDependency`, `ArtifactError`, or `UnsupportedError` naming unknown ops."""
         require(self.status())
-        return MilSession(artifact)
+        from edgeseg.runtime.engines.mil.package import open_package
+        from edgeseg.runtime.engines.mil.program import read_program
+
+        package = open_package(artifact.entry)
+        return ReferenceSession(read_program(package, output_position=artifact.manifest.output_position))
 
 
 ENGINE = MilReference()
