@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,28 @@ def test_no_camera_at_index_0(artifact: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_source_that_is_not_there(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_one_line(["run", str(artifact), "--source", "nowhere.mp4", "--headless"], "nowhere.mp4", capsys)
+
+
+def test_a_damaged_or_truncated_video_is_run_to_its_end_and_is_status_1(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("av", reason="PyAV makes the videos")
+    from contracts.videos import break_packets, write_video
+
+    each_decodes_alone = {"g": "1"}
+    damaged = break_packets(write_video(tmp_path / "a.mp4", codec_options=each_decodes_alone), (4, 7))
+    cut = write_video(
+        tmp_path / "b.mp4", codec_options=each_decodes_alone, container_options={"movflags": "faststart"}
+    )
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
+    for clip, fault, frames in (
+        (damaged, r"a\.mp4: 2 of its frames are corrupt and were left out\.", "10 frames at"),
+        (cut, r"b\.mp4: .*it ended \d frames early\.", r", ended \d frames early"),
+    ):
+        assert main(["run", str(artifact), "--source", str(clip), "--headless", "--threads", "1"]) == 1
+        printed = capsys.readouterr()
+        assert re.search(fault, printed.err)
+        assert re.search(frames, printed.out)
 
 
 def test_an_engine_with_a_typo(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:

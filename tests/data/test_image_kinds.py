@@ -14,6 +14,7 @@ from contracts import tiny_artifact
 
 from edgeseg.data import Decoding, FolderDataset, ImageFolder
 from edgeseg.data.image_globs import find_images
+from edgeseg.data.label_maps import read_values
 from edgeseg.data.reading import read_image, upright
 from edgeseg.errors import EdgesegError
 from edgeseg.pixels.image_header import read_header
@@ -235,6 +236,9 @@ def test_the_limit_on_pixels_can_be_set(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(EdgesegError, match="the limit is 719"):
         read_image(path)
     assert read_image(path, decoding=Decoding(max_pixels=720)).shape == (20, 36, 3)
+    with pytest.raises(EdgesegError, match="the limit is 719"):
+        read_values(path)
+    assert read_values(path, decoding=Decoding(max_pixels=720)).shape == (20, 36, 3)
     monkeypatch.setenv("EDGESEG_MAX_PIXELS", "many")
     with pytest.raises(EdgesegError, match="EDGESEG_MAX_PIXELS is 'many'; give a whole number"):
         read_image(path)

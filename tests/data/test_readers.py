@@ -193,6 +193,16 @@ def test_a_mask_that_does_not_fit_is_one_line_with_file_and_value(
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_label_map_is_rotated_by_its_own_orientation(tmp_path: Path) -> None:
+    root = TestFolder().write(tmp_path)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    stored = np.arange(24, dtype=np.uint8) // 12 * np.ones((12, 1), np.uint8)
+    Image.fromarray(np.full((12, 24, 3), 90, np.uint8)).save(tmp_path / "images/train/0.jpg", exif=exif)
+    Image.fromarray(stored).save(tmp_path / "labels/train/0.png", exif=exif)
+    assert np.array_equal(open_dataset(root, split="train").load(0).labels, np.rot90(stored, -1))
+
+
 def test_a_shifted_suffix_names_the_files(tmp_path: Path) -> None:
     text = described(tmp_path, "[splits]\nval = 0.5\n")
     (tmp_path / "masks" / "p1_0_mask.png").rename(tmp_path / "masks" / "p9_0_mask.png")
@@ -218,6 +228,7 @@ def test_low_bit_masks_hold_their_own_values(tmp_path: Path) -> None:
         ("See https://creativecommons.org/licenses/by-nc/4.0/legalcode", "CC-BY-NC-4.0"),
         ("SPDX-License-Identifier: MIT", "MIT"),
         ("MIT\nCC0", "unknown: see LICENSE.txt"),
+        ("MIT\nConfidential, for internal use only.", "unknown: see LICENSE.txt"),
     ],
 )
 def test_licences_are_known_whole_or_not_at_all(text: str, licence: str, tmp_path: Path) -> None:

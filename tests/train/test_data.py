@@ -96,6 +96,21 @@ def test_a_class_that_never_occurs_is_reported(tmp_path: Path) -> None:
     assert [event.done for event in seen if isinstance(event, Loading)] == [4, 4]
 
 
+@pytest.mark.parametrize("where", ["recipe", "dataset.toml"])
+def test_16_bits_are_read_in_the_range_that_is_stated(where: str, tmp_path: Path) -> None:
+    root = folder_set(tmp_path / "set", count=1)
+    for path in root.glob("images/*/*.png"):
+        cv2.imwrite(str(path), np.full((64, 96), 1024, np.uint16))
+    with pytest.raises(DatasetError, match=r"uint16 image with values from 1024 .*\[data\] range"):
+        read_pair(on(root).data)
+    if where == "dataset.toml":
+        (root / where).write_text("schema = 1\n[data]\nrange = [0, 4095]\n", encoding="utf-8")
+    read = read_pair(on(root, data={"range": (0, 4095)} if where == "recipe" else {}).data)
+    assert read.validation is not None
+    for checked in (read.training, read.validation):
+        assert np.unique(checked.data.load(0).image).tolist() == [64]
+
+
 def test_every_unreadable_file_is_named_or_left_out(tmp_path: Path) -> None:
     root = folder_set(tmp_path / "set", count=5)
     for name in ("0drive_0", "1drive_1"):
