@@ -46,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--palette", action="store_true", help="label maps in class colours (indexed PNG, same values)")
     parser.add_argument("--overlay", action="store_true", help="also write each image with its classes drawn over it")
-    parser.add_argument("--resume", action="store_true", help="skip images that --out holds already")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--resume", action="store_true", help="skip images that --out holds already")
+    earlier.add_argument("--force", action="store_true", help="replace the results that --out holds")
     parser.add_argument("--data", metavar="DIR", help="instead of IMAGE: a data set, whose labels give the mIoU")
     parser.add_argument("--split", default="val", help="of --data: train, val or test (default: val)")
     parser.add_argument("--limit", metavar="N", type=positive, help="only the first N images")
@@ -71,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
             palette=options.palette,
             overlay=options.overlay,
             resume=options.resume,
+            force=options.force,
             data=options.data,
             split=options.split,
             limit=options.limit,

@@ -84,6 +84,7 @@ def predict(
     palette: bool = False,
     overlay: bool = False,
     resume: bool = False,
+    force: bool = False,
     data: Path | str | None = None,
     split: str = "val",
     limit: int | None = None,
@@ -95,10 +96,12 @@ def predict(
     """Return what was predicted for `images` (files, folders, patterns), or for a data set, which is scored too.
 
     Label maps go to `out`/labels, overlays to `out`/overlays, the summary to `out`/predictions.json. An image that
-    cannot be read is reported to `on_fault` and skipped; Ctrl-C ends with the results so far.
+    cannot be read is reported to `on_fault` and skipped; Ctrl-C ends with the results so far. Results of an earlier call
+    are continued with `resume` and replaced with `force`.
 
     Raises:
-        InputError: no images, an `out` that edgeseg did not make or that was made with other settings, a full disk.
+        InputError: no images, or images in `out`; an `out` that edgeseg did not make, that was made with other settings,
+            or that holds results without `resume` or `force`; a full disk.
         ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
     """
     out = Path(out)
@@ -108,7 +111,10 @@ def predict(
         raise InputError("Give images (files, folders, patterns), or a data set by --data; one of the two.")
     if data is not None and resume:
         raise InputError("--resume does not go with --data: the score needs every image. Use one of them.")
+    if not (resume or force):
+        _refuse_results(out)
     items = _items(tuple(map(str, images)), data=None if data is None else str(data), split=split, limit=limit)
+    _refuse_inputs(items, out=out)
     with load(artifact, engine=engine, threads=threads) as session:
         settings = _settings(session, tiling, palette=palette, overlay=overlay)
         folder = _Folder(out, settings=settings, resume=resume, notice=session.artifact.manifest.notice)
@@ -130,6 +136,21 @@ def _items(images: Sequence[str], *, data: str | None, split: str, limit: int | 
     if data is not None:
         return images_of(open_dataset(data, split=split), limit=limit)
     return find_images(images)[:limit]
+
+
+def _refuse_results(out: Path) -> None:
+    if (out / SUMMARY).is_file() and any((out / "labels").rglob("*.png")):
+        raise InputError(
+            f"{out}: holds the results of an earlier call. Continue it with --resume, replace them with --force, or "
+            "choose another --out."
+        )
+
+
+def _refuse_inputs(items: Sequence[ListedImage], *, out: Path) -> None:
+    place = out.resolve()
+    for item in items:
+        if place in Path(item.source).resolve().parents:
+            raise InputError(f"{item.source}: is an input, and results go into {out}. Choose another --out.")
 
 
 def _one(work: _Work, item: ListedImage, on_progress: Progress | None, on_fault: OnFault | None) -> None:

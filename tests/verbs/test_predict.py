@@ -85,6 +85,8 @@ def test_resume_does_what_is_missing_or_changed_and_no_more(artifact: Path, fold
 
 def test_a_folder_is_only_cleared_where_it_holds_predictions(artifact: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not made by edgeseg"):
+        predict(artifact, [str(folder)], out=folder / "below")
+    with pytest.raises(InputError, match=r"one\.png: is an input"):
         predict(artifact, [str(folder)], out=folder)
     mine = tiny.make_artifact(tmp_path / "mine", file_format="onnx").folder
     (mine / ".edgeseg").touch()
@@ -93,9 +95,22 @@ def test_a_folder_is_only_cleared_where_it_holds_predictions(artifact: Path, fol
     out = tmp_path / "out"
     predict(artifact, [str(folder)], out=out, threads=1)
     (out / "my-notes.txt").write_text("mine")
-    predict(artifact, [str(folder / "one.png")], out=out, threads=1)
+    with pytest.raises(InputError, match=r"results of an earlier call.*--resume.*--force"):
+        predict(artifact, [str(folder / "one.png")], out=out, threads=1)
+    assert len(list((out / "labels").iterdir())) == 3
+    predict(artifact, [str(folder / "one.png")], out=out, threads=1, force=True)
     assert [path.name for path in (out / "labels").iterdir()] == ["one.png"]
     assert (out / "my-notes.txt").exists()
+
+
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"force": True}], ids=str)
+def test_no_result_replaces_an_input(how: dict[str, bool], artifact: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(artifact, [str(folder)], out=out, threads=1, overlay=True)
+    before = {path: path.read_bytes() for path in out.rglob("*.png")}
+    with pytest.raises(InputError, match=r"one\.png: is an input|results of an earlier call"):
+        predict(artifact, [str(out / "overlays")], out=out, threads=1, overlay=True, **how)
+    assert {path: path.read_bytes() for path in out.rglob("*.png")} == before
 
 
 def test_a_data_set_is_scored_as_validate_scores_it(artifact: Path, tmp_path: Path) -> None:
