@@ -57,7 +57,7 @@ def cut_the_manifest(folder: Path) -> None:
         (flip_a_byte, "a byte was changed"),
         (remove_a_file, "missing from the artifact"),
         (alter_the_manifest, "altered"),
-        (cut_the_manifest, "damaged"),
+        (cut_the_manifest, "The manifest is damaged"),
     ],
 )
 def test_a_damaged_artifact(

@@ -92,15 +92,15 @@ def test_no_output_is_an_input(artifact: Path, images: Path, tmp_path: Path, for
         (images, Outputs(areas=images / "000001.png", force=force)),
         ("synthetic", Outputs(areas=artifact / "manifest.json", force=force)),
     ):
-        with pytest.raises(InputError, match="input"):
-            run_loop(artifact, source=str(source), outputs=outputs, threads=1)
+        with pytest.raises(InputError, match="an input of this run"):
+            run_loop(artifact, source=str(source), outputs=outputs, threads=1, frames=1)
     assert clip.read_bytes() == before
 
 
 def test_two_outputs_of_one_name_are_refused(artifact: Path, tmp_path: Path) -> None:
     outputs = Outputs(save=tmp_path / "a.mp4", sinks=(f"video:{tmp_path}/./a.mp4",))
-    with pytest.raises(InputError, match="two outputs"):
-        run_loop(artifact, outputs=outputs, threads=1)
+    with pytest.raises(InputError, match="given for two outputs"):
+        run_loop(artifact, outputs=outputs, threads=1, frames=1)
 
 
 @pytest.mark.parametrize(
