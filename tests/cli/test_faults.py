@@ -116,9 +116,7 @@ def test_a_damaged_or_truncated_video_is_run_to_its_end_and_is_status_1(
 
     each_decodes_alone = {"g": "1"}
     damaged = break_packets(write_video(tmp_path / "a.mp4", codec_options=each_decodes_alone), (4, 7))
-    cut = write_video(
-        tmp_path / "b.mp4", codec_options=each_decodes_alone, container_options={"movflags": "faststart"}
-    )
+    cut = write_video(tmp_path / "b.mp4", codec_options=each_decodes_alone, container_options={"movflags": "faststart"})
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
     for clip, fault, frames in (
         (damaged, r"a\.mp4: 2 of its frames are corrupt and were left out\.", "10 frames at"),

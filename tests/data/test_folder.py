@@ -94,9 +94,12 @@ def test_label_maps_must_be_png(root):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "empty"), ("sky\n\ncar\n", "line 2 is empty"), ("sky\ncar\nsky\n", "line 3 names"), (None, "no such file"),
+        ("", "empty"),
+        ("sky\n\ncar\n", "line 2 is empty"),
+        ("sky\ncar\nsky\n", "line 3 names"),
+        (None, "no such file"),
         pytest.param("".join(f"class {i}\n" for i in range(256)), "256 classes, 255 are possible", id="256"),
-    ],  # fmt: skip
+    ],
 )
 def test_classes_file(root, text, says):
     (root / "classes.txt").unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -12,9 +13,10 @@ import torch
 from contracts.deployable import deployable, ranges
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeseg.calibration import CalibrationFinding, open_source
 from edgeseg.core.files import write_json
 from edgeseg.core.progress import no_progress
-from edgeseg.core.quantization import RANGES_FILE, Ranges
+from edgeseg.core.quantization import RANGES_FILE, CalibrationSet, Ranges
 from edgeseg.deploy.conversion_plan import plan_for_targets
 from edgeseg.deploy.conversion_request import ConversionRequest
 from edgeseg.deploy.convert import _float_layers, _ranges
@@ -29,6 +31,7 @@ from edgeseg.models.checkpoint import PROOF_FOLDER, save_checkpoint
 from edgeseg.verbs.convert import convert
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from edgeseg.models import Checkpoint
@@ -41,6 +44,11 @@ def small() -> Checkpoint:
     return deployable(size=SIZE)
 
 
+@pytest.fixture(scope="module")
+def observed(small: Checkpoint) -> Ranges:
+    return ranges(small)
+
+
 def saved(small: Checkpoint, folder: Path, found: Ranges | None = None) -> Path:
     complete = save_checkpoint(folder, net=small.net, spec=small.spec)
     if found is not None:
@@ -48,14 +56,15 @@ def saved(small: Checkpoint, folder: Path, found: Ranges | None = None) -> Path:
     return folder
 
 
-def test_a_spoilt_last_range_is_refused_with_measure_class_image_and_advice(small: Checkpoint, tmp_path: Path) -> None:
+def test_a_spoilt_last_range_is_refused_with_measure_class_image_and_advice(
+    small: Checkpoint, observed: Ranges, tmp_path: Path
+) -> None:
     pytest.importorskip("onnxruntime")
-    found = ranges(small)
     spoilt = tuple(
-        dataclasses.replace(item, low=0.0, high=1e-3) if "classifier" in item.name else item for item in found.ranges
+        dataclasses.replace(item, low=0.0, high=1e-3) if "classifier" in item.name else item for item in observed.ranges
     )
-    assert spoilt != found.ranges
-    folder = saved(small, tmp_path / "net", dataclasses.replace(found, ranges=spoilt))
+    assert spoilt != observed.ranges
+    folder = saved(small, tmp_path / "net", dataclasses.replace(observed, ranges=spoilt))
     with pytest.raises(
         GateError, match=r"is refused .* worst in image \d: .*out-refused\.png.*not written\. \w+"
     ) as said:
@@ -112,8 +121,10 @@ def test_the_default_model_becomes_onnx_at_sizes_whose_factors_do_not_fit_float3
     assert made.manifest.parity.label_agreement > 0.999
 
 
-def test_new_ranges_keep_the_float_layers_that_the_checkpoint_carries(small: Checkpoint, tmp_path: Path) -> None:
-    found = dataclasses.replace(ranges(small), float_layers=("net.classifier",))
+def test_new_ranges_keep_the_float_layers_that_the_checkpoint_carries(
+    small: Checkpoint, observed: Ranges, tmp_path: Path
+) -> None:
+    found = dataclasses.replace(observed, float_layers=("net.classifier",))
     folder = saved(small, tmp_path / "net", found)
     planned = plan_for_targets(folder, ConversionRequest(target="onnx", precision="int8", calibration="streets:4"))
     spec = dataclasses.replace(small.spec, weights_sha256=_weights(folder))
@@ -122,21 +133,47 @@ def test_new_ranges_keep_the_float_layers_that_the_checkpoint_carries(small: Che
     assert _float_layers(small, planned) == (), "ranges of other weights say nothing of these"
 
 
-@pytest.mark.parametrize(("data", "left_out"), [(None, 4), ("streets", 0)])
+@pytest.mark.parametrize("data", [None, "streets"])
 def test_calibration_uses_every_image_where_others_are_given_to_prove_on(
-    data: str | None, left_out: int, small: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: str | None, small: Checkpoint, observed: Ranges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: dict[str, object] = {}
 
     def calibrated(*_: object, **words: object) -> Calibrated:
         found.update(words)
-        return Calibrated(ranges=ranges(small), findings=())
+        return Calibrated(ranges=observed, findings=(CalibrationFinding(kind="few", text="2 images are few."),))
 
     monkeypatch.setattr("edgeseg.export.calibrate_ranges", calibrated)
     request = ConversionRequest(target="onnx", precision="int8", calibration="streets:4", data=data)
-    planned = plan_for_targets(saved(small, tmp_path / "net", ranges(small)), request)
-    _ranges(small, planned, request, progress=no_progress, notice=str)
-    assert found["hold_out"] == left_out
+    planned = plan_for_targets(saved(small, tmp_path / "net", observed), request)
+    said: list[str] = []
+    _ranges(small, planned, request, progress=no_progress, notice=said.append)
+    assert found["hold_out"] == (4 if data is None else 0)
+    assert said == ["calibration: 2 images are few."]
+
+
+def images_of_one_grey(folder: Path, greys: Iterable[int]) -> Path:
+    folder.mkdir()
+    for grey in greys:
+        cv2.imwrite(str(folder / f"{grey}.png"), np.full((20, 30, 3), grey, np.uint8))
+    return folder
+
+
+def test_the_proof_uses_the_users_images_else_those_that_were_not_calibrated_on(tmp_path: Path) -> None:
+    calibration = images_of_one_grey(tmp_path / "calibration", range(10, 16))
+    data = images_of_one_grey(tmp_path / "data", (90, 91))
+    used = CalibrationSet(
+        source=open_source(str(calibration)).name, split="train", item_ids=tuple(f"{n}.png" for n in range(10, 14)),
+        selection="all", seed=0, class_pixels=(), preprocess_sha256="", sha256="",
+    )  # fmt: skip
+
+    def greys(own: str | None) -> list[int]:
+        found = proof_images(data=own, calibration=str(calibration), calibrated_on=used, trained_on="streets")
+        assert found.in_domain
+        return [int(image[0, 0, 0]) for image in found.images]
+
+    assert greys(None) == [14, 15]
+    assert greys(str(data)) == [90, 91]
 
 
 def _weights(folder: Path) -> str:
@@ -154,11 +191,7 @@ def test_a_net_without_images_of_its_own_kind_is_judged_by_what_it_is_sure_of() 
 
 
 def test_the_checkpoints_own_images_come_before_rendered_streets(tmp_path: Path) -> None:
-    import cv2
-
-    (tmp_path / PROOF_FOLDER).mkdir()
-    for index in range(3):
-        cv2.imwrite(str(tmp_path / PROOF_FOLDER / f"{index}.png"), np.full((20, 30, 3), index * 40, np.uint8))
+    images_of_one_grey(tmp_path / PROOF_FOLDER, (0, 40, 80))
     found = proof_images(data=None, calibration=None, calibrated_on=None, trained_on="", checkpoint=tmp_path)
     assert (len(found.images), found.in_domain) == (3, True)
 

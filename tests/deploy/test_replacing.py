@@ -9,6 +9,8 @@ import pytest
 from contracts import tiny_artifact as tiny
 
 from edgeseg.core.backend import ResolvedBackend
+from edgeseg.deploy.conversion_plan import plan_for_targets
+from edgeseg.deploy.conversion_request import ConversionRequest
 from edgeseg.deploy.plan import PlannedArtifact
 from edgeseg.deploy.replacing import distinct_name, refuse_replacing
 from edgeseg.errors import InputError
@@ -26,10 +28,12 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def planned(folder: Path, *, file_format: str = "onnx", precision: str = "fp32") -> PlannedArtifact:
+def planned(
+    folder: Path, *, file_format: str = "onnx", precision: str = "fp32", calibrator: str = "edgeseg"
+) -> PlannedArtifact:
     return PlannedArtifact(
         target=file_format, format=file_format, backend=ResolvedBackend(engine="e"), precision=precision,  # type: ignore[arg-type]
-        path=folder, reason="",
+        path=folder, reason="", calibrator=calibrator,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -50,6 +54,7 @@ def test_the_same_conversion_again_replaces_its_result(folder: Path) -> None:
         ({"precision": "int8"}, "its precision is fp32, not int8"),
         ({"size": (32, 48)}, "its input size is 64x96, not 32x48"),
         ({"output": "labels"}, "its output is logits, not labels"),
+        ({"calibrator": "native"}, "its calibrator is edgeseg, not native"),
         ({"weights": "1" * 64}, "its weights' hash is 000000000000, not 111111111111"),
     ],
 )
@@ -62,10 +67,17 @@ def test_another_artifact_is_replaced_with_force_alone(changes: dict[str, object
     if "weights" in changes:
         spec = dataclasses.replace(spec, weights_sha256=str(changes["weights"]))
     output = str(changes.get("output", "logits"))
-    names = {key: str(value) for key, value in changes.items() if key in ("file_format", "precision")}
+    names = {key: str(value) for key, value in changes.items() if key in ("file_format", "precision", "calibrator")}
     with pytest.raises(InputError, match=rf"holds another artifact: {message}.*--force"):
         refuse_replacing(planned(folder, **names), spec=spec, output=output, force=False)
     refuse_replacing(planned(folder, **names), spec=spec, output=output, force=True)
+
+
+def test_a_conversion_asks_before_any_work(folder: Path) -> None:
+    request = ConversionRequest(target="onnx", precision="fp32", out=folder)
+    with pytest.raises(InputError, match="holds another artifact"):
+        plan_for_targets("fast_scnn:streets-half", request)
+    plan_for_targets("fast_scnn:streets-half", dataclasses.replace(request, force=True))
 
 
 def test_force_does_not_reach_folders_that_edgeseg_did_not_make(folder: Path) -> None:

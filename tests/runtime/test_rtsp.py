@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +39,19 @@ def test_a_camera_is_read_over_the_transport_it_grants(transports: tuple[str, ..
 def test_a_password_with_reserved_characters_opens_the_camera() -> None:
     with RtspServer(login=True) as server, open_camera(server.uri(user="admin:p%40ss%2Fword@")) as camera:
         assert numbers_of(camera, 1) != [None]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_readers_command_line_does_not_show_the_password() -> None:
+    with RtspServer(login=True) as server, open_camera(server.uri(user="admin:p%40ss%2Fword@")) as camera:
+        numbers_of(camera, 1)
+        shown = b""
+        for place in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # a process that has just ended
+                shown += place.read_bytes()
+    assert b"ffmpeg_child" in shown
+    assert b"p%40ss" not in shown
+    assert b"p@ss" not in shown
 
 
 @pytest.mark.parametrize("user", ["", "admin:hush1@"], ids=["none", "wrong"])

@@ -54,6 +54,17 @@ def test_places_that_cannot_be_written_are_refused_before_the_first_frame(tmp_pa
         pass
 
 
+def test_areas_that_exist_are_replaced_by_force_only(tmp_path: Path) -> None:
+    path = tmp_path / "areas.jsonl"
+    path.write_text("somebody's")
+    with pytest.raises(InputError, match="--force"), AreaLines(path, classes=tiny.CLASSES):
+        pass
+    assert path.read_text() == "somebody's"
+    with AreaLines(path, classes=tiny.CLASSES, force=True) as sink:
+        sink.write(view(0))
+    assert len(path.read_text().splitlines()) == 1
+
+
 def test_a_label_map_that_cannot_be_written_leaves_no_part(tmp_path: Path) -> None:
     with LabelFolder(tmp_path) as sink:
         sink.write(view(0))
