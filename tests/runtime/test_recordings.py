@@ -220,6 +220,15 @@ def test_a_killed_recording_plays_and_the_next_run_gives_it_a_name(
     assert not list(tmp_path.glob(".*partial*"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="on Windows no other process can be asked for")
+def test_the_recording_of_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:
+    theirs = tmp_path / f".out.{os.getppid()}.partial.avi"
+    theirs.write_bytes(b"not playable yet")
+    with VideoSink(tmp_path / "out.avi", fps=10) as sink:
+        sink.write(view(0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [theirs.name, "out.avi"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_a_signal_amid_the_thread_trial_ends_the_run(
     artifact: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -253,11 +262,8 @@ def test_where_the_disk_fills_up_what_was_recorded_is_kept(tmp_path: Path, monke
 
     monkeypatch.setattr(PyAvWriter, "write", full)
     out = tmp_path / "out.mp4"
-    with VideoSink(out, fps=10) as sink:
-        for index in range(21):
-            sink.write(view(index))
-        with pytest.raises(InputError, match=r"No space left.*kept"):
-            sink.write(view(21))
+    with pytest.raises(InputError, match=r"No space left.*kept"), VideoSink(out, fps=10) as sink:
+        all(sink.write(view(index)) for index in range(30))
     assert playable(out) == 21
 
 
