@@ -96,12 +96,12 @@ def predict(
     """Return what was predicted for `images` (files, folders, patterns), or for a data set, which is scored too.
 
     Label maps go to `out`/labels, overlays to `out`/overlays, the summary to `out`/predictions.json. An image that
-    cannot be read is reported to `on_fault` and skipped; Ctrl-C ends with the results so far. Results of an earlier call
-    are continued with `resume` and replaced with `force`.
+    cannot be read is reported to `on_fault` and skipped; Ctrl-C ends with the results so far. An earlier call's results
+    are continued with `resume`, replaced with `force`.
 
     Raises:
-        InputError: no images, or images in `out`; an `out` that edgeseg did not make, that was made with other settings,
-            or that holds results without `resume` or `force`; a full disk.
+        InputError: no images, or images in `out`; an `out` that edgeseg did not make, or that was made with other
+            settings, or that holds results without `resume` or `force`; a full disk.
         ArtifactError, MissingDependency, UnknownName: an artifact or engine that does not open.
     """
     out = Path(out)
