@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ENTRY = "model.xml"
 _MODULES = ("torch", "torchao", "onnx", "onnxscript", "openvino")
+_RULES = dataclasses.replace(DEFAULT_RULES, avoid_saturation="if-refused")
 OPENVINO_TOOLS = ("torch", "torchao", "onnx", "onnxscript", "openvino")
 USAGE = """import openvino
 
@@ -43,7 +44,7 @@ class OpenvinoConverter:
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     reads: tuple[Part, ...] = ("onnx",)
     normalisation: tuple[Normalisation, ...] = ("graph", "host")
-    rules: QuantizationRules = DEFAULT_RULES
+    rules: QuantizationRules = _RULES
     usage: str = USAGE
 
     def check(self) -> None:

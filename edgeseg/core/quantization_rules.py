@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import UnknownName
@@ -26,6 +26,8 @@ FUSABLE = (*RECTIFIERS, "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "
 KNOWN = frozenset((*WEIGHTED_OPS, *ELEMENTWISE, *POOLS_AND_RESIZES, *OTHER_OPS, *FUSABLE, "softmax", "layer_norm"))
 """Ops that rules may name."""
 
+Avoidance = Literal["never", "if-refused", "always"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationRules:
@@ -35,7 +37,9 @@ class QuantizationRules:
     other backends have int8 kernels for them. Kernels of `fusing_ops` apply a following activation in
     `fused_activations` themselves, so no pair is placed between the two. Outputs of `forced_points` always get a pair.
     `float_islands` have int8 pairs around them but compute in float; only TFLite can choose, other formats ignore it.
-    Weights have one scale per output channel or one per tensor; activations are affine or symmetric.
+    Weights have one scale per output channel or one per tensor; activations are affine or symmetric. `avoid_saturation`
+    enlarges weight scales, where images need it, until two adjacent products fit in the 16 bits in which x86 CPUs
+    without VNNI add them: "if-refused" does so on such a CPU, once the artifact with the usual scales was refused.
     """
 
     float_ops: tuple[str, ...] = ("conv_transpose2d", "leaky_relu", "matmul", "sub")
@@ -45,6 +49,7 @@ class QuantizationRules:
     float_islands: tuple[str, ...] = ("hardswish", "sigmoid")
     per_channel_weights: bool = True
     symmetric_activations: bool = False
+    avoid_saturation: Avoidance = "never"
 
 
 DEFAULT_RULES = QuantizationRules()
@@ -65,6 +70,7 @@ class QuantizationOverrides:
     float_islands: tuple[str, ...] | None = None
     per_channel_weights: bool | None = None
     symmetric_activations: bool | None = None
+    avoid_saturation: Avoidance | None = None
 
     def __post_init__(self) -> None:
         lists = (self.float_ops, self.fusing_ops, self.fused_activations, self.forced_points, self.float_islands)

@@ -14,11 +14,12 @@ import numpy as np
 
 from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.backend import ResolvedBackend
+from edgeseg.core.cpu_features import int8_sums_saturate
 from edgeseg.core.files import new_folder
 from edgeseg.core.placement import require_delegated
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.core.protocols import Converter, DescribedConverter, VersionedConverter
-from edgeseg.core.quantization import FP32, Ranges, read_ranges
+from edgeseg.core.quantization import FP32, Ranges, read_ranges, scheme_named
 from edgeseg.core.temperature import read_temperature
 from edgeseg.core.trust import remember
 from edgeseg.deploy.compile import compile_with
@@ -30,7 +31,7 @@ from edgeseg.deploy.plan import PlannedArtifact, route_to
 from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, proof_images
 from edgeseg.deploy.replacing import distinct_name
 from edgeseg.deploy.usage import USAGE_FILE, usage
-from edgeseg.errors import UnsupportedError
+from edgeseg.errors import GateError, UnsupportedError
 from edgeseg.models import Checkpoint
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def convert_for_targets(
                     output=head,
                     ranges=ranges,
                     calibration=_calibration_images(request, ranges=ranges),
+                    images=reference.images,
                     workdir=Path(workdir) / head,
                     progress=progress,
                 ),
@@ -186,7 +188,7 @@ class _Job:
         compiler = route_to(item.format)[1]
         converter = _converter_of(item, versions=self.versions)
         if compiler is None:
-            return self._convert(item, converter, shown=item.path, require_delegation=self.require_delegation)
+            return self._convert_unsaturated(item, converter)
         with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
             engine = converter.engines[0] if converter.engines else ""
             first = dataclasses.replace(
@@ -206,6 +208,23 @@ class _Job:
                 progress=self.progress,
             )
 
+    def _convert_unsaturated(self, item: PlannedArtifact, converter: Converter) -> Artifact:
+        """Return the artifact; one that is refused because int8 sums saturate is converted again without that."""
+        try:
+            return self._convert(item, converter, shown=item.path, require_delegation=self.require_delegation)
+        except GateError as error:
+            int8 = scheme_named(item.precision).needs_ranges and item.calibrator != "native"
+            if not (int8 and item.rules.avoid_saturation == "if-refused" and int8_sums_saturate()):
+                raise
+            self.notice(
+                f"{error} This CPU has no VNNI: {converter.title} adds int8 products in 16 bits, which overflow. "
+                "Converting again, with weight scales that avoid it."
+            )
+        again = dataclasses.replace(item, rules=dataclasses.replace(item.rules, avoid_saturation="always"))
+        made = self._convert(again, converter, shown=item.path, require_delegation=self.require_delegation)
+        _refused(item.path).unlink(missing_ok=True)
+        return made
+
     def _convert(
         self, item: PlannedArtifact, converter: Converter, *, shown: Path, require_delegation: float | None = None
     ) -> Artifact:
@@ -215,7 +234,10 @@ class _Job:
 
         native = item.calibrator == "native"
         precision = FP32.name if native else item.precision  # a vendor's quantizer takes the float graph
-        exported = self.exports.get(converter, precision, rules=item.rules, normalisation=item.normalisation)
+        rules = item.rules
+        if rules.avoid_saturation == "if-refused":
+            rules = dataclasses.replace(rules, avoid_saturation="never")
+        exported = self.exports.get(converter, precision, rules=rules, normalisation=item.normalisation)
         calibrated = self.ranges if native or exported.scheme.needs_ranges else None
         weights_sha256 = self.checkpoint.spec.weights_sha256
         with new_folder(item.path) as folder:
@@ -237,7 +259,7 @@ class _Job:
                 Artifact(folder=folder, manifest=first),
                 conversion,
                 reference=self.reference,
-                refused=shown.with_name(f"{shown.name}-refused.png"),
+                refused=_refused(shown),
                 arithmetic=emulate(exported, reference=self.reference, name=first.name),
             )
             if proven.proof.level == "none":
@@ -250,6 +272,11 @@ class _Job:
         artifact = open_artifact(item.path)
         remember(artifact, how="made")
         return artifact
+
+
+def _refused(path: Path) -> Path:
+    """Return where the worst image of a refused artifact is drawn."""
+    return path.with_name(f"{path.name}-refused.png")
 
 
 def _ranges(

@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exports:
-    """Exports of one checkpoint at one size, in folders below `workdir`."""
+    """Exports of one checkpoint at one size, in folders below `workdir`.
+
+    `images` (H, W, 3) uint8 BGR show how large activations get, where rules ask for it.
+    """
 
     checkpoint: Checkpoint
     size: tuple[int, int]
     output: DeployedOutput
     ranges: Ranges | None
     calibration: Callable[[], Iterable[NDArray[np.uint8]]] | None
+    images: tuple[NDArray[np.uint8], ...]
     workdir: Path
     progress: Progress = no_progress
     rules: list[QuantizationRules] = field(default_factory=list)
@@ -83,6 +87,7 @@ class Exports:
                 rules=rules,
                 normalisation=normalisation,
                 calibration=self.calibration,
+                images=self.images,
             )
         return self.done[name]
 

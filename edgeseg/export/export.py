@@ -20,14 +20,15 @@ from edgeseg.graph.batch_norm_folding import fold_batch_norms
 from edgeseg.graph.simplify import simplify
 from edgeseg.models.build import net_at
 from edgeseg.models.checkpoint import Checkpoint, at_size
+from edgeseg.pixels import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from edgeseg.core.protocols import Normalisation
     from edgeseg.core.spec import ModelSpec
@@ -47,6 +48,7 @@ def export(
     rules: QuantizationRules = DEFAULT_RULES,
     normalisation: Normalisation = "graph",
     calibration: Callable[[], Iterable[NDArray[np.uint8]]] | None = None,
+    images: Sequence[NDArray[np.uint8]] = (),
 ) -> ExportedModel:
     """Return the deployment graph of a checkpoint at `size` (height, width; default: the checkpoint's own).
 
@@ -54,8 +56,9 @@ def export(
     needs `ranges` and returns the graph with quantize and dequantize pairs where the backend's `rules` place them;
     a16w8 returns the same graph, and its converter divides the same ranges into finer steps.
     With `normalisation` "host" the graph takes normalised float32 values. `calibration` gives images (H, W, 3) uint8
-    BGR of any size, for converters that calibrate themselves. The parts that a converter reads from disk are
-    written into `folder` on first use.
+    BGR of any size, for converters that calibrate themselves. `images`, of the same kind, show how large activations
+    get where `rules` avoid saturation; without them the largest possible are assumed. The parts that a converter reads
+    from disk are written into `folder` on first use.
 
     Raises:
         InputError: a size that the architecture does not support, or a quantized precision without ranges.
@@ -76,7 +79,8 @@ def export(
     float_program = export_program(deployed, spec=spec)
     programs = _Programs(program=float_program, folded=float_program, scheme=scheme)
     if scheme.needs_ranges and ranges is not None:
-        programs = _quantized(float_program, spec=spec, ranges=ranges, rules=rules)
+        tensors = _tensors(images if rules.avoid_saturation == "always" else (), spec=spec, normalisation=normalisation)
+        programs = _quantized(float_program, spec=spec, ranges=ranges, rules=rules, images=tensors)
         programs = dataclasses.replace(programs, scheme=_of_width(programs.scheme, wanted=scheme))
     exported = ExportedModel(
         folder=folder,
@@ -144,7 +148,23 @@ def export_program(deployed: Deployed, *, spec: ModelSpec) -> ExportedProgram:
         return simplify(torch.export.export(deployed, (example,)))
 
 
-def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges, rules: QuantizationRules) -> _Programs:
+def _tensors(
+    images: Sequence[NDArray[np.uint8]], *, spec: ModelSpec, normalisation: Normalisation
+) -> tuple[Tensor, ...]:
+    import torch
+
+    tensor, preprocess = image_spec(spec, normalisation=normalisation), preprocess_of(spec, normalisation=normalisation)
+    return tuple(torch.from_numpy(prepare(image, preprocess=preprocess, tensor=tensor)) for image in images)
+
+
+def _quantized(
+    program: ExportedProgram,
+    *,
+    spec: ModelSpec,
+    ranges: Ranges,
+    rules: QuantizationRules,
+    images: tuple[Tensor, ...],
+) -> _Programs:
     with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs kernels of other machines that do not load
         from edgeseg.export.quantizing import quantize_program
 
@@ -153,7 +173,7 @@ def _quantized(program: ExportedProgram, *, spec: ModelSpec, ranges: Ranges, rul
             f"The ranges were observed on weights {ranges.weights_sha256[:12]}..., this checkpoint's are "
             f"{spec.weights_sha256[:12]}... Run edgeseg calibrate again."
         )
-    done = quantize_program(program, ranges=ranges.ranges, rules=rules, float_layers=ranges.float_layers)
+    done = quantize_program(program, ranges=ranges.ranges, rules=rules, float_layers=ranges.float_layers, images=images)
     scheme = dataclasses.replace(
         INT8,
         mode=ranges.mode,

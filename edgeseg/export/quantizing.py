@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
+from torch.nn import functional as F
 from torchao.quantization.pt2e import MinMaxObserver, ObserverBase, PerChannelMinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import (
@@ -24,6 +26,7 @@ from edgeseg.core.quantization import Range
 from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.suggestions import unknown
 from edgeseg.errors import CheckpointError
+from edgeseg.graph.node_values import NodeObserver
 from edgeseg.graph.quantization_points import (
     Point,
     QuantizationPlan,
@@ -32,7 +35,7 @@ from edgeseg.graph.quantization_points import (
     op_name,
     plan_quantization,
 )
-from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales
+from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales, unsaturated_weight_scales
 
 Q_ANNOTATION = "quantization_annotation"
 
@@ -130,7 +133,9 @@ class PlannedQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untyped
 class KnownRanges:
     """Specs from given ranges and stored weights, with scales enlarged where kernels need it."""
 
-    def __init__(self, model: GraphModule, found: QuantizationPlan, ranges: tuple[Range, ...]) -> None:
+    def __init__(
+        self, model: GraphModule, found: QuantizationPlan, ranges: tuple[Range, ...], *, images: Sequence[Tensor] = ()
+    ) -> None:
         self._model = model
         self._rules = found.rules
         self._ranges = ranges_of(found, ranges, graph=model)
@@ -138,6 +143,7 @@ class KnownRanges:
         symmetric = found.rules.symmetric_activations
         scales = {name: affine(item.low, item.high, symmetric=symmetric)[0] for name, item in self._ranges.items()}
         self.scales = fitting_scales(scales, [self._load(node) for node in found.weighted])
+        self._pairs = self._stored_pairs(found.weighted, images) if found.rules.avoid_saturation == "always" else {}
 
     def activation(self, point: Point) -> QuantizationSpec:
         """Return the spec of a point's range."""
@@ -161,8 +167,48 @@ class KnownRanges:
         """Return (output channels,): the smallest weight scales of a node that kernels can hold."""
         source, target = (self.scales[name] for name in self._points[node])
         # The weight of a transposed convolution is (in, out, h, w).
-        channels = stored(self._model, node.args[1]).shape[op_name(node) == "conv_transpose2d"]
-        return least_weight_scales(channels, self._bias(node), source=source, target=target)
+        transposed = op_name(node) == "conv_transpose2d"
+        weight = stored(self._model, node.args[1])
+        least = least_weight_scales(weight.shape[transposed], self._bias(node), source=source, target=target)
+        if self._rules.avoid_saturation == "always" and not transposed:
+            return torch.maximum(least, unsaturated_weight_scales(weight, pairs=self._pairs[node]))
+        return least
+
+    def _stored_pairs(self, nodes: Iterable[Node], images: Sequence[Tensor]) -> dict[Node, Tensor]:
+        """Return (ceil(in / 2), 256) for each weighted node: see `unsaturated_weight_scales`.
+
+        Without images, all channels may be 255 at once. The groups of a grouped convolution count as one.
+        """
+        pairs = {node: self._no_pairs(node, last=-1.0 if images else 255.0) for node in nodes}
+        sources: dict[Node, list[Node]] = {}
+        for node in nodes:
+            sources.setdefault(_input(node), []).append(node)
+
+        def seen(x: Tensor, *, readers: list[Node]) -> None:
+            for node in readers:
+                channels = x.movedim(-1 if op_name(node) == "linear" else 1, 0).flatten(1)
+                codes = self._codes(channels, source=self._points[node][0])
+                of_groups = codes.view(-1, stored(self._model, node.args[1]).shape[1], codes.shape[1])
+                joined = of_groups.transpose(0, 1).flatten(1)
+                joined = F.pad(joined, (0, 0, 0, len(joined) % 2))
+                pairs[node].scatter_reduce_(1, joined[0::2], joined[1::2].float(), "amax")
+
+        observer = NodeObserver(self._model, {key: partial(seen, readers=some) for key, some in sources.items()})
+        for image in images:
+            with torch.no_grad():
+                observer.run(image)
+        return pairs
+
+    def _no_pairs(self, node: Node, *, last: float) -> Tensor:
+        pairs = torch.full(((stored(self._model, node.args[1]).shape[1] + 1) // 2, 256), -1.0)
+        pairs[:, -1] = last
+        return pairs
+
+    def _codes(self, values: Tensor, *, source: str) -> Tensor:
+        """Return the numbers, 0 to 255, as which values of a point are stored."""
+        item, scale = self._ranges[source], self.scales[source]
+        _, zero_point = affine(item.low, item.high, least_scale=scale, symmetric=self._rules.symmetric_activations)
+        return (torch.round(values / scale) + (zero_point + 128)).clamp(0, 255).long()
 
     def _load(self, node: Node) -> Load:
         source, target = self._points[node]
@@ -254,10 +300,12 @@ def quantize_program(
     ranges: tuple[Range, ...],
     rules: QuantizationRules = DEFAULT_RULES,
     float_layers: tuple[str, ...] = (),
+    images: Sequence[Tensor] = (),
 ) -> QuantizedPrograms:
     """Return the int8 graphs of a float program under a backend's `rules`, with `float_layers` left in float.
 
-    `ranges` may hold more points than the rules need: one calibration serves every backend.
+    `ranges` may hold more points than the rules need: one calibration serves every backend. `images`, input tensors of
+    the program, show how large activations get; rules that avoid saturation expect the largest possible without them.
 
     Raises:
         CheckpointError: ranges that lack points (named in the message): from another net, or from an older release.
@@ -269,7 +317,9 @@ def quantize_program(
     check_int8_paths(whole, float_layers)
     found = plan_quantization(graph, rules=rules, float_layers=float_layers)
     quantizer = PlannedQuantizer(
-        lambda model, planned: KnownRanges(model, planned, ranges), float_layers=float_layers, rules=rules
+        lambda model, planned: KnownRanges(model, planned, ranges, images=images),
+        float_layers=float_layers,
+        rules=rules,
     )
     unfolded, folded = (_converted(program, quantizer, fold=fold) for fold in (False, True))
     return QuantizedPrograms(program=unfolded, folded_program=folded, plan=found)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Smaller scales would underflow in the engines' fixed-point multipliers.
 SMALLEST_SCALE = 1e-8
 LEAST_FACTOR, LARGEST_FACTOR, LARGEST_BIAS = 2.0**-28, 2.0**7, 2.0**30
+# What the rounding of two weights adds to their products, at most half of 255 each, is left free.
+_LARGEST_PAIR = 32767.0 - 255.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +67,23 @@ def least_weight_scales(channels: int, bias: Tensor | None, *, source: float, ta
     """
     least = torch.full((channels,), target * LEAST_FACTOR / source, device=None if bias is None else bias.device)
     return least if bias is None else torch.maximum(least, bias.abs() / (source * LARGEST_BIAS))
+
+
+def unsaturated_weight_scales(weight: Tensor, *, pairs: Tensor) -> Tensor:
+    """Return (out,): the smallest scales of a weight (out, in, ...) with which no two adjacent products exceed int16.
+
+    x86 CPUs without VNNI multiply activations, stored as 0 to 255, by int8 weights, and add the products of input
+    channels 0 and 1, 2 and 3, ... in saturating 16 bits (`vpmaddubsw`, Intel's intrinsics guide). Only weights of the
+    same sign add up. `pairs` (ceil(in / 2), 256) holds the largest stored number of a pair's second channel for each
+    of its first, negative where there is none.
+    """
+    taps = weight.reshape(*weight.shape[:2], -1)
+    taps = F.pad(taps, (0, 0, 0, taps.shape[1] % 2)).unflatten(1, (-1, 2)).permute(1, 2, 0, 3).flatten(2)
+    codes = torch.arange(256.0, device=weight.device)
+    largest = []
+    for pair, seconds in zip(taps, pairs.to(weight), strict=True):
+        met = seconds >= 0
+        stored = torch.stack([codes[met], seconds[met]], 1)
+        largest += [(stored @ (sign * pair).clamp(min=0)).amax(0) for sign in (1, -1)] if len(stored) else []
+    sums = torch.stack(largest).amax(0) if largest else taps.new_zeros(taps.shape[2])
+    return sums.view(len(weight), -1).amax(1) / _LARGEST_PAIR

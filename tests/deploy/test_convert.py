@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,17 @@ import torch
 from contracts.foreign_package import foreign_package, settle, write_spec
 
 import edgeseg
+from edgeseg.core.cpu_features import int8_sums_saturate
 from edgeseg.data import render_street
+from edgeseg.errors import GateError
 from edgeseg.models import Checkpoint, open_model
 from edgeseg.runtime import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from edgeseg.core.artifact import Artifact
 
 BOARD = """
 schema = 1
@@ -80,3 +85,53 @@ def test_a_target_replaces_single_quantization_rules(checkpoint: Checkpoint, tmp
     assert (scheme.weights, scheme.activations) == ("int8 symmetric per-channel", "uint8 affine per-tensor")
     assert (other.weights, other.activations) == ("int8 symmetric per-tensor", "uint8 symmetric per-tensor")
     assert {*scheme.float_layers} - {*other.float_layers} == {"net.up:conv_transpose2d", "net:relu#2"}
+
+
+@pytest.mark.parametrize("saturate", [True, False])
+def test_a_refused_artifact_is_converted_again_where_int8_sums_saturate(
+    saturate: bool, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    conversion = importlib.import_module("edgeseg.deploy.convert")
+    proving = importlib.import_module("edgeseg.deploy.prove")
+    prove, refusals = proving.prove_here, []
+
+    def refuse_once(*args: Any, refused: Path, **options: Any) -> Any:
+        if not refusals:
+            refusals.append(refused)
+            refused.touch()
+            raise GateError("Class car is lost.")
+        return prove(*args, refused=refused, **options)
+
+    monkeypatch.setattr(proving, "prove_here", refuse_once)
+    monkeypatch.setattr(conversion, "int8_sums_saturate", lambda: saturate)
+    told: list[str] = []
+
+    def convert() -> Artifact:
+        (made,) = edgeseg.convert(
+            checkpoint, target="openvino", precision="int8", calibration="streets:4", out=tmp_path / "made",
+            on_notice=told.append,
+        )  # fmt: skip
+        return made
+
+    if not saturate:
+        with pytest.raises(GateError, match="Class car is lost"):
+            convert()
+        assert refusals[0].is_file()
+        return
+    assert convert().manifest.parity.label_agreement > 0.9
+    assert not refusals[0].exists()
+    (notice,) = [text for text in told if "VNNI" in text]
+    assert "Class car is lost." in notice
+
+
+def test_the_cpu_shows_whether_int8_sums_saturate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "proc").mkdir()
+    for machine, flags, expected in (
+        ("x86_64", "fpu avx2", True), ("x86_64", "fpu avx2 avx_vnni", False), ("aarch64", "", False),
+    ):  # fmt: skip
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        (tmp_path / "proc/cpuinfo").write_text(f"processor : 0\nflags : {flags}\n", encoding="utf-8")
+        assert int8_sums_saturate(tmp_path) is expected
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    assert int8_sums_saturate(tmp_path / "nowhere")

@@ -15,6 +15,7 @@ from edgeseg.errors import CheckpointError, UnknownName
 from edgeseg.export.observing import observe_points
 from edgeseg.export.quantizing import quantize_program, ranges_of
 from edgeseg.graph.quantization_points import Point, plan_quantization
+from edgeseg.graph.scale_limits import unsaturated_weight_scales
 from edgeseg.graph.simplify import simplify
 
 if TYPE_CHECKING:
@@ -112,6 +113,34 @@ def test_symmetric_activations_and_whole_weights(small: ExportedProgram, observe
     assert pairs
     assert {node.args[2] for node in pairs if node.args[3] == -128} == {0}
     assert not [node for node in graph.nodes if "quantize_per_channel" in str(node.target)]
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 3, 3), (6, 7, 1, 1), (6, 1, 3, 3), (6, 5)])
+def test_adjacent_products_stay_within_16_bits_on_cpus_without_vnni(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    for codes in (torch.full(shape[1:2], 255.0), torch.randint(1, 256, shape[1:2]).float()):
+        for weight in (torch.rand(shape), -torch.rand(shape), torch.randn(shape)):
+            plain = weight.abs().flatten(1).amax(1) / 127
+            scales = torch.maximum(plain, unsaturated_weight_scales(weight, codes=codes))
+            assert (scales < 2.01 * plain).all()
+            stored = torch.round(weight / scales.view(-1, *[1] * (weight.dim() - 1)))
+            products = F.pad((stored * codes.view(-1, *[1] * (weight.dim() - 2))).flatten(2), (0, 0, 0, 1))
+            for sign in (1, -1):
+                of_sign = (sign * products).clamp(min=0)
+                last = shape[1] + shape[1] % 2
+                assert (of_sign[:, 0:last:2] + of_sign[:, 1:last:2]).max() <= 32767
+
+
+def test_scales_are_enlarged_only_where_images_need_it(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
+    def largest(rules: QuantizationRules, *images: Tensor) -> int:
+        made = quantize_program(small, ranges=observed, rules=rules, images=images)
+        weights = [item for item in made.folded_program.state_dict.values() if item.dtype == torch.int8]
+        pairs = [item[:, 0::2][:, : item.shape[1] // 2].int() + item[:, 1::2].int() for item in weights]
+        return max(int(item.abs().max()) for item in pairs)
+
+    avoiding = dataclasses.replace(DEFAULT_RULES, avoid_saturation="always")
+    assert largest(DEFAULT_RULES) == largest(avoiding, torch.zeros(1, 3, 16, 16)) > 128 >= largest(avoiding)
+    assert largest(avoiding) < largest(avoiding, torch.randn(1, 3, 16, 16)) < largest(DEFAULT_RULES)
 
 
 def test_a_transposed_convolution_computes_in_int8_where_rules_allow_it(
