@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -49,21 +50,25 @@ class Bright(nn.Module):
         return self.second(F.relu(self.first(image.permute(0, 3, 1, 2))))
 
 
-def test_bright_channels_do_not_saturate_on_cpus_without_vnni(tmp_path: Path) -> None:
+def test_bright_channels_do_not_overflow_where_rules_avoid_saturation(tmp_path: Path) -> None:
     import openvino
 
     image = torch.ones(1, 16, 16, 3)
     with torch.no_grad():
         program = torch.export.export(Bright().eval(), (image,))
+    rules = dataclasses.replace(CONVERTER.rules, avoid_saturation="always")
     graph = program.module()
-    found = observe_points(graph, lambda: iter([image.numpy()]), plan=plan_quantization(graph, rules=CONVERTER.rules))
-    made = quantize_program(program, ranges=found, rules=CONVERTER.rules)
+    found = observe_points(graph, lambda: iter([image.numpy()]), plan=plan_quantization(graph, rules=rules))
+    made = quantize_program(program, ranges=found, rules=rules, images=[image])
     source = TensorSpec(name="image", shape=(1, 16, 16, 3), dtype="float32", layout="NHWC", role="image")
     answer = TensorSpec(name="logits", shape=(1, 4, 16, 16), dtype="float32", layout="NCHW", role="logits")
-    write_onnx(made.program, tmp_path / "bright.onnx", image=source, answer=answer)
+    write_onnx(made.folded_program, tmp_path / "bright.onnx", image=source, answer=answer)
     model = openvino.convert_model(str(tmp_path / "bright.onnx"))
-    given = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(image.numpy())[0]
-    assert np.abs(given - 1).max() < 0.03
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert np.abs(compiled(image.numpy())[0] - 1).max() < 0.03
+    steps = [step.get_rt_info() for step in compiled.get_runtime_model().get_ops()]
+    convolutions = [step for step in steps if str(step["layerType"].value) == "Convolution"]
+    assert [str(step["runtimePrecision"].value) in ("u8", "i8") for step in convolutions] == [True, True]
 
 
 def test_the_ir_does_not_say_where_it_was_made(tmp_path: Path) -> None:
