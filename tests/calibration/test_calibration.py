@@ -105,6 +105,20 @@ def test_only_constant_images_are_an_error(tmp_path: Path) -> None:
         choose(str(tmp_path))
 
 
+def test_every_unreadable_image_is_named_or_left_out(tmp_path: Path) -> None:
+    save(tmp_path, 6)
+    broken = [tmp_path / "001.png", tmp_path / "004.png"]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:70])
+    with pytest.raises(DatasetError, match=r"2 images of .* cannot be read.*--skip-broken") as caught:
+        choose(str(tmp_path))
+    assert all(f"{path}: truncated PNG" in str(caught.value) for path in broken)
+    source = open_source(str(tmp_path))
+    chosen = select(source, spec=SPEC, tensor=TENSOR, see=every_class, skip_broken=True)
+    assert len(chosen.tensors) == 4
+    assert sum(text.startswith("Left out: ") for text in texts(chosen)) == 2
+
+
 def test_few_small_and_misshapen_images_are_reported(tmp_path: Path) -> None:
     findings = " ".join(texts(choose(str(save(tmp_path, 3, size=(12, 40))))))
     assert "3 images are few" in findings

@@ -172,6 +172,46 @@ def test_four_writers_of_one_folder_leave_one_whole_folder(tmp_path: Path) -> No
 
 
 @POSIX
+def test_what_is_written_is_on_the_disk_before_its_name_is_and_the_name_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def record(handle: int) -> None:
+        synced.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def numbers(*paths: Path) -> list[int]:
+        return [path.stat().st_ino for path in paths]
+
+    monkeypatch.setattr(os, "fsync", record)
+    write_json({}, tmp_path / "a.json")
+    assert synced == numbers(tmp_path / "a.json", tmp_path)
+    synced.clear()
+    out = tmp_path / "out"
+    with new_folder(out) as partial:
+        (partial / "sub").mkdir()
+        (partial / "sub" / "file").touch()
+    assert set(synced[:-1]) == set(numbers(out, out / MARKER, out / "sub", out / "sub" / "file"))
+    assert synced[-1:] == numbers(tmp_path)
+
+
+def test_an_existing_folder_is_exchanged_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    if not atomic._exchange(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("this system cannot exchange two names")
+    steps: list[str] = []
+    monkeypatch.setattr(atomic, "step", steps.append)
+    for _ in range(2):
+        with new_folder(tmp_path / "out"):
+            pass
+    assert "remove old" in steps
+    assert "between renames" not in steps
+
+
+@POSIX
 def test_the_umask_is_honoured(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

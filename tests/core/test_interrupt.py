@@ -25,6 +25,16 @@ with ending_in_time(0.2), signals_as_interrupt():
     hashlib.pbkdf2_hmac("sha256", b"a", b"b", 2_000_000_000)
 """
 
+# The same within a verb.
+VERB = """
+import hashlib, threading
+from edgeseg.cli import main, models
+def busy(options):
+    threading.Timer(0.5, lambda: print("busy", flush=True)).start()
+    hashlib.pbkdf2_hmac("sha256", b"a", b"b", 2_000_000_000)
+models.run = busy
+main.main(["models"])
+"""
 
 # A training step: its backward pass is one call, and its end is worth the wait. No signal interrupts a locked mutex.
 HELD = """
@@ -55,9 +65,15 @@ def child_of(code: str) -> subprocess.Popen[str]:
     return child
 
 
-@pytest.mark.parametrize("number", endings())
-def test_a_call_that_does_not_return_is_ended(number: signal.Signals) -> None:
-    with child_of(BUSY) as child:
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        *(pytest.param(BUSY, number, id=number.name) for number in endings()),
+        pytest.param(VERB, signal.SIGTERM, id="verb"),
+    ],
+)
+def test_a_call_that_does_not_return_is_ended(code: str, number: signal.Signals) -> None:
+    with child_of(code) as child:
         try:
             child.send_signal(number)
             _, words = child.communicate(timeout=60)
@@ -104,6 +120,14 @@ def test_a_signal_that_is_noticed_raises_and_ends_nothing(number: signal.Signals
         assert held.wanted
     assert {each: signal.getsignal(each) for each in endings()} == before
     assert threading.active_count() == threads
+
+
+def test_a_second_signal_raises_where_the_first_was_held() -> None:
+    with HeldInterrupt() as held:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert held.wanted
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
