@@ -84,6 +84,12 @@ def test_no_error_shows_a_password(uri: str) -> None:
     assert "hush1" not in str(caught.value)
 
 
+def test_a_redirect_takes_the_password_along_on_the_same_host_only() -> None:
+    address = address_of("http://me:secret@camera/x")
+    assert address.moved("http://camera:8080/y") == Address(uri="http://camera:8080/y", login=address.login)
+    assert address.moved("http://elsewhere/y") == Address(uri="http://elsewhere/y")
+
+
 def test_a_login_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Address(uri="http://camera/x")
     monkeypatch.setenv(LOGIN, "me:from:environment")
@@ -192,6 +198,16 @@ def test_a_playlist_with_an_end_is_read_whole(server: str, tmp_path: Path) -> No
     with open_camera(f"{server}/all.m3u8") as camera:
         assert not camera.live
         assert [number_in(frame.image) for frame in camera.frames()] == list(range(9))
+
+
+def test_a_jpeg_that_decoders_would_fill_with_grey_is_damaged() -> None:
+    jpeg = cv2.imencode(".jpg", image_of(1))[1].tobytes()
+    for length in (2, 20, len(jpeg) // 2, len(jpeg) - 2):
+        assert damage(jpeg[:length]) == "is cut off"
+    assert damage(b"GIF89a") == "is not a JPEG"
+    scan = jpeg.index(b"\xff\xda") + 40
+    place = next(at for at in range(scan, len(jpeg)) if jpeg[at - 1] != 0xFF)
+    assert "restart marker" in damage(jpeg[:place] + b"\xff\xd3" + jpeg[place:])
 
 
 def test_a_jpeg_that_claims_gigabytes_is_corrupt_before_it_is_decoded() -> None:

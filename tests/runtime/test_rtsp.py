@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import sys
 import time
 from itertools import islice
@@ -15,6 +16,7 @@ from contracts.rtsp_plain import RtspServer
 
 from edgeseg.errors import CameraError
 from edgeseg.runtime import open_camera
+from edgeseg.runtime.cameras import http_camera
 
 if TYPE_CHECKING:
     from edgeseg.core.protocols import Camera
@@ -65,3 +67,15 @@ def test_a_wrong_password_is_one_line_without_it(user: str) -> None:
         numbers_of(camera, 1)
     assert "hush1" not in str(caught.value)
     assert time.monotonic() - begin_s < 15
+
+
+def test_a_camera_that_accepts_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_camera, "OPEN_S", 0.5)
+    begin_s = time.monotonic()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(CameraError, match="no response in time|no image for"),
+        open_camera(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"),
+    ):
+        pass
+    assert time.monotonic() - begin_s < 30

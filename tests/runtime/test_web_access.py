@@ -81,9 +81,12 @@ def test_a_weak_token_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_strangers_cannot_keep_viewers_out(spec: ModelSpec, token_file: Path) -> None:
     with WebSink(spec, address=WebAddress(port=0, token_file=token_file)) as sink, contextlib.ExitStack() as strangers:
-        for _ in range(3 * connections.MOST_STRANGERS):
-            strangers.enter_context(socket.create_connection(("127.0.0.1", port_of(sink) or 0)))
+        lines = [
+            strangers.enter_context(socket.create_connection(("127.0.0.1", port_of(sink) or 0), timeout=3))
+            for _ in range(3 * connections.MOST_STRANGERS)
+        ]
         assert ask(port_of(sink), f"/about?token={TOKEN}")[0] == 200
+        assert lines[0].recv(1) == b"", "the oldest makes room before its own time is up"
 
 
 def test_a_viewer_too_many_is_told_so(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
