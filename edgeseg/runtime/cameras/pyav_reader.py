@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,17 @@ class PyAvReader:
 
         self._shown = opening.shown
         self._live = opening.live
+        begin_s = time.monotonic()
         try:
             self._container = av.open(
                 opening.uri, options=_options(live=opening.live), timeout=(opening.open_s, opening.stall_s)
             )
         except (av.error.FFmpegError, ValueError) as error:
-            raise CameraError(f"{opening.shown}: does not open as a video: {reason_of(error)}.") from None
+            reason = reason_of(error)
+            # FFmpeg calls the answer of a silent RTSP camera invalid data.
+            if opening.open_s is not None and time.monotonic() - begin_s >= opening.open_s:
+                reason = f"no response within {opening.open_s:g} s"
+            raise CameraError(f"{opening.shown}: does not open as a video: {reason}.") from None
         try:
             self._stream = self._video_stream(opening)
         except CameraError:
