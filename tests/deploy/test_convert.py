@@ -75,6 +75,17 @@ def test_the_host_normalises_where_the_checkpoint_says_so(target: str, checkpoin
         assert np.mean(first.segment(image) == second.segment(image)) > 0.999
 
 
+def test_an_artifact_that_no_engine_here_can_prove_is_named(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("edgeseg.deploy.prove.engine_here", lambda *_, **__: (None, "no engine for it is here"))
+    said: list[str] = []
+    (made,) = edgeseg.convert(checkpoint, target="onnx", precision="fp32", out=tmp_path / "out", on_notice=said.append)
+    assert made.manifest.proof.level == "none"
+    assert any("not proven: no engine for it is here. Verify it on the device." in text for text in said)
+
+
 def test_a_target_replaces_single_quantization_rules(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "board.toml").write_text(BOARD, encoding="utf-8")
     targets = ("onnx", str(tmp_path / "board.toml"))

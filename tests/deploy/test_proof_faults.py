@@ -80,6 +80,7 @@ def test_labels_at_stride_are_compared_with_labels_at_stride(small: Checkpoint, 
                       out=tmp_path / "out")  # fmt: skip
     gate = made.manifest.gate
     assert gate is not None
+    assert (made.manifest.proof.level, made.manifest.proof.engine) == ("engine", "onnxruntime")
     assert gate.compared == "labels at 8x12"
     assert gate.label_agreement > 0.999
     assert made.manifest.parity.sqnr_db is None

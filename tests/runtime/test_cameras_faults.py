@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from edgeseg.runtime.cameras.multipart import Parts
 from edgeseg.runtime.cameras.newest import Newest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edgeseg.core.protocols import Camera, CameraCounts, Frame
@@ -58,6 +59,13 @@ def take(camera: Camera, count: int) -> list[Frame]:
     return list(islice(camera.frames(), count))
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
 def test_a_slow_reader_gets_fresh_frames_and_the_count_of_those_passed_over(server: MjpegServer) -> None:
     numbers, ages_s, indices = [], [], []
     with open_camera(server.uri()) as camera:
@@ -86,17 +94,15 @@ def test_a_killed_server_that_comes_back_goes_on_with_its_newest_frame() -> None
         frames = camera.frames()
         before = [number_in(next(frames).image) for _ in range(3)]
         server.kill()
-        lost = threading.Timer(0.8, server.start)
-        lost.start()
-        while not camera.trouble:  # frames that arrived before are still given
-            next(frames)
+        wait_until(lambda: camera.trouble != "")
         assert "Reconnecting" in camera.trouble
-        after = number_in(next(frames).image)
-        lost.join()
+        time.sleep(0.8)
+        server.start()
+        wait_until(lambda: camera.trouble == "")
+        *_, after = (number_in(next(frames).image) for _ in range(2))  # the first one may be from before
         assert before[-1] is not None
         assert after is not None
         assert after > before[-1] + 30
-        assert camera.trouble == ""
         assert camera.counts.reconnects == 1
         assert balanced(camera.counts)
 
@@ -139,6 +145,23 @@ def test_damaged_images_are_passed_over_and_counted(server: MjpegServer, capfd: 
     assert balanced(counts)
     assert counts.reconnects == 0
     assert capfd.readouterr().err == ""
+
+
+def test_an_image_that_opencv_refuses_is_passed_over(server: MjpegServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, calls = cv2.imdecode, itertools.count()
+
+    def refuse(*arguments: object) -> object:
+        if next(calls) % 3 == 1:
+            raise cv2.error("a size that it does not take")
+        return decode(*arguments)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with open_camera(server.uri()) as camera:
+        take(camera, 6)
+        counts = camera.counts
+    assert counts.corrupt >= 1
+    assert balanced(counts)
+    assert counts.reconnects == 0
 
 
 def test_a_wrong_length_costs_its_own_image_only(server: MjpegServer) -> None:

@@ -81,5 +81,7 @@ def test_override_puts_the_users_own_in_place() -> None:
     assert (recipe.data.train, recipe.data.val) == ("here", "")
     assert (recipe.model.init, recipe.model.encoder) == ("", "e.pth")
     assert (recipe.schedule.epochs, recipe.run.seed) == (3, 9)
-    with pytest.raises(InputError, match="epochs is 1 or more"):
+    with pytest.raises(InputError, match=r"^epochs 0: .*epochs is 1 or more"):
         override(recipe, epochs=0)
+    with pytest.raises(InputError, match=r"^seed -1: .*seed 0 or more"):
+        override(recipe, seed=-1)
