@@ -156,6 +156,15 @@ def test_quiet_leaves_results_and_errors_alone(tmp_path: Path) -> None:
     assert "nowhere" in shell("edgeseg compare nowhere -q", tmp_path).stderr
 
 
+def test_quiet_leaves_out_notes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(render, "_quiet", False)
+    render.say("a note")
+    assert capsys.readouterr().err == "a note\n"
+    assert main(["models", "-q"]) == 0
+    render.say("a note")
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("name", SHELLS)
 def test_completion_knows_every_verb_and_option(name: str) -> None:
     text = script(name)

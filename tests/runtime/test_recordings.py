@@ -18,6 +18,7 @@ from contracts.mjpeg_server import image_of, number_in
 from edgeseg.errors import InputError, MissingDependency, UnknownName
 from edgeseg.runtime import LabelFolder, VideoSink, View, open_camera
 from edgeseg.runtime.cameras import media
+from edgeseg.runtime.frames.options import Reading
 from edgeseg.runtime.sinks.hud import Hud
 from edgeseg.verbs.run import Outputs, run_loop
 
@@ -121,6 +122,21 @@ def test_sinks_are_checked_before_the_artifact_is_opened(
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(kind, match=words):
         run_loop(tmp_path / "no artifact", outputs=outputs)
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [
+        (Reading(region="1,2,3"), "roi"),
+        (Reading(smooth="exp:2"), "exp"),
+        (Reading(uncertainty="margins"), 'Did you mean "margin"'),
+        (Reading(keep_fps=0.0), "--fps 0"),
+        (Reading(keep_latency_ms=float("nan")), "--latency nan"),
+    ],
+)
+def test_frame_options_are_checked_before_the_artifact_is_opened(tmp_path: Path, reading: Reading, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        run_loop(tmp_path / "none", reading=reading)
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
