@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,13 @@ def test_a_bomb_of_samples_is_not_inflated(tmp_path: Path) -> None:
     bomb = pack_samples(np.zeros((2_000_000, 3), np.int64))
     with pytest.raises(RecipeError, match="does not hold 200 runs"):
         read_measurement(changed(timed(), tmp_path, "samples.data", bomb.data))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecipeError, match="does not hold 200 runs"):
+            unpack_samples(dataclasses.replace(bomb, runs=200))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20, "it holds 24 MB"
+    finally:
+        tracemalloc.stop()
 
 
 def test_stored_records_of_schema_1_open_compare_and_gate() -> None:

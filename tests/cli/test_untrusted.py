@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import cv2
@@ -102,7 +103,10 @@ def test_an_artifact_known_on_one_engine_is_tried_out_on_another(unknown: Path) 
     assert trust.is_known(artifact, engine="openvino")
 
 
-@pytest.mark.parametrize("content", ["{", '{"schema": 9}', "[]"])
+ANOTHERS = {"schema": 1, "artifact": "a", "artifact_sha256": "0" * 64, "engines": {"*": "vouched"}}
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema": 9}', "[]", json.dumps(ANOTHERS)])
 def test_a_damaged_record_of_trust_trusts_nothing(content: str, unknown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = open_artifact(unknown)
     place = trust.state_folder() / "artifacts" / f"{artifact.sha256}.json"

@@ -135,6 +135,13 @@ def test_planted_faults_are_refused_even_in_int8(name: str, in_domain: bool) -> 
     assert judged.failures, judged.report
 
 
+def test_an_output_of_one_class_is_called_that() -> None:
+    known = reference()
+    outputs = [np.ascontiguousarray(FAULTS["constant"](item, index)) for index, item in enumerate(known.logits)]
+    failures = judge(outputs, tensor=LOGITS, reference=known, scheme=SCHEMES["int8"]).failures
+    assert ("output", "the same class everywhere") in [(item.measure, item.found) for item in failures]
+
+
 @pytest.mark.parametrize(("share", "own", "foreign"), [(0.05, True, True), (0.15, False, True), (0.3, False, False)])
 def test_a_class_may_lose_more_on_images_of_another_kind(share: float, own: bool, foreign: bool) -> None:
     def some_lost(logits: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
@@ -20,10 +19,9 @@ from edgeseg.train import Loading, Notice, Recipe, override, train
 from edgeseg.train import loop as loop_module
 from edgeseg.train.data import read_pair
 from edgeseg.train.faults import out_of_memory_error, writing
+from edgeseg.train.method import Method
+from edgeseg.train.output import METRICS, RunFolder
 from edgeseg.train.state import load_state
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def folder_set(root: Path, *, count: int = 4, values: tuple[int, ...] = (0, 1), seed: int = 0) -> Path:
@@ -230,36 +228,63 @@ def test_a_batch_of_two_is_not_halved() -> None:
     assert "Halve" not in str(out_of_memory_error(recipe(run={"batch": 2}), progress=Position()))
 
 
+NO_ROOM = r"run: cannot be written: No space left on device.*--resume"
+
+
+def run_folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run", recipe=recipe(), command="", method=Method())
+
+
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), RuntimeError("I/O error: No space left on device (os error 28)")]
 )
 def test_a_full_disk_is_one_line(error: Exception, tmp_path: Path) -> None:
-    with (
-        pytest.raises(TrainingError, match=r"run: cannot be written: No space left on device.*--resume"),
-        writing(tmp_path / "run"),
-    ):
+    with pytest.raises(TrainingError, match=NO_ROOM), writing(tmp_path / "run"):
         raise error
+    with pytest.raises(TrainingError, match=r"cannot be written: Input/output error\."), writing(tmp_path):
+        raise OSError(5, "Input/output error")
     with pytest.raises(RuntimeError, match="another fault"), writing(tmp_path):
         raise RuntimeError("another fault")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
-def test_a_state_that_finds_no_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class SmallDisk:
+    """A stream with room for so many bytes; what is written is dropped."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def write(self, content: bytes) -> int:
+        self._room -= len(content)
+        if self._room < 0:
+            raise OSError(28, "No space left on device")
+        return len(content)
+
+    def flush(self) -> None:
+        return None
+
+
+# With the second one, PyTorch hides the system's error behind its own.
+@pytest.mark.parametrize("room", [0, 1000])
+def test_a_state_that_finds_no_room_says_so(room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgeseg.train import state
 
-    @contextlib.contextmanager
-    def full(*_: object, **__: object) -> Iterator[BinaryIO]:
-        with Path("/dev/full").open("wb", buffering=0) as stream:
-            yield stream
-
-    monkeypatch.setattr(state, "replacing", full)
+    monkeypatch.setattr(state, "replacing", lambda *_, **__: contextlib.nullcontext(SmallDisk(room)))
     empty: dict[str, object] = {}
     weights = {"weight": torch.zeros(1 << 16)}
     found = state.RunState(
         progress=state.Position(), net=weights, average=weights, optimizer=empty, scaler=empty, fingerprint=""
     )
-    with pytest.raises(OSError, match="No space left on device"):
-        state.save_state(found, tmp_path)
+    with pytest.raises(TrainingError, match=NO_ROOM):
+        run_folder(tmp_path).save(found)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_line_of_metrics_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    output = run_folder(tmp_path)
+    output.folder.mkdir()
+    (output.folder / METRICS).symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=NO_ROOM):
+        output.epoch(1, step=1, loss=1.0, rate=0.1, score=None, seconds=1.0)
 
 
 def test_a_fold_holds_one_group_out(tmp_path: Path) -> None:
