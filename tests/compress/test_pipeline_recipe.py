@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeseg.compress.distill.recipe import DistillRecipe
+from edgeseg.compress.pipeline import run
 from edgeseg.compress.pipeline.checks import check_start
 from edgeseg.compress.pipeline.recipe import compression_recipes, parse_pipeline, read_pipeline
 from edgeseg.compress.prune.prune_stage import PruneStage
 from edgeseg.compress.prune.sparsify_stage import SparsifyStage
-from edgeseg.errors import EdgesegError, InputError, RecipeError
+from edgeseg.errors import EdgesegError, InputError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,3 +176,22 @@ def test_what_a_change_leaves_is_lost_by_training_after_it_and_not_before(monkey
         parse_pipeline(stages(*tables), where="r.toml")
     with pytest.raises(RecipeError, match='"finetune" after "prune" trains its zeros away'):
         parse_pipeline(stages(prune, train), where="r.toml")
+
+
+def test_a_full_disk_before_a_stage_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    recipe = parse_pipeline(stages({"kind": "finetune"}), where="r.toml")
+    job = SimpleNamespace(folder=tmp_path / "run", data=recipe.data, size=(64, 96), parent=tmp_path, data_sha256={})
+    found = {"_check_records": None, "resolved": {}, "read_spec": SimpleNamespace(weights_sha256="")}
+    for name, result in found.items():
+        monkeypatch.setattr(run, name, lambda *_, result=result, **__: result)
+    for name in ("write_json", "begin"):
+        monkeypatch.setattr(run, name, full)
+    words = r"run: cannot be written: No space left on device.*--resume"
+    with pytest.raises(TrainingError, match=words):
+        run._prepare(recipe, out=job.folder, start=None, chosen=None, identities={})  # type: ignore[arg-type]
+    begun = SimpleNamespace(done=False)
+    with pytest.raises(TrainingError, match=words):
+        run._finished(recipe.stages[0], job, begun=begun, on_event=None)  # type: ignore[arg-type]

@@ -59,6 +59,14 @@ def test_a_module_in_memory_is_taken_as_it_is(package: str, spec: Path) -> None:
         assert isinstance(net(image()), tuple), "the user's own module was changed"
 
 
+def test_a_module_in_memory_with_weights_that_are_no_numbers_is_refused(package: str, spec: Path) -> None:
+    net = make(package, width=16)
+    with torch.no_grad():
+        next(net.parameters()).view(-1)[0] = torch.nan
+    with pytest.raises(CheckpointError, match="holds NaN or infinity"):
+        open_model(net, spec=spec)
+
+
 def test_arguments_of_the_factory_are_recorded(package: str, tmp_path: Path) -> None:
     opened = open_model(f"{package}:build", spec=write_spec(tmp_path, more="[arguments]\nwidth = 16"))
     assert opened.spec.arguments == {"width": 16}

@@ -14,6 +14,7 @@ import torch
 from train.small import recipe
 
 from edgeseg.data import identity, open_dataset
+from edgeseg.data.label_check import LabelCounts
 from edgeseg.errors import DatasetError, InputError, RecipeError, TrainingError
 from edgeseg.train import Loading, Notice, Recipe, override, train
 from edgeseg.train import loop as loop_module
@@ -80,6 +81,12 @@ def test_binary_masks_train_once_they_are_mapped(tmp_path: Path) -> None:
     counts = read_pair(on(root).data).training.counts
     assert counts.pixels.tolist() == [4 * 64 * 48, 4 * 64 * 48]
     assert counts.missing == ()
+
+
+def test_an_ignored_index_among_the_classes_is_no_class_that_occurs() -> None:
+    counts = LabelCounts(classes=("void", "road", "sky"), ignore_index=0)
+    counts.add(np.array([[0, 0, 1]], np.uint8))
+    assert (counts.pixels.tolist(), counts.ignored, counts.missing) == ([0, 1, 0], 2, ("void", "sky"))
 
 
 def test_a_class_that_never_occurs_is_reported(tmp_path: Path) -> None:
