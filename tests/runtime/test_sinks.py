@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from contracts import tiny_artifact as tiny
 
+from edgeseg.core import atomic
 from edgeseg.errors import InputError
 from edgeseg.runtime import AreaLines, LabelFolder, VideoSink, load, open_camera, run
 from edgeseg.runtime.sinks.base import View
@@ -72,6 +73,18 @@ def test_a_label_map_that_cannot_be_written_leaves_no_part(tmp_path: Path) -> No
         with pytest.raises(InputError, match="cannot be written"):
             sink.write(view(1))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".edgeseg", "000000.png", "000001.png"]
+
+
+def test_a_label_map_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(name: str) -> None:
+        if name == "replace file":
+            raise OSError(28, "No space left on device")
+
+    with LabelFolder(tmp_path) as sink:
+        monkeypatch.setattr(atomic, "step", full)
+        with pytest.raises(InputError, match="No space left on device"):
+            sink.write(view(0))
+    assert [path.name for path in tmp_path.iterdir()] == [".edgeseg"]
 
 
 def test_a_recording_goes_on_when_the_source_changes_its_size(tmp_path: Path) -> None:

@@ -175,6 +175,21 @@ def test_label_pngs_hold_the_same_numbers_with_and_without_colours(size: tuple[i
     assert np.array_equal(cv2.imread(str(tmp_path / "colour.png"))[:, :, ::-1], colors[labels])
 
 
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_an_image_whose_results_are_being_written_at_a_signal_is_finished(
+    artifact: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, labels: np.ndarray, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        write_labels(path, labels, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("edgeseg.verbs.predict.write_labels", interrupted)
+    found = predict(artifact, [str(folder)], out=tmp_path / "out", threads=1)
+    assert found.interrupted
+    assert [image.labels for image in found.images] == ["labels/one.png"]
+    assert (tmp_path / "out" / "labels" / "one.png").exists()
+
+
 def test_ctrl_c_ends_with_status_130_and_whole_files(artifact: Path, tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
