@@ -130,6 +130,12 @@ def test_a_device_without_opencv_is_told_what_to_install(verb: str, tmp_path: Pa
     assert 'pip install "edgeseg[opencv]"' in done.stderr
 
 
+def test_doctor_names_the_extra_of_a_missing_library_whole(tmp_path: Path) -> None:
+    done = run_without(("cv2",), ["doctor"], tmp_path)
+    assert "Traceback" not in done.stderr
+    assert 'pip install "edgeseg[opencv]"' in done.stdout
+
+
 def test_text_from_files_is_never_markup_nor_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     render.table("[bold]t", ("name", "[/b]"), [("nuc [/b]", 'pip install "edgeseg[onnx]"'), ("a\x1b[31mb", ":smile:")])
     render.result("[red]plain[/red] \x07")
