@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 SWITCH_S = 0.0001
+NICER = 5
+"""Nice values that the stages around the engine are above it: a third of its share of a core that both want."""
 M_ARENA_MAX = -8
 M_MMAP_THRESHOLD = -3
 M_TRIM_THRESHOLD = -1
@@ -66,13 +68,16 @@ def share_one_heap() -> None:
 
 
 def make_way() -> None:
-    """Let the calling thread wait for a free core when it wakes, instead of preempting the engine (SCHED_BATCH, Linux).
+    """Let the calling thread leave cores to the engine: it is nicer, and preempts nothing when it wakes (Linux).
 
-    See sched(7). Elsewhere, and where a sandbox forbids it, nothing is changed.
+    On two cores the engine otherwise shares its own with the stages around it, and they do not fill the other one. See
+    sched(7); Linux has a nice value and a policy for each thread. Elsewhere, and where a sandbox forbids it, nothing is
+    changed.
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -218,6 +219,22 @@ def test_frames_are_prepared_while_the_next_one_is_captured(session: Session, mo
 
     monkeypatch.setattr(session, "preprocess", prepared)
     assert run(session, Asked(count=3)).frames == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="threads have nice values of their own on Linux")
+@pytest.mark.parametrize(("live", "nicer"), [(False, 5), (True, 0)])
+def test_the_stages_of_a_file_leave_cores_to_the_engine(session: Session, live: bool, nicer: int) -> None:
+    found: list[int] = []
+
+    class Nice(Fake):
+        def frames(self) -> Iterator[Frame]:
+            found.append(os.getpriority(os.PRIO_PROCESS, 0))
+            return super().frames()
+
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    run(session, Nice(count=2, live=live))
+    assert found == [min(19, mine + nicer)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == mine
 
 
 def test_ctrl_c_waits_for_stuck_stages_together_and_only_briefly(
