@@ -60,8 +60,9 @@ class CpuTimes:
     def finished(self, frames: int) -> None:
         """Read the clocks at the two frames; a callback of the loop."""
         if frames in self._marks:
-            clocks = {thread.name: time.pthread_getcpuclockid(thread.ident or 0) for thread in threading.enumerate()}
-            own = {NAMES[name]: time.clock_gettime(clock) for name, clock in clocks.items() if name in NAMES}
+            # Other threads, as those of the page's requests, may end at any time.
+            clocks = {thread.name: thread.ident or 0 for thread in threading.enumerate() if thread.name in NAMES}
+            own = {NAMES[name]: time.clock_gettime(time.pthread_getcpuclockid(at)) for name, at in clocks.items()}
             self._seconds.append({**own, "engine": time.process_time() - sum(own.values())})
 
     def per_frame(self) -> dict[str, float]:
