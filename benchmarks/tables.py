@@ -16,6 +16,7 @@ from edgeseg.cli.compare import markdown
 TOP = Path(__file__).resolve().parents[1]
 LOOP = TOP / "benchmarks" / "results" / "loop"
 SIZES = ("384x480", "512x1024")
+CAMERA_SIZES = ("720x1280", "1080x1920")
 FAMILIES = ("fast_scnn", "lraspp_mobilenet_v3_small")
 SUMMARY = ("fast_scnn-camvid-half", "lraspp_mobilenet_v3_small-camvid-relu")
 ENGINES = {"litert": "LiteRT", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -49,6 +50,27 @@ def loop_table() -> str:
     return "\n".join(lines)
 
 
+def sizes_table() -> str:
+    """Return the table of the camera loop on videos of common camera sizes."""
+    lines = [
+        "| engine | image | output | loop FPS | engine alone | decoder alone | of the slower | "
+        "CPU ms: capture | preprocess | engine | decode, draw | sinks | all | two cores' limit FPS |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for size in CAMERA_SIZES:
+        for row in json.loads((LOOP / f"loop-{size}.json").read_text("utf-8")):
+            cpu = row["cpu_ms"]
+            stages = (cpu[name] for name in ("capture", "preprocess", "engine", "decode and draw", "sinks"))
+            lines.append(
+                f"| {ENGINES[row['engine']]} | {row['image'][1]}x{row['image'][0]} | {row['output']} | "
+                f"{row['loop_fps']:.0f} | {row['engine_fps']:.0f} | {row['decoder_fps']:.0f} | "
+                f"{row['ratio_to_slower']:.2f} | "
+                + " | ".join(f"{value:.1f}" for value in (*stages, sum(cpu.values())))
+                + f" | {2000 / sum(cpu.values()):.0f} |"
+            )
+    return "\n".join(lines)
+
+
 def summary_table() -> str:
     """Return the README's table: the int8 artifacts of two compressed nets."""
     lines = ["| net | engine | MB | speed-up | mIoU % | change |", "|---|---|---:|---:|---:|---:|"]
@@ -75,6 +97,7 @@ def tables() -> dict[str, dict[str, str]]:
             "table": markdown(compare(read_measurements([TOP / "benchmarks" / "results"]))),
             **{family: markdown(compressed(family)) for family in FAMILIES},
             "loop": loop_table(),
+            "sizes": sizes_table(),
         },
     }
 
