@@ -177,11 +177,13 @@ class KnownRanges:
     def _stored_pairs(self, nodes: Iterable[Node], images: Sequence[Tensor]) -> dict[Node, Tensor]:
         """Return (ceil(in / 2), 256) for each weighted node: see `unsaturated_weight_scales`.
 
-        Without images, all channels may be 255 at once. The groups of a grouped convolution count as one.
+        Without images, all channels may be 255 at once. The groups of a grouped convolution count as one. Transposed
+        convolutions have one scale, and are left out.
         """
-        pairs = {node: self._no_pairs(node, last=-1.0 if images else 255.0) for node in nodes}
+        paired = [node for node in nodes if op_name(node) != "conv_transpose2d"]
+        pairs = {node: self._no_pairs(node, last=-1.0 if images else 255.0) for node in paired}
         sources: dict[Node, list[Node]] = {}
-        for node in nodes:
+        for node in paired:
             sources.setdefault(_input(node), []).append(node)
 
         def seen(x: Tensor, *, readers: list[Node]) -> None:

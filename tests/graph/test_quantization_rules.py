@@ -118,17 +118,22 @@ def test_symmetric_activations_and_whole_weights(small: ExportedProgram, observe
 @pytest.mark.parametrize("shape", [(6, 8, 3, 3), (6, 7, 1, 1), (6, 1, 3, 3), (6, 5)])
 def test_adjacent_products_stay_within_16_bits_on_cpus_without_vnni(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    for codes in (torch.full(shape[1:2], 255.0), torch.randint(1, 256, shape[1:2]).float()):
+    inputs = shape[1]
+    worst = torch.full(((inputs + 1) // 2, 256), -1.0)
+    worst[:, 255] = 255.0
+    some = torch.where(torch.rand(worst.shape) < 0.1, torch.randint(0, 256, worst.shape), -1)
+    for pairs in (worst, some):
         for weight in (torch.rand(shape), -torch.rand(shape), torch.randn(shape)):
             plain = weight.abs().flatten(1).amax(1) / 127
-            scales = torch.maximum(plain, unsaturated_weight_scales(weight, codes=codes))
+            scales = torch.maximum(plain, unsaturated_weight_scales(weight, pairs=pairs))
             assert (scales < 2.01 * plain).all()
-            stored = torch.round(weight / scales.view(-1, *[1] * (weight.dim() - 1)))
-            products = F.pad((stored * codes.view(-1, *[1] * (weight.dim() - 2))).flatten(2), (0, 0, 0, 1))
-            for sign in (1, -1):
-                of_sign = (sign * products).clamp(min=0)
-                last = shape[1] + shape[1] % 2
-                assert (of_sign[:, 0:last:2] + of_sign[:, 1:last:2]).max() <= 32767
+            stored = torch.round(weight / scales.view(-1, *[1] * (weight.dim() - 1))).reshape(shape[0], inputs, -1)
+            for pair, first in (pairs >= 0).nonzero().tolist():
+                sums = stored[:, 2 * pair] * first
+                if 2 * pair + 1 < inputs:
+                    sums = sums + stored[:, 2 * pair + 1] * float(pairs[pair, first])
+                assert sums.abs().max() <= 32767
+    assert not unsaturated_weight_scales(torch.rand(shape), pairs=torch.full_like(worst, -1.0)).any()
 
 
 def test_scales_are_enlarged_only_where_images_need_it(small: ExportedProgram, observed: tuple[Range, ...]) -> None:
@@ -139,6 +144,9 @@ def test_scales_are_enlarged_only_where_images_need_it(small: ExportedProgram, o
         return max(int(item.abs().max()) for item in pairs)
 
     avoiding = dataclasses.replace(DEFAULT_RULES, avoid_saturation="always")
+    assert (
+        largest(dataclasses.replace(avoiding, float_ops=()), torch.zeros(1, 3, 16, 16)) > 128
+    )  # with a transposed one
     assert largest(DEFAULT_RULES) == largest(avoiding, torch.zeros(1, 3, 16, 16)) > 128 >= largest(avoiding)
     assert largest(avoiding) < largest(avoiding, torch.randn(1, 3, 16, 16)) < largest(DEFAULT_RULES)
 
