@@ -167,14 +167,7 @@ class _Ladder:
         ranges = read_ranges(self.checkpoint.folder / RANGES_FILE) if precision == "int8" else None
         converter = converter_for(self.artifact.manifest.format)
         rules = converter.rules if isinstance(converter, RuledConverter) else DEFAULT_RULES
-        return export(
-            self.checkpoint,
-            folder=self.workdir / precision,
-            precision=precision,
-            ranges=ranges,
-            rules=rules,
-            images=self.images,
-        )
+        return export(self.checkpoint, folder=self.workdir / precision, precision=precision, ranges=ranges, rules=rules)
 
     def _program(self, exported: ExportedModel) -> list[NDArray[np.float32]]:
         import torch

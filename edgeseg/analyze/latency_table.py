@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeseg.analyze.single_layer_models import LayerFiles
 from edgeseg.bench.layer_timing import time_layer, timing_engine
+from edgeseg.core.cpu_features import cpu_fields
 from edgeseg.core.files import read_json, write_json
 from edgeseg.core.latency import LatencyTable, LayerShape, LayerTime
 from edgeseg.errors import InputError
@@ -124,7 +125,4 @@ def _format(engine: str) -> str:
 
 def _machine() -> str:
     """Return the processor's name, as the system gives it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return cpu_fields().get("model name") or platform.processor() or platform.machine()

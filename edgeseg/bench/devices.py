@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgeseg.bench import telemetry
 from edgeseg.core.cpu_cores import usable_cores
+from edgeseg.core.cpu_features import cpu_fields
 from edgeseg.core.measurement import DeviceState
 from edgeseg.core.system_files import control_groups, read_int, read_text
 
@@ -98,22 +99,13 @@ def is_emulated(root: Path = Path("/")) -> bool:
 
 
 def _cpu(root: Path) -> str:
-    fields = _cpu_fields(root)
+    fields = cpu_fields(root)
     if "model name" in fields:
         return re.sub(r"\s+", " ", fields["model name"])
     part = fields.get("CPU part", "").lower()
     if fields.get("CPU implementer", "").lower() == "0x41" and part in _ARM_PARTS:
         return f"Arm {_ARM_PARTS[part]}"
     return fields.get("Hardware") or platform.processor() or platform.machine() or "unknown"
-
-
-def _cpu_fields(root: Path) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        if value.strip():
-            fields.setdefault(key.strip(), value.strip())
-    return fields
 
 
 def _board(root: Path) -> str | None:

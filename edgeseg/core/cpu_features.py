@@ -14,8 +14,14 @@ def int8_sums_saturate(root: Path = Path("/")) -> bool:
     """Return whether int8 kernels add products in saturating 16 bits here: x86 without known VNNI."""
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
         return False
+    return not _DOT_PRODUCTS.intersection(cpu_fields(root).get("flags", "").split())
+
+
+def cpu_fields(root: Path = Path("/")) -> dict[str, str]:
+    """Return what Linux says of the first processor, by its own keys; nothing elsewhere."""
+    fields: dict[str, str] = {}
     for line in (read_text(root / "proc/cpuinfo") or "").splitlines():
-        key, _, flags = line.partition(":")
-        if key.strip() == "flags":
-            return not _DOT_PRODUCTS.intersection(flags.split())
-    return True
+        key, _, value = line.partition(":")
+        if value.strip():
+            fields.setdefault(key.strip(), value.strip())
+    return fields

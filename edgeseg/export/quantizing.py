@@ -167,12 +167,11 @@ class KnownRanges:
         """Return (output channels,): the smallest weight scales of a node that kernels can hold."""
         source, target = (self.scales[name] for name in self._points[node])
         # The weight of a transposed convolution is (in, out, h, w).
-        transposed = op_name(node) == "conv_transpose2d"
         weight = stored(self._model, node.args[1])
-        least = least_weight_scales(weight.shape[transposed], self._bias(node), source=source, target=target)
-        if self._rules.avoid_saturation == "always" and not transposed:
-            return torch.maximum(least, unsaturated_weight_scales(weight, pairs=self._pairs[node]))
-        return least
+        channels = weight.shape[op_name(node) == "conv_transpose2d"]
+        least = least_weight_scales(channels, self._bias(node), source=source, target=target)
+        pairs = self._pairs.get(node)
+        return least if pairs is None else torch.maximum(least, unsaturated_weight_scales(weight, pairs=pairs))
 
     def _stored_pairs(self, nodes: Iterable[Node], images: Sequence[Tensor]) -> dict[Node, Tensor]:
         """Return (ceil(in / 2), 256) for each weighted node: see `unsaturated_weight_scales`.
