@@ -29,8 +29,7 @@ def matrix_page(matrix: Matrix, *, nets: Sequence[str], formats: Sequence[str], 
         f"with {used or 'nothing'}. {len(cells)} of {len(wanted)} cells were run.",
         "Each net was trained for some seconds on a few rendered streets: a cell says whether a net converts and "
         "computes the same labels as in PyTorch, not how good it is. int8 agreement is lower than a well-trained "
-        "net's, whose classes lie further apart. Percentages are equal labels; MB are the model's files; seconds "
-        "depend on what else the machine did.",
+        "net's, whose classes lie further apart. Percentages are equal labels; MB are the model's files.",
         "## Labels equal to float PyTorch",
         _table(matrix, nets=nets, formats=formats, precisions=precisions),
         "## What did not convert",
@@ -78,7 +77,7 @@ def _short(cell: Cell | None) -> str:
     if cell.status == "failed":
         return "**failed**" if cell.agreement is None else f"**{100 * cell.agreement:.2f} %**, below the gate"
     agreed = "not proven here" if cell.agreement is None else f"{100 * cell.agreement:.2f} %"
-    return f"{agreed}, {cell.size_bytes / 1e6:.1f} MB, {cell.seconds:.0f} s"
+    return f"{agreed}, {cell.size_bytes / 1e6:.1f} MB"
 
 
 def _name(cell: Cell) -> str:

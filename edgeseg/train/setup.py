@@ -131,7 +131,8 @@ def seen(data: Dataset, *, sha256: str) -> dict[str, object]:
 def _objective(recipe: Recipe, spec: ModelSpec, samples: Iterable[Sample], *, device: torch.device) -> Objective:
     weights = class_weights(recipe.loss, samples, classes=spec.classes, ignore_index=spec.ignore_index)
     if weights is not None:
-        _log.info("class weights: %s", dict(zip(spec.classes, weights.round(2).tolist(), strict=True)))
+        shown = zip(spec.classes, weights.tolist(), strict=True)
+        _log.info("class weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in shown))
     return Objective(
         recipe=recipe.loss,
         ignore_index=spec.ignore_index,

@@ -150,7 +150,7 @@ def run_loop(
                     raise
                 fault = error
             if not camera.live:
-                fault = fault or _damage(ends[-1], source=redacted(source))
+                fault = fault or _damage(ends[-1], source=redacted(source), trouble=camera.trouble)
             return _outcome(session, opened, loop=ends[-1], fault=fault, kind=reading.uncertainty)
 
 
@@ -167,17 +167,19 @@ def _context(session: Session, camera: Camera, *, force: bool, notify: Notify) -
     )
 
 
-def _damage(ended: LoopResult, *, source: str) -> CameraError | None:
-    """Return an error about frames of a file that could not be read, None if there are none."""
+def _damage(ended: LoopResult, *, source: str, trouble: str) -> CameraError | None:
+    """Return an error about frames of a file that could not be read, None if there are none.
+
+    `trouble` says what is wrong with them, "" if that is not known.
+    """
     parts = [
         *([f"{ended.corrupt} of its frames are corrupt and were left out"] if ended.corrupt else []),
         *([f"it ended {ended.missing} frames early"] if ended.missing else []),
     ]
-    return (
-        CameraError(f"{source}: {', and '.join(parts)}. The results of the other frames are complete.")
-        if parts
-        else None
-    )
+    if not parts:
+        return None
+    text = f"{source}: {', and '.join(parts)}. The results of the other frames are complete. {trouble}"
+    return CameraError(text.rstrip())
 
 
 def _outcome(

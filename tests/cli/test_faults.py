@@ -128,6 +128,27 @@ def test_a_damaged_or_truncated_video_is_run_to_its_end_and_is_status_1(
         assert re.search(frames, printed.out)
 
 
+def test_damaged_images_of_a_folder_are_left_out_and_named(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(5):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((40, 60, 3), 40 * index, np.uint8))
+    (tmp_path / "1.png").write_bytes(b"")
+    whole = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])
+    arguments = ["run", str(artifact), "--source", str(tmp_path), "--headless", "--threads", "1"]
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "2 of its frames are corrupt and were left out." in printed.err
+    assert "1.png: empty file (0 bytes)" in printed.err
+    assert "Also: 3.png." in printed.err
+    assert "3 frames at" in printed.out
+    for index in (0, 2, 4):
+        (tmp_path / f"{index}.png").unlink()
+    assert main(arguments) == 1
+    assert "1.png: empty file (0 bytes). Copy it again or remove it. Also: 3.png." in capsys.readouterr().err
+
+
 def test_an_engine_with_a_typo(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_one_line(["verify", str(artifact), "--engine", "onnxruntme"], 'Did you mean "onnxruntime"?', capsys)
 

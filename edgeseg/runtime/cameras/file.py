@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgeseg.core.protocols import Camera, Frame
 
+SHOWN_NAMES = 5
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
@@ -78,8 +79,16 @@ def _matching(pattern: str) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def _also(paths: list[Path]) -> str:
+    """Return a sentence with the names of further images, "" without any."""
+    if not paths:
+        return ""
+    more = f", and {len(paths) - SHOWN_NAMES} more" if len(paths) > SHOWN_NAMES else ""
+    return f" Also: {', '.join(path.name for path in paths[:SHOWN_NAMES])}{more}."
+
+
 class Images(EveryFrame):
-    """Images, one after the other; each may have its own size."""
+    """Images, one after the other; each may have its own size. One that cannot be read is counted as corrupt."""
 
     def __init__(self, paths: tuple[Path, ...], *, size: tuple[int, int] | None, fps: float) -> None:
         super().__init__()
@@ -91,18 +100,26 @@ class Images(EveryFrame):
         return self
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the images; raises `CameraError` naming one that cannot be read."""
+        """Yield the images that can be read; raises `CameraError` if none can."""
         return self._numbered(self._images(), self._size)
 
     def _images(self) -> Iterator[Decoded | None]:
         from edgeseg.data.reading import read_image
 
+        broken: list[Path] = []
+        first = ""
         for index, path in enumerate(self._paths):
             try:
                 image = read_image(path)
             except DatasetError as error:
-                raise CameraError(str(error)) from None
+                first = first or str(error)
+                broken.append(path)
+                self.trouble = first + _also(broken[1:])
+                yield None
+                continue
             yield Decoded(image=image, media_s=index / self.fps)
+        if broken and not self._given:
+            raise CameraError(self.trouble)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
