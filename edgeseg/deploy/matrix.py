@@ -52,9 +52,8 @@ class Cell:
     """One net in one format and precision; `reason` says why there is no artifact.
 
     `agreement` is the share of labels equal to the float checkpoint's, None where nothing ran; a failed cell may have
-    one below the gate. `ops` are the graph's ops by kind, `in_float` those that a quantized artifact computes in float, as
-    "OP: reason".
-    `size_bytes` counts the model's files, `seconds` the processor time of the conversion with its proof.
+    one below the gate. `ops` are the graph's ops by kind, `in_float` those that a quantized artifact computes in float,
+    as "OP: reason". `size_bytes` counts the model's files, `seconds` the processor time of conversion and proof.
     """
 
     net: str

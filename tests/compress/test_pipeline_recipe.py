@@ -11,9 +11,12 @@ from edgeseg.compress.distill.recipe import DistillRecipe
 from edgeseg.compress.pipeline import run
 from edgeseg.compress.pipeline.checks import check_start
 from edgeseg.compress.pipeline.recipe import compression_recipes, parse_pipeline, read_pipeline
+from edgeseg.compress.pipeline.training_stage import TrainingStage
 from edgeseg.compress.prune.prune_stage import PruneStage
 from edgeseg.compress.prune.sparsify_stage import SparsifyStage
 from edgeseg.errors import EdgesegError, InputError, RecipeError, TrainingError
+from edgeseg.models import load_checkpoint, resolve_model
+from edgeseg.train.recipe import SamplingRecipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +40,32 @@ def test_a_stage_takes_what_it_leaves_out_from_training() -> None:
     first, second = (stage.training for stage in recipe.stages)
     assert (first.schedule.epochs, first.run.batch, first.run.seed) == (2, 4, 9)
     assert (second.schedule.epochs, second.run.batch, second.run.seed) == (5, 4, 7)
+
+
+def test_stages_sample_rare_classes_as_a_training_does() -> None:
+    recipe = parse_pipeline(stages({"kind": "finetune"}, training={"sampling": {"focus": 0.5}}), where="r.toml")
+    job = SimpleNamespace(
+        parent=resolve_model("fast_scnn:streets"), result="x", size=(64, 96), data=recipe.data, licence="CC0-1.0",
+        notice="",
+    )  # fmt: skip
+    (stage,) = recipe.stages
+    assert isinstance(stage, TrainingStage)
+    assert stage.training_recipe(job).sampling == SamplingRecipe(focus=0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["distill", "qat"])
+def test_stored_teachers_do_not_see_pasted_pixels(kind: str) -> None:
+    checkpoint = load_checkpoint(resolve_model("fast_scnn:streets"))
+    coming = SimpleNamespace(spec=checkpoint.spec, net=checkpoint.net, images=8)
+    for live in (True, False):
+        teachers = {"teachers": ["fast_scnn:streets"], "live": live}
+        table = {"kind": kind, **(teachers if kind == "distill" else {"distill": teachers}), "sampling": {"paste": 0.3}}
+        (stage,) = parse_pipeline(stages(table), where="r.toml").stages
+        if live:
+            assert stage.check(coming) is coming  # type: ignore[arg-type, comparison-overlap]
+            continue
+        with pytest.raises(RecipeError, match=r"\[sampling\] paste = 0\.3, but .* live = true for this teacher"):
+            stage.check(coming)  # type: ignore[arg-type]
 
 
 def test_qat_may_listen_to_teachers() -> None:

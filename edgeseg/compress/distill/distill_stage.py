@@ -24,10 +24,10 @@ class DistillStage(TrainingStage):
     settings: DistillRecipe
 
     def check(self, coming: Coming) -> Coming:
-        """Return `coming` unchanged; raises `InputError` for a missing teacher or one with other classes."""
+        """Return `coming` unchanged; raises as `check_teachers` does, and `InputError` for a missing teacher."""
         from edgeseg.compress.distill.teacher import check_teachers
 
-        check_teachers(self.settings, classes=coming.spec.classes)
+        check_teachers(self.settings, classes=coming.spec.classes, paste=self.training.sampling.paste)
         return super().check(coming)
 
     def inputs(self) -> dict[str, str]:

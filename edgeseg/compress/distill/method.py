@@ -56,8 +56,9 @@ class Distill(Method):
 
         Raises:
             InputError: a teacher has other classes, or there is no such checkpoint or module.
+            RecipeError: stored outputs with pasted pixels.
         """
-        check_teachers(self.recipe, classes=spec.classes)
+        check_teachers(self.recipe, classes=spec.classes, paste=recipe.sampling.paste)
         net, start = self.student.start(recipe, spec)
         return (self._adapted(net, spec=spec) if self.recipe.features else net), start
 

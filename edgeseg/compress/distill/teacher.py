@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgeseg.compress.distill.crop_resampling import bilinear, resampled
 from edgeseg.core.spec import ModelSpec, Preprocess
-from edgeseg.errors import InputError
+from edgeseg.errors import InputError, RecipeError
 from edgeseg.models import load_checkpoint, resolve_model
 from edgeseg.models.build import size_multiple
 from edgeseg.models.checkpoint import read_spec
@@ -106,8 +106,18 @@ def teacher_identity(recipe: DistillRecipe) -> dict[str, object]:
     }
 
 
-def check_teachers(recipe: DistillRecipe, *, classes: Sequence[str]) -> None:
-    """Raise `InputError` unless every teacher has the student's classes, in the same order."""
+def check_teachers(recipe: DistillRecipe, *, classes: Sequence[str], paste: float = 0.0) -> None:
+    """Check the teachers against the student's classes and `[sampling] paste`.
+
+    Raises:
+        InputError: a teacher has other classes, or the same in another order.
+        RecipeError: the recipe pastes pixels of other images, which stored outputs do not show.
+    """
+    if paste and not recipe.live:
+        raise RecipeError(
+            f"[sampling] paste = {paste:g}, but the teacher's outputs are stored for whole images, without pasted "
+            "pixels. Set paste = 0, or live = true for this teacher."
+        )
     for name in recipe.teachers:
         found = read_spec(resolve_model(name)).classes
         if found != tuple(classes):

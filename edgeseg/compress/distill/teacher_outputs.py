@@ -13,7 +13,6 @@ from edgeseg.compress.distill.crop_resampling import inside, sample_crops
 from edgeseg.compress.distill.teacher import Teacher
 from edgeseg.compress.distill.teacher_cache import TeacherCache, image_sha256
 from edgeseg.core.spec import ModelSpec
-from edgeseg.errors import RecipeError
 from edgeseg.graph.forward_hooks import tapped
 from edgeseg.train.events import Loading, OnEvent
 from edgeseg.train.samples import TrainingSet
@@ -112,13 +111,7 @@ def store_outputs(
     Raises:
         InputError: the cache folder cannot be written.
         DatasetError: an image cannot be read.
-        RecipeError: the recipe pastes pixels of other images, which stored outputs do not show.
     """
-    if training.rare is not None and training.rare.paste:
-        raise RecipeError(
-            f"[sampling] paste = {training.rare.paste:g}, but the teacher's outputs are stored for whole images, "
-            "without pasted pixels. Set paste = 0, or distill with a live teacher."
-        )
     cache.open()
     total, names, sizes = len(training.data), [], []
     teacher: Teacher | None = None

@@ -1,7 +1,7 @@
 """Reading a compression recipe: one strict TOML file (`schema = 1`) with a start checkpoint and a list of stages.
 
-A stage's table has the keys of its settings and may have the tables of a training recipe (augment, loss, optimizer,
-schedule, run); missing keys come from the recipe's `[training]`.
+A stage's table has the keys of its settings and may have the tables of a training recipe (augment, sampling,
+loss, optimizer, schedule, run); missing keys come from the recipe's `[training]`.
 """
 
 from __future__ import annotations

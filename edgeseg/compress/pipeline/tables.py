@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from edgeseg.data import Augment
-from edgeseg.train.recipe import LossRecipe, OptimizerRecipe, RunRecipe, ScheduleRecipe
+from edgeseg.train.recipe import LossRecipe, OptimizerRecipe, RunRecipe, SamplingRecipe, ScheduleRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +14,7 @@ class TrainingTables:
     """How a stage trains: the tables of a training recipe, with its defaults."""
 
     augment: Augment = field(default_factory=Augment)
+    sampling: SamplingRecipe = field(default_factory=SamplingRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)

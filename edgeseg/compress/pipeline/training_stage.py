@@ -75,6 +75,7 @@ class TrainingStage(Stage):
             model=ModelRecipe(name=spec.architecture, size=job.size, init=self.start(job)),
             data=job.data,
             augment=tables.augment,
+            sampling=tables.sampling,
             loss=tables.loss,
             optimizer=tables.optimizer,
             schedule=tables.schedule,

@@ -45,7 +45,8 @@ class QatStage(TrainingStage):
         check_float_layers(coming.net, self.settings.float_layers)
         check_precision(self.training.run)
         if self.settings.distill is not None:
-            check_teachers(self.settings.distill, classes=coming.spec.classes)
+            paste = self.training.sampling.paste
+            check_teachers(self.settings.distill, classes=coming.spec.classes, paste=paste)
         return super().check(coming)
 
     def inputs(self) -> dict[str, str]:
