@@ -30,8 +30,10 @@ def matrix_page(matrix: Matrix, *, nets: Sequence[str], formats: Sequence[str], 
         "Each net was trained for some seconds on a few rendered streets: a cell says whether a net converts and "
         "computes the same labels as in PyTorch, not how good it is. int8 agreement is lower than a well-trained "
         "net's, whose classes lie further apart. Percentages are equal labels; MB are the model's files.",
+        "## In short",
+        _summary(cells, formats=formats, precisions=precisions),
         "## Labels equal to float PyTorch",
-        _table(matrix, nets=nets, formats=formats, precisions=precisions),
+        *(_table(matrix, name, nets=nets, precisions=precisions) for name in formats),
         "## What did not convert",
         _list(f"{_name(cell)}: {cell.reason}" for cell in cells if cell.status in ("failed", "missing")),
         "## Below 99.9 % in float32",
@@ -59,12 +61,30 @@ def costly_ops(cell: Cell) -> dict[str, int]:
     return {op: count for op, count in cell.ops.items() if op in COSTLY or op.upper().startswith("FLEX")}
 
 
-def _table(matrix: Matrix, *, nets: Sequence[str], formats: Sequence[str], precisions: Sequence[str]) -> str:
-    columns = [(name, precision) for name in formats for precision in precisions]
-    head = ["net", *(f"{name} {precision}" for name, precision in columns)]
-    rows = [[net, *(_short(matrix.cell(net, *column)) for column in columns)] for net in nets]
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _summary(cells: Sequence[Cell], *, formats: Sequence[str], precisions: Sequence[str]) -> str:
+    """Return a table of how many of the nets that were run are converted, and the least of their agreements."""
+    rows = []
+    for name in formats:
+        row = [name]
+        for precision in precisions:
+            tried = [cell for cell in cells if (cell.format, cell.precision) == (name, precision)]
+            done = [cell for cell in tried if cell.status == "converted"]
+            failed = sum(cell.status == "failed" for cell in tried)
+            least = min((cell.agreement for cell in done if cell.agreement is not None), default=None)
+            agreed = "" if least is None else f", {100 * least:.2f} % or more"
+            row.append(f"{len(done)} of {len(done) + failed}{agreed}" if done or failed else NOT_RUN)
+        rows.append(row)
+    return _markdown(["format", *precisions], rows)
+
+
+def _table(matrix: Matrix, name: str, *, nets: Sequence[str], precisions: Sequence[str]) -> str:
+    """Return the table of one format."""
+    rows = [[net, *(_short(matrix.cell(net, name, precision)) for precision in precisions)] for net in nets]
+    return _markdown([name, *precisions], rows)
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def _short(cell: Cell | None) -> str:
