@@ -57,11 +57,12 @@ def save_checkpoint(
     spec: ModelSpec,
     training: Mapping[str, object] | None = None,
     ranges: Ranges | None = None,
+    half: bool = False,
 ) -> ModelSpec:
     """Write a checkpoint folder atomically, and return the spec with the SHA-256 of the weights filled in.
 
     Auxiliary heads are left out. `training` (command, seed, seconds, scores: JSON values) and `ranges` (which then
-    belong to these weights) are stored beside the spec.
+    belong to these weights) are stored beside the spec. With `half`, tensors of more than one dimension are float16.
 
     Raises:
         InputError: the folder exists, and edgeseg did not make it.
@@ -70,6 +71,8 @@ def save_checkpoint(
     from safetensors.torch import save
 
     state = {key: value.detach().cpu().contiguous() for key, value in without_aux(net).state_dict().items()}
+    if half:
+        state = {key: value.half() if value.ndim > 1 else value for key, value in state.items()}
     with new_folder(folder) as partial:
         (partial / WEIGHTS_FILE).write_bytes(save(state))  # its own writer hides a full disk's OSError
         complete = dataclasses.replace(spec, weights_sha256=sha256_of(partial / WEIGHTS_FILE))

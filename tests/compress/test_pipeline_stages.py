@@ -50,6 +50,10 @@ class TestQat(StageContract):
     architecture = "lraspp_mobilenet_v3_small"
 
 
+class TestHalfWeights(StageContract):
+    name = "half_weights"
+
+
 class TestSwap(StageContract):
     name, table = "swap", {"architecture": "lraspp_mobilenet_v3_small_relu", "images": 4}
     architecture = "lraspp_mobilenet_v3_small"

@@ -135,7 +135,9 @@ def _check_order(stages: tuple[Stage, ...], *, where: str) -> None:
     """Raise `RecipeError` if a later stage destroys the result of an earlier one."""
     for index, stage in enumerate(stages):
         for left in stage.leaves:
-            touching = [later for later in stages[index + 1 :] if left.lost_by == "any" or later.trains]
+            touching = [
+                later for later in stages[index + 1 :] if later.trains or (left.lost_by == "any" and not later.keeps)
+            ]
             if touching and left.name not in [own.name for own in touching[-1].leaves]:
                 raise RecipeError(
                     f'{where}: "{touching[-1].name}" after "{stage.name}" {left.how}. '

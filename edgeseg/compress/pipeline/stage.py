@@ -114,6 +114,8 @@ class Stage(ABC):
     without_effect: ClassVar[tuple[str, ...]] = ()
     """Settings (`cache`, `distill.cache`) that do not affect the weights, so a resumed run may change them."""
     leaves: ClassVar[tuple[Leaves, ...]] = ()
+    keeps: ClassVar[bool] = False
+    """Whether the stage destroys nothing that earlier stages leave."""
 
     settings: object
     training: TrainingTables = field(default_factory=TrainingTables)
