@@ -3,9 +3,7 @@
     python benchmarks/npu_table.py --out benchmarks/npu/table.json [--table docs/npus.md] [TARGET ...]
 
 Needs the toolchains of the targets (edgeseg toolchain install NAME). --nets also takes checkpoint folders, such as one
-of `edgeseg check --rewrite`, whose ranges are observed on --calibration. BiSeNetV2 has no bundled checkpoint: its
-weights are random, with batch-norm statistics of rendered streets, so its agreement says how well int8 approximates
-that random net; placement, estimate and size do not depend on weights.
+of `edgeseg check --rewrite`, whose ranges are observed on --calibration.
 """
 
 from __future__ import annotations
@@ -24,50 +22,21 @@ from edgeseg import convert
 from edgeseg.core.files import write_whole
 from edgeseg.core.placement import CPU
 
-NETS = ("fast_scnn:camvid", "lraspp_mobilenet_v3_small:camvid-relu", "bisenet_v2")
+NETS = ("fast_scnn:camvid", "lraspp_mobilenet_v3_small:camvid-relu", "bisenet_v2:camvid-int8")
 TARGETS = ("corstone-300", "corstone-320", "imx93", "snapdragon-8-elite", "jetson-orin-nano")
 GPU_FORMATS = {"jetson-orin-nano": "tensorrt-onnx"}
 """The format for the GPU of a target whose first backend is its CPU. Its engine is built on the device."""
 BEGIN, END = "<!-- npu table -->", "<!-- end of npu table -->"
 
 
-def untrained(name: str, folder: Path) -> Path:
-    """Return a checkpoint of an architecture with random weights, in the form of the bundled streets net."""
-    import numpy as np
-    import torch
-
-    from edgeseg.data import render_street
-    from edgeseg.models import build
-    from edgeseg.models.checkpoint import load_checkpoint, resolve_model, save_checkpoint
-    from edgeseg.pixels import prepare
-
-    spec = load_checkpoint(resolve_model("fast_scnn:streets")).spec
-    torch.manual_seed(0)
-    net = build(name, classes=len(spec.classes), size=spec.size)
-    host = dataclasses.replace(spec.preprocess, in_graph=False)
-    images = [prepare(render_street(seed)[0], preprocess=host, tensor=spec.inputs[0]) for seed in range(2)]
-    net.train()
-    with torch.no_grad():
-        for _ in range(4):
-            net(torch.from_numpy(np.concatenate(images)))
-    given = dataclasses.replace(spec, name=f"{name}-untrained", architecture=name, channels=(), bypassed=())
-    save_checkpoint(folder, net=net.eval(), spec=given)
-    return folder
-
-
 def measured(net: str, target: str, *, work: Path, images: str | None = None) -> dict[str, object]:
-    model, calibration = net, images if Path(net).is_dir() else None
-    if ":" not in net and not Path(net).is_dir():
-        model, calibration = str(work / net), "streets:16"
-        if not Path(model).exists():
-            untrained(net, Path(model))
     started = time.perf_counter()
     (made,) = convert(
-        model,
+        net,
         target=GPU_FORMATS.get(target, target),
         precision="int8",
-        calibration=calibration,
-        out=work / f"{Path(model).name}-{target}",
+        calibration=images if Path(net).is_dir() else None,
+        out=work / f"{Path(net).name}-{target}",
     )
     manifest = made.manifest
     placed = any(item.unit for item in manifest.placements)

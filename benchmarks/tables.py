@@ -73,7 +73,7 @@ def sizes_table() -> str:
 
 def summary_table() -> str:
     """Return the README's table: the int8 artifacts of two compressed nets."""
-    lines = ["| net | engine | MB | speed-up | mIoU % | change |", "|---|---|---:|---:|---:|---:|"]
+    lines = ["| net | engine | MB | engine speed-up | mIoU % | change |", "|---|---|---:|---:|---:|---:|"]
     for family, model in zip(FAMILIES, SUMMARY, strict=True):
         for row in compressed(family).rows:
             item = row.measurement

@@ -115,8 +115,8 @@ def check_sizes(
     if squeezed and preprocess.resize == "stretch":
         text = (
             f"{count_of(squeezed)} of another aspect ratio than the input's {height}x{width}, first "
-            f"{squeezed[0][0]}x{squeezed[0][1]}: stretching distorts them. Choose a --size of the camera's aspect "
-            "ratio."
+            f"{squeezed[0][0]}x{squeezed[0][1]}: stretching distorts them. Convert with a --size of the camera's "
+            "aspect ratio, or give images of the input's."
         )
         found.append(CalibrationFinding(kind="aspect", text=text))
     return tuple(found)

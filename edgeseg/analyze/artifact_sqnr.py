@@ -79,7 +79,9 @@ def artifact_sqnr(artifact: Artifact, checkpoint: Checkpoint, images: Sequence[n
     require_modules(("onnx", "onnxruntime"), what="Reading intermediate tensors", extra="convert-onnx")
     from edgeseg.compress.quantize.sensitivity import LayerSqnr
     from edgeseg.pixels import prepare
+    from edgeseg.runtime.session.opening import assure
 
+    assure(artifact, engine="onnxruntime")
     taps, session = _tapped(artifact.entry)
     names, floats = _float_net(checkpoint, set(taps), size=manifest.spec.size)
     taps = {source: tap for source, tap in taps.items() if source in names}

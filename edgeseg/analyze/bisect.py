@@ -182,12 +182,14 @@ class _Ladder:
     def _artifact_logits(self) -> list[NDArray[np.float32]]:
         from edgeseg.deploy.prove import open_for_proof
         from edgeseg.pixels import real_logits
+        from edgeseg.runtime.session.opening import assure
 
         tensor = self.artifact.manifest.outputs[0]
         if tensor.role != "logits":
             raise UnsupportedError(
                 f"{self.artifact.folder}: ends with labels; the ladder compares logits. Convert with --output logits."
             )
+        assure(self.artifact, engine=self.engine)
         with open_for_proof(self.artifact, engine=self.engine) as session:
             return [real_logits(session.infer(session.preprocess(image)), tensor) for image in self.images]
 

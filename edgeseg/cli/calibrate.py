@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.errors import InputError
+from edgeseg.cli.options import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -67,9 +67,9 @@ def run(options: argparse.Namespace) -> int:
     if options.temperature:
         return _fit(options)
     if options.split:
-        raise InputError("--split goes with --temperature; for ranges, --data is the folder of images.")
+        raise UsageError("--split goes with --temperature; for ranges, --data is the folder of images.")
     if options.check and (options.out or options.float_layers):
-        raise InputError("--check writes no ranges: it takes neither --out nor --float-layers.")
+        raise UsageError("--check writes no ranges: it takes neither --out nor --float-layers.")
     from edgeseg.cli import render
     from edgeseg.verbs.calibrate import calibrate
 
@@ -122,7 +122,7 @@ def _fit(options: argparse.Namespace) -> int:
 
     ranges_only = (options.float_layers, options.allow_held_out, options.seed, options.check, options.html)
     if any(ranges_only) or options.selection != "mixed" or options.observer != "auto":
-        raise InputError(
+        raise UsageError(
             "--float-layers, --allow-held-out, --seed, --selection, --observer, --check and --html are for ranges; "
             "--temperature takes none of them."
         )

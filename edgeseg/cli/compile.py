@@ -30,15 +30,15 @@ def run(options: argparse.Namespace) -> int:
     """Compile, and print where the artifact is and how far it was proven."""
     from edgeseg.cli import render
     from edgeseg.cli.convert import summary
+    from edgeseg.cli.options import UsageError
     from edgeseg.cli.placement import placement_lines
-    from edgeseg.errors import InputError
     from edgeseg.verbs.compile import compile_artifact
 
     given = {}
     for text in options.option:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise InputError(f'--option "{text}" is not KEY=VALUE.')
+            raise UsageError(f'--option "{text}" is not KEY=VALUE.')
         given[key] = value
     with render.progress(quiet=options.json) as advance:
         made = compile_artifact(

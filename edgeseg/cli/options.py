@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -13,13 +14,22 @@ from edgeseg.core.backend import MAX_THREADS
 from edgeseg.errors import InputError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class UsageError(InputError):
     """An option whose text cannot be read; exit status 2, as for every malformed command."""
 
     exit_status = 2
+
+
+@contextlib.contextmanager
+def as_usage() -> Iterator[None]:
+    """Raise what is wrong with an option's own text, an `InputError`, as `UsageError`."""
+    try:
+        yield
+    except InputError as error:
+        raise UsageError(str(error)) from None
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -28,10 +28,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def reading_of(options: argparse.Namespace, *, others: Sequence[Path]) -> Reading:
-    """Return what the options ask for."""
+    """Return what the options ask for; raises `UsageError` for a text that cannot be understood."""
+    from edgeseg.cli.options import as_usage
     from edgeseg.runtime.frames.options import Reading
 
-    return Reading(
+    reading = Reading(
         smooth=options.smooth,
         region=options.roi,
         uncertainty=options.uncertainty,
@@ -41,3 +42,6 @@ def reading_of(options: argparse.Namespace, *, others: Sequence[Path]) -> Readin
         keep_fps=options.fps,
         keep_latency_ms=options.latency,
     )
+    with as_usage():
+        reading.check()
+    return reading

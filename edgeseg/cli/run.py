@@ -133,13 +133,13 @@ def _threads(text: str) -> int | str:
 
 
 def _outputs(options: argparse.Namespace) -> Outputs:
-    from edgeseg.errors import InputError
+    from edgeseg.cli.options import UsageError
     from edgeseg.verbs.run import Outputs
 
     if options.window and options.headless:
-        raise InputError("--window and --headless contradict each other. Give one of them.")
+        raise UsageError("--window and --headless contradict each other. Give one of them.")
     if options.json and str(options.save_areas) == "-":
-        raise InputError("--json and --save-areas - both write to stdout. Give --save-areas a file.")
+        raise UsageError("--json and --save-areas - both write to stdout. Give --save-areas a file.")
     elsewhere = any((options.save, options.save_labels, options.save_areas, options.web, options.sink))
     return Outputs(
         save=options.save,
@@ -153,17 +153,17 @@ def _outputs(options: argparse.Namespace) -> Outputs:
 
 
 def _web(options: argparse.Namespace) -> WebAddress | None:
-    from edgeseg.errors import InputError
+    from edgeseg.cli.options import UsageError, as_usage
     from edgeseg.runtime.web import web_address
 
     files = {"--token-file": options.token_file, "--tls-cert": options.tls_cert, "--tls-key": options.tls_key}
     if options.web:
-        return replace(
-            web_address(options.web), token_file=options.token_file, certificate=options.tls_cert, key=options.tls_key
-        )
+        with as_usage():
+            address = web_address(options.web)
+        return replace(address, token_file=options.token_file, certificate=options.tls_cert, key=options.tls_key)
     for option, value in files.items():
         if value is not None:
-            raise InputError(f"{option} belongs to the web page. Give --web too.")
+            raise UsageError(f"{option} belongs to the web page. Give --web too.")
     return None
 
 

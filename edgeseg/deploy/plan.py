@@ -155,8 +155,8 @@ def _choose(text: str, *, precision: RequestedPrecision, has_ranges: bool) -> _C
         choice = _backend(_target(text, formats), text=text, precision=precision)
     converter, _ = route_to(choice.format)
     if choice.precision not in converter.precisions:
-        able = ", ".join(converter.precisions)
-        raise UnsupportedError(f"{converter.title} cannot be converted to {choice.precision}; it can be to {able}.")
+        able = " or ".join(converter.precisions)
+        raise UnsupportedError(f"{converter.title} has no {choice.precision} here. Give --precision {able}.")
     return choice
 
 

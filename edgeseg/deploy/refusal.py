@@ -62,7 +62,7 @@ def refusal_advice(failure: Failure, *, judged: Judged, scheme: QuantizationSche
     if scheme.needs_ranges:
         return (
             "Calibrate on more images like those in use (--calibration DIR); edgeseg debug-quant names the layers "
-            f"that lose most, which can stay in float; or convert to fp16.{images}"
+            f"that lose most, which can stay in float; or convert to a float precision, if the target has one.{images}"
         )
     if report.arithmetic is not None:
         return f"Convert to fp32, or scale the weights down around {report.arithmetic.layer}.{images}"

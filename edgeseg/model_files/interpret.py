@@ -115,8 +115,8 @@ def choose_output(found: FileDescription, spec: SpecFile, *, name: str | None) -
     else:
         listed = "; ".join(info.text() for info in found.outputs)
         raise InputError(
-            f"{found.path}: has {len(found.outputs)} outputs: {listed}. Name one with --output, or as output in the "
-            "spec's [file]; the others are ignored."
+            f"{found.path}: has {len(found.outputs)} outputs: {listed}. Name one as output in the spec's [file], or "
+            "with --output of edgeseg adopt; the others are ignored."
         )
     if chosen.dtype is None:
         raise UnsupportedError(f"{found.path}: output {chosen.text()} holds neither numbers nor class ids.")

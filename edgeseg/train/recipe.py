@@ -255,14 +255,18 @@ def override(
 ) -> Recipe:
     """Return the recipe with the given values replaced; `data` replaces both train and val.
 
-    With other data, the recipe's licence, notice and name, which describe the original data, are replaced too; a data
-    set with the same folder name counts as the same.
+    With other data, the recipe's licence and notice, which describe the original data, are dropped, and its name in the
+    recipe's name and in a start checkpoint under `runs` is replaced; a data set with the same folder name counts as the
+    same.
     """
     model, run, schedule, source = recipe.model, recipe.run, recipe.schedule, recipe.data
     if data is not None:
-        name = _data_name(data)
-        if name != _data_name(source.train):
-            recipe = dataclasses.replace(recipe, name=f"{model.name}-{name}", licence="", notice="")
+        before, after = data_name(source.train), data_name(data)
+        if before != after:
+            name = recipe.name.replace(f"-{before}", f"-{after}")
+            name = name if name != recipe.name else f"{model.name}-{after}"
+            recipe = dataclasses.replace(recipe, name=name, licence="", notice="")
+            model = dataclasses.replace(model, init=run_of(model.init, before=before, after=after))
         source = dataclasses.replace(source, train=data, val="")
     if init is not None:
         model = dataclasses.replace(model, init=init, encoder="")
@@ -277,7 +281,12 @@ def override(
     return dataclasses.replace(recipe, model=model, data=source, run=run, schedule=schedule)
 
 
-def _data_name(text: str) -> str:
+def run_of(model: str, *, before: str, after: str) -> str:
+    """Return a checkpoint under `runs` with the name of the data set `after` for `before`; others as they are."""
+    return model.replace(f"-{before}", f"-{after}") if model.startswith("runs/") else model
+
+
+def data_name(text: str) -> str:
     """Return a data set's name for use in file names: its folder's, or its reader's if it has no folder."""
     place = text.split(":", maxsplit=1)[0] if text.startswith("streets") else text.rsplit(":", maxsplit=1)[-1]
     path = Path(place).resolve()

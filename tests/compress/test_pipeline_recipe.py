@@ -191,8 +191,8 @@ def test_other_classes_and_missing_data_are_told_before_any_stage(tmp_path: Path
 def test_the_bundled_recipes_are_read() -> None:
     for name in compression_recipes():
         kinds = [stage.name for stage in read_pipeline(name).stages]
-        assert kinds[0] in ("swap", "prune", "equalize", "qat"), name
-        assert kinds[-1] == "qat" or f"{name}-int8" in compression_recipes(), name
+        assert kinds[0] in ("swap", "prune", "equalize", "qat", "distill"), name
+        assert kinds[-1] in ("qat", "half_weights") or f"{name}-int8" in compression_recipes(), name
     assert all(read_pipeline(name).name == name for name in compression_recipes())
     with pytest.raises(EdgesegError, match='Did you mean "fast_scnn-camvid-half"'):
         read_pipeline("fast_scnn-camvid-hal")

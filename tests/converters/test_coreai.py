@@ -92,7 +92,7 @@ def test_a_floats_image_is_halved_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("stand_in")
 def test_int8_is_refused_before_anything_slow() -> None:
-    with pytest.raises(UnsupportedError, match="Core AI cannot be converted to int8; it can be to fp32, fp16"):
+    with pytest.raises(UnsupportedError, match=r"Core AI has no int8 here\. Give --precision fp32 or fp16"):
         plan_artifacts(("coreai",), precision="int8", has_ranges=True, model="net", out=None)
 
 

@@ -63,7 +63,7 @@ class TestExecutorch(ConverterContract):
 
 
 def test_half_precision_is_refused_before_any_work() -> None:
-    with pytest.raises(UnsupportedError, match="ExecuTorch cannot be converted to fp16; it can be to fp32, int8"):
+    with pytest.raises(UnsupportedError, match=r"ExecuTorch has no fp16 here\. Give --precision fp32 or int8"):
         plan_artifacts(("executorch",), precision="fp16", has_ranges=True, model="net", out=None)
 
 

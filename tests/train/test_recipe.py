@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeseg.compress.pipeline.recipe import override_pipeline, read_pipeline
 from edgeseg.errors import EdgesegError, InputError, RecipeError, UnknownName
 from edgeseg.train import override, read_recipe, recipes
 
@@ -74,6 +75,22 @@ def test_bundled_recipes_read_and_are_named_after_their_file(name: str) -> None:
     assert recipe.name == name
     assert name.split("-", maxsplit=1)[0] == recipe.model.name
     assert not Path(recipe.data.train).is_absolute()
+
+
+def test_the_second_of_two_recipes_finds_the_first_ones_run_on_other_data() -> None:
+    first = override(read_recipe("lraspp_mobilenet_v3_small-camvid-coarse"), data="/data/mine")
+    second = override(read_recipe("lraspp_mobilenet_v3_small-camvid-long"), data="/data/mine")
+    assert first.name == "lraspp_mobilenet_v3_small-mine-coarse"
+    assert second.name == "lraspp_mobilenet_v3_small-mine-long"
+    assert second.model.init == f"runs/{first.name}/checkpoint"
+    assert (second.licence, second.notice) == ("", "")
+    same = override(read_recipe("lraspp_mobilenet_v3_small-camvid-long"), data="/data/camvid")
+    assert same.model.init == "runs/lraspp_mobilenet_v3_small-camvid-coarse/checkpoint"
+    assert same.notice
+    bundled = override(read_recipe("fast_scnn-nuclei"), data="/data/mine")
+    assert bundled.model.init == read_recipe("fast_scnn-nuclei").model.init
+    compression = override_pipeline(read_pipeline("bisenet_v2-camvid-int8"), data="/data/mine")
+    assert compression.model == "runs/bisenet_v2-mine-coarse/checkpoint"
 
 
 def test_override_puts_the_users_own_in_place() -> None:

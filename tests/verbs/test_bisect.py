@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from contracts.crashing import segfault
 from contracts.deployable import deployable
 
+from edgeseg.analyze.artifact_sqnr import artifact_sqnr
 from edgeseg.analyze.bisect import Bisection, bisect
 from edgeseg.cli.main import main
 from edgeseg.core.artifact import MANIFEST, list_files, open_artifact
 from edgeseg.core.files import write_json
+from edgeseg.errors import ArtifactError
 from edgeseg.models.checkpoint import save_checkpoint
+from edgeseg.runtime.session import opening, verify
 from edgeseg.verbs.convert import convert
 
 onnx = pytest.importorskip("onnx")
@@ -126,6 +131,29 @@ def test_a_planted_fault_is_named(name: str, good: Path, checkpoint: Path, tmp_p
     assert found.rung == "artifact"
     assert layer in found.layer, found
     assert fix in found.fix
+
+
+def renamed(graph: object) -> None:
+    """Change the file's hash, and nothing that it computes."""
+    graph.doc_string = "unknown here"  # type: ignore[attr-defined]
+
+
+def test_an_unknown_artifact_first_runs_in_a_process_of_its_own(
+    good: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "compare_with_golden", segfault)
+    with pytest.raises(ArtifactError, match="SIGSEGV"):
+        bisect(edited(good, tmp_path / "bad", renamed), checkpoint=str(checkpoint), count=1)
+
+
+def test_debug_quant_tries_out_an_artifact_before_it_reads_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_artifact: object, *, engine: str) -> None:
+        raise ArtifactError(engine)
+
+    monkeypatch.setattr(opening, "assure", refuse)
+    manifest = SimpleNamespace(format="onnx", scheme=SimpleNamespace(name="int8"))
+    with pytest.raises(ArtifactError, match="onnxruntime"):
+        artifact_sqnr(SimpleNamespace(manifest=manifest), None, ())  # type: ignore[arg-type]
 
 
 def test_a_good_artifact_has_no_divergence(good: Path, checkpoint: Path) -> None:

@@ -20,7 +20,7 @@ from edgeseg.core.recipe_lines import with_lines
 from edgeseg.core.records import decode_record, known_keys
 from edgeseg.core.suggestions import suggestion, unknown
 from edgeseg.errors import RecipeError
-from edgeseg.train.recipe import DataRecipe
+from edgeseg.train.recipe import DataRecipe, data_name, run_of
 
 if TYPE_CHECKING:
     from edgeseg.compress.pipeline.stage import Stage
@@ -109,9 +109,15 @@ def parse_pipeline(data: dict[str, object], *, where: str) -> PipelineRecipe:
 
 
 def override_pipeline(recipe: PipelineRecipe, *, data: str | None = None, init: str | None = None) -> PipelineRecipe:
-    """Return the recipe with other data (for train and val) or another start checkpoint, if given."""
-    source = recipe.data if data is None else dataclasses.replace(recipe.data, train=data, val="")
-    return dataclasses.replace(recipe, data=source, model=recipe.model if init is None else init)
+    """Return the recipe with other data (for train and val) or another start checkpoint, if given.
+
+    A start checkpoint under `runs` is that of a training on the other data.
+    """
+    source, model = recipe.data, recipe.model
+    if data is not None:
+        model = run_of(model, before=data_name(source.train), after=data_name(data))
+        source = dataclasses.replace(source, train=data, val="")
+    return dataclasses.replace(recipe, data=source, model=model if init is None else init)
 
 
 def _stage(data: object, defaults: dict[str, object], where: str) -> Stage:

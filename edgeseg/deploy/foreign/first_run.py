@@ -55,7 +55,9 @@ def first_outputs(
         return done, np.asarray(np.load(folder / _OUTPUT, allow_pickle=False))
     except ArtifactError as error:
         # The advice for an artifact names a verb and a folder that there are not yet.
-        text = str(error).replace(f"edgeseg verify {folder}", "edgeseg adopt")
+        text = str(error)
+        for verb in (f"edgeseg verify {folder}", "edgeseg verify ARTIFACT", "edgeseg verify"):
+            text = text.replace(verb, "edgeseg adopt")
         raise InputError(text.replace(f"{folder}", where, 1)) from None
     finally:
         for name in (_DRAFT, _INPUT, _OUTPUT):

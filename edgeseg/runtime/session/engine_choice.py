@@ -34,7 +34,10 @@ def choose_engine(manifest: Manifest, *, name: str | None = None) -> Engine:
         if engine.status().available:
             return engine
     if not engines:
-        raise UnsupportedError(f'No installed engine runs the format "{manifest.format}". Update edgeseg.')
+        raise UnsupportedError(
+            f'No installed engine runs the format "{manifest.format}". Update edgeseg, or install the '
+            "package whose engine runs it; edgeseg doctor lists the engines."
+        )
     raise _missing(engines[0])
 
 
