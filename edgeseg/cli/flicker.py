@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from edgeseg.verbs.flicker import FlickerReport
+
 HELP = "measure how often labels change on a video where the image does not"
 
 
@@ -30,9 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure, and print a row for each way of labelling."""
     from edgeseg.cli import render
-    from edgeseg.cli.options import check_origin
+    from edgeseg.cli.options import as_usage, check_origin
+    from edgeseg.errors import CameraError
+    from edgeseg.runtime.frames.temporal_smoothing import smoother_of
     from edgeseg.verbs.flicker import measure_flicker
 
+    with as_usage():
+        for text in options.smooth:
+            smoother_of(text)
     check_origin((options.artifact, *([options.baseline] if options.baseline else [])), options=options)
     with render.progress(quiet=options.json) as advance:
         report = measure_flicker(
@@ -50,7 +57,16 @@ def run(options: argparse.Namespace) -> int:
         render.say(report.notice)
     if options.json:
         render.result_json(report)
-        return 0
+    else:
+        _show(report)
+    if report.damage:
+        raise CameraError(report.damage)
+    return 0
+
+
+def _show(report: FlickerReport) -> None:
+    from edgeseg.cli import render
+
     rows = [
         (
             row.subject,
@@ -66,4 +82,3 @@ def run(options: argparse.Namespace) -> int:
     render.table(f"{report.frames} frames of {report.source}, {along}", columns, rows, numbers=columns[2:])
     still = 100 * report.rows[0].flicker.still_share
     render.result(f"Flicker is the share of unchanged pixels ({still:.0f} % of all) whose label changed.")
-    return 0

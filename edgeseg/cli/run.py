@@ -33,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="what edgeseg convert wrote; several for --fps",
     )
     parser.add_argument(
-        "--source", metavar="URI", default="synthetic", help="synthetic[:seed], FILE, 0, v4l2:/dev/video0, rtsp://..."
+        "--source",
+        metavar="URI",
+        default="synthetic",
+        help="FILE, FOLDER, 0, v4l2:/dev/video0, rtsp://..., http://..., csi://0, gst:..., screen:, synthetic[:seed]",
     )
     parser.add_argument("--save", metavar="FILE", type=Path, help="write the overlay as a video (.mp4, .mkv, .avi)")
     parser.add_argument("--save-labels", metavar="DIR", type=Path, help="write each frame's class indices as a PNG")
@@ -57,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")
     parser.add_argument("--window", action="store_true", help="open a window, also beside files or a page")
     parser.add_argument("--headless", action="store_true", help="open no window")
-    parser.add_argument("--no-overlay", action="store_true", help="draw nothing (with --headless: inference alone)")
+    parser.add_argument("--no-overlay", action="store_true", help="leave the image plain in the window and the video")
     parser.add_argument("--frames", metavar="N", type=positive, help="stop after N frames")
     parser.add_argument("--size", metavar="HxW", help="ask the source for this HEIGHTxWIDTH")
     parser.add_argument("--pixel-format", metavar="CODE", help="ask a camera for this FourCC, such as MJPG or YUYV")
@@ -121,7 +124,9 @@ def run(options: argparse.Namespace) -> int:
         render.say(_summary(outcome))
     else:
         _show(outcome, options)
-    if outcome.fault is not None:
+    if outcome.fault is not None and loop.interrupted:
+        render.say(f"edgeseg: {outcome.fault}")
+    elif outcome.fault is not None:
         raise outcome.fault
     return 130 if loop.interrupted else 0
 

@@ -224,6 +224,7 @@ class CameraCounts:
     `skipped` frames were replaced by a newer one before they were read, `corrupt` ones could not be decoded, and
     `waiting` (0 or 1) can be read now. Of the delivered frames, `concealed` have parts filled in by the decoder.
     `missing` counts frames announced by a file that ended early, `reconnects` connections restored after a loss.
+    `damage` says what is wrong with the corrupt ones, where that is known.
     """
 
     captured: int = 0
@@ -234,6 +235,7 @@ class CameraCounts:
     reconnects: int = 0
     concealed: int = 0
     missing: int = 0
+    damage: str = ""
 
 
 @runtime_checkable

@@ -46,7 +46,7 @@ class PanopticDataset(MappedDataset[NameMapping]):
     @property
     def content_rules(self) -> str:
         """What decides the result of `load` besides a sample's own files."""
-        return f"{sorted(self.mapping.names.items())} {self.decoding.range} {sha256_of(self.annotations)}"
+        return f"{sorted(self.mapping.names.items())} {self.decoding.resolved().range} {sha256_of(self.annotations)}"
 
     def __len__(self) -> int:
         return len(self.samples)

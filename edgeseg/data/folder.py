@@ -61,7 +61,7 @@ class FolderDataset(MappedDataset[LabelMapping]):
     def content_rules(self) -> str:
         """The rules besides the files that decide the result of `load`: with other rules it is not the same data."""
         ids, colours = sorted(self.mapping.ids.items()), sorted(self.mapping.colours.items())
-        return f"{ids} {colours} {self.decoding.range}"
+        return f"{ids} {colours} {self.decoding.resolved().range}"
 
     def __len__(self) -> int:
         return len(self.images)

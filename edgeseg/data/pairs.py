@@ -55,6 +55,11 @@ class PairsReader:
                     f'[data] {name} = "{pattern}": does not say where the split is. Write {SPLIT} in it, or give '
                     "[splits] in dataset.toml."
                 )
+            if not split and SPLIT in pattern:
+                raise InputError(
+                    f'[data] {name} = "{pattern}": its {SPLIT} already says where each split is. Remove [splits] from '
+                    f"dataset.toml, or give a pattern without {SPLIT}."
+                )
         folder = dict(self.split_names).get(split, split)
         images, labels = (_found(root, pattern.replace(SPLIT, folder)) for pattern in patterns)
         _check(root, patterns=patterns, split=folder, images=images, labels=labels)

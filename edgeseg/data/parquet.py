@@ -59,7 +59,7 @@ class ParquetDataset(MappedDataset[LabelMapping]):
     @property
     def content_rules(self) -> str:
         """The rules besides the files that decide the result of `load`."""
-        return f"{self.columns} {sorted(self.mapping.ids.items())} {self.decoding.range}"
+        return f"{self.columns} {sorted(self.mapping.ids.items())} {self.decoding.resolved().range}"
 
     def content_fingerprint(self) -> str:
         """Return a text that stands for the content: the files' hashes and the rules."""

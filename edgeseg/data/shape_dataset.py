@@ -61,7 +61,7 @@ class ShapeDataset(MappedDataset[NameMapping]):
     def content_rules(self) -> str:
         """What decides the result of `load` besides a sample's own files: the mapping, and the shared annotations."""
         shared = "" if self.shared is None else sha256_of(self.shared)
-        return f"{sorted(self.mapping.names.items())} {self.mapping.outside} {self.decoding.range} {shared}"
+        return f"{sorted(self.mapping.names.items())} {self.mapping.outside} {self.decoding.resolved().range} {shared}"
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -11,6 +11,7 @@ import numpy as np
 from edgeseg.errors import InputError
 from edgeseg.metrics.flicker import Flicker, FlickerMeter
 from edgeseg.runtime import Session, load, open_camera
+from edgeseg.runtime.cameras.damage import damage
 from edgeseg.runtime.frames.frame_processor import FrameProcessor
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 
@@ -43,6 +44,8 @@ class FlickerReport:
     frames: int
     rows: tuple[FlickerRow, ...]
     notice: str
+    damage: str = ""
+    """What could not be read, and was left out; frames are compared across the gap."""
 
 
 def measure_flicker(
@@ -95,7 +98,15 @@ def measure_flicker(
             for way, found, same in zip(ways, meter.results(), equal, strict=True)
         )
         notice = session.artifact.manifest.notice
-    return FlickerReport(source=source, motion=motion, frames=done, rows=rows, notice=notice)
+        unread = damage(camera.counts, source=source)
+    return FlickerReport(
+        source=source,
+        motion=motion,
+        frames=done,
+        rows=rows,
+        notice=notice,
+        damage="" if unread is None else str(unread),
+    )
 
 
 @dataclass(frozen=True, slots=True)

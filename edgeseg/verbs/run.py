@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from edgeseg.core.interrupt import signals_as_interrupt
 from edgeseg.core.spec import orientation_warning
-from edgeseg.errors import CameraError, EdgesegError
+from edgeseg.errors import EdgesegError
 from edgeseg.runtime import LoopResult, Session, Sink, SinkContext, VideoSink, load, open_camera
 from edgeseg.runtime import run as loop
 from edgeseg.runtime.cameras.address import redacted
+from edgeseg.runtime.cameras.damage import damage
 from edgeseg.runtime.frames.drift_monitor import Observation
 from edgeseg.runtime.frames.options import Opened, Reading, open_reading
 from edgeseg.runtime.sinks.opening import check_sinks, open_sinks, wanted
@@ -116,6 +117,8 @@ def run_loop(
     check_sinks(sinks, source=source, artifacts=(artifact, *reading.others), force=outputs.force)
     reading.check()
     overlay = overlay and any(sink.kind.drawn for sink in sinks)
+    if reading.uncertainty and sinks and not overlay:
+        notify("--uncertainty is drawn in a window and in --save alone; nothing that was asked for shows it.")
     with (
         signals_as_interrupt(),
         open_camera(source, size=size, fps=fps, pixel_format=pixel_format, reconnect_s=reconnect_s) as camera,
@@ -150,7 +153,7 @@ def run_loop(
                     raise
                 fault = error
             if not camera.live:
-                fault = fault or _damage(ends[-1], source=redacted(source), trouble=camera.trouble)
+                fault = fault or damage(camera.counts, source=redacted(source))
             return _outcome(session, opened, loop=ends[-1], fault=fault, kind=reading.uncertainty)
 
 
@@ -165,21 +168,6 @@ def _context(session: Session, camera: Camera, *, force: bool, notify: Notify) -
         notify=notify,
         trouble=lambda: camera.trouble,
     )
-
-
-def _damage(ended: LoopResult, *, source: str, trouble: str) -> CameraError | None:
-    """Return an error about frames of a file that could not be read, None if there are none.
-
-    `trouble` says what is wrong with them, "" if that is not known.
-    """
-    parts = [
-        *([f"{ended.corrupt} of its frames are corrupt and were left out"] if ended.corrupt else []),
-        *([f"it ended {ended.missing} frames early"] if ended.missing else []),
-    ]
-    if not parts:
-        return None
-    text = f"{source}: {', and '.join(parts)}. The results of the other frames are complete. {trouble}"
-    return CameraError(text.rstrip())
 
 
 def _outcome(

@@ -140,7 +140,7 @@ def test_damaged_images_of_a_folder_are_left_out_and_named(
     assert main(arguments) == 1
     printed = capsys.readouterr()
     assert "2 of its frames are corrupt and were left out." in printed.err
-    assert "1.png: empty file (0 bytes)" in printed.err
+    assert printed.err.count("1.png: empty file (0 bytes)") == 1, "named once"
     assert "Also: 3.png." in printed.err
     assert "3 frames at" in printed.out
     for index in (0, 2, 4):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from contracts import tiny_artifact
 
-from edgeseg.data import Decoding, FolderDataset, ImageFolder
+from edgeseg.data import Decoding, FolderDataset, ImageFolder, identity, open_dataset
 from edgeseg.data.image_globs import find_images
 from edgeseg.data.label_maps import read_values
 from edgeseg.data.reading import read_image, upright
@@ -225,6 +225,23 @@ def test_a_stated_range_maps_16_bits(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("EDGESEG_IMAGE_RANGE", "4095")
     with pytest.raises(EdgesegError, match="EDGESEG_IMAGE_RANGE is '4095'; give LOW:HIGH"):
         read_image(path)
+
+
+def test_another_range_is_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, value in (("images", 4000), ("labels", 0)):
+        (tmp_path / kind / "train").mkdir(parents=True)
+        dtype = np.uint16 if kind == "images" else np.uint8
+        cv2.imwrite(str(tmp_path / kind / "train" / "a.png"), np.full((8, 8), value, dtype))
+    (tmp_path / "classes.txt").write_text("one\ntwo\n", encoding="utf-8")
+
+    def found() -> str:
+        return identity(open_dataset(str(tmp_path), split="train")).sha256
+
+    hashes = set()
+    for text in ("0:4095", "0:8191", "percentile"):
+        monkeypatch.setenv("EDGESEG_IMAGE_RANGE", text)
+        hashes.add(found())
+    assert len(hashes) == 3
 
 
 def test_the_limit_on_pixels_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

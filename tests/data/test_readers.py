@@ -157,6 +157,13 @@ READERS = {
 }
 
 
+def test_a_pattern_with_the_split_takes_no_splits(tmp_path: Path) -> None:
+    TestCityscapes().write(tmp_path)
+    (tmp_path / "dataset.toml").write_text('schema = 1\nreader = "cityscapes"\n[splits]\nval = 0.5\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"its \{split\} already says where each split is\. Remove \[splits\]"):
+        open_dataset(str(tmp_path / "dataset.toml"), split="train")
+
+
 def shows_id_34(_: Path, labels: Path) -> None:
     cv2.imwrite(str(labels), np.full((12, 24), 34, np.uint8))
 

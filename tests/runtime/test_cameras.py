@@ -90,10 +90,17 @@ def test_a_file_ends_where_it_is_stopped(tmp_path: Path) -> None:
         assert list(frames) == []
 
 
+def test_a_device_is_no_file() -> None:
+    with pytest.raises(InputError, match=r"/dev/null: is a device, not a file\. A camera is --source v4l2:/dev/null"):
+        open_camera("/dev/null")
+
+
 def test_images_come_in_the_order_of_their_numbers_each_at_its_size(tmp_path: Path) -> None:
     for number in (10, 2, 1):
         cv2.imwrite(str(tmp_path / f"frame{number}.png"), np.full((10 + number, 20, 3), number, np.uint8))
     (tmp_path / "frame3.txt").write_text("no image")
+    (tmp_path / "._frame1.png").write_bytes(b"what macOS writes beside an image")
+    (tmp_path / "frame4.png").mkdir()
     for source in (tmp_path, tmp_path / "frame*", tmp_path / "frame[0-9]*.png", f"file:{tmp_path}/*.png"):
         with open_camera(source) as camera:
             images = [frame.image for frame in camera.frames()]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from contracts import tiny_artifact as tiny
 
+from edgeseg.cli.main import main
 from edgeseg.errors import InputError
 from edgeseg.metrics.flicker import flicker
 from edgeseg.verbs.flicker import measure_flicker
@@ -70,6 +71,19 @@ def test_the_verb_measures_ways_side_by_side(tmp_path: Path) -> None:
     assert 0 < smooth.flicker.share < plain.flicker.share == other.flicker.share
     assert plain.agreement == other.agreement == 1
     assert smooth.lag_frames == pytest.approx(1.5)
+
+
+def test_a_damaged_image_is_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifact = tiny.make_artifact(tmp_path / "artifact").folder
+    (tmp_path / "frames").mkdir()
+    for index in range(4):
+        cv2.imwrite(str(tmp_path / "frames" / f"{index}.png"), tiny.image())
+    (tmp_path / "frames" / "2.png").write_bytes(b"no image")
+    assert main(["flicker", str(artifact), "--source", str(tmp_path / "frames")]) == 1
+    said = capsys.readouterr()
+    assert "3 frames of" in said.out
+    assert "1 of its frames is corrupt and was left out." in said.err
+    assert "2.png" in said.err
 
 
 def test_one_frame_is_refused(tmp_path: Path) -> None:

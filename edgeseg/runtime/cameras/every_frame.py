@@ -25,6 +25,7 @@ class EveryFrame:
 
     def __init__(self) -> None:
         self._given = self._corrupt = self._concealed = self._missing = 0
+        self._damage = ""
         self._stopped = False
 
     @property
@@ -36,6 +37,7 @@ class EveryFrame:
             corrupt=self._corrupt,
             concealed=self._concealed,
             missing=self._missing,
+            damage=self._damage,
         )
 
     def stop(self) -> None:

@@ -38,6 +38,8 @@ class FileSource:
             return Images(_matching(text), size=request.size, fps=fps)
         if path.is_dir():
             return Images(_inside(path), size=request.size, fps=fps)
+        if path.is_char_device() or path.is_block_device():
+            raise InputError(f"{path}: is a device, not a file. A camera is --source v4l2:{path}.")
         if not path.is_file():
             raise InputError(f"{path}: no such file or folder.")
         if path.suffix.lower() in FRAME_SUFFIXES:
@@ -64,8 +66,13 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(digits), "") if digits else (1, 0, text.lower()) for digits, text in pieces]
 
 
+def _is_image(path: Path) -> bool:
+    """Return whether a path names an image; hidden files, such as macOS writes beside images, are none."""
+    return path.suffix.lower() in FRAME_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
 def _inside(folder: Path) -> tuple[Path, ...]:
-    found = sorted((path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES), key=natural)
+    found = sorted((path for path in folder.iterdir() if _is_image(path)), key=natural)
     if not found:
         raise InputError(f"{folder}: contains no image ({', '.join(FRAME_SUFFIXES)}).")
     return tuple(found)
@@ -73,7 +80,7 @@ def _inside(folder: Path) -> tuple[Path, ...]:
 
 def _matching(pattern: str) -> tuple[Path, ...]:
     paths = (Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 - a Path cannot start from "/"
-    found = sorted((path for path in paths if path.suffix.lower() in FRAME_SUFFIXES), key=natural)
+    found = sorted((path for path in paths if _is_image(path)), key=natural)
     if not found:
         raise InputError(f"{pattern}: no image matches ({', '.join(FRAME_SUFFIXES)}).")
     return tuple(found)
@@ -114,12 +121,12 @@ class Images(EveryFrame):
             except DatasetError as error:
                 first = first or str(error)
                 broken.append(path)
-                self.trouble = first + _also(broken[1:])
+                self._damage = first + _also(broken[1:])
                 yield None
                 continue
             yield Decoded(image=image, media_s=index / self.fps)
         if broken and not self._given:
-            raise CameraError(self.trouble)
+            raise CameraError(self._damage)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

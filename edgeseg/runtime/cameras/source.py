@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 WILD = re.compile(r"[*?\[]")
 COMMON = ("size", "fps", "format", "reconnect")
-"""Options that every kind of camera takes after its `?`; streams take them after a `#`: their `?` is the server's."""
+"""Options after the `?` of a camera, after the `#` of a stream, whose `?` is the server's. Files, `gst:`: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
