@@ -19,7 +19,7 @@ from edgeseg.core.parsing import parse_json
 from edgeseg.core.placement import OpPlacement
 from edgeseg.core.quantization import Precision
 from edgeseg.core.suggestions import unknown
-from edgeseg.core.vendor_process import run_program
+from edgeseg.core.vendor_process import run_program, tool_logs
 from edgeseg.errors import ConversionError, InputError, MissingDependency
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class TensorRTCompiler:
             "--profilingVerbosity=detailed", "--skipInference", *trtexec_arguments(options, int8=int8),
         ]  # fmt: skip
         said = run_program(
-            command, name="trtexec", log_folder=folder.parent / "logs", time_limit_s=_TIME_LIMIT_S, install=_advice()
+            command, name="trtexec", log_folder=tool_logs(), time_limit_s=_TIME_LIMIT_S, install=_advice()
         )
         if not path.is_file():
             raise ConversionError("trtexec ended without an error and wrote no engine.")
@@ -123,7 +123,7 @@ def trtexec_arguments(options: Mapping[str, str], *, int8: bool) -> list[str]:
     if rest not in PROFILES:
         raise unknown("value of rest", rest, PROFILES)
     arguments = ["--int8"] if int8 else []
-    arguments += {"best": ["--fp16"] if int8 else ["--best"], "fp16": ["--fp16"], "fp32": []}[rest]
+    arguments += {"best": ["--fp16"], "fp16": ["--fp16"], "fp32": []}[rest]
     size = options.get("workspace_mib")
     if size is not None:
         if not size.isascii() or not size.isdigit() or not 0 < int(size[:9]) < 1 << 20:

@@ -28,7 +28,7 @@ def _placement(model: TFLiteModel, operator: Any, *, int8: bool) -> OpPlacement:
     in_float = kind != schema.TensorType.INT8
     return OpPlacement(
         op=name,
-        node=model.stored(operator.outputs[0]).name,
+        node=model.name_of(operator.outputs[0]),
         unit="cpu",
         # Indices and shapes are integers too; only int8 counts as quantized.
         dtype=DTYPES.get(kind, "") if kind in (schema.TensorType.INT8, schema.TensorType.FLOAT32) else "",

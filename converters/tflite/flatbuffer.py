@@ -92,13 +92,17 @@ class TFLiteModel:
         """Return the graph's input and output."""
         return self.stored(self.graph.inputs[0]), self.stored(self.graph.outputs[0])
 
+    def name_of(self, index: int) -> str:
+        """Return a tensor's name, whatever its type."""
+        return _text(self.tensor(index).name)
+
     def stored(self, index: int) -> TFLiteTensor:
         """Return a tensor's description."""
         tensor = self.tensor(index)
         scales = tensor.quantization.scale if tensor.quantization is not None else None
         single = scales is not None and len(scales) == 1
         return TFLiteTensor(
-            name=_text(tensor.name),
+            name=self.name_of(index),
             dtype=DTYPES[tensor.type],
             scale=float(scales[0]) if scales is not None and single else None,
             zero_point=int(tensor.quantization.zeroPoint[0]) if single else None,

@@ -61,7 +61,10 @@ def _sqnr(given: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np.floa
 def _class_order(given: Sequence[NDArray[np.float32]], wanted: Sequence[NDArray[np.float32]]) -> list[int]:
     """Return for each wanted class the given one that is most like it, each taken once, the best pairs first."""
     mine, theirs = (np.concatenate([item.reshape(-1, item.shape[-1]) for item in items]) for items in (given, wanted))
-    distance = np.square(theirs[:, :, None] - mine[:, None, :]).mean(axis=0)
+    # The square written out: a table of all cells for each pair of classes would take gigabytes.
+    power = [np.square(item, dtype=np.float64).mean(axis=0) for item in (theirs, mine)]
+    product = np.einsum("ni,nj->ij", theirs, mine, dtype=np.float64, optimize=True)
+    distance = power[0][:, None] + power[1][None, :] - 2 * product / len(mine)
     order = [0] * len(distance)
     for _ in order:
         row, column = np.unravel_index(int(np.argmin(distance)), distance.shape)

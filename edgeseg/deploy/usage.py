@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgeseg.core.artifact import Manifest
+    from edgeseg.core.spec import Preprocess
 
 USAGE_FILE = "USAGE.md"
 
@@ -117,14 +118,22 @@ def _code(manifest: Manifest, snippet: str) -> str:
 def _fit(manifest: Manifest) -> str:
     preprocess = manifest.preprocess
     high, wide = manifest.inputs[0].size
-    how = "cv2.INTER_AREA" if preprocess.interpolation == "area" else "cv2.INTER_LINEAR"
     if preprocess.resize == "stretch":
+        how = _interpolation(preprocess, rows=f"{high}")
         return f"tensor = cv2.resize(image, ({wide}, {high}), interpolation={how})"
+    how = _interpolation(preprocess, rows="inner[0]")
     return f"""ratio = min({high} / image.shape[0], {wide} / image.shape[1])
 inner = max(1, round(image.shape[0] * ratio)), max(1, round(image.shape[1] * ratio))
 top, left = ({high} - inner[0]) // 2, ({wide} - inner[1]) // 2
 tensor = np.full(({high}, {wide}, 3), 114, np.uint8)
 tensor[top : top + inner[0], left : left + inner[1]] = cv2.resize(image, inner[::-1], interpolation={how})"""
+
+
+def _interpolation(preprocess: Preprocess, *, rows: str) -> str:
+    """Return the snippet's interpolation: by area only where the image shrinks, as in `edgeseg.pixels.prepare`."""
+    if preprocess.interpolation != "area":
+        return "cv2.INTER_LINEAR"
+    return f"cv2.INTER_AREA if {rows} < image.shape[0] else cv2.INTER_LINEAR"
 
 
 def _normalise(manifest: Manifest) -> str:

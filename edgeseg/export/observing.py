@@ -30,6 +30,7 @@ from edgeseg.calibration.selecting import tensor_sha256
 from edgeseg.core import registry
 from edgeseg.core.quantization import Range
 from edgeseg.core.suggestions import unknown
+from edgeseg.errors import CheckpointError
 from edgeseg.graph.node_values import NodeObserver
 from edgeseg.graph.quantization_points import ANY, Point, QuantizationPlan, other_points, useful_span
 from edgeseg.graph.scale_limits import affine
@@ -56,10 +57,18 @@ class Histogram(ValueHistogram):
     """
 
     span: tuple[float, float] = ANY
+    has_nan: bool = False
+    """Whether a value was no number."""
 
     def widen(self, values: Tensor) -> None:
-        """First pass: widen the span to the values."""
+        """First pass: widen the span to the values. Infinite ones, such as a mask's, do not count."""
         low, high = torch.aminmax(values.clamp(*self.span))
+        if not (low.isfinite() and high.isfinite()):
+            self.has_nan = self.has_nan or bool(values.isnan().any())
+            finite = values[values.isfinite()]
+            if not finite.numel():
+                return
+            low, high = torch.aminmax(finite.clamp(*self.span))
         self.include(low.item(), high.item())
 
     def include(self, low: float, high: float) -> None:
@@ -126,6 +135,7 @@ def observe_points(
 
     Raises:
         UnknownName: no such observer.
+        CheckpointError: a layer gives values that are no numbers.
     """
     chooser = None if observer == AUTO else range_observer(observer)
     others = other_points(graph, plan)
@@ -172,6 +182,12 @@ def _widen(
             widening = {node: partial(Histogram.widen, seen[point.name]) for point in points for node in point.nodes}
             with torch.no_grad():
                 NodeObserver(graph, widening).run(torch.from_numpy(tensor))
+            broken = next((name for name, item in seen.items() if item.has_nan), None)
+            if broken is not None:
+                raise CheckpointError(
+                    f"{broken}: gives values that are no numbers (NaN) on a calibration image, so it has no range. "
+                    "Check the weights, and the preprocessing that the net was trained with."
+                )
             found = {name: (item.low, item.high) for name, item in seen.items()}
         for name, (low, high) in found.items():
             histograms[name].include(low, high)

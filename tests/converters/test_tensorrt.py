@@ -223,6 +223,7 @@ def test_away_from_the_device_the_way_is_named(tmp_path: Path, monkeypatch: pyte
 
 def test_options_and_output_are_checked(tmp_path: Path) -> None:
     assert trtexec_arguments({}, int8=True) == ["--int8", "--fp16"]
+    assert trtexec_arguments({}, int8=False) == ["--fp16"], "--best would add int8 with made-up ranges"
     assert trtexec_arguments({"rest": "fp32", "workspace_mib": "512"}, int8=False) == ["--memPoolSize=workspace:512MiB"]
     with pytest.raises(UnknownName, match="fp16"):
         trtexec_arguments({"rest": "fp17"}, int8=True)

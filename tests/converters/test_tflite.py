@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from contracts.deployable import deployable, images, ranges
 from torch import Tensor, nn
@@ -90,6 +91,12 @@ def kinds(content: bytes) -> dict[str, int]:
 def scales(model: TFLiteModel) -> set[tuple[float, int]]:
     stored = [model.stored(index) for index in range(len(model.graph.tensors)) if model.tensor(index).type == 9]
     return {(item.scale, item.zero_point or 0) for item in stored if item.scale is not None}
+
+
+def test_the_census_takes_results_of_any_type(fp32: Made) -> None:
+    model = read_model(fp32[2])
+    model.tensor(model.operators[0].outputs[0]).type = schema.TensorType.BOOL  # as a comparison's
+    assert census(model, int8=False)[0].node
 
 
 def test_it_is_a_converter() -> None:

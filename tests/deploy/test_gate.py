@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from contracts import tiny_artifact as tiny
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.quantization import SCHEMES
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
+from edgeseg.deploy import diagnosis
 from edgeseg.deploy.diagnosis import diagnose_artifact
 from edgeseg.deploy.gate import THRESHOLDS, judge, thresholds_for
 from edgeseg.deploy.prove import open_for_proof, run_checked
@@ -218,6 +220,17 @@ def test_the_diagnosis_names_a_fault_only_if_undoing_it_helps(
     found = diagnose_artifact([fault(item) for item in known.logits], tensor=LOGITS, reference=known)
     assert message in found
     assert bool(found) == bool(message)
+
+
+def test_many_classes_in_another_order_are_found_without_a_table_of_pairs() -> None:
+    order = np.random.default_rng(1).permutation(150)
+    wanted = [np.random.default_rng(2).normal(size=(200, 200, 150)).astype(np.float32)]
+    tracemalloc.start()
+    found = diagnosis._class_order([wanted[0][..., order]], wanted)  # noqa: SLF001
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [order[index] for index in found] == list(range(150))
+    assert peak < 12 * wanted[0].nbytes, "150 x 150 values for each cell would be 3.6 GB"
 
 
 def test_the_diagnosis_tries_the_order_of_the_colours() -> None:

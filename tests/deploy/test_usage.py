@@ -48,6 +48,15 @@ def test_the_snippet_gives_our_labels(file_format: str, tmp_path: Path, monkeypa
     assert np.mean(labels == ours) >= 0.999
 
 
+def test_area_is_for_shrinking_alone_as_in_the_runtime(tmp_path: Path) -> None:
+    manifest = tiny.make_artifact(tmp_path / "a").manifest
+    high = manifest.inputs[0].size[0]
+    for resize, rows in (("stretch", str(high)), ("letterbox", "inner[0]")):
+        host = Preprocess(resize=resize, interpolation="area")  # type: ignore[arg-type]
+        text = usage(dataclasses.replace(manifest, preprocess=host), snippet="output = tensor")
+        assert f"interpolation=cv2.INTER_AREA if {rows} < image.shape[0] else cv2.INTER_LINEAR)" in text
+
+
 def test_the_page_says_letterbox_normalisation_and_quantization(tmp_path: Path) -> None:
     manifest = tiny.make_artifact(tmp_path / "a").manifest
     host = Preprocess(resize="letterbox", color_order="bgr", in_graph=False)

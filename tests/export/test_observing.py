@@ -11,6 +11,7 @@ from contracts.deployable import deployable, images
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from edgeseg.errors import CheckpointError
 from edgeseg.export.export import deploy, export_program
 from edgeseg.export.observing import ABSOLUTE, BINS, Histogram, least_error_range, observe_points
 from edgeseg.graph.quantization_points import IMAGE, plan_quantization, useful_span
@@ -51,6 +52,21 @@ def test_order_of_images_does_not_change_ranges(graph: GraphModule, spec: ModelS
     found, tensors = plan_quantization(graph), images(spec, count=3)
     forward = observe_points(graph, lambda: iter(tensors), plan=found)
     assert observe_points(graph, lambda: reversed(tensors), plan=found) == forward
+
+
+def test_infinite_values_do_not_widen_and_no_numbers_are_refused(spec: ModelSpec) -> None:
+    seen = Histogram()
+    seen.widen(torch.tensor([-torch.inf, -0.5, 2.0, torch.inf]))
+    seen.widen(torch.tensor([-torch.inf]))
+    assert (seen.low, seen.high, seen.has_nan) == (-0.5, 2.0, False)
+    seen.count(torch.tensor([-torch.inf, 1.0]))
+    assert seen.counts.sum() == 1
+    checkpoint = deployable()
+    with torch.no_grad():
+        next(checkpoint.net.parameters())[0] = torch.nan
+    broken = export_program(deploy(checkpoint, spec=checkpoint.spec, output="logits"), spec=checkpoint.spec).module()
+    with pytest.raises(CheckpointError, match=r"no numbers \(NaN\) on a calibration image"):
+        observe_points(broken, lambda: iter(images(spec, count=1)), plan=plan_quantization(broken))
 
 
 def test_exact_points_keep_their_extremes(graph: GraphModule, spec: ModelSpec) -> None:

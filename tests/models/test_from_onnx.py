@@ -16,6 +16,7 @@ from edgeseg.models.from_onnx.importing import import_graph
 from edgeseg.models.from_onnx.net import OnnxNet
 from edgeseg.models.from_onnx.ops import LOWERINGS
 from edgeseg.models.from_onnx.plan import plan_from_text
+from edgeseg.models.from_onnx.tracing import RESERVED
 
 
 def in_onnxruntime(model: ModelProto, x: np.ndarray) -> list[np.ndarray]:
@@ -41,6 +42,31 @@ def test_an_op_computes_what_onnx_runtime_does(case: Case) -> None:
         assert given.shape == wanted.shape
         assert given.dtype.kind == wanted.dtype.kind
         np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=2e-5)
+
+
+def test_a_branch_that_reads_around_it_is_refused_by_name() -> None:
+    def branch(name: str) -> object:
+        return helper.make_graph(
+            [helper.make_node("Relu", ["x"], [name])], name, [], [helper.make_empty_tensor_value_info(name)]
+        )
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "at"], ["high"]),
+        helper.make_node("Equal", ["high", "one"], ["flat"]),
+        helper.make_node("If", ["flat"], ["y0"], name="squeeze", then_branch=branch("a"), else_branch=branch("b")),
+    ]
+    stored = {"at": np.array(2), "one": np.array(1)}
+    with pytest.raises(UnsupportedError, match=r'If \(node "squeeze"\)'):
+        imported(graph_of(nodes, stored), np.zeros((1, 6, 4, 4), np.float32))
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_node_may_have_the_name_of_an_attribute(name: str) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["inner"], name=name), helper.make_node("Neg", ["inner"], ["y0"])]
+    x = np.random.default_rng(0).normal(size=(1, 6, 4, 4)).astype(np.float32)
+    net = imported(graph_of(nodes, {}), x)
+    np.testing.assert_array_equal(net(torch.from_numpy(x)).detach().numpy(), -np.maximum(x, 0))
 
 
 def test_every_op_that_is_promised_is_tested() -> None:

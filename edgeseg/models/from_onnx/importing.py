@@ -94,9 +94,9 @@ def _refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], pat
     known = {"", *constants}
     unknown: dict[str, list[str]] = {}
     for node in nodes:
-        if node.op_type in _SHAPE_OPS or (node.input and set(node.input) <= known):
+        if node.op_type in _SHAPE_OPS or (node.input and set(node.input) <= known and not _reads_around(node)):
             known |= set(node.output)
-        elif node.op_type not in LOWERINGS or node.domain not in _DOMAINS:
+        elif _reads_around(node) or node.op_type not in LOWERINGS or node.domain not in _DOMAINS:
             kind = node.op_type if node.domain in _DOMAINS else f"{node.domain}.{node.op_type}"
             unknown.setdefault(kind, []).append(node.name or node.output[0])
     quantized = next((kind for kind in unknown if kind in _QUANTIZED), None)
@@ -113,6 +113,23 @@ def _refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], pat
         raise UnsupportedError(
             f"{path}: has ops that cannot be converted to PyTorch: {listed}. Run the file unchanged: edgeseg adopt."
         )
+
+
+def _reads_around(node: onnx.NodeProto) -> bool:
+    """Return whether a branch or loop body of the node reads values of the graph around it."""
+    return any(_outer_names(graph) for item in node.attribute for graph in (item.g, *item.graphs))
+
+
+def _outer_names(graph: onnx.GraphProto) -> set[str]:
+    """Return the names that a body's nodes and outputs read and that it does not make itself."""
+    own = {"", *(item.name for item in (*graph.input, *graph.initializer))}
+    own |= {name for node in graph.node for name in node.output}
+    read = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
+    for node in graph.node:
+        for item in node.attribute:
+            for body in (item.g, *item.graphs):
+                read |= _outer_names(body)
+    return read - own
 
 
 def _initializers(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
@@ -139,7 +156,11 @@ def _import_node(proto: onnx.NodeProto, trace: Trace) -> None:
     elif any(isinstance(value, Result) for value in inputs):
         trace.values |= zip(proto.output, _results(node), strict=False)
     else:
-        trace.values |= evaluated(proto, dict(zip(proto.input, inputs, strict=True)), opset=trace.opset)
+        try:
+            trace.values |= evaluated(proto, dict(zip(proto.input, inputs, strict=True)), opset=trace.opset)
+        except Exception as error:  # ONNX's reference implementation raises any type
+            reason = " ".join(str(error).split())[:160]
+            raise node.refusal(f"its constants cannot be computed: {reason}") from error
 
 
 def _results(node: Node) -> tuple[OnnxValue, ...]:

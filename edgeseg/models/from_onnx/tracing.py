@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+RESERVED = ("input", "steps", "result", "source", "text", "training")
+"""Names of `OnnxNet`'s own attributes, which no layer may take."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -84,7 +87,7 @@ class Trace:
         plain = re.sub(r"\W+", "_", name).strip("_") or "layer"
         plain = f"n{plain}" if plain[0].isdigit() else plain
         found, count = plain, 1
-        while found in self.steps or hasattr(nn.Module, found) or found in ("input", "steps", "result", "source"):
+        while found in self.steps or hasattr(nn.Module, found) or found in RESERVED:
             count += 1
             found = f"{plain}_{count}"
         return found
