@@ -74,8 +74,12 @@ def _data(item: Measurement, among: Sequence[Measurement]) -> str | None:
     if item.accuracy is None:
         return None
     all_hashed = all(other.accuracy.data_sha256 for other in among if other.accuracy)
-    name = _data_name(item.accuracy)
-    return f"{name}, SHA-256 {item.accuracy.data_sha256[:12]}" if all_hashed else name
+    if not all_hashed:
+        return _data_name(item.accuracy)
+    # Equal hashes are equal data, whatever they are called: the first one's name stands for all.
+    digest = item.accuracy.data_sha256
+    first = next(other.accuracy for other in among if other.accuracy and other.accuracy.data_sha256 == digest)
+    return f"{_data_name(first)}, SHA-256 {digest[:12]}"
 
 
 def _data_name(accuracy: Accuracy) -> str:

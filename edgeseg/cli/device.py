@@ -99,7 +99,11 @@ def _confirmed(fingerprint: str, options: argparse.Namespace) -> bool:
     if not sys.stdin.isatty():
         render.say("Nobody can be asked here. If it is right, give it with --fingerprint.")
         return False
-    return input("Is it this device's? Type yes: ").strip().lower() == "yes"
+    render.say("Is it this device's? Type yes:")
+    try:
+        return input().strip().lower() == "yes"
+    except EOFError:
+        return False
 
 
 def _list(options: argparse.Namespace) -> int:

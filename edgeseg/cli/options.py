@@ -50,6 +50,13 @@ def size_of(text: str | tuple[int, int] | None, *, option: str = "--size") -> tu
         raise UsageError(f"{option}: {error}.") from None
 
 
+def title(text: str) -> str:
+    """Return a name without spaces around it, for argparse."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text.strip()
+
+
 def positive(text: str) -> int:
     """Return a whole number of at least 1, for argparse."""
     return _whole(text, low=1)

@@ -31,9 +31,12 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def add_device_name(parser: argparse.ArgumentParser) -> None:
     """Add --device-name, for the verbs whose results name the machine they were made on."""
+    from edgeseg.cli.options import title
+
     parser.add_argument(
         "--device-name",
         metavar="TEXT",
+        type=title,
         help="what to call this machine in the results (default: its model or host name)",
     )
 

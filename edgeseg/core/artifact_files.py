@@ -83,7 +83,10 @@ def _names(folder: Path) -> Iterator[str]:
         for name in (*folders, *files):
             path = Path(root) / name
             relative = path.relative_to(folder).as_posix()
-            mode = path.lstat().st_mode
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:  # another process's receipt that was being written
+                continue
             if stat.S_ISDIR(mode) or relative in UNLISTED or _is_receipt(relative, mode):
                 continue
             if not stat.S_ISREG(mode):
@@ -93,7 +96,8 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _is_receipt(relative: str, mode: int) -> bool:
     path = PurePosixPath(relative)
-    return stat.S_ISREG(mode) and path.parent == PurePosixPath(RECEIPTS) and path.suffix == ".json"
+    partial = path.name.startswith(".") and path.suffix == ".partial"  # being written, or left by a kill
+    return stat.S_ISREG(mode) and path.parent == PurePosixPath(RECEIPTS) and (path.suffix == ".json" or partial)
 
 
 def _check_name(folder: Path, name: str) -> None:

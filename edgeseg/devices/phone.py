@@ -155,19 +155,21 @@ def not_over_adb(name: str, verb: str) -> DeviceError:
 def parse_benchmark(text: str, *, name: str) -> BenchmarkedModel:
     """Return the figures in the output of `benchmark_model`; raises `DeviceError` where there are none."""
     # The last statistics are those of the counted runs; the ones before are the warm-up's.
-    counted = re.findall(rf"count=(\d+)\b.*?\bmin={_NUMBER}.*?\bavg={_NUMBER}(.*)$", text, re.MULTILINE)
+    counted = re.findall(r"count=(\d+)\b(.*\bcurr=.*)$", text, re.MULTILINE)
     if not counted:
         lines = [line for line in text.splitlines() if line.strip()] or ["it printed nothing"]
         raise DeviceError(f"{name}: benchmark_model gave no times: {lines[-1].strip()[:200]}")
-    runs, lowest, mean, rest = counted[-1]
-    median = re.search(rf"\bmedian={_NUMBER}", rest)
-    if median is None:
+    runs, rest = counted[-1]
+    # Runs that all took the same time, a single one too, have no other figure.
+    same = re.search(rf"\bcurr={_NUMBER}", rest) if not re.search(r"\bmin=", rest) else None
+    lowest, mean, median = (same or re.search(rf"\b{what}={_NUMBER}", rest) for what in ("min", "avg", "median"))
+    if lowest is None or mean is None or median is None:
         raise DeviceError(f"{name}: this benchmark_model prints no median. Install a newer one.")
     timings = re.search(rf"Inference timings in us: Init: {_NUMBER}, First inference: {_NUMBER}", text)
     return BenchmarkedModel(
         runs=int(runs),
-        min_ms=float(lowest) / 1000,
-        mean_ms=float(mean) / 1000,
+        min_ms=float(lowest[1]) / 1000,
+        mean_ms=float(mean[1]) / 1000,
         median_ms=float(median[1]) / 1000,
         load_ms=float(timings[1]) / 1000 if timings else None,
         first_inference_ms=float(timings[2]) / 1000 if timings else None,

@@ -110,7 +110,7 @@ def _training() -> list[Finding]:
 
 
 def _window() -> list[Finding]:
-    if util.find_spec("cv2") is None:
+    if not _library("run", "OpenCV", module="cv2", fix="").works:
         return []
     from edgeseg.runtime import window_fault
 
@@ -133,9 +133,8 @@ def _library(area: FindingArea, name: str, *, module: str, fix: str) -> Finding:
     if module not in sys.modules and util.find_spec(module) is None:
         return Finding(area=area, name=name, works=False, detail="not installed", fix=fix)
     try:
-        version = str(__import__(module).__version__)
-    except ImportError as error:
+        found = __import__(module)
+    except Exception as error:  # noqa: BLE001 - a broken library raises anything: that is the finding
         return Finding(area=area, name=name, works=False, detail=f"installed, but does not import: {error}", fix=fix)
-    except AttributeError:
-        version = metadata.version(module)
+    version = str(getattr(found, "__version__", "") or metadata.version(module))
     return Finding(area=area, name=name, works=True, detail=version)

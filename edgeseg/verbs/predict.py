@@ -124,6 +124,7 @@ def predict(
                 if on_progress is not None:
                     on_progress("predict", index, len(items))
                 _one(work, item, on_progress, on_fault)
+            folder.forget_rest()
         except KeyboardInterrupt:
             folder.found = replace(folder.found, interrupted=True)
         finally:
@@ -306,11 +307,17 @@ class _Folder:
         """Remember an image that cannot be used."""
         self.found = replace(self.found, unreadable=(*self.found.unreadable, why))
 
+    def forget_rest(self) -> None:
+        """Forget an earlier call's results of images that this one, which is complete, was not given."""
+        self._old = {}
+
     def save(self) -> None:
-        """Write the summary."""
+        """Write the summary, with an earlier call's results that were not reached yet."""
         self._saved_s = time.monotonic()
+        done = {prediction.labels for prediction in self.found.images}
+        rest = tuple(prediction for labels, prediction in self._old.items() if labels not in done)
         try:
-            write_json(self.found, self.path / SUMMARY)
+            write_json(replace(self.found, images=(*self.found.images, *rest)), self.path / SUMMARY)
         except OSError as error:
             raise InputError(f"{self.path / SUMMARY}: cannot be written: {error.strerror}.") from None
 

@@ -190,6 +190,17 @@ def test_unlike_records_are_refused_with_the_field(changed: dict[str, object], f
         compare([measurement(), other])
 
 
+def test_the_same_data_under_another_name_is_the_same_data() -> None:
+    here = measurement()
+    assert here.accuracy is not None
+    there = dataclasses.replace(
+        measurement(precision="int8", miou=0.63),
+        accuracy=dataclasses.replace(scores(0.63), data="3fa9" * 16),
+    )
+    row = compare([here, there]).rows[1]
+    assert row.miou_change == pytest.approx(-0.01)
+
+
 def test_what_int8_costs_is_apart_from_what_a_smaller_net_costs() -> None:
     small = measurement(model="small", infer_ms=3.0, miou=0.60)
     small8 = measurement(model="small", precision="int8", infer_ms=2.0, miou=0.59)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from bench.measured import DEVICE, measurement, several, stages
+from bench.measured import DEVICE, measurement, scores, several, stages
 from contracts.tiny_artifact import make_artifact
 
 from edgeseg.bench import ReportImage, compare, read_measurements, render_report, write_report
 from edgeseg.bench.report.charts import accuracy_axis, latency_axis, pareto_plot
 from edgeseg.bench.report.placing import Box, place_labels
 from edgeseg.bench.report.repeat import repeat_commands
+from edgeseg.bench.report.sections import class_table, stage_bars
 from edgeseg.cli.main import main, parser
 from edgeseg.errors import InputError
 
@@ -93,6 +94,21 @@ def test_parts_without_figures_are_left_out() -> None:
     only_scored = text_of(render_report(compare([measurement(infer_ms=None, engine="mil-reference")])))
     assert "Where the time goes" not in only_scored
     assert "Accuracy by class" in only_scored
+
+
+def test_scores_on_other_data_show_no_change() -> None:
+    other = dataclasses.replace(measurement(precision="int8"), accuracy=scores(0.4, images=10))
+    alike = measurement(precision="int8", miou=0.4)
+    assert "<small" in class_table(compare([measurement(), alike]))
+    assert "<small" not in class_table(compare([measurement(), other], mixed=("data",)))
+
+
+def test_times_below_the_clocks_step_are_drawn() -> None:
+    none = tuple(dataclasses.replace(item, p50_ms=0.0, p90_ms=0.0, p99_ms=0.0, mean_ms=0.0, min_ms=0.0)
+                 for item in measurement().latency)  # fmt: skip
+    found = compare([dataclasses.replace(measurement(), latency=none, fps=0.0), measurement(precision="int8")])
+    assert "<figure" in stage_bars(found.rows[:1])
+    assert latency_axis([0.0, 5.0], start=0, end=100).ticks
 
 
 def test_the_report_is_written_where_asked(tmp_path: Path) -> None:

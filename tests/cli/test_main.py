@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import subprocess
 import sys
@@ -116,6 +117,26 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("fault", [ImportError("libGL.so.1"), OSError("broken"), AttributeError("dtype")])
+def test_doctor_survives_an_opencv_that_does_not_import(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = builtins.__import__
+
+    def broken(name: str, *rest: object, **more: object) -> object:
+        if name == "cv2":
+            raise fault
+        return real(name, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", broken)
+    assert main(["doctor", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    (found,) = [item for item in findings if item["name"] == "OpenCV"]
+    assert not found["works"]
+    assert str(fault) in found["detail"]
+    assert not [item for item in findings if item["name"] == "window"]
 
 
 def test_doctor_names_what_mends_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,7 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ["calibrate", "--data", "streets", "--temperature", "--check"],
         ["predict", "a"],
         ["predict", "a", "b.png", "--data", "streets"],
+        ["bench", "a", "--device-name", " "],
         ["completion", "tcsh"],
         ["models", "-q", "-v"],
         ["convrt"],

@@ -134,6 +134,7 @@ def test_receipts_and_the_marker_are_no_part_of_it(folder: Path) -> None:
     (folder / ".edgeseg").touch()
     (folder / "receipts").mkdir()
     (folder / "receipts" / "pi.json").write_text("{}")
+    (folder / "receipts" / ".pi.json.17-ab.partial").write_text("{")  # a kill while it was written
     open_artifact(folder)
     (folder / "receipts" / "pi.so").touch()
     with pytest.raises(ArtifactError, match=r"pi\.so: is not part"):

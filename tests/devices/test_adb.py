@@ -23,6 +23,7 @@ from contracts.tiny_artifact import make_artifact
 from edgeseg.bench import read_measurements
 from edgeseg.cli.main import main
 from edgeseg.devices.known import AdbDevice, find_device
+from edgeseg.devices.phone import parse_benchmark
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fake adb is a shell script")
 
@@ -133,6 +134,13 @@ def error(capsys: pytest.CaptureFixture[str]) -> str:
 def install(desk: Path) -> None:
     assert run("device", "add", "phone", "adb:") == 0
     assert run("device", "install", "phone", "--benchmark-model", desk / "sdk" / "benchmark_model") == 0
+
+
+@pytest.mark.parametrize("last", ["count=1 curr=5001", "count=7 curr=5001 (all same)"])
+def test_equal_runs_are_not_taken_for_the_warm_up(last: str) -> None:
+    text = BENCHMARK.replace(next(line for line in BENCHMARK.splitlines() if "count=50" in line), f"INFO: {last}")
+    found = parse_benchmark(text, name="phone")
+    assert (found.runs, found.min_ms, found.mean_ms, found.median_ms) == (int(last[6]), 5.001, 5.001, 5.001)
 
 
 def test_a_phone_is_benchmarked_and_its_record_names_it(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -137,6 +138,21 @@ def test_the_page_is_served_over_tls(spec: ModelSpec, certificate: Path) -> None
         assert connection.getresponse().status == 200
         connection.close()
         silent.close()
+
+
+def test_silent_strangers_over_tls_are_disconnected(spec: ModelSpec, certificate: Path) -> None:
+    with WebSink(spec, address=WebAddress(port=0, certificate=certificate)) as sink:
+        context = ssl.create_default_context(cafile=str(certificate))
+        strangers = []
+        for _ in range(connections.MOST_STRANGERS + 1):
+            line = socket.create_connection(("127.0.0.1", port_of(sink) or 0), timeout=10)
+            strangers.append(context.wrap_socket(line, server_hostname="127.0.0.1"))
+        with contextlib.suppress(OSError):
+            assert strangers[0].recv(1) == b"", "the oldest is hung up on"
+        started = time.monotonic()
+    assert time.monotonic() - started < connections.LEAVE_S * 2, "those that are left do not each cost a time limit"
+    for line in strangers:
+        line.close()
 
 
 def test_a_cameras_own_certificate_is_one_clear_line(spec: ModelSpec, certificate: Path) -> None:

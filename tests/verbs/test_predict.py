@@ -83,6 +83,26 @@ def test_resume_does_what_is_missing_or_changed_and_no_more(artifact: Path, fold
         predict(artifact, [str(folder)], out=out, resume=True, overlay=True, threads=1)
 
 
+def test_a_resume_that_is_killed_at_once_loses_nothing(
+    artifact: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    predict(artifact, [str(folder)], out=out, threads=1)
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("edgeseg.verbs.predict._one", killed)
+    with pytest.raises(SystemExit):
+        predict(artifact, [str(folder)], out=out, resume=True, threads=1)
+    monkeypatch.undo()
+    assert len(json.loads((out / "predictions.json").read_text())["images"]) == 3
+    assert predict(artifact, [str(folder)], out=out, resume=True, threads=1).resumed == 3
+    # An image that is not given any more is forgotten.
+    assert len(predict(artifact, [str(folder / "one.png")], out=out, resume=True, threads=1).images) == 1
+    assert len(json.loads((out / "predictions.json").read_text())["images"]) == 1
+
+
 def test_a_folder_is_only_cleared_where_it_holds_predictions(artifact: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not made by edgeseg"):
         predict(artifact, [str(folder)], out=folder / "below")

@@ -77,7 +77,7 @@ def _labels(
 def latency_axis(values: Sequence[float], *, start: float, end: float) -> _Axis:
     """Return an axis around the values, logarithmic if they span more than a factor of ten."""
     low, high = min(values), max(values)
-    if high / low > 10:
+    if low > 0 and high / low > 10:
         low, high = low / 1.4, high * 1.4
         steps = [digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 5)]
         ticks = [step for step in steps if low <= step <= high]

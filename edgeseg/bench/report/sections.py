@@ -11,7 +11,7 @@ from edgeseg.bench.samples import STAGES as ALL_STAGES
 from edgeseg.core.metric_value import metric_title
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgeseg.bench.compare import Comparison, Row
     from edgeseg.core.measurement import Measurement
@@ -146,7 +146,7 @@ def stage_bars(rows: Sequence[Row]) -> str:
     timed = [row for row in rows if row.p50_ms is not None]
     if not timed:
         return ""
-    longest = max(max(row.p50_ms or 0, _stage_sum(row)) for row in timed)
+    longest = max(max(row.p50_ms or 0, _stage_sum(row)) for row in timed) or 1.0
     # A rare p99 of several times the median would squeeze all bars: the scale ends soon after the longest bar.
     scale = min(max((*(row.p99_ms or 0 for row in timed), longest)), longest * 1.35)
     bars = "".join(_bar(row, scale) for row in timed)
@@ -167,9 +167,9 @@ def class_table(comparison: Comparison) -> str:
     head = "".join(f'<th scope="col">{escape(row.label)}</th>' for row in rows)
     lines = []
     for name in names:
-        cells = "".join(_heat(_ious(row).get(name), _ious(by_label.get(row.baseline)).get(name), row) for row in rows)
+        cells = "".join(_heat(_ious(row).get(name), _ious(_base(row, by_label)).get(name), row) for row in rows)
         lines.append(f'<tr><th scope="row" class="left">{escape(name)}</th>{cells}</tr>')
-    means = "".join(_heat(row.miou, getattr(by_label.get(row.baseline), "miou", None), row) for row in rows)
+    means = "".join(_heat(row.miou, getattr(_base(row, by_label), "miou", None), row) for row in rows)
     lines.append(f'<tr class="mean"><th scope="row" class="left">mean (mIoU)</th>{means}</tr>')
     for name in dict.fromkeys(key for row in rows for key in _scores(row) if key != "miou"):
         cells = "".join(f"<td>{_score(row, name)}</td>" for row in rows)
@@ -259,6 +259,11 @@ def _ious(row: Row | None) -> dict[str, float | None]:
 
 def _scores(row: Row) -> dict[str, MetricValue]:
     return row.measurement.accuracy.metrics if row.measurement.accuracy else {}
+
+
+def _base(row: Row, by_label: Mapping[str, Row]) -> Row | None:
+    """Return the baseline of a row's scores; None where it was scored on other data."""
+    return None if row.miou_change is None else by_label.get(row.baseline)
 
 
 def _score(row: Row, name: str) -> str:

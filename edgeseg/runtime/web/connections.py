@@ -43,6 +43,18 @@ class Connections:
             self._viewers[thread] = self._strangers.pop(thread)
             return True
 
+    def replace(self, connection: socket.socket) -> None:
+        """Take `connection` for the calling thread's, which wraps the one that was added.
+
+        Raises:
+            ConnectionAbortedError: the thread's connection was disconnected already.
+        """
+        with self._lock:
+            thread = threading.current_thread()
+            if thread not in self._strangers:
+                raise ConnectionAbortedError
+            self._strangers[thread] = connection
+
     def remove(self) -> None:
         """Forget the calling thread's connection."""
         with self._lock:

@@ -98,14 +98,19 @@ class WebServer(http.server.ThreadingHTTPServer):
         """Log nothing: a viewer may leave in the middle of a response."""
 
     def _serve_one(self, request: socket.socket, client_address: object) -> None:
+        line = request
         try:
             request.settimeout(STRANGER_S)
-            # The handshake belongs here: in the accepting thread, one slow client would stop all others.
-            line = request if self.tls is None else self.tls.wrap_socket(request, server_side=True)
+            if self.tls is not None:
+                # The handshake belongs here: in the accepting thread, one slow client would stop all others. Wrapping
+                # takes the descriptor from `request`, which could no longer be hung up.
+                line = self.tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+                self.connections.replace(line)
+                line.do_handshake()
             self.process_request_thread(line, client_address)
         except OSError:  # no TLS, or gone already
-            hang_up(request)
-            request.close()
+            hang_up(line)
+            line.close()
         finally:
             self.connections.remove()
 
