@@ -121,10 +121,15 @@ def run(options: argparse.Namespace) -> int:
 def _run_on_devices(options: argparse.Namespace, names: Sequence[str]) -> int:
     from edgeseg.cli import render
     from edgeseg.cli.remote import forwarded, outcome_table, show_line
+    from edgeseg.devices.remote_verbs import Pushed
+    from edgeseg.verbs.bench import check_destination
     from edgeseg.verbs.device import measurements_of, raise_failures, run_verb_on
 
-    outcomes = run_verb_on(names, "bench", forwarded(options), tell=show_line)
-    measurements = measurements_of(outcomes, out=options.out)
+    words = forwarded(options)
+    if options.out is not None:
+        artifacts = sum(isinstance(word, Pushed) and word.kind == "artifact" for word in words)
+        check_destination(options.out, count=artifacts * len(names))
+    measurements, outcomes = measurements_of(run_verb_on(names, "bench", words, tell=show_line), out=options.out)
     if options.json:
         failed = [outcome_table(item) for item in outcomes if item.error]
         render.result_json({"schema": 2, "measurements": measurements, "failed": failed})

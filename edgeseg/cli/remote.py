@@ -103,9 +103,16 @@ def outcome_table(outcome: Outcome) -> dict[str, object]:
 def run_and_show(options: argparse.Namespace, names: Sequence[str], *, extra: Sequence[str] = ()) -> int:
     """Run the verb on devices, print the JSON that each gave, and raise the errors of those that failed."""
     from edgeseg.cli import render
+    from edgeseg.cli.options import UsageError
+    from edgeseg.devices.remote_verbs import Returned
     from edgeseg.verbs.device import raise_failures, run_verb_on
 
-    outcomes = run_verb_on(names, options.verb, [*forwarded(options), *extra], tell=show_line)
+    words = forwarded(options)
+    if len(names) > 1 and (output := next((word for word in words if isinstance(word, Returned)), None)):
+        raise UsageError(
+            f"{output.path} is one place for the outputs of {len(names)} devices. Give one --device at a time."
+        )
+    outcomes = run_verb_on(names, options.verb, [*words, *extra], tell=show_line)
     render.result_json({"schema": 1, "devices": [outcome_table(item) for item in outcomes]})
     raise_failures(outcomes)
     return 0

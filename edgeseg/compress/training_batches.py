@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from edgeseg.errors import InputError
-from edgeseg.pixels import prepare
+from edgeseg.pixels import labels_of_cells, prepare
 from edgeseg.train.class_weights import class_weights
 from edgeseg.train.evaluate import normalise
 from edgeseg.train.objective import Objective
@@ -61,6 +60,7 @@ def _entry(sample: Sample, *, spec: ModelSpec) -> tuple[Tensor, Tensor]:
     """Return one normalised image, (1, 3, H, W), and its labels, (1, H, W)."""
     x = torch.from_numpy(prepare(sample.image, preprocess=spec.preprocess, tensor=spec.inputs[0]))
     x = normalise(x, spec=spec) if spec.preprocess.in_graph else x
-    height, width = spec.size
-    labels = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return x, torch.from_numpy(labels)[None]
+    labels = labels_of_cells(
+        sample.labels, cells=spec.size, input_size=spec.size, preprocess=spec.preprocess, ignore=spec.ignore_index
+    )
+    return x, torch.from_numpy(labels.reshape(spec.size))[None]

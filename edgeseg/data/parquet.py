@@ -59,7 +59,8 @@ class ParquetDataset(MappedDataset[LabelMapping]):
     @property
     def content_rules(self) -> str:
         """The rules besides the files that decide the result of `load`."""
-        return f"{self.columns} {sorted(self.mapping.ids.items())} {self.decoding.resolved().range}"
+        ids, colours = sorted(self.mapping.ids.items()), sorted(self.mapping.colours.items())
+        return f"{self.columns} {ids} {colours} {self.decoding.resolved().range}"
 
     def content_fingerprint(self) -> str:
         """Return a text that stands for the content: the files' hashes and the rules."""

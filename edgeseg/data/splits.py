@@ -6,6 +6,7 @@ Neighbouring frames of a drive are nearly identical; with a random split, val wo
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from edgeseg.core.files import sha256_of_bytes
@@ -108,8 +109,20 @@ def _listed(path: Path, *, names: list[str]) -> set[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as a list of samples ({error}).") from None
     wanted = {line for line in lines if line}
-    by_stem = {name.rsplit("/", 1)[-1]: name for name in names}
-    found = {line: line if line in names else by_stem.get(line.rsplit("/", 1)[-1].rsplit(".", 1)[0]) for line in wanted}
+    known, by_stem = set(names), defaultdict(list)
+    for name in names:
+        by_stem[name.rsplit("/", 1)[-1]].append(name)
+    found: dict[str, str | None] = {}
+    for line in wanted:
+        folder, _, last = line.rpartition("/")
+        bare = last.rsplit(".", 1)[0]
+        exact = next((text for text in (line, f"{folder}/{bare}" if folder else bare) if text in known), None)
+        alike = by_stem.get(bare, [])
+        if exact is None and len(alike) > 1:
+            raise DatasetError(
+                f'{path}: "{line}" may be {alike[0]} or {alike[1]}. Write the sample\'s whole name, with its folders.'
+            )
+        found[line] = exact or next(iter(alike), None)
     missing = sorted(line for line, name in found.items() if name is None)
     if missing:
         raise DatasetError(f'{path}: lists "{missing[0]}"{f" and {len(missing) - 1} more" if missing[1:] else ""}, '

@@ -114,9 +114,12 @@ async def _run_verb(
         for name, path in returned.items():
             if await remote.pull(name, path):
                 tell(remote.name, f"wrote {path}")
-    finally:
+    except BaseException:  # an interruption too: what was written there is not thrown away
         if returned:
-            await remote.ask("forget", output)
+            tell(remote.name, f"what it wrote stays there, in ~/.edgeseg/{output}")
+        raise
+    if returned:
+        await remote.ask("forget", output)
     return _outcome(remote.name, verb, dataclasses.replace(done, stderr=_as_named_here(done.stderr, named_here)))
 
 

@@ -136,10 +136,13 @@ class Remote:
                 if not member.isfile() or ".." in relative.parts or relative.is_absolute():
                     continue
                 path = destination / relative if relative.parts else destination
-                path.parent.mkdir(parents=True, exist_ok=True)
                 inside = stream.extractfile(member)
                 assert inside is not None
-                path.write_bytes(inside.read())
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(inside.read())
+                except OSError as error:
+                    raise DeviceError(f"{self.name}: {path}: cannot be written here: {error.strerror}.") from None
         return True
 
     def _answer(self, done: Finished) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ACTIVATIONS = {
     "relu": "ReLU",
     "relu6": "ReLU6",
-    "hardtanh": "Hardtanh",
+    "hardtanh": "ReLU6",  # whose forward is Hardtanh's
     "hardswish": "Hardswish",
     "hardsigmoid": "Hardsigmoid",
     "sigmoid": "Sigmoid",

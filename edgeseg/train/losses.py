@@ -64,8 +64,9 @@ def focal(
     index = torch.where(valid, labels, 0)
     log_p = logits.log_softmax(1).gather(1, index[:, None])[:, 0][valid]
     shares = torch.ones_like(log_p) if weights is None else weights[labels[valid]]
-    losses = (1 - log_p.exp()) ** gamma * -log_p * shares
-    return losses.sum() / shares.sum()
+    # At p = 1 the slope of a root is infinite, and infinity times the loss of 0 is no number.
+    losses = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).eps) ** gamma * -log_p * shares
+    return losses.sum() / shares.sum().clamp_min(torch.finfo(log_p.dtype).tiny)
 
 
 def dice(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:

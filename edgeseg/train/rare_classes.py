@@ -27,6 +27,7 @@ class RareClasses:
     focus: float
     paste: float
     images: dict[int, tuple[int, ...]]
+    ignore_index: int
 
     def focused(self, crop: Crop, labels: NDArray[np.uint8], *, rng: np.random.Generator) -> Crop:
         """Return the crop, or with the chance `focus` one of the same scale that shows a random rare pixel.
@@ -60,7 +61,7 @@ class RareClasses:
         Ghiasi et al.: Simple Copy-Paste is a Strong Data Augmentation Method, CVPR 2021, with classes for instances.
         Ignored pixels of the sample stay ignored: they may be padding.
         """
-        over = np.isin(donor.labels, list(self.images))
+        over = np.isin(donor.labels, list(self.images)) & (sample.labels != self.ignore_index)
         image = np.where(over[..., None], donor.image, sample.image)
         return Sample(id=sample.id, image=image, labels=np.where(over, donor.labels, sample.labels))
 
@@ -91,7 +92,7 @@ def rare_classes(
         else [index for index, count in enumerate(total) if 0 < count < np.median(total[total > 0])]
     )
     images = {index: tuple(np.flatnonzero(pixels[:, index]).tolist()) for index in rare}
-    return RareClasses(focus=recipe.focus, paste=recipe.paste, images=images)
+    return RareClasses(focus=recipe.focus, paste=recipe.paste, images=images, ignore_index=ignore_index)
 
 
 def _around(pixel: int, length: int, window: int, rng: np.random.Generator, start: int) -> int:

@@ -77,7 +77,7 @@ def bench(
     if mlperf and sustained_s is not None:
         raise InputError("A run is either by MLPerf's rule or sustained. Leave out --mlperf or --sustained.")
     if out is not None:
-        _check_destination(out, count=len(artifacts))
+        check_destination(out, count=len(artifacts))
     timing = _Timing(runs=runs, warmup=warmup, least_seconds=least_seconds, sustained_s=sustained_s, mlperf=mlperf)
     dataset = None if data is None else open_dataset(str(data), split=split)
     if dataset is not None:
@@ -166,7 +166,7 @@ def _with_rooflines(
     )
 
 
-def _check_destination(out: Path, *, count: int) -> None:
+def check_destination(out: Path, *, count: int) -> None:
     """Refuse before the first run what `write_measurement` would refuse after the last."""
     if out.is_dir() or out.suffix.lower() != ".json":
         return

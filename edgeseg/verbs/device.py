@@ -245,17 +245,27 @@ def run_command(name: str, command: Sequence[str]) -> int:
     return asyncio.run(run())
 
 
-def measurements_of(outcomes: Sequence[Outcome], *, out: Path | None) -> tuple[Measurement, ...]:
-    """Return the measurements of `bench` on devices, named after them; each is also written to `out`."""
-    found = []
+def measurements_of(
+    outcomes: Sequence[Outcome], *, out: Path | None
+) -> tuple[tuple[Measurement, ...], tuple[Outcome, ...]]:
+    """Return the measurements of `bench` on devices, named after them and written to `out`, and the outcomes.
+
+    A device whose record cannot be read or written has failed; the others' are not lost with it.
+    """
+    found: list[Measurement] = []
+    ended = []
     for outcome in outcomes:
-        for item in (outcome.table or {}).get("measurements", ()):
-            record = decode_measurement(item, where=outcome.device)
-            record = dataclasses.replace(record, device=dataclasses.replace(record.device, name=outcome.device))
-            if out is not None:
-                write_measurement(record, out)
-            found.append(record)
-    return tuple(found)
+        try:
+            for item in (outcome.table or {}).get("measurements", ()):
+                record = decode_measurement(item, where=outcome.device)
+                record = dataclasses.replace(record, device=dataclasses.replace(record.device, name=outcome.device))
+                found.append(record)
+                if out is not None:
+                    write_measurement(record, out)
+            ended.append(outcome)
+        except EdgesegError as error:
+            ended.append(dataclasses.replace(outcome, status=error.exit_status, error=str(error)))
+    return tuple(found), tuple(ended)
 
 
 def store_receipt(outcome: Outcome, *, artifact: Path) -> Path | None:

@@ -212,6 +212,16 @@ def test_a_stage_of_other_settings_is_neither_reused_nor_redone(
     assert sorted(path.stat().st_mtime_ns for path in whole.out.rglob("*")) == before
 
 
+def test_a_stage_made_from_an_earlier_stages_old_weights_is_refused(whole: Whole, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole.out, out)
+    shutil.rmtree(out / "02-finetune")
+    text = RECIPE.replace('kind = "finetune"\n', 'kind = "finetune"\noptimizer = { rate = 2e-3 }\n', 1)
+    recipe = read_pipeline(write(tmp_path / "tiny.toml", shared=whole.shared, text=text))
+    with pytest.raises(InputError, match=r"03-distill: was made from the weights .*the stage before it now gives"):
+        run_pipeline(recipe, out=out, resume=True)
+
+
 def test_another_data_set_of_the_same_name_is_not_gone_on_with(whole: Whole, tmp_path: Path) -> None:
     shutil.copytree(whole.shared / "images", tmp_path / "images")
     (tmp_path / "images" / "images" / "train" / "3.png").write_bytes(

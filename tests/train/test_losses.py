@@ -57,6 +57,19 @@ def test_ohem_keeps_pixels_below_the_threshold_too() -> None:
     assert float(kept) == pytest.approx(-(math.log(0.2) + math.log(0.6)) / 2)
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_has_a_gradient_where_the_net_is_sure(gamma: float) -> None:
+    logits = torch.tensor([[60.0], [-60.0]]).reshape(1, 2, 1, 1).requires_grad_()
+    focal(logits, torch.zeros(1, 1, 1, dtype=torch.int64), ignore_index=255, gamma=gamma).backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
+
+
+def test_focal_of_classes_that_weigh_nothing_is_nothing() -> None:
+    logits, truth = torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64)
+    assert float(focal(logits, truth, ignore_index=255, gamma=2.0, weights=torch.tensor([0.0, 1.0]))) == 0.0
+
+
 def test_focal_scales_each_pixel_by_one_minus_p_to_gamma() -> None:
     logits, truth = pixels((0.5, 0.5), (0.25, 0.75)), labels(0, 1)
     expected = (0.5**2 * math.log(2) - 0.25**2 * math.log(0.75)) / 2

@@ -76,12 +76,12 @@ def test_pasted_pixels_carry_their_labels_and_colours() -> None:
 
 
 def test_padding_of_the_sample_and_other_classes_of_the_donor_stay_out() -> None:
-    rare = RareClasses(focus=0, paste=1, images={POLE: (0,)})
-    sample = Sample(id="a", image=np.full((1, 4, 3), 9, np.uint8), labels=np.array([[0, 255, 0, 0]], np.uint8))
-    donor = Sample(id="b", image=np.full((1, 4, 3), 7, np.uint8), labels=np.array([[1, 1, 2, 255]], np.uint8))
+    rare = RareClasses(focus=0, paste=1, images={POLE: (0,)}, ignore_index=255)
+    sample = Sample(id="a", image=np.full((1, 5, 3), 9, np.uint8), labels=np.array([[0, 255, 0, 0, 255]], np.uint8))
+    donor = Sample(id="b", image=np.full((1, 5, 3), 7, np.uint8), labels=np.array([[1, 1, 2, 255, 2]], np.uint8))
     found = rare.pasted(sample, donor)
-    assert found.labels.tolist() == [[0, 255, 2, 0]]
-    assert found.image[0, :, 0].tolist() == [9, 9, 7, 9]
+    assert found.labels.tolist() == [[0, 255, 2, 0, 255]]
+    assert found.image[0, :, 0].tolist() == [9, 9, 7, 9, 9]
 
 
 def test_samples_depend_on_seed_epoch_and_index_alone() -> None:

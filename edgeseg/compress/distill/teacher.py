@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeseg.compress.distill.crop_resampling import bilinear, resampled
+from edgeseg.core.files import sha256_of_bytes
+from edgeseg.core.records import encode_record
 from edgeseg.core.spec import ModelSpec, Preprocess
 from edgeseg.errors import InputError, RecipeError
 from edgeseg.models import load_checkpoint, resolve_model
@@ -91,19 +94,30 @@ class Teacher:
 
 
 def teacher_identity(recipe: DistillRecipe) -> dict[str, object]:
-    """Return what a teacher's outputs depend on besides the image: SHA-256 of the weights, views, mean and grid.
+    """Return what a teacher's outputs depend on besides the image: hashes of weights and spec, views, mean and grid.
 
     Raises:
         InputError, UnknownName: no such checkpoint.
     """
     specs = [read_spec(resolve_model(name)) for name in recipe.teachers]
     return {
-        "teachers": [{"name": spec.name, "sha256": spec.weights_sha256, "size": list(spec.size)} for spec in specs],
+        "teachers": [
+            {"name": spec.name, "sha256": spec.weights_sha256, "size": list(spec.size), "spec": _spec_sha256(spec)}
+            for spec in specs
+        ],
         "mean": recipe.mean,
         "flip": recipe.flip,
         "scales": list(recipe.scales),
         "stride": recipe.stride,
     }
+
+
+def _spec_sha256(spec: ModelSpec) -> str:
+    """Return the hash of what a spec says of the net and its input: another preprocessing gives other outputs."""
+    table = encode_record(spec)
+    assert isinstance(table, dict)
+    said = {key: value for key, value in table.items() if key not in ("name", "palette", "licence", "notice")}
+    return sha256_of_bytes(json.dumps(said, sort_keys=True).encode())
 
 
 def check_teachers(recipe: DistillRecipe, *, classes: Sequence[str], paste: float = 0.0) -> None:

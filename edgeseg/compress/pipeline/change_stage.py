@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from edgeseg.compress.pipeline.stage import Job, Stage
+from edgeseg.compress.pipeline.terms import with_terms
 from edgeseg.core.records import encode_record, renamed
 from edgeseg.core.spec import ModelSpec
 from edgeseg.models import Checkpoint, load_checkpoint, save_checkpoint
@@ -89,5 +90,5 @@ class ChangeStage(Stage):
             **changed.account,
             "versions": training_versions(),
         }
-        spec = dataclasses.replace(changed.spec, name=job.result)
+        spec = with_terms(dataclasses.replace(changed.spec, name=job.result), job=job)
         save_checkpoint(job.checkpoint, net=changed.net, spec=spec, training=account)

@@ -253,12 +253,14 @@ def _finished(stage: Stage, job: Job, *, begun: StageBegun, on_event: OnPipeline
     if on_event is not None:
         on_event(begun)
     record = read_record(job.folder)
+    settings = resolved(stage, data=job.data, size=job.size)
+    parent_sha256 = read_spec(job.parent).weights_sha256
+    if record is not None:  # an earlier stage may have been made anew since
+        check_same(record, stage, folder=job.folder, parent_sha256=parent_sha256, settings=settings)
     if record is not None and begun.done:
         return record
     if record is None:
         refuse_foreign(job.folder)
-        settings = resolved(stage, data=job.data, size=job.size)
-        parent_sha256 = read_spec(job.parent).weights_sha256
         with writing(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
             (job.folder / MARKER).touch()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from edgeseg.compress.pipeline.stage import Coming, Job, Stage
 from edgeseg.compress.pipeline.tables import TABLES
+from edgeseg.compress.pipeline.terms import with_terms
 from edgeseg.errors import InputError
 from edgeseg.models.checkpoint import read_spec
-from edgeseg.train.data import open_pair
 from edgeseg.train.recipe import ModelRecipe, Recipe
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class TrainingStage(Stage):
 
     def training_recipe(self, job: Job) -> Recipe:
         """Return the stage's training recipe: its tables, on the recipe's data, from the weights of `start`."""
-        tables, spec = self.training, read_spec(job.parent)
+        tables, spec = self.training, with_terms(read_spec(job.parent), job=job)
         return Recipe(
             schema=1,
             name=job.result,
@@ -81,16 +81,6 @@ class TrainingStage(Stage):
             schedule=tables.schedule,
             run=tables.run,
             preprocess=spec.preprocess,
-            licence=job.licence or _joined(spec.licence, _training_licence(job)),
-            notice=job.notice or spec.notice,
+            licence=spec.licence,
+            notice=spec.notice,
         )
-
-
-def _training_licence(job: Job) -> str:
-    return open_pair(job.data)[0].licence
-
-
-def _joined(first: str, second: str) -> str:
-    """Return both licences as one SPDX expression: the weights were trained under both."""
-    known = [part for part in dict.fromkeys((*first.split(" AND "), second)) if part]
-    return " AND ".join(known)

@@ -221,7 +221,7 @@ class _Cut:
         for index in range(1, passes + 1):
             dependencies = Dependencies(net, size=self.checkpoint.spec.size, keep=self.settings.keep)
             groups = groups or dependencies.groups
-            step = limit if index == passes else whole * (limit / whole) ** (index / passes)
+            step = limit if index == passes else whole * max(limit / whole, 0.0) ** (index / passes)
             shapes = self._pass(net, dependencies, shapes=shapes, limit=step)
         pruned = _pruned(self.checkpoint, net, settings=self.settings, groups=_cuts(groups, shapes))
         return pruned, sum(map(self.price, shapes.values()))

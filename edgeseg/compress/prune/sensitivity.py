@@ -165,9 +165,12 @@ def _silenced(net: nn.Module, group: ChannelGroup, channels: Sequence[int]) -> n
         for member in group.members:
             if member.side == "in":
                 own = [at for at, channel in zip(member.indices, member.channels, strict=True) if channel in gone]
-                weight = silent.get_submodule(member.layer).weight
-                assert isinstance(weight, nn.Parameter)
-                weight[:, own] = 0.0
+                layer = silent.get_submodule(member.layer)
+                assert isinstance(layer.weight, nn.Parameter)
+                if isinstance(layer, nn.ConvTranspose2d):  # (inputs, outputs, ...)
+                    layer.weight[own] = 0.0
+                else:
+                    layer.weight[:, own] = 0.0
     return silent
 
 

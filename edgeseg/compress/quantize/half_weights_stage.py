@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from edgeseg.compress.pipeline.stage import Stage
+from edgeseg.compress.pipeline.stage import Leaves, Stage
+from edgeseg.compress.pipeline.terms import with_terms
 from edgeseg.compress.pipeline.training_stage import NoSettings
 from edgeseg.core.quantization import RANGES_FILE, read_ranges
 from edgeseg.core.records import encode_record
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from edgeseg.compress.pipeline.stage import Job
 
 
+HALF = Leaves(name="half", lost_by="any", how="stores the weights in 32 bits again")
+OF_THE_STAGE = ("seconds", "times")
+"""Keys of training.json that say how long the parent's own stage took, or its net."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HalfWeightsStage(Stage):
     """Rounds the weights to float16 and stores them so; biases and batch norms stay float32.
@@ -37,6 +43,7 @@ class HalfWeightsStage(Stage):
     name: ClassVar[str] = "half_weights"
     does: ClassVar[str] = "store weights in 16 bits: half the file"
     keeps: ClassVar[bool] = True
+    leaves: ClassVar[tuple[Leaves, ...]] = (HALF,)
 
     settings: NoSettings
 
@@ -51,18 +58,18 @@ class HalfWeightsStage(Stage):
         validation = open_pair(job.data)[1]
         account = {
             "data": {"val": seen(validation, sha256=job.data_sha256.get("val", ""))},
-            **read_training(job.parent),
+            **{key: value for key, value in read_training(job.parent).items() if key not in OF_THE_STAGE},
             "command": job.command,
             "recipe": job.result,
             "start": {"checkpoint": parent.spec.name, "sha256": parent.spec.weights_sha256},
             "val": encode_record(evaluate(parent.net, validation, spec=parent.spec)),
             "versions": training_versions(),
         }
-        path = job.parent / RANGES_FILE
+        path = parent.folder / RANGES_FILE
         ranges = read_ranges(path) if path.is_file() else None
         if ranges is not None and ranges.weights_sha256 != parent.spec.weights_sha256:
             ranges = None
-        spec = dataclasses.replace(parent.spec, name=job.result)
+        spec = with_terms(dataclasses.replace(parent.spec, name=job.result), job=job)
         save_checkpoint(job.checkpoint, net=parent.net, spec=spec, training=account, ranges=ranges, half=True)
 
 

@@ -169,7 +169,8 @@ def _db(signal: float, noise: float) -> float:
 
 
 def _input(image: np.ndarray, *, spec: ModelSpec) -> Tensor:
-    return normalise(torch.from_numpy(prepare(image, preprocess=spec.preprocess, tensor=spec.inputs[0])), spec=spec)
+    x = torch.from_numpy(prepare(image, preprocess=spec.preprocess, tensor=spec.inputs[0]))
+    return normalise(x, spec=spec) if spec.preprocess.in_graph else x
 
 
 def _check(

@@ -121,13 +121,18 @@ class BenchSite(Site):
     def _post(self, message: bytes) -> WebAnswer:
         try:
             judged = judge_run(message, self._offers, versions=self._versions)
-            with self._writing:  # two pages may post at once, and a file's name is chosen before it is written
-                received = self._stored(judged)
         except EdgesegError as error:
             refused = Received(device="", artifact="", kind="refused", error=str(error))
             self._on_received(refused)
             body = json.dumps({"error": str(error), "agreement": getattr(error, "agreement", None)})
             return WebAnswer(status=http.HTTPStatus.UNPROCESSABLE_ENTITY, body=body.encode(), kind=JSON)
+        try:
+            with self._writing:  # two pages may post at once, and a file's name is chosen before it is written
+                received = self._stored(judged)
+        except EdgesegError as error:  # a full disk, say: sending it again may help
+            self._on_received(Received(device="", artifact="", kind="refused", error=str(error)))
+            body = json.dumps({"error": str(error)})
+            return WebAnswer(status=http.HTTPStatus.INSUFFICIENT_STORAGE, body=body.encode(), kind=JSON)
         self._on_received(received)
         return WebAnswer(body=json.dumps(_reply(judged, received), ensure_ascii=False).encode(), kind=JSON)
 
