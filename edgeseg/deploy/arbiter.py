@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ROUNDS, WARM_UP = 15, 3
 NOISE = 0.03
 """Medians that differ by less are equally fast."""
+LONGEST_REASON = 600
+"""Characters; the reason of a refused candidate ends with the path of its image."""
 EXACT = ("logits", "full")
 """Heads whose labels are those of the logits enlarged to the image's size; label maps at a stride are coarser."""
 
@@ -53,8 +55,8 @@ def choose(
 ) -> Artifact:
     """Return the artifact of the fastest candidate within the rules, written where `finish(precision, output)` says.
 
-    `make(precision, output, folder)` converts one. A candidate that is slower than another of no larger
-    drop is never chosen.
+    `make(precision, output, folder)` converts one, in a temporary folder. A candidate that is slower than another of no
+    larger drop is never chosen.
 
     Raises:
         GateError: no candidate is within `max_drop`.
@@ -70,7 +72,7 @@ def choose(
                 except (GateError, ConversionError, UnsupportedError) as error:
                     refused.append(Candidate(precision=precision, output=output, reason=_first_sentence(error)))
         if not made:
-            raise GateError(f"No candidate could be made. {' '.join(item.reason for item in refused)}")
+            raise GateError(f"No candidate could be made. {' '.join(f'{item.reason}.' for item in refused)}")
         choice = _measured(made, rules, reference=reference, refused=tuple(refused))
         best = next((item for item in choice.candidates if item.chosen), None)
         if best is None:
@@ -207,4 +209,4 @@ def _written(winner: Artifact, choice: Choice, *, path: Path) -> Artifact:
 
 
 def _first_sentence(error: Exception) -> str:
-    return str(error).split(". ", maxsplit=1)[0][:200]
+    return str(error).split(". ", maxsplit=1)[0][:LONGEST_REASON].removesuffix(".")

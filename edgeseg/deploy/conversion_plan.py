@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeseg.core.quantization import RANGES_FILE, scheme_named
 from edgeseg.core.spec import orientation_warning
 from edgeseg.deploy.native import check_calibrator, native_converter, planned_for
-from edgeseg.deploy.plan import PlannedArtifact, plan_artifacts, route_to
+from edgeseg.deploy.plan import PlannedArtifact, PlannedCandidate, plan_artifacts, route_to
 from edgeseg.deploy.proof_images import check_data
 from edgeseg.deploy.replacing import distinct_name, refuse_replacing
 from edgeseg.errors import InputError
@@ -70,11 +71,23 @@ def plan_for_targets(model: str | Path | Checkpoint | None, request: ConversionR
         check_data(request.data)
     name = distinct_name(spec, own_size=own_size, output=output)
     artifacts = plan_artifacts(
-        request.targets, precision=request.precision, has_ranges=bool(ranges), model=name, out=out
+        request.targets,
+        precision=request.precision,
+        has_ranges=bool(ranges),
+        model=name,
+        out=out,
+        searched=request.searches,
     )
     fixed = out is not None and len(artifacts) == 1
     artifacts = tuple(planned_for(item, request, fixed=fixed) for item in artifacts)
     _check(artifacts, ranges=ranges)
+    if not any(scheme_named(item.precision).needs_ranges for item in artifacts):
+        ranges = ""
+    if request.searches:
+        names = {head: distinct_name(spec, own_size=own_size, output=head) for head in request.heads}
+        artifacts = tuple(
+            _with_candidates(item, request, names=names, fixed=fixed, has_ranges=bool(ranges)) for item in artifacts
+        )
     for item in artifacts:
         refuse_replacing(item, spec=spec, output=output, force=request.force)
     return ConversionPlan(
@@ -82,12 +95,33 @@ def plan_for_targets(model: str | Path | Checkpoint | None, request: ConversionR
         checkpoint=folder,
         size=spec.size,
         output=output,
-        ranges=ranges if any(scheme_named(item.precision).needs_ranges for item in artifacts) else "",
+        ranges=ranges,
         artifacts=artifacts,
         licence=spec.licence,
         notice=spec.notice,
         warning="" if size is None else orientation_warning(size, own=own_size),
     )
+
+
+def _with_candidates(
+    item: PlannedArtifact,
+    request: ConversionRequest,
+    *,
+    names: dict[DeployedOutput, str],
+    fixed: bool,
+    has_ranges: bool,
+) -> PlannedArtifact:
+    """Return the planned artifact with what is tried; unless `fixed`, each folder is named as if it was asked for."""
+    from edgeseg.deploy.arbiter import usable
+
+    precisions = route_to(item.format)[0].precisions if request.precision == "auto" else (request.precision,)
+    candidates = []
+    for precision in usable(precisions, has_ranges=has_ranges):
+        for head, name in names.items():
+            path = item.path if fixed else item.path.with_name(f"{name}-{item.format}-{precision}{item.suffix}")
+            shown = path.parent / f"{path.name}-{precision}-{head}" if fixed else path
+            candidates.append(PlannedCandidate(precision=precision, output=head, path=path, shown=shown))
+    return dataclasses.replace(item, candidates=tuple(candidates))
 
 
 def _check(artifacts: tuple[PlannedArtifact, ...], *, ranges: str) -> None:

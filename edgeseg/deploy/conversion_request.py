@@ -55,6 +55,11 @@ class ConversionRequest:
         return (self.target,) if isinstance(self.target, str) else self.target
 
     @property
+    def searches(self) -> bool:
+        """Whether candidates are compared, of which the best is kept."""
+        return self.output == "auto" or self.max_drop is not None
+
+    @property
     def heads(self) -> tuple[DeployedOutput, ...]:
         """What the graph may end with; the first is the one that is planned."""
         return ("logits", "full", "labels") if self.output == "auto" else (self.output,)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +29,6 @@ from edgeseg.deploy.exports import Exports
 from edgeseg.deploy.native import native_converter
 from edgeseg.deploy.plan import PlannedArtifact, route_to
 from edgeseg.deploy.proof_images import PROOF_IMAGES, ProofImages, proof_images
-from edgeseg.deploy.replacing import distinct_name
 from edgeseg.deploy.usage import USAGE_FILE, usage
 from edgeseg.errors import GateError, UnsupportedError
 from edgeseg.models import Checkpoint
@@ -112,50 +111,36 @@ def convert_for_targets(
         }
         for index, item in enumerate(planned.artifacts):
             progress("convert", index, len(planned.artifacts))
-            made.append(_made(item, jobs, request, fixed=request.out is not None and len(planned.artifacts) == 1))
+            if item.candidates:
+                made.append(_best(item, jobs, max_drop=request.max_drop))
+            else:
+                made.append(jobs[planned.output].make(item))
         progress("convert", len(planned.artifacts), len(planned.artifacts))
     return tuple(made)
 
 
-def _made(
-    item: PlannedArtifact, jobs: dict[DeployedOutput, _Job], request: ConversionRequest, *, fixed: bool
-) -> Artifact:
-    """Return the planned artifact, or with `max_drop` or output "auto" the best one; see `_best`."""
-    if request.output != "auto" and request.max_drop is None:
-        return jobs[request.output].make(item)
-    precisions = route_to(item.format)[0].precisions if request.precision == "auto" else (request.precision,)
-    return _best(item, jobs, precisions=precisions, max_drop=request.max_drop, fixed=fixed)
+def _best(item: PlannedArtifact, jobs: dict[DeployedOutput, _Job], *, max_drop: float | None) -> Artifact:
+    """Return the artifact of the fastest candidate that loses at most `max_drop`, in the candidate's folder."""
+    from edgeseg.deploy.arbiter import Rules, choose
 
-
-def _best(
-    item: PlannedArtifact,
-    jobs: dict[DeployedOutput, _Job],
-    *,
-    precisions: tuple[str, ...],
-    max_drop: float | None,
-    fixed: bool,
-) -> Artifact:
-    """Return the artifact of the fastest precision and head that loses at most `max_drop`.
-
-    Unless `fixed`, its folder is named after them, as if they had been asked for.
-    """
-    from edgeseg.deploy.arbiter import Rules, choose, usable
-
-    first = next(iter(jobs.values()))
+    planned = {(candidate.precision, str(candidate.output)): candidate for candidate in item.candidates}
 
     def make(precision: str, output: str, folder: Path) -> Artifact:
-        candidate = dataclasses.replace(item, precision=precision, path=folder)
-        return jobs[cast("DeployedOutput", output)].make(candidate)
-
-    def finish(precision: str, output: str) -> Path:
-        checkpoint = first.checkpoint.spec
-        named = distinct_name(first.reference.spec, own_size=checkpoint.size, output=output)
-        return item.path if fixed else item.path.with_name(f"{named}-{item.format}-{precision}")
+        candidate = planned[precision, output]
+        tried = dataclasses.replace(item, precision=precision, path=folder)
+        return jobs[candidate.output].make(tried, shown=candidate.shown)
 
     rules = Rules(
-        precisions=usable(precisions, has_ranges=first.ranges is not None), outputs=tuple(jobs), max_drop=max_drop
+        precisions=tuple(dict.fromkeys(candidate.precision for candidate in item.candidates)),
+        outputs=tuple(dict.fromkeys(candidate.output for candidate in item.candidates)),
+        max_drop=max_drop,
     )
-    return choose(rules, make=make, reference=first.reference, finish=finish)
+    return choose(
+        rules,
+        make=make,
+        reference=jobs[item.candidates[0].output].reference,
+        finish=lambda precision, output: planned[precision, output].path,
+    )
 
 
 def _converter_of(item: PlannedArtifact, *, versions: tuple[int | None, int | None]) -> Converter:
@@ -183,12 +168,16 @@ class _Job:
     notice: OnNotice
     versions: tuple[int | None, int | None]
 
-    def make(self, item: PlannedArtifact) -> Artifact:
-        """Convert (and compile), prove and write one artifact; nothing is left behind if a step fails."""
+    def make(self, item: PlannedArtifact, *, shown: Path | None = None) -> Artifact:
+        """Convert (and compile), prove and write one artifact; nothing is left behind if a step fails.
+
+        The worst image of a refused one goes beside `shown`, or beside the artifact's path.
+        """
+        shown = shown or item.path
         compiler = route_to(item.format)[1]
         converter = _converter_of(item, versions=self.versions)
         if compiler is None:
-            return self._convert_unsaturated(item, converter)
+            return self._convert_unsaturated(item, converter, shown=shown)
         with tempfile.TemporaryDirectory(prefix="edgeseg-") as folder:
             engine = converter.engines[0] if converter.engines else ""
             first = dataclasses.replace(
@@ -199,7 +188,7 @@ class _Job:
             )
             return compile_with(
                 compiler,
-                self._convert(first, converter, shown=item.path),
+                self._convert(first, converter, shown=shown),
                 options=item.compile_options,
                 backend=item.backend,
                 target=item.target,
@@ -208,10 +197,10 @@ class _Job:
                 progress=self.progress,
             )
 
-    def _convert_unsaturated(self, item: PlannedArtifact, converter: Converter) -> Artifact:
+    def _convert_unsaturated(self, item: PlannedArtifact, converter: Converter, *, shown: Path) -> Artifact:
         """Return the artifact; one that is refused because int8 sums saturate is converted again without that."""
         try:
-            return self._convert(item, converter, shown=item.path, require_delegation=self.require_delegation)
+            return self._convert(item, converter, shown=shown, require_delegation=self.require_delegation)
         except GateError as error:
             int8 = scheme_named(item.precision).needs_ranges and item.calibrator != "native"
             if not (int8 and item.rules.avoid_saturation == "if-refused" and int8_sums_saturate()):
@@ -221,8 +210,8 @@ class _Job:
                 "Converting again, with weight scales that avoid it."
             )
         again = dataclasses.replace(item, rules=dataclasses.replace(item.rules, avoid_saturation="always"))
-        made = self._convert(again, converter, shown=item.path, require_delegation=self.require_delegation)
-        _refused(item.path).unlink(missing_ok=True)
+        made = self._convert(again, converter, shown=shown, require_delegation=self.require_delegation)
+        _refused(shown).unlink(missing_ok=True)
         return made
 
     def _convert(

@@ -15,15 +15,31 @@ from edgeseg.core.quantization_rules import DEFAULT_RULES, QuantizationRules
 from edgeseg.core.suggestions import unknown
 from edgeseg.core.target_names import compiler_of
 from edgeseg.errors import InputError, UnsupportedError
+from edgeseg.export import DeployedOutput
 from edgeseg.targets import broken_targets, find_target, load_targets
 from edgeseg.toolchains import find_left_out
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeseg.core.target import Target
 
 RequestedPrecision = str
 """A precision, or "auto"."""
 _DEFAULT_OUT = Path("artifacts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCandidate:
+    """One precision and head that is tried: where it goes if it is chosen.
+
+    If it is refused, its worst image goes beside `shown`, which no other candidate has.
+    """
+
+    precision: Precision
+    output: DeployedOutput
+    path: Path
+    shown: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +49,8 @@ class PlannedArtifact:
     `rules` say what computes in int8: the converter's, as far as the target does not replace them. `normalisation` is
     None where the checkpoint decides. A format that a compiler makes is converted to the one it reads and compiled
     with `compile_options`. With the `calibrator` "native" the vendor's quantizer makes the int8. `left_out` names the
-    tool for the target's accelerator that edgeseg does not install.
+    tool for the target's accelerator that edgeseg does not install. `suffix` ends the folder's name where several
+    artifacts would have the same. Where a precision or a head is searched, the best of the `candidates` is written.
     """
 
     target: str
@@ -47,6 +64,8 @@ class PlannedArtifact:
     compile_options: dict[str, str] = field(default_factory=dict)
     calibrator: str = "edgeseg"
     left_out: str = ""
+    suffix: str = ""
+    candidates: tuple[PlannedCandidate, ...] = ()
 
     @property
     def engine(self) -> str:
@@ -62,15 +81,22 @@ class PlannedArtifact:
 
 
 def plan_artifacts(
-    targets: tuple[str, ...], *, precision: RequestedPrecision, has_ranges: bool, model: str, out: Path | None
+    targets: tuple[str, ...],
+    *,
+    precision: RequestedPrecision,
+    has_ranges: bool,
+    model: str,
+    out: Path | None,
+    searched: bool = False,
 ) -> tuple[PlannedArtifact, ...]:
     """Return the artifacts to make; a target named twice is made once.
 
     `has_ranges` says whether int8 is possible, which decides "auto" for a bare format. One artifact goes to `out`
-    itself, several into folders below it.
+    itself, several into folders below it, each with a name of its own: with `searched`, whatever precision it gets.
 
     Raises:
-        UnknownName, InputError, RecipeError: a target that does not exist or does not follow the schema.
+        UnknownName, InputError, RecipeError: a target that does not exist or does not follow the schema, or two that
+            would be written to the same folder.
         UnsupportedError: a precision that the target or its format does not have.
     """
     if not targets:
@@ -78,12 +104,11 @@ def plan_artifacts(
     if precision not in ("auto", *PRECISIONS):
         raise unknown("precision", precision, ("auto", *PRECISIONS))
     chosen = [_choose(text, precision=precision, has_ranges=has_ranges) for text in dict.fromkeys(targets)]
-    stems = [f"{model}-{item.format}-{item.precision}" for item in chosen]
-    shared = {stem for stem, count in Counter(stems).items() if count > 1}
+    # Two devices may use the same file with different engines; each gets its own folder.
+    stems = [f"{model}-{item.format}" + ("" if searched else f"-{item.precision}") for item in chosen]
     planned = []
-    for item, stem in zip(chosen, stems, strict=True):
-        # Two devices may use the same file with different engines; each gets its own folder.
-        name = f"{stem}-{Path(item.target).stem}" if stem in shared else stem
+    for item, suffix in zip(chosen, _suffixes(stems, [item.target for item in chosen]), strict=True):
+        name = f"{model}-{item.format}-{item.precision}{suffix}"
         path = (out or _DEFAULT_OUT) / name if out is None or len(chosen) > 1 else out
         planned.append(
             PlannedArtifact(
@@ -97,9 +122,49 @@ def plan_artifacts(
                 normalisation=item.normalisation,
                 compile_options=item.compile_options,
                 left_out=item.left_out,
+                suffix=suffix,
             )
         )
     return tuple(planned)
+
+
+def _suffixes(stems: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Return what ends each folder's name: nothing, or its target, or the target's file with the folder it lies in.
+
+    Raises:
+        InputError: two targets that these do not tell apart.
+    """
+    suffixes = ["" for _ in stems]
+    for naming in (_file_name, _name_in_folder):
+        counted = Counter(_folded(stems, suffixes))
+        suffixes = [
+            f"-{naming(target)}" if counted[name] > 1 else suffix
+            for name, target, suffix in zip(_folded(stems, suffixes), targets, suffixes, strict=True)
+        ]
+    names = _folded(stems, suffixes)
+    for index, name in enumerate(names):
+        first = names.index(name)
+        if first < index:
+            raise InputError(
+                f"{targets[first]} and {targets[index]}: both artifacts would be written to the same folder. Leave one "
+                "out, rename its file, or convert them one by one, each with an --out of its own."
+            )
+    return suffixes
+
+
+def _folded(stems: Sequence[str], suffixes: Sequence[str]) -> list[str]:
+    """Return the names as file systems compare them that ignore case."""
+    return [f"{stem}{suffix}".casefold() for stem, suffix in zip(stems, suffixes, strict=True)]
+
+
+def _file_name(target: str) -> str:
+    return Path(target).stem if target.endswith(".toml") else target
+
+
+def _name_in_folder(target: str) -> str:
+    if not target.endswith(".toml"):
+        return target
+    return "-".join(filter(None, (Path(target).resolve().parent.name, _file_name(target))))
 
 
 def route_to(format_name: str) -> tuple[Converter, Compiler | None]:

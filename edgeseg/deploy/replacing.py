@@ -1,4 +1,7 @@
-"""What a conversion may replace: an artifact of the same weights, format, precision, size and output."""
+"""What a conversion may replace: an artifact of the same weights, format, precision, size and output.
+
+A search that writes to one folder whichever precision and output is best may replace what a search chose of the same.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from edgeseg.core.files import refuse_foreign
 from edgeseg.errors import ArtifactError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from edgeseg.core.spec import ModelSpec
     from edgeseg.deploy.plan import PlannedArtifact
 
@@ -26,34 +32,62 @@ def distinct_name(spec: ModelSpec, *, own_size: tuple[int, int], output: str) ->
 def refuse_replacing(item: PlannedArtifact, *, spec: ModelSpec, output: str, force: bool) -> None:
     """Raise `InputError` if the planned path has another artifact, or anything that edgeseg did not make.
 
-    `force` allows replacing another artifact; a damaged one may always be replaced.
+    Where candidates are tried, no path of one may have: the best is known only at the end. `force` allows replacing
+    another artifact; a damaged one may always be replaced.
     """
-    refuse_foreign(item.path)
-    if force or not (item.path / MANIFEST).is_file():
-        return
+    planned: dict[Path, list[tuple[str, str]]] = {}
+    for candidate in item.candidates:
+        planned.setdefault(candidate.path, []).append((candidate.precision, candidate.output))
+    for path, ways in (planned or {item.path: [(item.precision, output)]}).items():
+        refuse_foreign(path)
+        there = None if force else _manifest_in(path)
+        if there is None:
+            continue
+        for what, old, new in _differences(there, item, spec=spec, ways=ways):
+            raise InputError(
+                f"{path}: holds another artifact: its {what} is {old}, not {new}. Choose another --out, or replace it "
+                "with --force."
+            )
+
+
+def _manifest_in(path: Path) -> Manifest | None:
+    if not (path / MANIFEST).is_file():
+        return None
     try:
-        there = open_artifact(item.path).manifest
+        return open_artifact(path).manifest
     except ArtifactError:
-        return
-    for what, old, new in _differences(there, item, spec=spec, output=output):
-        raise InputError(
-            f"{item.path}: holds another artifact: its {what} is {old}, not {new}. Choose another --out, or replace it "
-            "with --force."
-        )
+        return None
 
 
-def _differences(there: Manifest, item: PlannedArtifact, *, spec: ModelSpec, output: str) -> list[tuple[str, str, str]]:
+def _differences(
+    there: Manifest, item: PlannedArtifact, *, spec: ModelSpec, ways: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, str]]:
+    """Return what differs from an artifact that will be written in one of several `ways`: precision and output."""
     high, wide = spec.size
     there_high, there_wide = there.inputs[0].size
+    # At a stride of 1, "full" and "labels" are the same.
+    finest = {"full": "labels"} if spec.output_stride == 1 else {}
+    precisions = tuple(dict.fromkeys(precision for precision, _ in ways))
+    outputs = tuple(dict.fromkeys(finest.get(output, output) for _, output in ways))
     pairs = [
         ("format", there.format, item.format),
-        ("precision", there.scheme.name, item.precision),
+        ("precision", there.scheme.name, _same_or_all(there.scheme.name, precisions)),
         ("input size", f"{there_high}x{there_wide}", f"{high}x{wide}"),
-        ("output", _output(there), output),
+        ("output", _output(there), _same_or_all(_output(there), outputs)),
         ("calibrator", "native" if there.report.calibrator else "edgeseg", item.calibrator),
         ("weights' hash", there.spec.weights_sha256[:12], spec.weights_sha256[:12]),
     ]
+    if there.choice is None and len(ways) > 1:
+        # It was asked for as it is; the best may be another.
+        what, old, tried = ("output", _output(there), outputs)
+        if len(precisions) > 1:
+            what, old, tried = ("precision", there.scheme.name, precisions)
+        pairs.append((what, f"{old} as asked for", f"the best of {', '.join(tried)}"))
     return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def _same_or_all(value: str, tried: tuple[str, ...]) -> str:
+    return value if value in tried else " or ".join(tried)
 
 
 def _output(manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from contracts.deployable import deployable
 from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.choice import Candidate
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
+from edgeseg.core.trust import is_known
 from edgeseg.deploy.arbiter import Rules, choose, decide, usable
 from edgeseg.deploy.reference import Reference
 from edgeseg.errors import GateError, InputError, UnsupportedError
@@ -80,6 +81,7 @@ def test_every_head_is_measured_and_the_table_is_in_the_manifest(checkpoint: Pat
     model = onnx.load(tmp_path / "out" / "model.onnx")
     assert (model.opset_import[0].version, model.ir_version) == (17, 8)
     assert {item.key for item in model.metadata_props} >= {"classes", "palette", "preprocess"}
+    assert is_known(made, engine="onnxruntime"), "the table does not change the artifact's hash"
     choice = open_artifact(tmp_path / "out").manifest.choice
     assert choice is not None
     assert sorted(item.output for item in choice.candidates) == ["full", "labels", "logits"]

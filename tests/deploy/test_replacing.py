@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from contracts import tiny_artifact as tiny
 
+from edgeseg.core.artifact import MANIFEST, open_artifact
 from edgeseg.core.backend import ResolvedBackend
+from edgeseg.core.files import write_json
 from edgeseg.deploy.conversion_plan import plan_for_targets
 from edgeseg.deploy.conversion_request import ConversionRequest
 from edgeseg.deploy.plan import PlannedArtifact
@@ -38,8 +40,6 @@ def planned(
 
 
 def spec_of(folder: Path) -> ModelSpec:
-    from edgeseg.core.artifact import open_artifact
-
     return open_artifact(folder).manifest.spec
 
 
@@ -98,3 +98,13 @@ def test_the_folders_name_holds_size_and_output_where_they_are_not_the_usual(fol
     assert distinct_name(spec, own_size=(64, 96), output="logits") == "tiny"
     assert distinct_name(spec, own_size=(32, 48), output="labels") == "tiny-64x96-labels"
     assert distinct_name(dataclasses.replace(spec, name="a:b/c"), own_size=(64, 96), output="logits") == "a-b-c"
+
+
+def test_at_a_stride_of_one_full_labels_replace_themselves(folder: Path) -> None:
+    there = open_artifact(folder).manifest
+    head = dataclasses.replace(there.outputs[0], role="labels")
+    spec = dataclasses.replace(there.spec, output_stride=1)
+    write_json(dataclasses.replace(there, outputs=(head,), spec=spec).sealed(), folder / MANIFEST)
+    refuse_replacing(planned(folder), spec=spec, output="full", force=False)
+    with pytest.raises(InputError, match="its output is labels, not logits"):
+        refuse_replacing(planned(folder), spec=spec, output="logits", force=False)

@@ -124,3 +124,18 @@ def test_auto_takes_what_the_device_prefers_and_names_do_not_collide() -> None:
     assert len({item.path for item in planned}) == 4
     (float_only,) = plan_artifacts(("tflite",), precision="auto", has_ranges=False, model="net", out=None)
     assert float_only.path == Path("artifacts/net-tflite-fp32")
+
+
+def test_boards_of_one_file_name_keep_their_own_folders(bare: Path, tmp_path: Path) -> None:
+    board = 'schema = 1\nname = "b"\ntitle = "B"\nsoc = "c"\narch = "x86_64"\nmemory_mb = 1024\n' + (
+        '[[backends]]\nformat = "onnx"\nengine = "onnxruntime"\nschemes = ["fp32"]\n'
+    )
+    for name in ("a", "b", "b/a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "board.toml").write_text(board, encoding="utf-8")
+    first, second, third = (str(tmp_path / name / "board.toml") for name in ("a", "b", "b/a"))
+    planned = plan_conversion(bare, ConversionRequest(target=(first, second, "onnx"), out=tmp_path / "out")).artifacts
+    names = ["small-test-onnx-fp32-a-board", "small-test-onnx-fp32-b-board", "small-test-onnx-fp32-onnx"]
+    assert [item.path.name for item in planned] == names
+    with pytest.raises(InputError, match=r"a/board.toml and .*b/a/board.toml: both artifacts .* same folder.* --out"):
+        plan_conversion(bare, ConversionRequest(target=(first, third)))
