@@ -13,6 +13,7 @@ from edgeseg.core.placement import OpPlacement
 from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision
 from edgeseg.core.requirements import require_modules
+from edgeseg.core.vendor_process import tool_logs
 from edgeseg.toolchains import call_toolchain, require_toolchain
 
 COREAI_TOOLCHAIN = "coreai"
@@ -97,7 +98,7 @@ class CoreAIConverter:
                     "output": exported.output.name,
                 },
                 name=self.title,
-                log_folder=folder.parent / "logs",
+                log_folder=tool_logs(),
                 time_limit_s=_TIME_LIMIT_S,
             )
         # Core AI chooses the compute unit on the device.

@@ -15,6 +15,7 @@ from edgeseg.core.exported import Conversion
 from edgeseg.core.placement import CPU, CompilerEstimate, OpPlacement
 from edgeseg.core.quantization import Precision
 from edgeseg.core.suggestions import unknown
+from edgeseg.core.vendor_process import tool_logs
 from edgeseg.errors import ConversionError, InputError
 from edgeseg.toolchains import call_toolchain, require_toolchain
 
@@ -103,7 +104,7 @@ class EthosUCompiler:
             Path(__file__).with_name("tool.py"),
             {"source": str(artifact.entry), "target": str(folder / ENTRY), "arguments": arguments},
             name=self.title,
-            log_folder=folder.parent / "logs",
+            log_folder=tool_logs(),
             time_limit_s=TIME_LIMIT_S,
         )
         ops = tuple(_with_fix(op) for op in answer.ops)

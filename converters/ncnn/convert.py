@@ -14,7 +14,7 @@ from edgeseg.core.placement import CPU, OpPlacement
 from edgeseg.core.protocols import Normalisation
 from edgeseg.core.quantization import Precision
 from edgeseg.core.requirements import require_modules
-from edgeseg.core.vendor_process import run_tool
+from edgeseg.core.vendor_process import run_tool, tool_logs
 from edgeseg.errors import ConversionError, UnsupportedError
 
 ENTRY, WEIGHTS = "model.ncnn.param", "model.ncnn.bin"
@@ -86,7 +86,7 @@ class NcnnConverter:
                     "half": exported.scheme.mode == "fp16",
                 },
                 name="pnnx",
-                log_folder=folder.parent / "logs",
+                log_folder=tool_logs(),
                 time_limit_s=PNNX_TIME_LIMIT_S,
             )
         ops = layers_of(folder / ENTRY)

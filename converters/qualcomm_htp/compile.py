@@ -14,6 +14,7 @@ from edgeseg.core.placement import CPU, OpPlacement
 from edgeseg.core.quantization import Precision
 from edgeseg.core.requirements import require_modules
 from edgeseg.core.suggestions import unknown
+from edgeseg.core.vendor_process import tool_logs
 from edgeseg.errors import ConversionError
 from edgeseg.toolchains import call_toolchain, require_toolchain
 
@@ -77,7 +78,7 @@ class HtpCompiler:
             Path(__file__).with_name("tool.py"),
             {"source": str(artifact.entry), "target": str(folder / QNN_ENTRY), "options": arguments},
             name=self.title,
-            log_folder=folder.parent / "logs",
+            log_folder=tool_logs(),
             time_limit_s=_TIME_LIMIT_S,
         )
         ops = placed_on_htp(artifact, left=_nodes_in(folder / QNN_ENTRY))

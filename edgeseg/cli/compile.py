@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_delegation(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder of the artifact (default: artifacts/<name>)")
+    parser.add_argument("--force", action="store_true", help="replace another artifact at --out")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
             target=options.target,
             options=given,
             out=options.out,
+            force=options.force,
             require_delegation=options.require_delegation,
             on_progress=advance,
         )

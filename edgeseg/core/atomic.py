@@ -30,6 +30,20 @@ _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 PARTIAL, OLD = ".partial", ".old"
 
 
+def named(destination: Path) -> Path:
+    """Return a destination whose last part is a name, to derive others from: ".", "a/.." and links are followed.
+
+    Raises:
+        InputError: links without an end, or a current folder that was deleted.
+    """
+    if destination.name not in ("", "..") and not destination.is_symlink():
+        return destination
+    try:
+        return destination.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{destination}: cannot be followed: {error}. Choose another --out.") from None
+
+
 def step(name: str) -> None:
     """Do nothing; tests replace this to stop a write."""
 
@@ -136,6 +150,7 @@ def lock(destination: Path) -> Iterator[bool]:
     except ImportError:  # Windows
         yield False
         return
+    destination = named(destination)
     path = destination.with_name(f".{destination.name}.lock")
     handle = _locked(path, fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:

@@ -188,12 +188,11 @@ def new_folder(destination: Path) -> Iterator[Path]:
     other is left alone. Remains of stopped processes are deleted first. The files are synced before the exchange.
 
     Raises:
-        InputError: the destination is a file, a folder that edgeseg did not make, is being written by another process,
-            or cannot be written.
+        InputError: the destination is a file, a folder that edgeseg did not make, holds the current folder, is being
+            written by another process, or cannot be written.
     """
-    if destination.is_symlink():
-        destination = destination.resolve()
     refuse_foreign(destination)
+    destination = atomic.named(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -230,13 +229,30 @@ def _written(destination: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def refuse_foreign(destination: Path) -> None:
-    """Raise `InputError` if `destination` exists and is neither an empty folder nor one that edgeseg made."""
-    if not destination.exists():
+def refuse_foreign(destination: Path, *, replaced: bool = True) -> None:
+    """Raise `InputError` if `destination` exists and is neither an empty folder nor one that edgeseg made.
+
+    Nor may it hold the current folder, unless it is written in place and never `replaced` as `new_folder` does: that
+    would leave this process and its shell in a deleted folder.
+    """
+    place = atomic.named(destination)
+    if not place.exists():
         return
-    if not destination.is_dir():
+    if not place.is_dir():
         raise InputError(f"{destination}: is a file, where a folder is needed. Choose another --out.")
-    if any(destination.iterdir()) and not (destination / MARKER).exists():
+    if any(place.iterdir()) and not (place / MARKER).exists():
         raise InputError(
             f"{destination}: this folder was not made by edgeseg and is not overwritten. Choose another --out."
         )
+    if replaced and _holds_current(place):
+        raise InputError(
+            f"{destination}: is or holds the current folder, which cannot be replaced from inside. Give a name, such "
+            "as --out ./net, or run this elsewhere."
+        )
+
+
+def _holds_current(folder: Path) -> bool:
+    try:
+        return Path.cwd().is_relative_to(folder.resolve())
+    except FileNotFoundError:  # the current folder was deleted
+        return False

@@ -2,7 +2,8 @@
 
 The tool reads one JSON object from stdin and prints one JSON object as the last line of its stdout; all output before
 it is its log. If the tool crashes, hangs or runs out of memory, one clear error gives its last output and the path of
-the log, and no child process is left behind.
+the log, and no child process is left behind. A log has no name while the tool runs, so calls at the same time cannot
+meet; it is kept only if the tool fails.
 """
 
 from __future__ import annotations
@@ -10,23 +11,34 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edgeseg.core.parsing import parse_json
 from edgeseg.core.records import encode_record
+from edgeseg.core.trust import state_folder
 from edgeseg.errors import ConversionError, EdgesegError, MissingDependency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 LAST_LINES = 5
 LAST_BYTES = 4000
-LOG_FILE = "tool.log"
 DEFAULT_TIME_LIMIT_S = 1800.0
+
+
+def tool_logs() -> Path:
+    """Return the folder for the logs of tools that failed: `logs` in the user's state folder."""
+    try:
+        return state_folder() / "logs"
+    except RuntimeError:  # no home folder
+        return Path(tempfile.gettempdir())
 
 
 def run_tool(
@@ -41,51 +53,52 @@ def run_tool(
 ) -> dict[str, object]:
     """Return a tool's response to a request.
 
-    `command` starts the tool, `name` is its name in errors, and `install` says how to get it. Its output is stored in
-    `log_folder`. `memory_limit_mb` bounds the address space of its process (Linux and macOS).
+    `command` starts the tool, `name` is its name in errors, and `install` says how to get it. If it fails, its output
+    is stored in `log_folder` under a name of its own, which the error gives; else nothing is left there.
+    `memory_limit_mb` bounds the address space of its process (Linux and macOS).
 
     Raises:
         MissingDependency: the interpreter or program does not exist or cannot be started.
         ConversionError: the tool crashed, hung, ran out of memory or printed something other than JSON.
     """
-    log_folder.mkdir(parents=True, exist_ok=True)
-    log = log_folder / LOG_FILE
-    with log.open("w+b") as errors, (log_folder / "answer.log").open("w+b") as output:
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as output:
         child = _start(
             command, name=name, output=output, errors=errors, memory_limit_mb=memory_limit_mb, install=install
         )
         fault = _feed(child, request, time_limit_s=time_limit_s)
-        said = _last_line(output)
+        answer: object = None
         if fault or child.returncode != 0:
+            fault = fault or _died(child.returncode, memory_limit_mb)
             words = _last_words(errors) or _last_words(output)
-            raise ConversionError(_fault(fault or _died(child.returncode, memory_limit_mb), name, words, log))
-    try:
-        answer = parse_json(said, where=f"{name}'s answer")
-    except EdgesegError as error:
-        raise ConversionError(
-            _fault(f"answered with something else than JSON ({error})", name, said[:200], log)
-        ) from None
-    if not isinstance(answer, dict):
-        raise ConversionError(_fault("did not answer with a JSON object", name, said[:200], log))
-    return answer
+        else:
+            said = _last_line(output)
+            words = said[:200]
+            try:
+                answer = parse_json(said, where=f"{name}'s answer")
+            except EdgesegError as error:
+                fault = f"answered with something else than JSON ({error})"
+            else:
+                fault = "" if isinstance(answer, dict) else "did not answer with a JSON object"
+        if not isinstance(answer, dict):
+            raise ConversionError(_fault(fault, name, words, _keep(log_folder, name, output, errors)))
+        return answer
 
 
 def run_program(
     command: Sequence[str | Path], *, name: str, log_folder: Path, time_limit_s: float, install: str = ""
 ) -> str:
-    """Return what a program that knows no JSON printed; its output is stored in `log_folder`.
+    """Return what a program that knows no JSON printed; if it fails, that is stored in `log_folder`, as in `run_tool`.
 
     Raises:
         MissingDependency: it does not exist or cannot be started.
         ConversionError: it failed, crashed or did not end in time.
     """
-    log_folder.mkdir(parents=True, exist_ok=True)
-    log = log_folder / LOG_FILE
-    with log.open("w+b") as said:
+    with tempfile.TemporaryFile() as said:
         child = _start(command, name=name, output=said, errors=said, memory_limit_mb=None, install=install)
         fault = _feed(child, {}, time_limit_s=time_limit_s)
         if fault or child.returncode != 0:
-            raise ConversionError(_fault(fault or _died(child.returncode, None), name, _last_words(said), log))
+            fault = fault or _died(child.returncode, None)
+            raise ConversionError(_fault(fault, name, _last_words(said), _keep(log_folder, name, said)))
         said.seek(0)
         return said.read().decode(errors="replace")
 
@@ -158,9 +171,29 @@ def _died(status: int, memory_limit_mb: int | None) -> str:
     return f"was ended by {cause}{hint}{limit}"
 
 
-def _fault(what: str, name: str, words: str, log: Path) -> str:
+def _fault(what: str, name: str, words: str, log: Path | None) -> str:
     said = f' Last words: "{words}".' if words else ""
-    return f"{name} {what}.{said} Its log: {log}"
+    return f"{name} {what}.{said}" + (f" Its log: {log}" if log is not None else " Its log could not be stored.")
+
+
+def _keep(folder: Path, name: str, *streams: IO[bytes]) -> Path | None:
+    """Store a tool's output as a new file in `folder`, else in the system's temporary folder; None if neither can."""
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "tool"
+    for place in (folder, Path(tempfile.gettempdir())):
+        with contextlib.suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True)
+            handle, text = tempfile.mkstemp(prefix=f"{stem}-", suffix=".log", dir=place)
+            log = Path(text)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    for stream in streams:
+                        stream.seek(0)
+                        shutil.copyfileobj(stream, file)
+            except OSError:
+                log.unlink()
+                raise
+            return log
+    return None
 
 
 def _tail(stream: IO[bytes]) -> list[str]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core import registry
-from edgeseg.core.artifact import Artifact, Golden, GoldenSample, Manifest, Parity, open_artifact
+from edgeseg.core.artifact import MANIFEST, Artifact, Golden, GoldenSample, Manifest, Parity, open_artifact
 from edgeseg.core.backend import ResolvedBackend
-from edgeseg.core.files import new_folder, refuse_foreign, sha256_of_bytes
+from edgeseg.core.files import MARKER, new_folder, refuse_foreign, sha256_of_bytes
 from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
 from edgeseg.core.placement import require_delegated
 from edgeseg.core.progress import Progress, no_progress
@@ -50,14 +50,17 @@ def compile_artifact(
     target: str | None = None,
     options: Mapping[str, str] | None = None,
     out: Path | None = None,
+    force: bool = False,
     require_delegation: float | None = None,
     on_progress: Progress | None = None,
 ) -> Artifact:
     """Return the artifact that a compiler makes from another one, for one chip.
 
     Give the `compiler`'s name, or a `target` device with a backend whose format a compiler produces; `options` replace
-    the target's own. `require_delegation` is the least share, in percent, of ops on the accelerator. The proof level is
-    that of the engine or simulator that can run the result here, else "source": only the source artifact was proven.
+    the target's own. `require_delegation` is the least share, in percent, of ops on the accelerator. An earlier result
+    from the same source in `out` is replaced, anything else of edgeseg's with `force` alone, the source never. The
+    proof level is that of the engine or simulator that can run the result here, else "source": only the source artifact
+    was proven.
 
     Raises:
         UnknownName, InputError: a compiler, target or option that does not exist; a destination in use.
@@ -75,6 +78,8 @@ def compile_artifact(
             raise unknown(f"option of {chosen.name}", name, chosen.options)
     source = open_artifact(artifact)
     _check_source(chosen, source)
+    path = out or _DEFAULT_OUT / f"{source.folder.resolve().name}-{target_stem(target) or chosen.name}"
+    _refuse_replacing(path, source=source, made=chosen.format, force=force)
     chosen.check()
     _try_unknown(source)
     return compile_with(
@@ -83,7 +88,7 @@ def compile_artifact(
         options=given,
         backend=None if place is None else resolve_backend(place),
         target=target or chosen.name,
-        path=out or _DEFAULT_OUT / f"{source.folder.resolve().name}-{target_stem(target) or chosen.name}",
+        path=path,
         require_delegation=require_delegation,
         progress=on_progress or no_progress,
     )
@@ -100,8 +105,12 @@ def compile_with(
     require_delegation: float | None,
     progress: Progress,
 ) -> Artifact:
-    """Return the artifact in `path` that a checked compiler makes; raises as `compile_artifact` does."""
+    """Return the artifact in `path` that a checked compiler makes; raises as `compile_artifact` does.
+
+    Another artifact in `path` is replaced: whoever calls this has checked that it may be.
+    """
     refuse_foreign(path)
+    _refuse_source(path, source=source)
     with new_folder(path) as folder:
         progress(f"compile with {compiler.title}", 0, 0)
         conversion = compiler.compile(source, folder=folder, options=options)
@@ -155,6 +164,46 @@ def _find(compiler: str | None, target: str | None) -> tuple[Compiler, Backend |
     items = [plugin.value for plugin in registry.load_all("compilers") if isinstance(plugin.value, Compiler)]
     known = ", ".join(f"{item.name} ({item.format})" for item in items) or "none"
     raise UnsupportedError(f"{target}: no compiler makes {made}. Installed compilers: {known}.")
+
+
+def _refuse_source(path: Path, *, source: Artifact) -> None:
+    """Raise `InputError` if the compiled artifact would take its source's place, or lie in it or around it."""
+    here, there = source.folder.resolve(), path.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here) or (path.exists() and path.samefile(here)):
+        raise InputError(
+            f"{path}: is, holds or lies in {source.folder}, the artifact to compile, which is kept. Choose another "
+            "--out."
+        )
+
+
+def _refuse_replacing(path: Path, *, source: Artifact, made: str, force: bool) -> None:
+    """Raise `InputError` if `path` holds anything else than what was `made` (a format) from the same source.
+
+    `force` allows replacing what edgeseg made, except the source; a damaged artifact may always be replaced.
+    """
+    refuse_foreign(path)
+    _refuse_source(path, source=source)
+    if force or not path.exists():
+        return
+    if not (path / MANIFEST).is_file():
+        if any(item.name != MARKER for item in path.iterdir()):
+            raise InputError(
+                f"{path}: holds something else that edgeseg made. Choose another --out, or replace it with --force."
+            )
+        return
+    try:
+        there = open_artifact(path).manifest
+    except ArtifactError:
+        return
+    if there.format != made:
+        difference = f"its format is {there.format}, not {made}"
+    elif not there.lineage.source_artifact:
+        difference = "it was not compiled"
+    elif there.lineage.source_artifact != source.sha256:
+        difference = f"its source's hash is {there.lineage.source_artifact[:12]}, not {source.sha256[:12]}"
+    else:
+        return
+    raise InputError(f"{path}: holds another artifact: {difference}. Choose another --out, or replace it with --force.")
 
 
 def _check_source(compiler: Compiler, source: Artifact) -> None:

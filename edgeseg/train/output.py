@@ -51,7 +51,7 @@ class RunFolder:
 
     def check(self, *, resume: bool) -> None:
         """Raise `InputError` if edgeseg did not make the folder, or it holds a run that would be lost."""
-        refuse_foreign(self.folder)
+        refuse_foreign(self.folder, replaced=False)
         if not resume and (self.folder / STATE_FILE).exists():
             raise InputError(f"{self.folder}: already holds a run. Continue it with --resume, or choose another --out.")
 

@@ -120,7 +120,7 @@ def demo(
 
 
 def _claim(out: Path) -> None:
-    refuse_foreign(out)
+    refuse_foreign(out, replaced=False)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / MARKER).touch()

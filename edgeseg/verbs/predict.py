@@ -250,7 +250,7 @@ class _Folder:
         self.found = Predictions(settings=settings, notice=notice)
         self._old: dict[str, _Prediction] = {}
         self._saved_s = time.monotonic()
-        refuse_foreign(path)
+        refuse_foreign(path, replaced=False)
         self._take(resume)
         try:
             path.mkdir(parents=True, exist_ok=True)

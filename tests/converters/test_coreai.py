@@ -142,6 +142,7 @@ def test_a_tool_that_dies_is_one_line_and_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("Core AI ")
     assert list(folder.iterdir()) == []
+    assert not (tmp_path / "logs").exists()
 
 
 def test_ops_are_counted_in_the_main_graph_alone() -> None:

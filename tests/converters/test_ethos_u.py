@@ -20,6 +20,7 @@ from edgeseg.converters.ethos_u.compile import ACCELERATORS, TOOLCHAIN, vela_arg
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.files import write_json
 from edgeseg.core.placement import delegated
+from edgeseg.core.vendor_process import tool_logs
 from edgeseg.deploy.compile import compile_artifact
 from edgeseg.errors import ConversionError, InputError, MissingDependency, UnknownName, UnsupportedError
 from edgeseg.runtime import load
@@ -100,6 +101,7 @@ def test_placement_and_estimate_are_velas_and_labelled(made: Artifact) -> None:
     assert "without 1 CAST" in text
     assert "on the CPU: CAST real: Unsupported opType" in text
     assert manifest.report.tool_versions == {"ethos-u-vela": "5.2.0"}
+    assert sorted(path.name for path in made.folder.parent.iterdir()) == ["out", "source"]
 
 
 def test_it_is_proven_by_its_source_and_says_where_it_runs(made: Artifact) -> None:
@@ -133,9 +135,11 @@ def test_a_net_that_stays_on_the_cpu_is_no_success(tmp_path: Path) -> None:
 
 def test_velas_own_error_is_one_line_with_its_log(tmp_path: Path) -> None:
     folder = source(tmp_path / "source").folder
-    with pytest.raises(ConversionError, match=r"too large for 32 MACs.*tool\.log") as caught:
+    with pytest.raises(ConversionError, match=r"too large for 32 MACs.*arm-vela-\w+\.log") as caught:
         compile_artifact(folder, compiler=TOOLCHAIN, options={"accelerator": "ethos-u55-32"}, out=tmp_path / "out")
     assert "\n" not in str(caught.value)
+    assert f"Its log: {tool_logs()}" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_without_the_toolchain_the_command_is_named_before_anything_slow(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 
-from edgeseg.core.files import MARKER, new_folder, raise_if_disk_full, read_json, read_toml, sha256_of, write_json
+from edgeseg.core import atomic
+from edgeseg.core.files import (
+    MARKER,
+    new_folder,
+    raise_if_disk_full,
+    read_json,
+    read_toml,
+    refuse_foreign,
+    sha256_of,
+    write_json,
+)
 from edgeseg.errors import InputError, RecipeError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,53 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a file"), new_folder(file):
         raise AssertionError("the block must not run")
     assert file.read_text() == "years of work"
+
+
+@pytest.mark.parametrize("given", [".", "", "..", "inner/..", "inner/../../out", "link"])
+def test_the_current_folder_is_refused_whatever_it_is_called(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with new_folder(out) as partial:
+        (partial / "inner").mkdir()
+        (partial / "link").symlink_to(out)
+    here = out / "inner" if given == ".." else out
+    monkeypatch.chdir(here)
+    destination = Path(given)
+    with pytest.raises(InputError, match=r"current folder.*Give a name"), new_folder(destination):
+        raise AssertionError("the block must not run")
+    refuse_foreign(destination, replaced=False)
+    assert here.samefile(".")
+    assert sorted(path.name for path in out.iterdir()) == [MARKER, "inner", "link"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_destination_that_ends_in_dots_is_the_folder_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with new_folder(Path("out/inner/..")) as partial:
+            (partial / "inner").mkdir()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MARKER, "inner"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_current_folder_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    with (
+        atomic.lock(Path()),
+        pytest.raises(InputError, match="is writing it"),
+        atomic.lock(tmp_path / "out"),
+    ):
+        raise AssertionError("the lock is held")
+
+
+def test_a_current_folder_that_was_deleted_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    (tmp_path / "out").rmdir()
+    with pytest.raises(InputError, match="cannot be followed"), new_folder(Path()):
+        raise AssertionError("the block must not run")
 
 
 def test_reading_names_the_file_and_the_fault(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_a_bare_name_is_taken_where_one_sample_has_it(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("0003.jpg\nelsewhere/0003\n", encoding="utf-8")
     assert _listed(tmp_path / "val.txt", names=NAMES) == {"alone/0003"}
     (tmp_path / "val.txt").write_text("0001.jpg\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match=r'"0001\.jpg" may be drive1/0001 or drive2/0001\. Write the sample\'s whole'):
+    with pytest.raises(DatasetError, match=r'"0001\.jpg" may be drive1/0001 or drive2/0001\. Write the sample'):
         _listed(tmp_path / "val.txt", names=NAMES)
     (tmp_path / "val.txt").write_text("0009\n", encoding="utf-8")
     with pytest.raises(DatasetError, match='lists "0009", which the data set does not have'):

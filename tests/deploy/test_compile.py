@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from contracts.compiler_contract import CompilerContract
 from contracts.fake_compiler import FakeCompiler
-from contracts.tiny_artifact import make_artifact
+from contracts.tiny_artifact import make_artifact, reseal
 
+from edgeseg.cli.main import main
+from edgeseg.core.artifact import Artifact, open_artifact
+from edgeseg.core.files import MARKER
 from edgeseg.core.vendor_process import run_tool
 from edgeseg.deploy.compile import compile_artifact
-from edgeseg.errors import ConversionError, EdgesegError, MissingDependency
+from edgeseg.deploy.conversion_plan import plan_for_targets
+from edgeseg.deploy.conversion_request import ConversionRequest
+from edgeseg.errors import ConversionError, EdgesegError, InputError, MissingDependency
 from edgeseg.runtime import verify
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgeseg.core.artifact import Artifact
 
 
 class TestFakeCompiler(CompilerContract):
@@ -54,9 +54,9 @@ def test_what_cannot_run_here_is_proven_by_its_source_and_says_why(
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("crash", r"Copier was ended by SIGABRT.*segment 3 is too large.*tool\.log"),
-        ("exit", r"Copier failed with exit status 1.*no licence.*tool\.log"),
-        ("malformed", r"Copier answered with something else than JSON.*done!.*tool\.log"),
+        ("crash", r"Copier was ended by SIGABRT.*segment 3 is too large.*copier-\w+\.log"),
+        ("exit", r"Copier failed with exit status 1.*no licence.*copier-\w+\.log"),
+        ("malformed", r"Copier answered with something else than JSON.*done!.*copier-\w+\.log"),
         ("escape", r"not in its folder"),
     ],
 )
@@ -105,3 +105,104 @@ def test_a_missing_interpreter_is_named_with_what_to_do(tmp_path: Path) -> None:
 def test_neither_compiler_nor_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgesegError, match="--with NAME"):
         compile_artifact(tmp_path)
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+    """Return a source whose folder bears the marker, as those that edgeseg writes do, with the copier to compile it."""
+    monkeypatch.setattr("edgeseg.deploy.compile.compiler_named", lambda _name: FakeCompiler())
+    return marked(tmp_path / "a")
+
+
+def marked(folder: Path, *, file_format: str = "onnx") -> Artifact:
+    made = make_artifact(folder, file_format=file_format)
+    (folder / MARKER).touch()
+    return made
+
+
+def test_the_same_source_again_replaces_its_result(source: Artifact, tmp_path: Path) -> None:
+    for _ in range(2):
+        made = compile_artifact(source.folder, compiler="copier", out=tmp_path / "out")
+        assert made.manifest.lineage.source_artifact == source.sha256
+
+
+def test_an_unrelated_artifact_is_replaced_with_force_alone(
+    source: Artifact, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = marked(tmp_path / "b")
+    arguments = ["compile", str(source.folder), "--with", "copier", "--out", str(other.folder)]
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert f"{other.folder}: holds another artifact: it was not compiled." in said
+    assert "--force" in said
+    assert open_artifact(other.folder).sha256 == other.sha256
+    assert main([*arguments, "--force"]) == 0
+    assert open_artifact(other.folder).manifest.lineage.source_artifact == source.sha256
+
+
+def test_the_results_of_two_sources_of_one_name_do_not_replace_each_other(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = compile_artifact(source.folder, compiler="copier")
+    assert kept.folder == Path("artifacts/a-copier")
+    again = marked(tmp_path / "x" / "a")
+    (again.folder / "more.txt").touch()
+    reseal(again.folder)
+    with pytest.raises(
+        InputError, match=r"artifacts/a-copier: holds another artifact: its source's hash is \w{12}, not"
+    ):
+        compile_artifact(again.folder, compiler="copier")
+    assert open_artifact(kept.folder).sha256 == kept.sha256
+
+
+def test_another_format_is_no_earlier_result(source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_artifact(source.folder, compiler="copier", out=tmp_path / "out")
+    monkeypatch.setattr("edgeseg.deploy.compile.compiler_named", lambda _name: FakeCompiler(format="qnn-context"))
+    with pytest.raises(InputError, match="its format is onnx, not qnn-context"):
+        compile_artifact(source.folder, compiler="copier", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("out", ["a", "link", "a/golden/../../a", "a/golden/made", "."])
+def test_the_source_and_what_is_around_it_are_never_replaced(
+    out: str, force: bool, source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(source.folder)
+    (tmp_path / MARKER).touch()
+    monkeypatch.chdir("/")
+    with pytest.raises(InputError, match=r"the artifact to compile, which is kept"):
+        compile_artifact(source.folder, compiler="copier", out=tmp_path / out, force=force)
+    assert open_artifact(source.folder).sha256 == source.sha256
+
+
+def test_a_folder_of_another_verb_is_replaced_with_force_alone(source: Artifact, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / MARKER).touch()
+    (run / "weights").write_text("a night of training")
+    with pytest.raises(InputError, match=r"run: holds something else that edgeseg made.*--force"):
+        compile_artifact(source.folder, compiler="copier", out=run)
+    assert (run / "weights").exists()
+    compile_artifact(source.folder, compiler="copier", out=run, force=True)
+    assert open_artifact(run).manifest.origin == "compiled"
+
+
+def test_a_damaged_artifact_may_be_replaced(source: Artifact, tmp_path: Path) -> None:
+    other = marked(tmp_path / "b")
+    other.entry.write_bytes(b"")
+    compile_artifact(source.folder, compiler="copier", out=other.folder)
+
+
+def test_the_current_folder_is_refused_before_any_work(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr(FakeCompiler, "check", None)
+    for out in (Path(), tmp_path / "empty", Path("new/..")):
+        with pytest.raises(InputError, match=r"current folder.*Give a name"):
+            compile_artifact(source.folder, compiler="copier", out=out)
+        with pytest.raises(InputError, match=r"current folder.*Give a name"):
+            plan_for_targets("fast_scnn:streets-half", ConversionRequest(target="onnx", precision="fp32", out=out))
+    assert list(Path().iterdir()) == []

@@ -226,7 +226,7 @@ def test_many_classes_in_another_order_are_found_without_a_table_of_pairs() -> N
     order = np.random.default_rng(1).permutation(150)
     wanted = [np.random.default_rng(2).normal(size=(200, 200, 150)).astype(np.float32)]
     tracemalloc.start()
-    found = diagnosis._class_order([wanted[0][..., order]], wanted)  # noqa: SLF001
+    found = diagnosis._class_order([wanted[0][..., order]], wanted)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [order[index] for index in found] == list(range(150))

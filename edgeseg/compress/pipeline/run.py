@@ -103,7 +103,7 @@ def run_pipeline(
         RecipeError, DatasetError, CheckpointError, TrainingError: as the stages raise.
     """
     out = out.expanduser().resolve()
-    refuse_foreign(out)
+    refuse_foreign(out, replaced=False)
     chosen = None if only is None else _chosen(recipe, only)
     if not resume and chosen is None and any(out.glob(f"*/{RECORD_FILE}")):
         raise InputError(f"{out}: already holds a pipeline. Continue it with --resume, or choose another --out.")
@@ -260,7 +260,7 @@ def _finished(stage: Stage, job: Job, *, begun: StageBegun, on_event: OnPipeline
     if record is not None and begun.done:
         return record
     if record is None:
-        refuse_foreign(job.folder)
+        refuse_foreign(job.folder, replaced=False)
         with writing(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)
             (job.folder / MARKER).touch()
