@@ -11,7 +11,7 @@ import numpy as np
 from edgeseg.errors import InputError
 from edgeseg.metrics.flicker import Flicker, FlickerMeter
 from edgeseg.runtime import Session, load, open_camera
-from edgeseg.runtime.cameras.damage import damage
+from edgeseg.runtime.cameras.unread_frames import unread_frames
 from edgeseg.runtime.frames.frame_processor import FrameProcessor
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 
@@ -98,7 +98,7 @@ def measure_flicker(
             for way, found, same in zip(ways, meter.results(), equal, strict=True)
         )
         notice = session.artifact.manifest.notice
-        unread = damage(camera.counts, source=source)
+        unread = unread_frames(camera.counts, source=source)
     return FlickerReport(
         source=source,
         motion=motion,

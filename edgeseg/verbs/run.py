@@ -15,7 +15,7 @@ from edgeseg.errors import EdgesegError
 from edgeseg.runtime import LoopResult, Session, Sink, SinkContext, VideoSink, load, open_camera
 from edgeseg.runtime import run as loop
 from edgeseg.runtime.cameras.address import redacted
-from edgeseg.runtime.cameras.damage import damage
+from edgeseg.runtime.cameras.unread_frames import unread_frames
 from edgeseg.runtime.frames.drift_monitor import Observation
 from edgeseg.runtime.frames.options import Opened, Reading, open_reading
 from edgeseg.runtime.sinks.opening import check_sinks, open_sinks, wanted
@@ -153,7 +153,7 @@ def run_loop(
                     raise
                 fault = error
             if not camera.live:
-                fault = fault or damage(camera.counts, source=redacted(source))
+                fault = fault or unread_frames(camera.counts, source=redacted(source))
             return _outcome(session, opened, loop=ends[-1], fault=fault, kind=reading.uncertainty)
 
 

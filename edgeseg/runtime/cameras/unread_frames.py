@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from edgeseg.core.protocols import CameraCounts
 
 
-def damage(counts: CameraCounts, *, source: str) -> CameraError | None:
+def unread_frames(counts: CameraCounts, *, source: str) -> CameraError | None:
     """Return an error about the frames of `source` that could not be read, None if there are none."""
     parts = []
     if counts.corrupt:
