@@ -72,7 +72,8 @@ def _summary(cells: Sequence[Cell], *, formats: Sequence[str], precisions: Seque
             done = [cell for cell in tried if cell.status == "converted"]
             failed = sum(cell.status == "failed" for cell in tried)
             least = min((cell.agreement for cell in done if cell.agreement is not None), default=None)
-            agreed = "" if least is None else f", {100 * least:.2f} % or more"
+            more = " or more" if least is not None and round(least, 4) < 1 else ""
+            agreed = "" if least is None else f", {100 * least:.2f} %{more}"
             row.append(f"{len(done)} of {len(done) + failed}{agreed}" if done or failed else NOT_RUN)
         rows.append(row)
     return _markdown(["format", *precisions], rows)
