@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from edgeseg.errors import InputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from edgeseg.runtime.web import WebAddress
 
 
 class UsageError(InputError):
@@ -48,6 +51,15 @@ def size_of(text: str | tuple[int, int] | None, *, option: str = "--size") -> tu
         return parse_size(text)
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"{option}: {error}.") from None
+
+
+def page_address(options: argparse.Namespace) -> WebAddress:
+    """Return what --web, --token-file, --tls-cert and --tls-key say; raises `UsageError` for a malformed --web."""
+    from edgeseg.runtime.web import web_address
+
+    with as_usage():
+        address = web_address(options.web)
+    return replace(address, token_file=options.token_file, certificate=options.tls_cert, key=options.tls_key)
 
 
 def title(text: str) -> str:

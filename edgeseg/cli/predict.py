@@ -59,11 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Predict, and print what was written."""
     from edgeseg.cli import render
-    from edgeseg.cli.options import UsageError, check_origin
-    from edgeseg.verbs.predict import predict
+    from edgeseg.cli.options import as_usage, check_origin
+    from edgeseg.verbs.predict import check_source, predict
 
-    if bool(options.images) == (options.data is not None):
-        raise UsageError("Give images (files, folders, patterns), or a data set by --data; one of the two.")
+    with as_usage():
+        check_source(options.images, data=options.data)
     tiling = _tiling(options)
     check_origin((options.artifact,), options=options)
     with render.progress(quiet=options.json) as advance:

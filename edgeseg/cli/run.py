@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,14 +157,11 @@ def _outputs(options: argparse.Namespace) -> Outputs:
 
 
 def _web(options: argparse.Namespace) -> WebAddress | None:
-    from edgeseg.cli.options import UsageError, as_usage
-    from edgeseg.runtime.web import web_address
+    from edgeseg.cli.options import UsageError, page_address
 
     files = {"--token-file": options.token_file, "--tls-cert": options.tls_cert, "--tls-key": options.tls_key}
     if options.web:
-        with as_usage():
-            address = web_address(options.web)
-        return replace(address, token_file=options.token_file, certificate=options.tls_cert, key=options.tls_key)
+        return page_address(options)
     for option, value in files.items():
         if value is not None:
             raise UsageError(f"{option} belongs to the web page. Give --web too.")

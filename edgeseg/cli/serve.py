@@ -60,16 +60,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _address(options: argparse.Namespace) -> WebAddress:
-    from dataclasses import replace
-
-    from edgeseg.cli.options import UsageError, as_usage
-    from edgeseg.runtime.web import web_address
+    from edgeseg.cli.options import UsageError, page_address
 
     if options.tls and (options.tls_cert or options.tls_key):
         raise UsageError("--tls makes a certificate; --tls-cert gives one. Give one of them.")
-    with as_usage():
-        address = web_address(options.web)
-    return replace(address, token_file=options.token_file, certificate=options.tls_cert, key=options.tls_key)
+    return page_address(options)
 
 
 def _opened(serving: Serving) -> str:

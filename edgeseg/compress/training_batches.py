@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from edgeseg.errors import InputError
-from edgeseg.pixels import labels_of_cells, prepare
+from edgeseg.pixels import labels_of_cells
 from edgeseg.train.class_weights import class_weights
-from edgeseg.train.evaluate import normalise
+from edgeseg.train.evaluate import input_of
 from edgeseg.train.objective import Objective
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def objective(loss: LossRecipe, samples: list[Sample], *, spec: ModelSpec) -> Ob
 
 def _entry(sample: Sample, *, spec: ModelSpec) -> tuple[Tensor, Tensor]:
     """Return one normalised image, (1, 3, H, W), and its labels, (1, H, W)."""
-    x = torch.from_numpy(prepare(sample.image, preprocess=spec.preprocess, tensor=spec.inputs[0]))
-    x = normalise(x, spec=spec) if spec.preprocess.in_graph else x
     labels = labels_of_cells(
         sample.labels, cells=spec.size, input_size=spec.size, preprocess=spec.preprocess, ignore=spec.ignore_index
     )
-    return x, torch.from_numpy(labels.reshape(spec.size))[None]
+    return input_of(sample.image, spec=spec), torch.from_numpy(labels.reshape(spec.size))[None]

@@ -29,6 +29,7 @@ from edgeseg.deploy.gate import thresholds_for
 from edgeseg.deploy.golden_samples import repeated_agreement, write_png
 from edgeseg.deploy.manifest import Proven, seal
 from edgeseg.deploy.prove import engine_here, open_for_proof
+from edgeseg.deploy.replacing import manifest_in
 from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
 
 if TYPE_CHECKING:
@@ -191,9 +192,8 @@ def _refuse_replacing(path: Path, *, source: Artifact, made: str, force: bool) -
                 f"{path}: holds something else that edgeseg made. Choose another --out, or replace it with --force."
             )
         return
-    try:
-        there = open_artifact(path).manifest
-    except ArtifactError:
+    there = manifest_in(path)
+    if there is None:
         return
     if there.format != made:
         difference = f"its format is {there.format}, not {made}"

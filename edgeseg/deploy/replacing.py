@@ -40,7 +40,7 @@ def refuse_replacing(item: PlannedArtifact, *, spec: ModelSpec, output: str, for
         planned.setdefault(candidate.path, []).append((candidate.precision, candidate.output))
     for path, ways in (planned or {item.path: [(item.precision, output)]}).items():
         refuse_foreign(path)
-        there = None if force else _manifest_in(path)
+        there = None if force else manifest_in(path)
         if there is None:
             continue
         for what, old, new in _differences(there, item, spec=spec, ways=ways):
@@ -50,7 +50,8 @@ def refuse_replacing(item: PlannedArtifact, *, spec: ModelSpec, output: str, for
             )
 
 
-def _manifest_in(path: Path) -> Manifest | None:
+def manifest_in(path: Path) -> Manifest | None:
+    """Return the manifest of the artifact in a folder; None without one, or for a damaged artifact."""
     if not (path / MANIFEST).is_file():
         return None
     try:

@@ -51,8 +51,10 @@ class HalfArithmetic(Interpreter):
         value = super().run_node(n)
         if n.op == "output" or not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
-        finite = value[~value.isinf()]  # the type holds infinity, such as a mask's
-        largest = float(finite.abs().max()) if finite.numel() else 0.0
+        largest = float(value.abs().max()) if value.numel() else 0.0
+        if largest == float("inf"):  # the type holds infinity, such as a mask's: what is beside it counts
+            finite = value[~value.isinf()]
+            largest = float(finite.abs().max()) if finite.numel() else 0.0
         # Layers after an overflow are not blamed for it.
         if self._peak <= self._limit and not largest <= self._peak:
             self._peak, self._layer = largest, self._names.get(n, n.name)

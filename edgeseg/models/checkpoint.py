@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from edgeseg.core.files import new_folder, read_json, read_json_value, sha256_of, write_json
-from edgeseg.core.quantization import RANGES_FILE, Ranges
+from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges
 from edgeseg.core.spec import ModelSpec
 from edgeseg.errors import CheckpointError, InputError, RecipeError
 from edgeseg.models.build import build_spec
@@ -114,6 +114,17 @@ def read_training(path: Path) -> dict[str, object]:
     if not isinstance(data, dict):
         raise CheckpointError(f"{file}: must be a JSON table.")
     return data
+
+
+def stored_ranges(path: Path, *, weights_sha256: str) -> Ranges | None:
+    """Return the ranges beside the checkpoint at `path` (its folder or its weights file) if they are these weights'.
+
+    Raises:
+        CheckpointError: ranges that do not follow their schema.
+    """
+    file = (path if path.is_dir() or not path.exists() else path.parent) / RANGES_FILE
+    ranges = read_ranges(file) if file.is_file() else None
+    return ranges if ranges is not None and ranges.weights_sha256 == weights_sha256 else None
 
 
 def load_checkpoint(path: str | Path, *, size: tuple[int, int] | None = None) -> Checkpoint:

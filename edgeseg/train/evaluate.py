@@ -50,12 +50,16 @@ def predict_labels(
     net: nn.Module, image: np.ndarray, *, spec: ModelSpec, device: torch.device | None = None
 ) -> np.ndarray:
     """Return class ids (H, W) uint8 of an image (H, W, 3) BGR uint8."""
-    rule, tensor = spec.preprocess, spec.inputs[0]
-    x = torch.from_numpy(prepare(image, preprocess=rule, tensor=tensor)).to(device)
-    if rule.in_graph:
-        x = normalise(x, spec=spec)
+    x = input_of(image, spec=spec, device=device)
     logits = net(x.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
-    return decode(logits, tensor=spec.outputs[0], preprocess=rule, input_size=spec.size, size=image.shape[:2])
+    rule, size = spec.preprocess, image.shape[:2]
+    return decode(logits, tensor=spec.outputs[0], preprocess=rule, input_size=spec.size, size=size)
+
+
+def input_of(image: np.ndarray, *, spec: ModelSpec, device: torch.device | None = None) -> torch.Tensor:
+    """Return a net's input, normalised (1, 3, H, W), for an image (H, W, 3) BGR uint8, wherever the spec normalises."""
+    x = torch.from_numpy(prepare(image, preprocess=spec.preprocess, tensor=spec.inputs[0])).to(device)
+    return normalise(x, spec=spec) if spec.preprocess.in_graph else x
 
 
 def normalise(pixels: torch.Tensor, *, spec: ModelSpec) -> torch.Tensor:

@@ -107,8 +107,7 @@ def predict(
     out = Path(out)
     tiling = tiling or Tiling()
     tiling.check()
-    if bool(images) == (data is not None):
-        raise InputError("Give images (files, folders, patterns), or a data set by --data; one of the two.")
+    check_source(images, data=data)
     if data is not None and resume:
         raise InputError("--resume does not go with --data: the score needs every image. Use one of them.")
     if not (resume or force):
@@ -131,6 +130,12 @@ def predict(
             folder.found = replace(folder.found, miou=work.miou())
             folder.save()
         return folder.found
+
+
+def check_source(images: Sequence[str | Path], *, data: str | Path | None) -> None:
+    """Raise `InputError` unless there are either images or a data set."""
+    if bool(images) == (data is not None):
+        raise InputError("Give images (files, folders, patterns), or a data set by --data; one of the two.")
 
 
 def _items(images: Sequence[str], *, data: str | None, split: str, limit: int | None) -> tuple[ListedImage, ...]:

@@ -21,8 +21,7 @@ from edgeseg.models import load_checkpoint, resolve_model
 from edgeseg.models.build import size_multiple
 from edgeseg.models.checkpoint import read_spec
 from edgeseg.pixels.geometry import place
-from edgeseg.pixels.prepare import prepare
-from edgeseg.train.evaluate import normalise
+from edgeseg.train.evaluate import input_of, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +65,7 @@ class Teacher:
         for view in self.views:
             for flipped in (False, True) if self.flip else (False,):
                 seen = np.ascontiguousarray(image[:, ::-1]) if flipped else image
-                raw = self._forward(view, _input(seen, view.spec, device=device))
+                raw = self._forward(view, input_of(seen, spec=view.spec, device=device))
                 rows, columns = _places(image.shape[:2], view.spec, grid=self.grid, cells=raw.shape[2:])
                 maps.append(
                     resampled(raw, rows=rows[None], columns=(columns[::-1].copy() if flipped else columns)[None])
@@ -167,11 +166,6 @@ def _scaled(spec: ModelSpec, *, scale: float) -> tuple[int, int]:
     step = size_multiple(spec)
     height, width = (max(1, round(side * scale / step)) * step for side in spec.size)
     return height, width
-
-
-def _input(image: np.ndarray, spec: ModelSpec, *, device: torch.device | None) -> Tensor:
-    x = torch.from_numpy(prepare(image, preprocess=spec.preprocess, tensor=spec.inputs[0])).to(device)
-    return normalise(x, spec=spec) if spec.preprocess.in_graph else x
 
 
 def _places(

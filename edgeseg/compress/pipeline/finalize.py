@@ -6,11 +6,11 @@ import dataclasses
 import shutil
 from typing import TYPE_CHECKING
 
-from edgeseg.core.files import new_folder, read_json, write_json
+from edgeseg.core.files import new_folder, write_json
 from edgeseg.core.quantization import RANGES_FILE, Ranges
-from edgeseg.errors import RecipeError
+from edgeseg.errors import CheckpointError
 from edgeseg.models import load_checkpoint
-from edgeseg.models.checkpoint import PROOF_FOLDER, read_spec
+from edgeseg.models.checkpoint import PROOF_FOLDER, read_spec, stored_ranges
 from edgeseg.train.events import Loading, OnEvent
 
 if TYPE_CHECKING:
@@ -76,14 +76,10 @@ def float_layers_of(recipe: PipelineRecipe, *, start: Start) -> tuple[str, ...]:
 
 def _ranges_for(folder: Path, *, weights_sha256: str) -> Ranges | None:
     """Return the ranges in a checkpoint folder if they belong to these weights, else None."""
-    path = (folder if folder.is_dir() or not folder.exists() else folder.parent) / RANGES_FILE
-    if not path.is_file():
-        return None
     try:
-        ranges = read_json(Ranges, path)
-    except RecipeError:
+        return stored_ranges(folder, weights_sha256=weights_sha256)
+    except CheckpointError:
         return None
-    return ranges if ranges.weights_sha256 == weights_sha256 else None
 
 
 def _summary(ranges: Ranges) -> str:

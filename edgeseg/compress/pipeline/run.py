@@ -257,9 +257,9 @@ def _finished(stage: Stage, job: Job, *, begun: StageBegun, on_event: OnPipeline
     parent_sha256 = read_spec(job.parent).weights_sha256
     if record is not None:  # an earlier stage may have been made anew since
         check_same(record, stage, folder=job.folder, parent_sha256=parent_sha256, settings=settings)
-    if record is not None and begun.done:
-        return record
-    if record is None:
+        if begun.done:
+            return record
+    else:
         refuse_foreign(job.folder, replaced=False)
         with writing(job.folder):
             job.folder.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,10 @@ import torch
 from edgeseg.compress.pipeline.stage import Leaves, Stage
 from edgeseg.compress.pipeline.terms import with_terms
 from edgeseg.compress.pipeline.training_stage import NoSettings
-from edgeseg.core.quantization import RANGES_FILE, read_ranges
 from edgeseg.core.records import encode_record
 from edgeseg.errors import InputError
 from edgeseg.models import load_checkpoint, save_checkpoint
-from edgeseg.models.checkpoint import read_training
+from edgeseg.models.checkpoint import read_training, stored_ranges
 from edgeseg.train.data import open_pair
 from edgeseg.train.describe import training_versions
 from edgeseg.train.evaluate import evaluate
@@ -65,10 +64,7 @@ class HalfWeightsStage(Stage):
             "val": encode_record(evaluate(parent.net, validation, spec=parent.spec)),
             "versions": training_versions(),
         }
-        path = parent.folder / RANGES_FILE
-        ranges = read_ranges(path) if path.is_file() else None
-        if ranges is not None and ranges.weights_sha256 != parent.spec.weights_sha256:
-            ranges = None
+        ranges = stored_ranges(parent.folder, weights_sha256=parent.spec.weights_sha256)
         spec = with_terms(dataclasses.replace(parent.spec, name=job.result), job=job)
         save_checkpoint(job.checkpoint, net=parent.net, spec=spec, training=account, ranges=ranges, half=True)
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from edgeseg.compress.quantize.fake_quant_net import QuantNet, quant_net
 from edgeseg.compress.quantize.partial_quantization import PartialRounding, sites
@@ -20,15 +18,16 @@ from edgeseg.errors import CheckpointError, InputError
 from edgeseg.graph.float_graph import float_graph
 from edgeseg.graph.quantization_points import QuantizationPlan, plan_quantization
 from edgeseg.metrics.confusion import ConfusionMatrix
-from edgeseg.pixels import decode, prepare
-from edgeseg.train.evaluate import normalise
+from edgeseg.pixels import decode
+from edgeseg.train.evaluate import input_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
     from edgeseg.core.progress import Progress
     from edgeseg.core.quantization import Ranges
-    from edgeseg.core.spec import ModelSpec
     from edgeseg.models import Checkpoint
 
 
@@ -128,7 +127,7 @@ class Probe:
         self.net: QuantNet = quant_net(checkpoint.net, size=self.spec.size, ranges=ranges.ranges, recipe=recipe).eval()
         self.net.fit()
         self.layers = plan_quantization(self.graph).in_int8
-        self.inputs = [_input(image, spec=self.spec) for image in images]
+        self.inputs = [input_of(image, spec=self.spec) for image in images]
         self._exact = [self._logits(x, frozenset()) for x in self.inputs]
         self._float_miou = self._miou(self._exact)
 
@@ -166,11 +165,6 @@ def _db(signal: float, noise: float) -> float:
     if noise <= 0.0:
         return math.inf
     return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
-
-
-def _input(image: np.ndarray, *, spec: ModelSpec) -> Tensor:
-    x = torch.from_numpy(prepare(image, preprocess=spec.preprocess, tensor=spec.inputs[0]))
-    return normalise(x, spec=spec) if spec.preprocess.in_graph else x
 
 
 def _check(

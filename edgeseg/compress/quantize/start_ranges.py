@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeseg.core.quantization import RANGES_FILE, Ranges, read_ranges
+from edgeseg.models.checkpoint import stored_ranges
 
 if TYPE_CHECKING:
+    from edgeseg.core.quantization import Ranges
     from edgeseg.models import Checkpoint
 
 
@@ -21,10 +22,7 @@ def starting_ranges(checkpoint: Checkpoint, source: str, *, carried: bool = True
     """
     from edgeseg.export import calibrate_ranges
 
-    folder = checkpoint.folder if checkpoint.folder.is_dir() else checkpoint.folder.parent
-    path = folder / RANGES_FILE
-    if carried and path.is_file():
-        found = read_ranges(path)
-        if found.weights_sha256 == checkpoint.spec.weights_sha256:
-            return found
+    found = stored_ranges(checkpoint.folder, weights_sha256=checkpoint.spec.weights_sha256) if carried else None
+    if found is not None:
+        return found
     return calibrate_ranges(checkpoint, source, ignore_findings=True).ranges

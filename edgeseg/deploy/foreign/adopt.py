@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeseg.core.artifact import MANIFEST, Artifact, Golden, Lineage, Manifest, list_files, open_artifact
+from edgeseg.core.artifact import Artifact, Golden, Lineage, Manifest, list_files, open_artifact
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.conversion_report import conversion_report
 from edgeseg.core.file_io import FileIO
@@ -27,8 +27,8 @@ from edgeseg.deploy.foreign.reading import describe_file
 from edgeseg.deploy.foreign.starter import starter_spec
 from edgeseg.deploy.golden_samples import repeated_agreement, write_png
 from edgeseg.deploy.manifest import NO_GOLDEN, NO_PARITY, Proven, seal
-from edgeseg.deploy.replacing import distinct_name
-from edgeseg.errors import ArtifactError, InputError
+from edgeseg.deploy.replacing import distinct_name, manifest_in
+from edgeseg.errors import InputError
 from edgeseg.model_files.interpret import FileInput, FileOutput, choose_output, file_input, file_output
 from edgeseg.pixels import decode, fit, prepare
 from edgeseg.pixels.file_output import session_output
@@ -162,13 +162,8 @@ def _folder_name(found: FileDescription, spec: SpecFile) -> str:
 
 def _refuse_replacing(path: Path, *, sha256: str, force: bool) -> None:
     refuse_foreign(path)
-    if force or not (path / MANIFEST).is_file():
-        return
-    try:
-        there = open_artifact(path).manifest
-    except ArtifactError:
-        return
-    if there.spec.weights_sha256 != sha256:
+    there = None if force else manifest_in(path)
+    if there is not None and there.spec.weights_sha256 != sha256:
         raise InputError(f"{path}: holds another artifact. Choose another --out, or replace it with --force.")
 
 

@@ -117,7 +117,12 @@ def _refuse_unknown(nodes: Iterable[onnx.NodeProto], *, constants: set[str], pat
 
 def _reads_around(node: onnx.NodeProto) -> bool:
     """Return whether a branch or loop body of the node reads values of the graph around it."""
-    return any(_outer_names(graph) for item in node.attribute for graph in (item.g, *item.graphs))
+    return any(map(_outer_names, _bodies(node)))
+
+
+def _bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Return a node's branches or loop body."""
+    return [graph for item in node.attribute for graph in (item.g, *item.graphs)]
 
 
 def _outer_names(graph: onnx.GraphProto) -> set[str]:
@@ -125,11 +130,8 @@ def _outer_names(graph: onnx.GraphProto) -> set[str]:
     own = {"", *(item.name for item in (*graph.input, *graph.initializer))}
     own |= {name for node in graph.node for name in node.output}
     read = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
-    for node in graph.node:
-        for item in node.attribute:
-            for body in (item.g, *item.graphs):
-                read |= _outer_names(body)
-    return read - own
+    inner = (_outer_names(body) for node in graph.node for body in _bodies(node))
+    return read.union(*inner) - own
 
 
 def _initializers(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
