@@ -96,13 +96,14 @@ def run(options: argparse.Namespace) -> int:
         return run_and_show(options, names, extra=() if any(shown) else ("--headless",))
     artifact, *others = artifacts_in(options.artifact)
     check_origin((artifact, *others), options=options)
+    outputs = _outputs(options)
     if warning := login_in_sight(options.source):
         render.say(warning)
     with render.progress(quiet=options.json) as advance:
         outcome = run_loop(
             artifact,
             source=options.source,
-            outputs=_outputs(options),
+            outputs=outputs,
             reading=reading_of(options, others=others),
             overlay=not options.no_overlay,
             frames=options.frames,
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     loop = outcome.loop
     if options.json:
         render.result_json({**render.encode_record(loop), **_whole(outcome)})  # type: ignore[dict-item]
-    elif str(options.save_areas) == "-":
+    elif outputs.fills_stdout:
         render.say(_summary(outcome))
     else:
         _show(outcome, options)
@@ -142,10 +143,8 @@ def _outputs(options: argparse.Namespace) -> Outputs:
 
     if options.window and options.headless:
         raise UsageError("--window and --headless contradict each other. Give one of them.")
-    if options.json and str(options.save_areas) == "-":
-        raise UsageError("--json and --save-areas - both write to stdout. Give --save-areas a file.")
     elsewhere = any((options.save, options.save_labels, options.save_areas, options.web, options.sink))
-    return Outputs(
+    outputs = Outputs(
         save=options.save,
         labels=options.save_labels,
         areas=options.save_areas,
@@ -154,6 +153,9 @@ def _outputs(options: argparse.Namespace) -> Outputs:
         sinks=tuple(options.sink),
         force=options.force,
     )
+    if options.json and outputs.fills_stdout:
+        raise UsageError("--json and --save-areas - both write to stdout. Give --save-areas a file.")
+    return outputs
 
 
 def _web(options: argparse.Namespace) -> WebAddress | None:

@@ -11,6 +11,7 @@ import numpy as np
 from edgeseg.errors import InputError
 from edgeseg.metrics.flicker import Flicker, FlickerMeter
 from edgeseg.runtime import Session, load, open_camera
+from edgeseg.runtime.cameras.synthetic import Street
 from edgeseg.runtime.cameras.unread_frames import unread_frames
 from edgeseg.runtime.frames.frame_processor import FrameProcessor
 from edgeseg.runtime.frames.temporal_smoothing import smoother_of
@@ -74,6 +75,8 @@ def measure_flicker(
         camera = opened.enter_context(open_camera(source))
         if camera.live:
             raise InputError(f"{source}: flicker is measured on a file, where every frame counts. Record one first.")
+        if frames is None and isinstance(camera, Street):
+            raise InputError(f"{source}: has no end. Say after how many frames to stop, such as --frames 300.")
         meter = FlickerMeter(motion=motion, maps=len(ways))
         equal, pixels, done = np.zeros(len(ways), np.int64), 0, 0
         for frame in camera.frames():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -273,17 +273,30 @@ class _Folder:
             return
         if not (self.path / SUMMARY).is_file():
             raise InputError(f"{self.path}: contains something else that edgeseg made. Choose another --out.")
-        if not resume:
-            for name in ("labels", "overlays"):
-                shutil.rmtree(self.path / name, ignore_errors=True)
-            return
         old = read_json(Predictions, self.path / SUMMARY)
+        if not resume:
+            self._delete(old)
+            return
         if old.settings != self.found.settings:
             raise InputError(
                 f"{self.path}: was made {_difference(old.settings, self.found.settings)}. "
                 "Give the same to --resume, leave it out to start anew, or choose another --out."
             )
         self._old = {prediction.labels: prediction for prediction in old.images}
+
+    def _delete(self, old: Predictions) -> None:
+        """Delete the results of an earlier call: what the user laid beside them stays."""
+        labels, overlays = self.path / "labels", self.path / "overlays"
+        for prediction in old.images:
+            path = self.path / prediction.labels
+            if path.is_relative_to(labels) and ".." not in path.parts:
+                for made in (path, overlays / path.relative_to(labels)):
+                    made.unlink(missing_ok=True)
+        for folder in (labels, overlays):
+            inner = [place for place in folder.rglob("*") if place.is_dir() and not place.is_symlink()]
+            for place in (*sorted(inner, reverse=True), folder):
+                with contextlib.suppress(OSError):  # holds something, or is not there
+                    place.rmdir()
 
     def label_path(self, item: ListedImage) -> Path:
         """Return where an image's label map goes."""

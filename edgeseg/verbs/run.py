@@ -18,6 +18,7 @@ from edgeseg.runtime.cameras.address import redacted
 from edgeseg.runtime.cameras.unread_frames import unread_frames
 from edgeseg.runtime.frames.drift_monitor import Observation
 from edgeseg.runtime.frames.options import Opened, Reading, open_reading
+from edgeseg.runtime.sinks.areas import STDOUT
 from edgeseg.runtime.sinks.opening import check_sinks, open_sinks, wanted
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class Outputs:
     sinks: tuple[str, ...] = ()
     force: bool = False
 
+    @property
+    def fills_stdout(self) -> bool:
+        """Whether lines go to stdout, which then has room for nothing else."""
+        return f"areas:{STDOUT}" in self.names()
+
     def names(self) -> tuple[str, ...]:
         """Return each as `NAME:ARGUMENT`."""
         files = (("video", self.save), ("labels", self.labels), ("areas", self.areas))
@@ -114,7 +120,8 @@ def run_loop(
     artifact, outputs, reading = Path(artifact), outputs or Outputs(), reading or Reading()
     notify = on_notice or (lambda _text: None)
     sinks = wanted(outputs.names())
-    check_sinks(sinks, source=source, artifacts=(artifact, *reading.others), force=outputs.force)
+    inputs = (artifact, *reading.others, *((reading.monitor,) if reading.monitor else ()))
+    check_sinks(sinks, source=source, artifacts=inputs, force=outputs.force)
     reading.check()
     overlay = overlay and any(sink.kind.drawn for sink in sinks)
     if reading.uncertainty and sinks and not overlay:

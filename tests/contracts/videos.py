@@ -26,10 +26,14 @@ def write_video(
     codec: str = "libx264",
     pixel_format: str = "yuv420p",
     times_s: Sequence[float] | None = None,
+    lasts_s: float | None = None,
     codec_options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """Return the path of a new video whose frames show their numbers, at `fps` or at `times_s`."""
+    """Return the path of a new video whose frames show their numbers, at `fps` or at `times_s`.
+
+    With `lasts_s`, the last one is announced to be shown that long.
+    """
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no encoder {codec}")
     ticks = fps if times_s is None else TICKS
@@ -42,7 +46,10 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(image_of(number, size), format="bgr24").reformat(format=pixel_format)
             frame.pts = round(ticks * (number / fps if times_s is None else times_s[number]))
             frame.time_base = Fraction(1, ticks)
-            container.mux(stream.encode(frame))
+            packets = stream.encode(frame)
+            if lasts_s is not None and number == frames - 1:
+                packets[-1].duration = round(ticks * lasts_s)
+            container.mux(packets)
         container.mux(stream.encode())
     return path
 

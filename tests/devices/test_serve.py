@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import math
 import re
 import socket
 import ssl
@@ -234,6 +235,8 @@ def test_another_model_or_input_than_the_artifacts_is_refused(folder: Path) -> N
         ({"runs": 0}, "timing.runs"),
         ({"settled": "yes"}, "settled"),
         ({"faster": 1}, "faster"),
+        ({"elapsed_ms": math.nan}, "NaN is not a number"),
+        ({"clock_ms": math.inf}, "Infinity is not a number"),
     ],
 )
 def test_a_record_that_contradicts_its_times_is_refused(folder: Path, change: dict[str, object], said: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 import pytest
 from contracts import tiny_artifact as tiny
 
@@ -16,6 +17,7 @@ from edgeseg.runtime import Session, load, open_camera, run
 from edgeseg.runtime.frames.adaptive_resolution import Ladder
 from edgeseg.runtime.frames.frame_processor import FrameProcessor
 from edgeseg.runtime.frames.options import Reading, artifacts_in, open_reading
+from edgeseg.runtime.frames.temporal_smoothing import smoother_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,3 +129,20 @@ def test_under_a_real_load_the_loop_goes_on_with_every_frame(sessions: list[Sess
     assert opened.ladder.steps == 2
     assert len(words) == 3
     assert shapes == {(90, 120)}  # the display's size stays, whatever the input's
+
+
+def test_smoothing_begins_again_with_a_size_that_was_left(sessions: list[Session]) -> None:
+    readers = [FrameProcessor(session, smoother=smoother_of("exp:0.9")) for session in sessions[:2]]
+    ladder = Ladder(readers, fps=20.0, notify=lambda _words: None)
+    before, now = tiny.image(size=(90, 120), seed=1), tiny.image(size=(90, 120), seed=2)
+
+    def labels(image: np.ndarray) -> np.ndarray:
+        reader = ladder.current()
+        return reader.read(reader.session.infer(reader.prepare(image)), size=(90, 120)).labels.copy()
+
+    labels(before)
+    feed(ladder, 70.0, 12)
+    assert ladder.size == (64, 96)
+    feed(ladder, 5.0, 100)
+    assert ladder.size == (128, 192)
+    np.testing.assert_array_equal(labels(now), sessions[0].segment(now))

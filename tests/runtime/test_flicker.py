@@ -91,3 +91,10 @@ def test_one_frame_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), tiny.image())
     with pytest.raises(InputError, match="two"):
         measure_flicker(artifact, source=str(tmp_path / "one.png"), frames=1)
+
+
+def test_a_source_without_end_needs_a_number_of_frames(tmp_path: Path) -> None:
+    artifact = tiny.make_artifact(tmp_path / "artifact").folder
+    with pytest.raises(InputError, match=r"no end.*--frames"):
+        measure_flicker(artifact, source="synthetic", threads=1)
+    assert measure_flicker(artifact, source="synthetic", threads=1, frames=2).frames == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,10 @@ from contracts.videos import break_packets, turn, write_video  # noqa: E402
 from edgeseg.errors import CameraError  # noqa: E402
 from edgeseg.runtime import open_camera  # noqa: E402
 from edgeseg.runtime.cameras import decoded, media, opencv_reader  # noqa: E402
+from edgeseg.runtime.cameras.decoded import Opening  # noqa: E402
+from edgeseg.runtime.cameras.feed import CameraImage, Reconnect  # noqa: E402
+from edgeseg.runtime.cameras.ffmpeg_feed import FfmpegReader  # noqa: E402
+from edgeseg.runtime.cameras.live import LiveCamera  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,3 +131,77 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         container.mux(stream.encode(sound))
     with pytest.raises(CameraError, match="holds no video"):
         read(tmp_path / "sound.wav")
+
+
+@pytest.mark.usefixtures("reader")
+def test_times_go_on_where_recordings_were_joined(tmp_path: Path) -> None:
+    pieces = [write_video(tmp_path / f"{name}.ts", frames=5).read_bytes() for name in "ab"]
+    (tmp_path / "joined.ts").write_bytes(b"".join(pieces))
+    times_s = [frame.media_s for frame in read(tmp_path / "joined.ts")[0]]
+    assert len(times_s) == 10
+    assert times_s == pytest.approx([number / 25 for number in range(10)], abs=2e-3)
+
+
+def test_in_a_transport_stream_a_jump_of_an_hour_is_a_joint_and_a_pause_is_none(tmp_path: Path) -> None:
+    times_s = [0.0, 0.04, 5.0, 3605.0, 3605.04]
+    path = write_video(tmp_path / "jump.ts", frames=5, times_s=times_s, codec_options={"tune": "zerolatency"})
+    frames, counts = read(path)
+    assert [frame.media_s for frame in frames] == pytest.approx([0.0, 0.04, 5.0, 5.04, 5.08], abs=2e-3)
+    assert counts.missing == 0
+
+
+def test_a_last_image_that_is_shown_for_long_is_the_end(tmp_path: Path) -> None:
+    path = write_video(
+        tmp_path / "slides.mkv", frames=4, times_s=[0.0, 0.04, 2.0, 2.04], lasts_s=5.0,
+        codec_options={"tune": "zerolatency"},
+    )  # fmt: skip
+    frames, counts = read(path)
+    assert len(frames) == 4
+    assert counts.missing == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the decoder is in this process")
+def test_a_decoder_that_crashes_is_not_the_end_of_a_video(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mkv", frames=200)
+    reader = FfmpegReader(Opening(uri=str(path), shown="clip.mkv")).open()
+    try:
+        assert reader.read() is not None
+        assert reader._child is not None
+        reader._child._process.kill()
+        with pytest.raises(CameraError, match="its reader ended"):
+            all(reader.read() for _ in range(200))
+    finally:
+        reader.close()
+
+
+def test_frames_that_a_live_decoder_repaired_are_counted_where_they_are_delivered() -> None:
+    images = [CameraImage(image=image_of(number), captured_s=0.0, concealed=number != 1) for number in range(3)]
+
+    class Repaired:
+        fps = 10.0
+
+        def __init__(self) -> None:
+            self._left = iter(images)
+            self.taken = threading.Semaphore(1)
+
+        def open(self) -> None:
+            return None
+
+        def read(self) -> CameraImage:
+            assert self.taken.acquire(timeout=5)
+            found = next(self._left, None)
+            if found is None:
+                raise CameraError("ended")
+            return found
+
+        def interrupt(self) -> None:
+            self.taken.release()
+
+        def close(self) -> None:
+            return None
+
+    feed = Repaired()
+    with LiveCamera(lambda: feed, name="test", reconnect=Reconnect(give_up_s=0)) as camera:
+        with pytest.raises(CameraError, match="ended"):
+            all(feed.taken.release() is None for _ in camera.frames())
+        assert (camera.counts.delivered, camera.counts.concealed) == (3, 2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,12 +19,10 @@ import pytest
 from contracts import tiny_artifact as tiny
 
 from edgeseg.errors import CameraError, InputError
-from edgeseg.runtime import open_camera
+from edgeseg.runtime import open_camera, web
 from edgeseg.runtime.web import WebAddress, WebSink, connections, web_address
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgeseg.core.spec import ModelSpec
 
 TOKEN = "a-fixed-token-of-a-service"
@@ -170,3 +170,39 @@ def test_files_that_are_no_certificate_are_refused(tmp_path: Path) -> None:
         WebAddress(certificate=tmp_path / "cert").tls()
     with pytest.raises(InputError, match="--tls-cert"):
         WebAddress(key=tmp_path / "key").tls()
+
+
+LEFT_OPEN = """
+const fs = require("node:fs"), vm = require("node:vm");
+const element = () => new Proxy(function () {}, {
+  get: (kept, name) => name === Symbol.toPrimitive ? () => "" : kept[name] ?? element(),
+  apply: element, set: () => true,
+});
+const asked = [];
+const answer = (run, status, body) => ({
+  ok: true, status, headers: { get: (name) => name === "X-Run" ? run : null }, json: async () => body,
+});
+const world = {
+  fetch: async (path) => {
+    asked.push(path);
+    return path === "about" ? answer("one", 200, { classes: [], palette: [], title: "" }) : answer("two", 202, {});
+  },
+  document: { getElementById: element, createElement: element, body: element() }, localStorage: element(),
+  location: { reload() { console.log(JSON.stringify(asked)); process.exit(0); } },
+  AbortSignal, DataView, Uint32Array, Uint8Array, performance, setTimeout, setInterval: () => 0,
+};
+vm.runInNewContext(fs.readFileSync(process.argv[1], "utf-8"), world);
+setTimeout(() => process.exit(1), 1000);
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js here: apt install nodejs")
+def test_a_page_left_open_is_loaded_anew_when_another_run_answers_there(spec: ModelSpec) -> None:
+    runs = []
+    for _ in range(2):
+        with WebSink(spec, address=WebAddress(port=0)) as sink:
+            runs += [ask(port_of(sink), path)[2]["x-run"] for path in ("/about", "/page.js")]
+    assert [runs.count(run) for run in runs] == [2, 2, 2, 2]
+    page = str(Path(web.__file__).parent / "page.js")
+    found = subprocess.run(["node", "-e", LEFT_OPEN, page], capture_output=True, text=True, timeout=30, check=False)
+    assert json.loads(found.stdout or "[]") == ["about", "frame?after=0"], found.stderr

@@ -114,13 +114,17 @@ def test_a_folder_is_only_cleared_where_it_holds_predictions(artifact: Path, fol
         predict(artifact, [str(folder)], out=mine)
     out = tmp_path / "out"
     predict(artifact, [str(folder)], out=out, threads=1)
-    (out / "my-notes.txt").write_text("mine")
+    kept = (out / "my-notes.txt", out / "labels/notes.txt", out / "labels/corrected/one.png")
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
     with pytest.raises(InputError, match=r"results of an earlier call.*--resume.*--force"):
         predict(artifact, [str(folder / "one.png")], out=out, threads=1)
-    assert len(list((out / "labels").iterdir())) == 3
+    assert len(list((out / "labels").glob("**/*.png"))) == 4
     predict(artifact, [str(folder / "one.png")], out=out, threads=1, force=True)
-    assert [path.name for path in (out / "labels").iterdir()] == ["one.png"]
-    assert (out / "my-notes.txt").exists()
+    found = sorted(path for path in (out / "labels").rglob("*") if path.is_file())
+    assert found == sorted([out / "labels/one.png", *kept[1:]])
+    assert [path.read_text() for path in kept] == ["mine"] * 3
 
 
 @pytest.mark.parametrize("how", [{}, {"resume": True}, {"force": True}], ids=str)

@@ -11,7 +11,7 @@ const $ = (id) => document.getElementById(id);
 const NEWEST = 240, SHOW_MS = 250, SCHEMA = 1;
 const picture = $("image").getContext("2d"), overlay = $("overlay").getContext("2d");
 const camera = new Camera($("video"));
-export const state = { about: null, can: null, device: null, ready: null, busy: false, last: null, unsent: null, reply: null };
+export const state = { about: null, can: null, device: null, ready: null, busy: false, last: null, unsent: [], reply: null };
 
 // ---- what the user chose
 
@@ -43,7 +43,9 @@ function recall() {
   } catch { /* as above */ }
 }
 
-function newPage(next) {
+async function newPage(next) {
+  // A new page forgets what waits to be sent.
+  if (state.unsent.length) await send();
   store();
   try { sessionStorage.setItem("edgeseg-next", next); } catch { /* the user presses the button again */ }
   location.reload();
@@ -91,7 +93,7 @@ function draw(image, labels) {
   state.last = { image, labels };
 }
 
-let sharesShownMs = 0;
+let sharesShownMs = 0, underWay = Promise.resolve();
 
 function shares(labels) {
   if (performance.now() - sharesShownMs < SHOW_MS) return;
@@ -186,7 +188,13 @@ function described(timing) {
 }
 
 // One image through the model: {times in ms, labels, image}; `grab` returns the pixels and counts as preprocessing.
-async function once(grab) {
+function once(grab) {
+  const run = timedRun(grab);
+  underWay = run.catch(() => {});
+  return run;
+}
+
+async function timedRun(grab) {
   const { offer, runner } = state.ready, started = performance.now();
   const image = grab(), tensor = prepare(image, offer.input, offer.preprocess), prepared = performance.now();
   const output = await runner.run(tensor), inferred = performance.now();
@@ -194,19 +202,23 @@ async function once(grab) {
   return { times: [prepared - started, inferred - prepared, decoded - inferred], labels, image };
 }
 
-async function onCamera() {
+// Null where `wanted()` is false by the time that a frame comes.
+async function onCamera(wanted = () => true) {
   const atMs = await camera.next();
   if (atMs === null) throw new Error("The camera has ended.");
+  if (!wanted()) return null;
   const run = await once(() => camera.pixels());
   draw(run.image, run.labels);
   return { ...run, ageMs: performance.now() - atMs };
 }
 
-async function live() {
+async function live(wanted) {
   const kept = { total: [], preprocess: [], infer: [], decode: [], frame_age: [] };
   let shownMs = 0;
-  while (camera.running && !state.busy && state.ready) {
-    const { times: [preprocess, infer, decoded], ageMs, labels } = await onCamera();
+  while (wanted()) {
+    const run = await onCamera(wanted);
+    if (run === null) return;
+    const { times: [preprocess, infer, decoded], ageMs, labels } = run;
     const row = { total: preprocess + infer + decoded, preprocess, infer, decode: decoded, frame_age: ageMs };
     for (const [name, times] of Object.entries(kept)) {
       times.push(row[name]);
@@ -226,7 +238,9 @@ async function measured() {
   step("measure", "busy", "warming up");
   step("send", "", "not sent");
   $("progress").hidden = false;
-  let turn = 0;
+  let turn = 0, wasHidden = document.hidden;
+  const look = () => { wasHidden ||= document.hidden; };
+  document.addEventListener("visibilitychange", look);
   const result = await guarded("measure", () => measure(onLive ? onCamera : () => once(() => golden[turn++ % golden.length]), {
     runs,
     tell(phase, done, of) {
@@ -234,9 +248,12 @@ async function measured() {
       step("measure", "busy", of ? `${done} of ${of}` : `${phase.toLowerCase()}, ${done} runs`);
     },
     ended() {
-      if (document.hidden) throw new Error("The page was hidden, and browsers slow hidden pages down. Measure again.");
+      if (wasHidden) throw new Error("The page was hidden, and browsers slow hidden pages down. Measure again.");
     },
-  })).finally(() => { $("progress").hidden = true; });
+  })).finally(() => {
+    document.removeEventListener("visibilitychange", look);
+    $("progress").hidden = true;
+  });
   figures(result.figures, `${result.runs} runs`);
   const what = onLive ? "the camera" : "the golden images";
   step("measure", "done", `${result.runs} runs on ${what} after ${result.warmup}${result.settled ? "" : " (not settled)"}: p50 ${ms(result.figures.total[0])} ms`);
@@ -248,18 +265,22 @@ async function measured() {
   return message(described(timing), [...state.ready.outputs, result.ticks, ...(result.ages ? [result.ages] : [])]);
 }
 
-async function send(body) {
+// Sends what waits here, the oldest first, and then `bodies`.
+async function send(...bodies) {
+  state.unsent.push(...bodies);
   step("send", "busy", "sending");
-  $("again").hidden = true;
-  state.unsent = body;
   try {
-    state.reply = await post(body);
-    state.unsent = null;
+    while (state.unsent.length) {
+      state.reply = await post(state.unsent[0]);
+      state.unsent.shift();
+    }
     step("send", "done", `on the desk as ${state.reply.record}`);
   } catch (error) {
+    if (error.refused) state.unsent.shift();
     step("send", "bad", error.refused ? "refused" : "waits here");
-    $("again").hidden = Boolean(error.refused);
     throw new Error(error.refused ? error.message : `${error.message} The result waits here: send it again when the desk is back.`);
+  } finally {
+    $("again").hidden = state.unsent.length === 0;
   }
 }
 
@@ -273,6 +294,7 @@ async function busy(work) {
   for (const id of ["measure", "offers", "threads", "runs"]) $(id).disabled = true;
   const lock = await navigator.wakeLock?.request("screen").catch(() => null);
   try {
+    await underWay;  // an engine runs one image at a time
     await work();
     status("ready", "Ready");
   } catch (error) {
@@ -289,8 +311,13 @@ async function busy(work) {
   }
 }
 
+let liveTurn = 0;
+
+// One that still waits for a frame ends when it comes.
 function resumeLive() {
-  if (camera.running && state.ready) live().catch((error) => { if (camera.running) trouble(error.message); showCamera(); });
+  if (!camera.running || !state.ready) return;
+  const mine = ++liveTurn, newest = () => liveTurn === mine && camera.running;
+  live(() => newest() && !state.busy && state.ready !== null).catch((error) => { if (newest()) trouble(error.message); showCamera(); });
 }
 
 function showCamera() {
@@ -329,7 +356,7 @@ function connect() {
     busy(async () => { await makeReady("measure"); await send(await measured()); });
   });
   $("form").addEventListener("change", () => { store(); accelerators(); named(); });
-  $("again").addEventListener("click", () => busy(() => send(state.unsent)));
+  $("again").addEventListener("click", () => busy(() => send()));
   $("camera").addEventListener("click", toggleCamera);
   $("turn").addEventListener("click", () => busy(() => camera.turn()));
   $("opacity").addEventListener("input", () => {

@@ -7,7 +7,6 @@ sample, as the model's output tensor in little-endian bytes; if runs were timed,
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from edgeseg.bench.samples import STAGES, TICK_MS, summarise
+from edgeseg.core.parsing import parse_json
 from edgeseg.core.records import bounds, decode_record
 from edgeseg.errors import RecipeError, printable
 
@@ -125,10 +125,10 @@ def parts_of(message: bytes) -> list[bytes]:
 def posted_run(part: bytes) -> PostedRun:
     """Return the run that the first part describes; raises `RecipeError`, naming the key, for anything else."""
     try:
-        data = json.loads(part.decode("utf-8"))
-    except (ValueError, RecursionError):
+        text = part.decode("utf-8")
+    except ValueError:
         raise RecipeError("The posted record is not JSON.") from None
-    return decode_record(PostedRun, data, where="posted")
+    return decode_record(PostedRun, parse_json(text, where="posted"), where="posted")
 
 
 def outputs_in(parts: list[bytes], artifact: Artifact) -> list[NDArray[np.generic]]:

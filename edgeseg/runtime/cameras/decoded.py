@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from edgeseg.errors import CameraError
+from edgeseg.runtime.cameras.capture import DEFAULT_FPS
 from edgeseg.runtime.cameras.feed import LARGEST_PIXELS
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # UDP loses packets on Wi-Fi and images tear, so it is used only where a camera refuses TCP; `nobuffer` keeps FFmpeg
 # from queueing frames before ours.
 LIVE_OPTIONS = "rtsp_flags;prefer_tcp|fflags;nobuffer|flags;low_delay"
+LONGEST_STEP_S = 10.0
 FAILURES_IN_A_ROW = 50
 """A reader that fails this often in a row has reached the end of the readable part."""
 
@@ -44,6 +47,26 @@ class Opening:
     live: bool = False
     open_s: float | None = None
     stall_s: float | None = None
+
+
+class MediaClock:
+    """Times that go on where a video's own go back, as where two recordings were joined.
+
+    With `jumps`, as in MPEG-TS, a step of more than ten seconds is such a joint too: FFmpeg's own limit.
+    """
+
+    def __init__(self, *, fps: float | None, jumps: bool = False) -> None:
+        self._step_s = 1 / (fps or DEFAULT_FPS)
+        self._longest_s = LONGEST_STEP_S if jumps else math.inf
+        self._last_s: float | None = None
+        self._shift_s = 0.0
+
+    def shown(self, time_s: float) -> float:
+        """Return when an image is shown whose time in the video is `time_s`; both in seconds."""
+        if self._last_s is not None and not 0 <= time_s - self._last_s <= self._longest_s:
+            self._shift_s += self._last_s + self._step_s - time_s
+        self._last_s = time_s
+        return time_s + self._shift_s
 
 
 class MediaReader(Protocol):

@@ -21,13 +21,15 @@ GIVE_UP_S = 30.0
 class CameraImage:
     """An image (H, W, 3) BGR uint8, when it arrived (`time.monotonic` seconds), and the labels where they are known.
 
-    `passed` older images that arrived with it were not decoded.
+    `passed` older images that arrived with it were not decoded. `concealed` means that the decoder filled in damaged
+    parts.
     """
 
     image: np.ndarray
     captured_s: float
     labels: np.ndarray | None = None
     passed: int = 0
+    concealed: bool = False
 
 
 class Feed(Protocol):

@@ -47,7 +47,7 @@ class FfmpegReader:
         try:
             self.fps = self._header(time.monotonic() + self._opening.open_s + START_S)[3] or None
         except EOFError:
-            raise CameraError(f"{self._shown}: its reader ended: {self._child.final_output().strip()[-300:]}") from None
+            raise self._ended() from None
         except CameraError as error:
             raise CameraError(f"{error} Is the address right, and is it sending now?") from None
         return self
@@ -56,14 +56,17 @@ class FfmpegReader:
         """Return the next image, None for a corrupt one; raises `EOFError` at the end, `CameraError` when lost."""
         assert self._opening.stall_s is not None
         deadline_s = time.monotonic() + self._opening.stall_s
-        mark, (height, width), media_s, _ = self._header(deadline_s)
+        try:
+            mark, (height, width), media_s, _ = self._header(deadline_s)
+            assert max(height, width) < _LARGEST_SIDE or mark == ffmpeg_child.ENDED
+            pixels = self._bytes(height * width * 3, deadline_s)
+        except EOFError:  # it says so at the video's end: it crashed, or was ended by somebody
+            raise self._ended() from None
         if mark == ffmpeg_child.ENDED:
             self._missing = height
             raise EOFError
         if mark == ffmpeg_child.DAMAGED:
             return None
-        assert max(height, width) < _LARGEST_SIDE
-        pixels = self._bytes(height * width * 3, deadline_s)
         return Decoded(
             image=np.frombuffer(pixels, np.uint8).reshape(height, width, 3),
             media_s=None if math.isnan(media_s) else media_s,
@@ -90,6 +93,10 @@ class FfmpegReader:
         if self._child is not None:
             self._child.close()
             self._child = None
+
+    def _ended(self) -> CameraError:
+        words = "" if self._child is None else self._child.final_output().strip()[-300:]
+        return CameraError(f"{self._shown}: its reader ended{': ' if words else '.'}{words}")
 
     def _header(self, deadline_s: float) -> tuple[bytes, tuple[int, int], float, float]:
         header = self._bytes(ffmpeg_child.HEADER.size, deadline_s)
@@ -129,7 +136,9 @@ class FfmpegFeed:
             decoded = self._reader.read()
         except EOFError:
             raise CameraError(f"{self._shown}: stopped sending frames. Is the source still there?") from None
-        return None if decoded is None else CameraImage(image=decoded.image, captured_s=self._reader.arrived_s)
+        if decoded is None:
+            return None
+        return CameraImage(image=decoded.image, captured_s=self._reader.arrived_s, concealed=decoded.concealed)
 
     def interrupt(self) -> None:
         """End the program."""
@@ -161,7 +170,9 @@ class MediaFeed:
             decoded = self._reader.read()
         except EOFError:
             raise CameraError(f"{self._opening.shown}: stopped sending frames. Is the source still there?") from None
-        return None if decoded is None else CameraImage(image=decoded.image, captured_s=time.monotonic())
+        if decoded is None:
+            return None
+        return CameraImage(image=decoded.image, captured_s=time.monotonic(), concealed=decoded.concealed)
 
     def interrupt(self) -> None:
         """Do nothing: FFmpeg's own limits end a read."""

@@ -45,7 +45,8 @@ class FileSource:
         if path.suffix.lower() in FRAME_SUFFIXES:
             return Images((path,), size=request.size, fps=fps)
         # FFmpeg would use all cores for a stream that one can decode, and slow down the engine.
-        opening = Opening(uri=str(path), shown=str(path), threads=max(1, usable_cores() // 2))
+        # Absolute: FFmpeg takes what is before a colon, as in 12:30.mp4, for a protocol.
+        opening = Opening(uri=str(path.absolute()), shown=str(path), threads=max(1, usable_cores() // 2))
         return Recording(lambda: open_media(opening), name=str(path), size=request.size, fps=request.fps)
 
     def status(self) -> SourceStatus:

@@ -43,7 +43,8 @@ class Newest:
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._frame: Frame | None = None
-        self._captured = self._delivered = self._skipped = self._corrupt = self._reconnects = 0
+        self._is_concealed = False  # the frame that is held
+        self._captured = self._delivered = self._skipped = self._corrupt = self._reconnects = self._concealed = 0
         self._ended = False
         self._fault: BaseException | None = None
         self._last_good_s = 0.0
@@ -61,6 +62,7 @@ class Newest:
                 corrupt=self._corrupt,
                 waiting=int(self._frame is not None),
                 reconnects=self._reconnects,
+                concealed=self._concealed,
             )
 
     def start(self) -> float | None:
@@ -117,6 +119,7 @@ class Newest:
                 return None
             if frame is not None:
                 self._delivered += 1
+                self._concealed += self._is_concealed
                 return frame
         if self._fault is not None:
             raise self._fault
@@ -152,6 +155,7 @@ class Newest:
                     labels=image.labels,
                     classes=self._classes,
                 )
+                self._is_concealed = image.concealed
                 self._changed.notify_all()
         if image is not None:
             self._last_good_s, self._pause_s, self.trouble = time.monotonic(), self._reconnect.first_s, ""

@@ -19,6 +19,7 @@ from edgeseg.runtime.cameras.decoded import (
     LIVE_OPTIONS,
     OPTIONS,
     Decoded,
+    MediaClock,
     Opening,
     refuse_giant,
 )
@@ -57,6 +58,7 @@ class OpenCvReader:
         self.fps: float | None = rate_of(capture)
         self._read = self._corrupt = self._owed = 0
         self._held: Decoded | None = None
+        self._clock = MediaClock(fps=self.fps)
         self._announced = 0 if opening.live else max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         try:
             refuse_giant(
@@ -107,7 +109,8 @@ class OpenCvReader:
         if not good or image is None:
             return None
         self._read += 1
-        return Decoded(image=np.asarray(image, np.uint8), media_s=media_s)
+        time_s = None if media_s is None else self._clock.shown(media_s)
+        return Decoded(image=np.asarray(image, np.uint8), media_s=time_s)
 
 
 def turns_interlaced_black() -> bool:

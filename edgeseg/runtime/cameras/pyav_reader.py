@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeseg.errors import CameraError
-from edgeseg.runtime.cameras.decoded import FAILURES_IN_A_ROW, LIVE_OPTIONS, OPTIONS, Decoded, Opening, refuse_giant
+from edgeseg.runtime.cameras.decoded import (
+    FAILURES_IN_A_ROW,
+    LIVE_OPTIONS,
+    OPTIONS,
+    Decoded,
+    MediaClock,
+    Opening,
+    refuse_giant,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +26,8 @@ if TYPE_CHECKING:
     import av
     from numpy.typing import NDArray
 
+TS_DISCONT = 0x200
+"""FFmpeg's AVFMT_TS_DISCONT: a kind of file in which times may jump."""
 NEAR_END = 1.5
 """A video that ends this many frames before its duration still counts as complete."""
 
@@ -51,6 +61,7 @@ class PyAvReader:
         self._packets = self._demuxed()
         self._images: deque[av.VideoFrame] = deque()
         self._seen = self._broken = 0
+        self._clock = MediaClock(fps=self.fps, jumps=bool(self._container.format.flags & TS_DISCONT))
         self._begin_s: float | None = None
         self._end_s = 0.0
 
@@ -136,7 +147,10 @@ class PyAvReader:
         if time_s is not None:
             self._begin_s = time_s if self._begin_s is None else self._begin_s
             time_s -= self._begin_s
-            self._end_s = max(self._end_s, time_s + 1 / (self.fps or 1000))
+            # Where the rate varies, the last image may be shown for long.
+            lasts_s = float((frame.duration or 0) * (frame.time_base or 0))
+            self._end_s = max(self._end_s, time_s + max(lasts_s, 1 / (self.fps or 1000)))
+            time_s = self._clock.shown(time_s)
         image = np.asarray(frame.to_ndarray(format="bgr24", threads=1), np.uint8)
         return Decoded(image=_upright(image, frame.rotation), media_s=time_s, concealed=bool(frame.is_corrupt))
 

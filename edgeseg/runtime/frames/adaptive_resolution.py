@@ -71,7 +71,7 @@ class Ladder:
         return self._readers[self._step]
 
     def observe(self, *, busy_ms: float, latency_ms: float) -> None:
-        """Take a frame's times, and change the size where the limits require it."""
+        """Take a frame's times, and change the size where the limits require it; called where frames are read."""
         with self._lock:
             if self._frames_to_skip:  # frames that were in flight when the size changed, and the new size's first ones
                 self._frames_to_skip -= 1
@@ -116,6 +116,7 @@ class Ladder:
         before = self.size
         self._step, self._quiet_windows, self._frames_to_skip = step, 0, WINDOW // 2
         self._stepped_up = False
+        self._readers[step].forget()
         self.steps += 1
         self._notify(f"{took}: input size {_words(before)} to {_words(self.size)}.")
 

@@ -111,6 +111,11 @@ class FrameProcessor:
     def observe(self, *, busy_ms: float, latency_ms: float) -> None:
         """Do nothing: a single reader does not depend on how long frames take."""
 
+    def forget(self) -> None:
+        """Forget the frames before, as smoothing must not mix what was long ago into what comes; `read`'s thread."""
+        if self._smoother is not None:
+            self._smoother.forget()
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Return the input tensor of a frame (H, W, 3) BGR uint8, or of its region."""
         return self.session.preprocess(self._cut(image))

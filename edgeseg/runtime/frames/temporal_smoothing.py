@@ -29,6 +29,9 @@ class Smoother(Protocol):
     def smooth(self, cells: np.ndarray, *, scale: float) -> np.ndarray:
         """Return the logits to decode, (h * w, C), in the units of `cells`; `scale` is logits per unit."""
 
+    def forget(self) -> None:
+        """Begin again: the next frame is the first."""
+
 
 class Exponential:
     """state = keep * state + (1 - keep) * logits. The mean age of what is shown is keep / (1 - keep) frames."""
@@ -52,6 +55,10 @@ class Exponential:
         fresh += self._keep * self._state
         self._state = fresh
         return fresh
+
+    def forget(self) -> None:
+        """Begin again: the next frame is the first."""
+        self._state = None
 
 
 class Vote:
@@ -92,6 +99,10 @@ class Vote:
         steady = cells.copy()
         steady[keeps, winner[keeps]], steady[keeps, self._held[keeps]] = held[~takes], best[~takes]
         return steady
+
+    def forget(self) -> None:
+        """Begin again: the next frame is the first."""
+        self._held = np.empty(0, np.intp)
 
 
 def smoother_of(text: str | None) -> Smoother | None:

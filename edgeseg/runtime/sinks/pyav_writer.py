@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 from edgeseg.errors import InputError
+from edgeseg.runtime.cameras.pyav_reader import reason_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import av
@@ -40,9 +43,19 @@ class PyAvWriter:
         self._last = -1
         try:
             self._container = av.open(str(path), "w", options=CONTAINER[path.suffix.lower()])
-            self._stream = self._added(codec, size=size, fps=fps)
         except (av.error.FFmpegError, ValueError) as error:
-            raise InputError(f"{path}: cannot be written as a video: {error}.") from None
+            raise InputError(f"{path}: cannot be written as a video: {reason_of(error)}.") from None
+        try:
+            self._stream = self._added(codec, size=size, fps=fps)
+            # Opens the file and the encoder: otherwise what they refuse shows at the first image.
+            self._container.start_encoding()
+        except (av.error.FFmpegError, ValueError) as error:
+            with contextlib.suppress(av.error.FFmpegError):
+                self._container.close()
+            raise InputError(
+                f"{path}: cannot be written as a video of {size[0]}x{size[1]} by {codec}: {reason_of(error)}. "
+                "Try .avi, or smaller images: --size HEIGHTxWIDTH."
+            ) from None
 
     def _added(self, codec: str, *, size: tuple[int, int], fps: float) -> av.VideoStream:
         options = H264_OPTIONS if codec == H264_ENCODER else {}
@@ -62,14 +75,29 @@ class PyAvWriter:
         import av
 
         base = self._stream.codec_context.time_base
-        frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=self._stream.pix_fmt, threads=1)
-        frame.pts = self._last = max(self._last + 1, round(time_s / base))
-        frame.time_base = base
-        self._container.mux(self._stream.encode(frame))
+        with _as_os_error():
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=self._stream.pix_fmt, threads=1)
+            frame.pts = self._last = max(self._last + 1, round(time_s / base))
+            frame.time_base = base
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
         """Finish the file; raises `OSError` if that fails."""
-        try:
-            self._container.mux(self._stream.encode())
-        finally:
-            self._container.close()
+        with _as_os_error():
+            try:
+                self._container.mux(self._stream.encode())
+            finally:
+                self._container.close()
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Raise FFmpeg's errors as `OSError`, which only some of them are."""
+    import av
+
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise OSError(error.errno, reason_of(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from edgeseg.runtime.sinks.opencv_writer import CODECS, OpenCvWriter
 from edgeseg.runtime.sinks.places import make_parent, refuse_existing, refuse_full_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     import numpy as np
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 CHECK_EVERY = 30
 LONGEST_GAP_S = 30.0
 """A longer gap of a live source is shortened to this in the file."""
+_under_way: set[Path] = set()
+"""Partial files that this process is writing."""
 
 
 class VideoKind:
@@ -79,7 +82,8 @@ class VideoSink:
         notify: Callable[[str], None] = _log.warning,
     ) -> None:
         self._path = Path(path)
-        self._partial = self._path.with_name(f".{self._path.stem}.{os.getpid()}.partial{self._path.suffix}")
+        # Absolute: FFmpeg takes what is before a colon, as in 12:30.mp4, for a protocol.
+        self._partial = self._path.absolute().with_name(f".{self._path.stem}.{os.getpid()}.partial{self._path.suffix}")
         self._fps = fps
         self._live = live
         self._force = force
@@ -119,8 +123,13 @@ class VideoSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         writer, self._writer = self._writer, None
-        if writer is None:
-            return
+        try:
+            if writer is not None:
+                self._close(writer, failed=kind is not None)
+        finally:
+            _under_way.discard(self._partial)
+
+    def _close(self, writer: Writer, *, failed: bool) -> None:
         fault: OSError | None = None
         try:
             writer.close()
@@ -129,13 +138,22 @@ class VideoSink:
         if writer.notice:
             self._notify(f"{self._path}: {writer.notice}")
         if is_video(self._partial):
-            self._partial.replace(self._path)
+            self._finish()
         else:
             with contextlib.suppress(OSError):
                 self._partial.unlink()
             fault = fault or OSError(0, "no frame in it can be read")
-        if fault is not None and kind is None:
+        if fault is not None and not failed:
             raise self._cut_off(fault)
+
+    def _finish(self) -> None:
+        """Give the recording its name, or another one where somebody took that meanwhile."""
+        if self._path.is_file() and not self._force:
+            kept = _free_name(self._path, pid=os.getpid())
+            self._partial.replace(kept)
+            self._notify(f"{self._path}: was made by another program meanwhile; this recording is {kept}.")
+        else:
+            self._partial.replace(self._path)
 
     def _time_of(self, view: View) -> float:
         """Return when a view is shown, in seconds from the first; never earlier than the previous one."""
@@ -149,6 +167,15 @@ class VideoSink:
         return self._time_s
 
     def _open(self, size: tuple[int, int]) -> Writer:
+        _under_way.add(self._partial)
+        try:
+            return self._opened(size)
+        except InputError:
+            with contextlib.suppress(OSError):
+                self._partial.unlink()
+            raise
+
+    def _opened(self, size: tuple[int, int]) -> Writer:
         if has_pyav():
             from edgeseg.runtime.sinks.pyav_writer import SUFFIXES, PyAvWriter
 
@@ -177,14 +204,27 @@ def keep_partials(path: Path, *, notify: Callable[[str], None]) -> None:
     mark = re.compile(rf"\.{re.escape(path.stem)}\.(\d+)\.partial{re.escape(path.suffix)}")
     for partial in path.parent.glob(".*.partial*"):
         found = mark.fullmatch(partial.name)
-        if found is None or _is_running(int(found[1])):
+        pid = os.getpid() if found is None else int(found[1])
+        # In a container every run has the same number: a partial file with ours is a killed run's too.
+        if found is None or (partial.absolute() in _under_way if pid == os.getpid() else _is_running(pid)):
             continue
         if not is_video(partial):
             partial.unlink(missing_ok=True)
             continue
-        kept = path.with_name(f"{path.stem}.recovered-{found[1]}{path.suffix}")
+        kept = _free_name(path, pid=pid)
         partial.replace(kept)
         notify(f"A run that was killed left a recording: it is now {kept}.")
+
+
+def _free_name(path: Path, *, pid: int) -> Path:
+    """Return a name beside `path` for a recording that cannot have it; no earlier one has it."""
+    names = (path.with_name(f"{path.stem}.recovered-{pid}{more}{path.suffix}") for more in _numbers())
+    return next(name for name in names if not name.exists())
+
+
+def _numbers() -> Iterator[str]:
+    yield ""
+    yield from (f"-{number}" for number in itertools.count(2))
 
 
 def is_video(path: Path) -> bool:
@@ -192,7 +232,7 @@ def is_video(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        reader = open_media(Opening(uri=str(path), shown=str(path)))
+        reader = open_media(Opening(uri=str(path.absolute()), shown=str(path)))
     except CameraError:
         return False
     try:

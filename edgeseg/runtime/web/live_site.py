@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+import secrets
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,15 @@ WAIT_S = 4.0
 
 
 class LiveSite(Site):
-    """Serves `newest` to viewers; `about` describes the model, and `trouble()` says why no frame comes."""
+    """Serves `newest` to viewers; `about` describes the model, and `trouble()` says why no frame comes.
 
-    headers: Mapping[str, str] = MappingProxyType({})
+    `X-Run` tells a page that was left open that this is another run, maybe of another model.
+    """
+
     most_bytes = 0
 
     def __init__(self, *, newest: NewestFrame, about: dict[str, object], trouble: Callable[[], str]) -> None:
+        self.headers: Mapping[str, str] = MappingProxyType({"X-Run": secrets.token_hex(8)})
         self._newest = newest
         self._about = json.dumps(about, ensure_ascii=False).encode()
         self._trouble = trouble

@@ -9,7 +9,7 @@ const RETRY_MS = 1000, FETCH_MS = 10000, STALE_MS = 3000;
 const hidden = new Set();
 let about = { classes: [], palette: [], title: "" };
 let arrivedMs = 0, ageMs = 0;
-let seen = 0, image = null, labelBytes = null, labels = null, paused = false, rows = [];
+let run = null, seen = 0, image = null, labelBytes = null, labels = null, paused = false, rows = [];
 
 const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;
@@ -117,6 +117,8 @@ async function follow() {
     if (paused || document.hidden) { await wait(150); continue; }
     try {
       const answer = await fetch(`frame?after=${seen}`, { cache: "no-store", signal: AbortSignal.timeout(FETCH_MS) });
+      // Another run at this address: its frames count from 0, and its model may have other classes.
+      if (answer.ok && answer.headers.get("X-Run") !== run) { location.reload(); return; }
       if (answer.status === 200) {
         seen = Number(answer.headers.get("X-Frame"));
         $("viewers").textContent = answer.headers.get("X-Viewers") ?? "";
@@ -130,8 +132,6 @@ async function follow() {
         await wait(5 * RETRY_MS);
       }
     } catch {
-      // A restarted loop counts its frames from 0.
-      seen = 0;
       state("lost", "Disconnected", "The loop has ended, or the network is down. Trying again.");
       await wait(RETRY_MS);
     }
@@ -221,7 +221,7 @@ async function start() {
   for (;;) {
     try {
       const answer = await fetch("about", { signal: AbortSignal.timeout(FETCH_MS) });
-      if (answer.ok) { about = await answer.json(); break; }
+      if (answer.ok) { run = answer.headers.get("X-Run"); about = await answer.json(); break; }
       state("lost", answer.status === 503 ? "Full" : "No access", await answer.text());
     } catch {
       state("lost", "Disconnected", "The loop does not respond. Trying again.");
