@@ -106,14 +106,23 @@ def gate_results(
     """Return the result of each rule of `gate` for each measurement. A value that was not measured does not pass.
 
     Rules about time are not applied to an engine that is only a reference. Raises as `parse_gate` and `compare` do.
+
+    Raises:
+        InputError: every rule is about time and every engine only a reference: nothing would be tested.
     """
     rules = parse_gate(gate, measurements)
-    return tuple(
+    results = tuple(
         _result(rule, row)
         for row in compare(measurements, baseline=baseline, mixed=mixed).rows
         for rule in rules
         if not (rule.metric in _NEEDS_TIME and row.measurement.engine in ACCURACY_ONLY)
     )
+    if not results:
+        raise InputError(
+            f'Gate "{gate}": its rules are about time, and {ACCURACY_ONLY[0]} alone was measured, which is a reference '
+            "without one. Nothing was tested: give measurements of another engine, or other rules."
+        )
+    return results
 
 
 def check_gate(

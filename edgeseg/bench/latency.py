@@ -130,7 +130,7 @@ def bench_sustained(
     with _without_collector():
         curve = sustain(timer, seconds=seconds, on_progress=on_progress)
     device = watch.finish()
-    if curve.verdict == "throttled":
+    if curve.verdict == "throttled" or any(minute.throttled for minute in curve.minutes):
         device = dataclasses.replace(device, throttled=True)
     method = _method("sustained", runs=1, seconds=seconds, rounds=1)
     measured = _measurement(session, timer, method, fresh=fresh, images=shown, device=device)

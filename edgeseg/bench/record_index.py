@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def update_index(
     """
     database = Path(database)
     tell = on_progress or no_progress
-    found = {str(file.path.resolve()): file for path in map(Path, paths) for file in record_files(path)}
+    found = {_name(file.path): file for path in map(Path, paths) for file in record_files(path)}
     with _opened(database) as index:
         known = {file: (size, time) for file, size, time in index.execute("SELECT file, bytes, changed_ns FROM files")}
         gone = sorted(known.keys() - found.keys())
@@ -88,6 +89,11 @@ def update_index(
         if not count:
             raise InputError("No measurement was given. Give JSON files that edgeseg bench --out wrote.")
     return IndexUpdate(measurements=count, read=read, removed=len(gone))
+
+
+def _name(path: Path) -> str:
+    """Return a file's full name as the index keeps it, which is UTF-8 alone: other bytes become escapes."""
+    return os.fsencode(path.resolve()).decode(errors="backslashreplace")
 
 
 @contextlib.contextmanager

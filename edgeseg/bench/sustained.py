@@ -22,6 +22,7 @@ SLOWER_FROM = 0.10
 """A last third slower than the first third by this much is no longer steady."""
 _SLOWER_CLOCK = 0.95
 _BLOCK = 16
+_THIRDS = 3
 MINUTE_S = 60.0
 
 
@@ -52,10 +53,12 @@ def sustain(
 ) -> Sustained:
     """Return the minute-by-minute curve of running without a pause for `seconds`; `timer` holds the runs.
 
-    A last part of less than half a minute belongs to the minute before it.
+    A last part of less than half a minute belongs to the minute before it. Fewer than three minutes are judged by the
+    thirds of the runs instead: a single minute compared with itself is always steady.
     """
     minutes: list[SustainedMinute] = []
     begun, counted_s, counted = timer.spent_s, 0.0, len(timer.rows_ns)
+    first, state_before = counted, read_state()
     spent_s = 0.0
     while spent_s < seconds:
         timer.block(_BLOCK)
@@ -67,7 +70,8 @@ def sustain(
         if on_progress is not None:
             on_progress("sustain, seconds", int(min(spent_s, seconds)), int(seconds))
     minutes.append(_minute(timer, start=counted, number=len(minutes) + 1, state=read_state()))
-    change, verdict, reason = judge_sustained(minutes)
+    judged = minutes if len(minutes) >= _THIRDS else _by_runs(timer, start=first, before=state_before, minutes=minutes)
+    change, verdict, reason = judge_sustained(judged)
     return Sustained(
         seconds=round(timer.spent_s - begun, 1), minutes=tuple(minutes), change=change, verdict=verdict, reason=reason
     )
@@ -92,13 +96,31 @@ def judge_sustained(minutes: list[SustainedMinute]) -> tuple[float, SustainedVer
     return change, "slowed", f"{slower} at a clock of {after_mhz:.0f} MHz: other load, not heat"
 
 
+def _by_runs(
+    timer: SessionTimer, *, start: int, before: ThermalState, minutes: list[SustainedMinute]
+) -> list[SustainedMinute]:
+    """Return the first and the last third of the runs as if they were minutes, with the states before and after."""
+    runs, last = len(timer.rows_ns) - start, minutes[-1]
+    third = max(1, runs // _THIRDS)
+    ended = ThermalState(
+        temperature_c=last.temperature_c,
+        frequency_mhz=last.frequency_mhz,
+        throttled=any(item.throttled for item in minutes),
+    )
+    parts = ((slice(start, start + third), before), (slice(start + runs - third, None), ended))
+    return [_part(timer.rows_ns[rows], number=number, state=state) for number, (rows, state) in enumerate(parts, 1)]
+
+
 def _frequency(minutes: list[SustainedMinute]) -> float | None:
     known = [item.frequency_mhz for item in minutes if item.frequency_mhz is not None]
     return statistics.median(known) if known else None
 
 
 def _minute(timer: SessionTimer, *, start: int, number: int, state: ThermalState) -> SustainedMinute:
-    rows = timer.rows_ns[start:] or timer.rows_ns[-1:]
+    return _part(timer.rows_ns[start:] or timer.rows_ns[-1:], number=number, state=state)
+
+
+def _part(rows: list[tuple[int, int, int]], *, number: int, state: ThermalState) -> SustainedMinute:
     return SustainedMinute(
         minute=number,
         runs=len(rows),

@@ -47,6 +47,8 @@ def read_power_source(root: Path = Path("/")) -> str:
     """Return "mains" or "battery", "" where the machine reports no supply; a battery that is charging is "mains"."""
     kinds: dict[str, list[str]] = {}
     for supply in sorted((root / "sys/class/power_supply").glob("*")):
+        if (read_text(supply / "scope") or "").lower() == "device":
+            continue  # the battery of a mouse or a pen, which feeds nothing else
         kind = (read_text(supply / "type") or "").lower()
         state = read_text(supply / ("status" if kind == "battery" else "online")) or ""
         kinds.setdefault("battery" if kind == "battery" else "mains", []).append(state)

@@ -86,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
         render.result(comma_separated(comparison))
     else:
         show_comparison(comparison)
+    if options.markdown or options.csv:
+        show_warnings(comparison)
     if options.html:
         render.say(f"Report: {options.html}")
     if options.gate:
@@ -111,14 +113,24 @@ def show_comparison(comparison: Comparison) -> None:
 
     columns, rows, stated = _columns(comparison)
     columns, rows, left_out = _fitting(columns, rows, width=render.console().width)
-    with_baseline = any(row.baseline for row in comparison.rows)
-    title = f"Against {comparison.baseline}" if with_baseline else "Side by side, without a baseline"
-    render.table(f"{title}{stated}", columns, rows, numbers=NUMBERS)
+    render.table(_title(comparison, stated), columns, rows, numbers=NUMBERS)
     if left_out:
         render.say(f"Left out for lack of width: {', '.join(left_out)}. A wider terminal, --json or --html shows them.")
     for best in comparison.best if len(comparison.rows) > 1 else ():
         named = (("fastest", best.fastest), ("most accurate", best.most_accurate), ("smallest", best.smallest))
         render.result(f"Best on {best.device}: {', '.join(f'{what} {label}' for what, label in named if label)}")
+    show_warnings(comparison)
+
+
+def _title(comparison: Comparison, stated: str) -> str:
+    with_baseline = any(row.baseline for row in comparison.rows)
+    return f"{f'Against {comparison.baseline}' if with_baseline else 'Side by side, without a baseline'}{stated}"
+
+
+def show_warnings(comparison: Comparison) -> None:
+    """Print the comparison's warnings on stderr."""
+    from edgeseg.cli import render
+
     for warning in comparison.warnings:
         render.say(f"Note: {warning}")
 
@@ -128,8 +140,13 @@ def markdown(comparison: Comparison) -> str:
     columns, rows, stated = _columns(comparison)
     head = "| " + " | ".join(columns) + " |"
     rule = "|" + "|".join("---:" if column in NUMBERS else "---" for column in columns) + "|"
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([head, rule, *lines, "", f"Against {comparison.baseline}{stated}"])
+    lines = ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in rows]
+    return "\n".join([head, rule, *lines, "", _markdown_cell(_title(comparison, stated))])
+
+
+def _markdown_cell(text: str) -> str:
+    """Return a text that stays in its cell: a line break or a vertical bar would end it, and a backslash frees one."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def comma_separated(comparison: Comparison) -> str:
@@ -146,13 +163,16 @@ def comma_separated(comparison: Comparison) -> str:
 
 
 def _values(row: Row) -> dict[str, object]:
-    item = row.measurement
+    item, change = row.measurement, row.p50_change
     return {
-        "artifact": item.artifact, "artifact_sha256": item.artifact_sha256, "device": item.device.name,
+        "label": row.label, "artifact": item.artifact, "artifact_sha256": item.artifact_sha256,
+        "device": item.device.name,
         "model": item.model, "format": item.format, "precision": item.precision, "height": item.input_size[0],
         "width": item.input_size[1], "engine": item.engine, "engine_version": item.engine_version,
         "threads": item.threads, "size_mb": row.size_mb, "p50_ms": row.p50_ms, "p99_ms": row.p99_ms,
-        "baseline": row.baseline, "speed_up": row.speed_up, "infer_speed_up": row.infer_speed_up, "miou": row.miou,
+        "baseline": row.baseline, "speed_up": row.speed_up, "infer_speed_up": row.infer_speed_up,
+        "p50_change": change and change.change, "p50_change_low": change and change.low,
+        "p50_change_high": change and change.high, "p50_verdict": change and change.verdict, "miou": row.miou,
         "miou_change": row.miou_change, "on_front": int(row.on_front), "created": item.created,
     }  # fmt: skip
 

@@ -58,7 +58,8 @@ class SustainedMinute:
 class Sustained:
     """A run at full load for `seconds`, minute by minute.
 
-    `change` is the median of the last third over that of the first third, minus 1: 0.25 is 25 % slower at the end.
+    `change` is the median of the last third of the minutes over that of the first third, minus 1: 0.25 is 25 % slower
+    at the end. With fewer than three minutes they are thirds of the runs.
     `verdict` is "throttled" if the device slowed down and its clock or its own flag shows why, "slowed" if nothing
     shows why (other load, or heat that this device does not report), and else "steady".
     """

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 LAST_LINES = 5
 LAST_BYTES = 4000
+MOST_LOGS = 20
+"""Logs of failures that `tool_logs` keeps; the oldest ones go."""
 DEFAULT_TIME_LIMIT_S = 1800.0
 
 
@@ -192,8 +194,18 @@ def _keep(folder: Path, name: str, *streams: IO[bytes]) -> Path | None:
             except OSError:
                 log.unlink()
                 raise
+            if place == tool_logs() != Path(tempfile.gettempdir()):
+                _delete_oldest(place)
             return log
     return None
+
+
+def _delete_oldest(folder: Path) -> None:
+    """Delete the oldest logs beyond `MOST_LOGS`: those that `_keep` named, and nothing else."""
+    with contextlib.suppress(OSError):
+        logs = [path for path in folder.iterdir() if re.fullmatch(r"[a-z0-9-]+-\w{8}\.log", path.name)]
+        for log in sorted(logs, key=lambda path: path.stat().st_mtime_ns)[:-MOST_LOGS]:
+            log.unlink()
 
 
 def _tail(stream: IO[bytes]) -> list[str]:

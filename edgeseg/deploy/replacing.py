@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeseg.core.artifact import MANIFEST, Manifest, open_artifact
-from edgeseg.core.files import refuse_foreign
+from edgeseg.core.files import MARKER, refuse_foreign
 from edgeseg.errors import ArtifactError, InputError
 
 if TYPE_CHECKING:
@@ -33,13 +33,14 @@ def refuse_replacing(item: PlannedArtifact, *, spec: ModelSpec, output: str, for
     """Raise `InputError` if the planned path has another artifact, or anything that edgeseg did not make.
 
     Where candidates are tried, no path of one may have: the best is known only at the end. `force` allows replacing
-    another artifact; a damaged one may always be replaced.
+    another artifact or anything else that edgeseg made; a damaged artifact may always be replaced.
     """
     planned: dict[Path, list[tuple[str, str]]] = {}
     for candidate in item.candidates:
         planned.setdefault(candidate.path, []).append((candidate.precision, candidate.output))
     for path, ways in (planned or {item.path: [(item.precision, output)]}).items():
         refuse_foreign(path)
+        refuse_no_artifact(path, force=force)
         there = None if force else manifest_in(path)
         if there is None:
             continue
@@ -48,6 +49,17 @@ def refuse_replacing(item: PlannedArtifact, *, spec: ModelSpec, output: str, for
                 f"{path}: holds another artifact: its {what} is {old}, not {new}. Choose another --out, or replace it "
                 "with --force."
             )
+
+
+def refuse_no_artifact(path: Path, *, force: bool) -> None:
+    """Raise `InputError` for a folder of edgeseg's that is no artifact, such as a training run or a checkpoint."""
+    if force or not path.is_dir() or (path / MANIFEST).is_file():
+        return
+    if any(item.name != MARKER for item in path.iterdir()):
+        raise InputError(
+            f"{path}: holds something else that edgeseg made, such as a training run or a checkpoint. Choose another "
+            "--out, or replace it with --force."
+        )
 
 
 def manifest_in(path: Path) -> Manifest | None:

@@ -50,12 +50,14 @@ class AdbOutput:
 
 
 async def attached_devices(*, name: str) -> tuple[AttachedDevice, ...]:
-    """Return what `adb devices -l` lists; raises `DeviceError`, with the name to add, where there is no adb."""
+    """Return what `adb devices -l` lists; raises `DeviceError` where there is no adb, or its server does not start."""
     done = await _call([_program(name), "devices", "-l"], limit_s=CALL_S)
-    found = re.findall(r"^(\S+)\s+(device|offline|unauthorized|no permissions|\w+)\b", done.text, re.MULTILINE)
-    return tuple(
-        AttachedDevice(serial=serial, state=state) for serial, state in found if serial not in ("List", "*", "adb")
-    )
+    # What the server says while it starts, or why it does not, comes before the list.
+    _, heading, listed = done.text.partition("List of devices attached")
+    if done.status or not heading:
+        raise _fault(done.text, name=name)
+    found = re.findall(r"^(\S+)\s+(device|offline|unauthorized|no permissions|\w+)\b", listed, re.MULTILINE)
+    return tuple(AttachedDevice(serial=serial, state=state) for serial, state in found if serial != "*")
 
 
 async def choose_serial(serial: str, *, name: str) -> str:

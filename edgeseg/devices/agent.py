@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import platform
@@ -184,18 +185,62 @@ def install(wheels: str, requirement: str) -> dict[str, object]:
             [str(partial / "bin" / "python"), str(pip / "pip"), "--disable-pip-version-check", "install", "--quiet",
              "--no-index", "--no-compile", "--no-cache-dir", "--find-links", str(source), requirement]
         )  # fmt: skip
-        partial.rename(final)
+        envs = hold(final.parent, fcntl.LOCK_EX)  # another desk may be as far: its environment is not a former one
+        try:
+            partial.rename(final)
+            switch(final)
+        finally:
+            os.close(envs)
     finally:
         shutil.rmtree(str(partial), ignore_errors=True)
-    link, fresh = HOME / "env", HOME / ("env" + UNFINISHED)
+    return {"python": str(env_python()), "edgeseg": installed_version()}
+
+
+def switch(final: Path) -> None:
+    """Put an environment in use, and delete the former ones, except those in which something still runs."""
+    fresh = HOME / ("env" + UNFINISHED)
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
     fresh.symlink_to(final)
-    fresh.replace(link)
+    fresh.replace(HOME / "env")
     for entry in final.parent.iterdir():
-        if entry != final and not entry.name.endswith(UNFINISHED):
+        if entry == final or entry.name.endswith(UNFINISHED):
+            continue
+        with contextlib.suppress(OSError):
+            handle = hold(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(str(entry), ignore_errors=True)
-    return {"python": str(env_python()), "edgeseg": installed_version()}
+            os.close(handle)
+
+
+def hold(folder: Path, how: int) -> int:
+    """Return a handle that locks a folder until it is closed, or until this process ends."""
+    handle = os.open(str(folder), os.O_RDONLY)
+    try:
+        fcntl.flock(handle, how)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:
+        pass  # a network file system without locks
+    return handle
+
+
+def python_in_use() -> Path:
+    """Return the Python of the environment in use, which then stays for as long as this process, whatever is installed.
+
+    By its own path: through the link, a program would find the modules of the next installation.
+    """
+    while True:
+        env = (HOME / "env").resolve()
+        if not env.is_dir():
+            return env_python()
+        try:
+            handle = hold(env, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            continue
+        if env == (HOME / "env").resolve() and env.is_dir():
+            return env / "bin" / "python"
+        os.close(handle)
 
 
 def call(command: list[str]) -> None:
@@ -281,7 +326,7 @@ def main(arguments: list[str]) -> int:
     """Run one command and print its result."""
     command, rest = arguments[0], arguments[1:]
     if command == "run":
-        return run([str(env_python()) if item == "@python" else item for item in rest])
+        return run([str(python_in_use()) if item == "@python" else item for item in rest])
     try:
         if command == "send":
             return send(*rest)

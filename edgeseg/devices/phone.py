@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import re
 import secrets
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _ARCHITECTURES = {"arm64-v8a": "aarch64", "armeabi-v7a": "armv7l", "x86_64": "x86_64", "x86": "i686"}
 _OPTIONS = ("--runs", "--warmup", "--threads", "--min-seconds", "--engine")
 _LONGEST_S = 600
+_MARGIN_S = 60
 _CPU, _SKIN = "0", "3"
 """Types of temperatures in android.hardware.thermal."""
 _NUMBER = r"([0-9.eE+-]+)"
@@ -192,12 +194,13 @@ async def _bench(phone: AdbDevice, artifact: Artifact, options: dict[str, str], 
     threads = int(options.get("--threads") or manifest.backend.threads or before.cores)
     runs, warmup = int(options.get("--runs", "200")), int(options.get("--warmup", "10"))
     least_s = float(options.get("--min-seconds", "0"))
+    longest_s = max(_LONGEST_S, math.ceil(least_s) + _MARGIN_S)
     tell(name, "bench runs")
     done = await adb.run(
         f"{PHONE_FOLDER}/tools/{phone.benchmark_sha256}/benchmark_model", f"--graph={graph}",
         f"--num_threads={threads}", f"--num_runs={runs}", f"--warmup_runs={warmup}", "--warmup_min_secs=0",
-        f"--min_secs={least_s:g}", f"--max_secs={_LONGEST_S}", "--use_xnnpack=true",
-        limit_s=2 * _LONGEST_S,
+        f"--min_secs={least_s:g}", f"--max_secs={longest_s}", "--use_xnnpack=true",
+        limit_s=2 * longest_s,
     )  # fmt: skip
     if done.status:
         lines = [line for line in done.text.splitlines() if line.strip()] or ["no message"]

@@ -19,6 +19,8 @@ from edgeseg.errors import DeviceError, EdgesegError
 if TYPE_CHECKING:
     from edgeseg.devices.known import KnownDevice
 
+_FINISHING_S = 6.0
+"""What the agent gives an interrupted program to end, and a second for the way."""
 Tell = Callable[[str, str], None]
 """Called with a device's name and one line about what happens on it."""
 
@@ -110,17 +112,31 @@ async def _run_verb(
     tell(remote.name, f"{verb} runs")
     command = ["@python", "-m", "edgeseg", verb, *arguments, "--json"]
     try:
-        done = await remote.run(command, on_line=lambda line: tell(remote.name, _as_named_here(line, named_here)))
-        for name, path in returned.items():
-            if await remote.pull(name, path):
-                tell(remote.name, f"wrote {path}")
-    except BaseException:  # an interruption too: what was written there is not thrown away
+        try:
+            done = await remote.run(
+                command,
+                on_line=lambda line: tell(remote.name, _as_named_here(line, named_here)),
+                finishing_s=_FINISHING_S if returned else 0.0,
+            )
+        except asyncio.CancelledError:
+            await _bring_home(remote, returned, output, tell=tell)
+            returned = {}
+            raise
+        await _bring_home(remote, returned, output, tell=tell)
+    except BaseException:  # what was written there is not thrown away
         if returned:
             tell(remote.name, f"what it wrote stays there, in ~/.edgeseg/{output}")
         raise
+    return _outcome(remote.name, verb, dataclasses.replace(done, stderr=_as_named_here(done.stderr, named_here)))
+
+
+async def _bring_home(remote: Remote, returned: dict[str, Path], output: str, *, tell: Tell) -> None:
+    """Pull the outputs of a verb, and delete them there once all are here."""
+    for name, path in returned.items():
+        if await remote.pull(name, path):
+            tell(remote.name, f"wrote {path}")
     if returned:
         await remote.ask("forget", output)
-    return _outcome(remote.name, verb, dataclasses.replace(done, stderr=_as_named_here(done.stderr, named_here)))
 
 
 def _as_named_here(text: str, named_here: dict[str, str]) -> str:

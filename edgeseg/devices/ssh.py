@@ -105,9 +105,23 @@ class Remote:
         """Return the answer of one of the agent's commands; raises `DeviceError` with its error."""
         return self._answer(await self._execute(command, *arguments))
 
-    async def run(self, arguments: Sequence[str], *, on_line: Callable[[str], None] | None = None) -> Finished:
-        """Run a program there to its end; `@python` stands for edgeseg's own Python, `on_line` gets lines of stderr."""
-        return await self._execute("run", *arguments, on_line=on_line)
+    async def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        on_line: Callable[[str], None] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+        finishing_s: float = 0.0,
+    ) -> Finished:
+        """Run a program there to its end; `@python` stands for edgeseg's own Python, `on_line` gets lines of stderr.
+
+        `on_output` gets stdout piece by piece as it comes, and the result then has none. A cancelled call interrupts
+        the program and gives it `finishing_s` to write what it has.
+        """
+        done, content = await self._execute_binary(
+            "run", *arguments, on_line=on_line, on_output=on_output, finishing_s=finishing_s
+        )
+        return Finished(status=done.status, stdout=content.decode(errors="replace"), stderr=done.stderr)
 
     async def push(self, folder: Path, name: str, *, paths: Sequence[str] | None = None) -> str:
         """Return where a folder lies on the device; it is sent unless one of that name is there already.
@@ -126,10 +140,16 @@ class Remote:
         return str(self._answer(done)["path"])
 
     async def pull(self, name: str, destination: Path) -> bool:
-        """Write a file or folder of ~/.edgeseg to `destination`, its first path component dropped; False if absent."""
+        """Write a file or folder of ~/.edgeseg to `destination`, its first path component dropped; False if absent.
+
+        Raises:
+            DeviceError: it is there but does not arrive, or cannot be written here.
+        """
         done, content = await self._execute_binary("send", name)
-        if done.status:
+        if done.status == 1 and not content:
             return False
+        if done.status:
+            raise DeviceError(f"{self.name}: {destination} did not arrive whole: {_reason(done, content)}.")
         with tarfile.open(fileobj=io.BytesIO(content)) as stream:
             for member in stream:
                 relative = Path(*Path(member.name).parts[1:])
@@ -171,9 +191,8 @@ class Remote:
         command: str,
         *arguments: str,
         stdin: Iterator[bytes] | None = None,
-        on_line: Callable[[str], None] | None = None,
     ) -> Finished:
-        done, content = await self._execute_binary(command, *arguments, stdin=stdin, on_line=on_line)
+        done, content = await self._execute_binary(command, *arguments, stdin=stdin)
         return Finished(status=done.status, stdout=content.decode(errors="replace"), stderr=done.stderr)
 
     async def _execute_binary(
@@ -182,6 +201,8 @@ class Remote:
         *arguments: str,
         stdin: Iterator[bytes] | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+        finishing_s: float = 0.0,
     ) -> tuple[Finished, bytes]:
         asyncssh = _asyncssh()
         source = (files("edgeseg.devices") / "agent.py").read_text(encoding="utf-8")
@@ -191,9 +212,15 @@ class Remote:
                 feeding = asyncio.ensure_future(_feed(process, stdin))
                 try:
                     content, errors = await asyncio.gather(
-                        _read_all(process.stdout), _read_lines(process.stderr, on_line)
+                        _read_all(process.stdout, on_output), _read_lines(process.stderr, on_line)
                     )
                     await process.wait_closed()
+                except asyncio.CancelledError:
+                    if finishing_s:
+                        with contextlib.suppress(OSError, asyncssh.Error, asyncio.TimeoutError):
+                            process.stdin.write_eof()  # the agent interrupts the program then
+                            await asyncio.wait_for(process.communicate(), finishing_s)
+                    raise
                 finally:
                     feeding.cancel()
                     with contextlib.suppress(asyncio.CancelledError, OSError, asyncssh.Error):
@@ -201,7 +228,7 @@ class Remote:
                 status = process.exit_status
         except (OSError, asyncssh.Error) as error:
             raise _explained(error, name=self.name, address=self.device.address) from None
-        if status is None and not content:
+        if status is None and (on_output is not None or not content):
             raise DeviceError(f"{self.name}: the connection was lost while {command} ran there. Try again.")
         return Finished(status=_LOST if status is None else status, stdout="", stderr=errors), content
 
@@ -218,9 +245,20 @@ async def _feed(process: Any, chunks: Iterator[bytes] | None) -> None:
         process.stdin.write_eof()
 
 
-async def _read_all(stream: Any) -> bytes:
+def _reason(done: Finished, content: bytes) -> str:
+    """Return the error that the agent printed behind what it had sent, or the last line of its stderr."""
+    said = content.rstrip().rpartition(b"\n")[2].rpartition(b'{"error": ')
+    with contextlib.suppress(ValueError):
+        return str(json.loads(said[1] + said[2])["error"])
+    return (done.stderr.strip().splitlines() or [f"status {done.status}"])[-1][:300]
+
+
+async def _read_all(stream: Any, on_output: Callable[[bytes], None] | None = None) -> bytes:
     parts, size = [], 0
     while chunk := await stream.read(_CHUNK):
+        if on_output is not None:
+            on_output(chunk)
+            continue
         parts.append(chunk)
         size += len(chunk)
         if size > _MOST_OUTPUT:

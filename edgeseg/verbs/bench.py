@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.bench import bench_interleaved, bench_sustained, measure_accuracy, write_measurement
+from edgeseg.bench.accuracy import check_same_classes
 from edgeseg.bench.change import instability
 from edgeseg.bench.peak import computed_in, measure_peak, roofline
 from edgeseg.core.progress import Progress, no_progress, reported_as
@@ -85,6 +86,9 @@ def bench(
             (on_notice or _log.warning)(finding)
     with contextlib.ExitStack() as opened:
         sessions = [opened.enter_context(load(path, engine=engine, threads=threads)) for path in artifacts]
+        if dataset is not None:
+            for session in sessions:  # before hours of runs, which an error afterwards would lose
+                check_same_classes(dataset, session.artifact.manifest.spec)
         measured = _time(sessions, timing, device=device, progress=tell)
         if with_roofline:
             measured = _with_rooflines(measured, sessions, progress=tell)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import dataclasses
 import sys
 import tempfile
@@ -42,6 +43,7 @@ from edgeseg.errors import DeviceError, EdgesegError, InputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TextIO
 
     from edgeseg.core.measurement import Measurement
 
@@ -233,16 +235,39 @@ def run_command(name: str, command: Sequence[str]) -> int:
     if isinstance(device, AdbDevice):
         raise not_over_adb(name, command[0])
 
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
     async def run() -> int:
         async with connect(device) as remote:
             await check_installed(remote)
             done = await remote.run(
-                ["@python", "-m", "edgeseg", *command], on_line=lambda line: print(printable(line), file=sys.stderr)
+                ["@python", "-m", "edgeseg", *command],
+                on_line=lambda line: _print(f"{line}\n", sys.stderr),
+                on_output=lambda piece: _print(decoder.decode(piece), sys.stdout),
             )
-            sys.stdout.write(printable(done.stdout, keep="\n\t"))
+            _print(decoder.decode(b"", final=True), sys.stdout)
             return done.status
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except _NobodyReadsError as error:
+        raise error.cause from None
+
+
+class _NobodyReadsError(Exception):
+    """This desk's stdout or stderr cannot be written, which is no fault of the connection."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _print(text: str, stream: TextIO) -> None:
+    try:
+        stream.write(printable(text, keep="\n\t"))
+        stream.flush()
+    except OSError as error:
+        raise _NobodyReadsError(error) from None
 
 
 def measurements_of(

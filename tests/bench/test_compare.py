@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from bench.measured import DEVICE, measurement, scores, several, stages
 
-from edgeseg.bench import check_gate, compare, parse_gate
+from edgeseg.bench import check_gate, compare, parse_gate, write_measurement
+from edgeseg.cli.compare import markdown
+from edgeseg.cli.main import main
 from edgeseg.core.metric_value import MetricValue
 from edgeseg.errors import EdgesegError, GateError, InputError, UnknownName
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeseg.core.measurement import Measurement
 
 
@@ -241,3 +245,31 @@ def test_a_narrow_terminal_leaves_out_the_least_wanted_columns(capsys: pytest.Ca
     assert "nuc [/b]" in printed.out
     assert "mIoU %" in printed.out
     assert "Left out for lack of width: infer, MB, front" in printed.err
+
+
+def test_a_gate_that_would_test_nothing_is_refused() -> None:
+    reference = several()[-1]
+    check_gate("p99_ms<=40", several())
+    with pytest.raises(InputError, match=r'Gate "p99_ms<=40": .* mil-reference alone was measured'):
+        check_gate("p99_ms<=40", [reference])
+    check_gate("p99_ms<=40,miou>=60", [reference])
+
+
+@pytest.mark.parametrize("form", ["--markdown", "--csv"])
+def test_every_form_of_the_table_comes_with_its_warnings(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy = dataclasses.replace(measurement(), device=dataclasses.replace(DEVICE, load_average=40.0))
+    write_measurement(busy, tmp_path)
+    assert main(["compare", str(tmp_path), form]) == 0
+    printed = capsys.readouterr()
+    assert "The machine was busy (load average 40.0)" in printed.err
+    assert "busy" not in printed.out
+
+
+def test_a_markdown_table_survives_any_name() -> None:
+    odd = dataclasses.replace(measurement(), device=dataclasses.replace(DEVICE, name="pi \\| five\n| six |"))
+    lines = markdown(compare([odd, measurement(precision="int8")])).splitlines()
+    assert len(lines) == 6
+    assert lines[2].startswith("| tflite fp32 | pi \\\\\\| five \\| six \\| | litert 2T |")
+    assert markdown(compare([measurement(precision="int8")])).splitlines()[-1].startswith("Side by side, without a")

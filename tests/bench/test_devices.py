@@ -141,3 +141,15 @@ def test_emulation_is_seen_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not is_emulated(tmp_path)
     monkeypatch.setenv("EDGESEG_EMULATED", "1")
     assert is_emulated(tmp_path)
+
+
+def test_a_mouse_on_its_battery_is_not_the_machines(tmp_path: Path) -> None:
+    supplies = tmp_path / "sys/class/power_supply"
+    for name, facts in {
+        "hidpp_battery_0": {"type": "Battery", "scope": "Device", "status": "Discharging"},
+        "BAT0": {"type": "Battery", "status": "Discharging"},
+    }.items():
+        (supplies / name).mkdir(parents=True)
+        for key, text in facts.items():
+            (supplies / name / key).write_text(f"{text}\n")
+        assert telemetry.read_power_source(tmp_path) == ("battery" if name == "BAT0" else "")

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from bench.measured import measurement, noisy_times, record_of, stages
-from contracts.tiny_artifact import image
+from contracts.tiny_artifact import image, make_artifact
 
-from edgeseg.bench import compare
+from edgeseg.bench import bench_sustained, compare
 from edgeseg.bench.change import instability, latency_change
 from edgeseg.bench.intervals import intervals
 from edgeseg.bench.peak import Peak, computed_in, measure_peak, roofline
 from edgeseg.bench.sustained import ThermalState, judge_sustained, sustain
 from edgeseg.bench.timer import SessionTimer
-from edgeseg.core.timing_method import Roofline, SustainedMinute, TimingMethod
-from edgeseg.errors import GateError
-from edgeseg.verbs.bench import check_stable
+from edgeseg.core.timing_method import Roofline, Sustained, SustainedMinute, TimingMethod
+from edgeseg.errors import GateError, InputError
+from edgeseg.runtime import load
+from edgeseg.verbs.bench import bench, check_stable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from edgeseg.core.measurement import Measurement
 
@@ -203,6 +205,44 @@ def test_a_sustained_run_has_a_curve_by_minute() -> None:
     assert (curve.verdict, round(curve.change, 2)) == ("throttled", 0.6)
 
 
+@pytest.mark.parametrize(("seconds", "numbers"), [(40, [1]), (110, [1, 2])])
+def test_a_sustained_run_of_a_minute_or_two_is_judged_by_its_own_thirds(seconds: float, numbers: list[int]) -> None:
+    timer = timer_of(lambda run: 10 if run < 1500 else 16, runs=1, least_seconds=seconds)
+    states = iter((2400.0, 1500.0, 1500.0))
+    curve = sustain(
+        timer, seconds=seconds,
+        read_state=lambda: ThermalState(temperature_c=None, frequency_mhz=next(states), throttled=None),
+    )  # fmt: skip
+    assert [item.minute for item in curve.minutes] == numbers
+    assert (curve.verdict, round(curve.change, 2)) == ("throttled", 0.6)
+
+
+def test_a_device_that_throttled_in_the_middle_of_a_sustained_run_is_throttled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curve = Sustained(
+        seconds=180, minutes=tuple(minutes([10, 10, 10], [None] * 3, flag=True)), change=0, verdict="steady"
+    )
+    monkeypatch.setattr("edgeseg.bench.latency.sustain", lambda timer, **_options: timer.block(1) or curve)
+    make_artifact(tmp_path / "tiny", file_format="onnx")
+    with load(tmp_path / "tiny") as session:
+        measured = bench_sustained(session, seconds=1, warmup=0, images=[image()], memory=False)
+    assert measured.device.throttled is True
+
+
+def test_the_least_seconds_are_those_of_the_runs_that_the_record_holds() -> None:
+    """MLPerf's rule is checked on the record's own times, so what passes between two runs must not count."""
+    session = FakeSession(lambda _run: 0.05)
+    ticks = iter(range(10**9))
+    timer = SessionTimer(
+        session, [image()], runs=8, least_seconds=0.01, read_energy_uj=dict,
+        clock_ns=lambda: session.now_ns + 1000 * next(ticks),
+    )  # type: ignore[arg-type]  # fmt: skip
+    while not timer.is_done:
+        timer.block(8)
+    assert sum(map(sum, timer.rows_ns)) >= 1e7
+
+
 def test_mlperf_records_keep_its_rule() -> None:
     method = TimingMethod(
         protocol="mlperf-single-stream", session="", least_runs=1024, least_seconds=60, rounds=10, settled=True
@@ -234,3 +274,12 @@ def test_the_peak_is_measured_here_in_both_precisions() -> None:
         assert peak is not None
         assert peak.library.startswith(library)
         assert peak.gops > 0
+
+
+def test_data_of_other_classes_is_refused_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_artifact(tmp_path / "tiny", file_format="onnx")
+    monkeypatch.setattr("edgeseg.verbs.bench._time", lambda *_given, **_options: pytest.fail("timed"))
+    with pytest.raises(InputError, match="streets and tiny do not have the same classes"):
+        bench([tmp_path / "tiny"], data="streets:2")

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from bench.measured import measurement, several
@@ -15,10 +15,8 @@ from bench.measured import measurement, several
 from edgeseg.bench import write_measurement
 from edgeseg.bench.record_index import IndexUpdate, update_index
 from edgeseg.cli.main import main
+from edgeseg.core.files import write_json
 from edgeseg.errors import InputError, RecipeError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -111,3 +109,16 @@ def test_compare_writes_an_index_and_prints_csv_in_full(
     assert (int8["device"], int8["height"], float(int8["p50_ms"])) == ("Raspberry Pi 5", "352", pytest.approx(5.3))
     assert float(int8["speed_up"]) == pytest.approx(8.1 / 5.3)
     assert by_name["fast_scnn-coreml-fp32"]["p50_ms"] == ""
+    assert int8["baseline"] in [row["label"] for row in table]
+
+
+def test_a_file_name_that_is_not_utf8_is_indexed_too(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.json"))
+    try:
+        write_json(measurement(), odd)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    database = tmp_path / "index.sqlite"
+    assert update_index(database, [tmp_path]).read == 1
+    assert update_index(database, [tmp_path]).read == 0
+    assert rows(database, "SELECT file FROM files") == [(f"{tmp_path}/caf\\xe9.json",)]

@@ -223,3 +223,9 @@ def test_two_devices_have_their_own_tiles_and_a_device_column() -> None:
     assert "Fastest on Raspberry Pi 5" in text
     assert "Fastest on Jetson [/b] Orin" in text
     assert "device" in text
+
+
+def test_medians_of_zero_make_a_page_too() -> None:
+    zero = tuple(dataclasses.replace(item, min_ms=0.0, p50_ms=0.0) for item in stages(6.5))
+    rows = [dataclasses.replace(measurement(precision=name), latency=zero, fps=0.0) for name in ("fp32", "int8")]
+    assert "<svg" in render_report(compare(rows))

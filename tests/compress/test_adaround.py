@@ -10,6 +10,7 @@ import torch
 from compress.small_rounded import SIZE, in_int8, layer_outputs, ranges_on, rough_net, smooth_images
 from torch import Tensor, nn
 
+from edgeseg.compress.prune.sparsity import apply_masks, magnitude_masks
 from edgeseg.compress.quantize.adaround import round_adaptively
 from edgeseg.compress.quantize.paired_run import PairedLayer, PairedRun
 from edgeseg.compress.quantize.patches import sampled_patches
@@ -41,6 +42,18 @@ def test_every_layer_is_closer_than_with_the_nearest_steps() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(rounded.state_dict().values(), again.state_dict().values(), strict=True)
     )
+
+
+def test_the_zeros_of_a_sparse_net_stay() -> None:
+    net, images = rough_net(), smooth_images()
+    masks = magnitude_masks(net, sparsity=0.5)
+    apply_masks(net, masks)
+    rounded, layers = round_adaptively(net, images, size=SIZE, ranges=ranges_on(net, images), steps=500, seed=3)
+    assert all(item.error < item.nearest_error for item in layers)  # each layer was fitted
+    for name, mask in masks.items():
+        weight = rounded.get_submodule(name).weight
+        assert isinstance(weight, Tensor)
+        assert not weight[~mask].any()
 
 
 class Errors(PairedRun):

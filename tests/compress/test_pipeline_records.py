@@ -12,6 +12,7 @@ from edgeseg.compress.pipeline.recipe import parse_pipeline
 from edgeseg.compress.pipeline.record import RECORD_FILE, StageRecord, check_same, resolved
 from edgeseg.compress.pipeline.run import run_pipeline
 from edgeseg.core.files import read_json
+from edgeseg.core.quantization import read_ranges
 from edgeseg.data import open_dataset
 from edgeseg.errors import InputError
 
@@ -110,3 +111,22 @@ def test_a_run_of_an_earlier_version_resumes_without_running_its_stages_again(tm
     assert [item.seconds for item in result.stages[1:]] == [
         json.loads((STORED / f"{kind}.json").read_text("utf-8"))["metrics"]["seconds"] for kind in ("prune", "equalize")
     ]
+
+
+def test_other_calibration_settings_are_followed_however_often_the_run_stopped_before_them(tmp_path: Path) -> None:
+    start = small_teacher(tmp_path / "start", classes=open_dataset("streets:4", split="train").classes)
+    stage = {"kind": "half_weights"}
+    given = {**recipe(model=str(start)), "calibration": {"count": 2}, "stages": [stage, stage]}
+    ranges = tmp_path / "run" / "checkpoint" / "ranges.json"
+
+    def go(count: int, **options: object) -> int:
+        pipeline = parse_pipeline({**given, "calibration": {"count": count}}, where="r.toml")
+        run_pipeline(pipeline, out=tmp_path / "run", **options)  # type: ignore[arg-type]
+        return len(read_ranges(ranges).calibration.item_ids)
+
+    assert go(2) == 2
+    assert go(3, only="1") == 2  # it ends before the calibration
+    assert go(3, resume=True) == 3
+    before = ranges.stat().st_mtime_ns
+    assert go(3, resume=True) == 3
+    assert ranges.stat().st_mtime_ns == before

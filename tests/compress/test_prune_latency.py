@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgeseg.bench.layer_timing import time_layer
 from edgeseg.compress.pipeline.recipe import parse_pipeline
 from edgeseg.compress.pipeline.run import run_pipeline
 from edgeseg.compress.pipeline.stage import LatencyProbe
+from edgeseg.compress.prune import pruner
 from edgeseg.compress.prune.budget import Budget
 from edgeseg.compress.prune.latency_model import LatencyModel
 from edgeseg.compress.prune.pruner import prune, save
@@ -30,6 +32,7 @@ from edgeseg.models.lineage import read_lineage
 from edgeseg.verbs.convert import convert
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CONV = LayerShape(
@@ -95,6 +98,26 @@ def test_a_time_budget_is_met_as_measured(scnn: Checkpoint) -> None:
     assert pruned.before_ms == whole
     assert pruned.after_ms is not None
     assert 0.5 * whole < pruned.after_ms <= 0.6 * whole
+
+
+def test_a_measurement_that_was_off_does_not_lose_a_net_that_met_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    def to(limit: float) -> tuple[None, float]:
+        if limit < 2:
+            raise InputError(f"The budget is {limit:g}, but what every layer must keep costs 2.")
+        return None, limit
+
+    def timed(_net: None, measure: Callable[[None], float], *, before_ms: float) -> SimpleNamespace:
+        assert before_ms == 10
+        return SimpleNamespace(after_ms=measure(None), after=SimpleNamespace(macs=1))
+
+    monkeypatch.setattr(pruner, "_timed", timed)
+    settings = SimpleNamespace(budget=Budget(ms=6.0))
+    cut = SimpleNamespace(settings=settings, checkpoint=None, whole=lambda: 10.0, to=to)
+    times = iter([10.0, 5.0, 500.0])  # met but not near enough, then another program took the CPU
+    assert pruner._to_time(cut, measure=lambda _net: next(times)).after_ms == 5  # type: ignore[arg-type]
+    never = iter([10.0, 500.0])
+    with pytest.raises(InputError, match="The budget is"):
+        pruner._to_time(cut, measure=lambda _net: next(never))  # type: ignore[arg-type]
 
 
 def test_what_a_stage_with_a_time_budget_measured_reaches_the_lineage(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeseg.core.vendor_process import run_program, run_tool, tool_logs
+from edgeseg.core.vendor_process import MOST_LOGS, run_program, run_tool, tool_logs
 from edgeseg.errors import ConversionError
 
 # Each waits until the other has printed, so that a shared file would hold the words of both.
@@ -86,3 +87,22 @@ def test_where_the_folder_cannot_be_written_the_temporary_one_takes_the_log(
 def test_the_logs_are_in_the_users_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGESEG_STATE_DIR", str(tmp_path / "state"))
     assert tool_logs() == tmp_path / "state" / "logs"
+
+
+def test_only_the_newest_logs_are_kept_and_nothing_else_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESEG_STATE_DIR", str(tmp_path))
+    logs = tool_logs()
+    logs.mkdir()
+    for number in range(MOST_LOGS + 5):
+        (logs / f"vela-{number:08d}.log").write_text("old")
+        os.utime(logs / f"vela-{number:08d}.log", (number, number))
+    (logs / "my notes.log").touch()
+    new = log_in(fail(logs))
+    left = {path.name for path in logs.iterdir()}
+    assert left == {new.name, "my notes.log", *(f"vela-{number:08d}.log" for number in range(6, MOST_LOGS + 5))}
+    elsewhere = tmp_path / "elsewhere"
+    for number in range(MOST_LOGS + 5):
+        elsewhere.mkdir(exist_ok=True)
+        (elsewhere / f"vela-{number:08d}.log").touch()
+    fail(elsewhere)
+    assert len(list(elsewhere.iterdir())) == MOST_LOGS + 6

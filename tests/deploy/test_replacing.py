@@ -87,6 +87,20 @@ def test_force_does_not_reach_folders_that_edgeseg_did_not_make(folder: Path) ->
         refuse_replacing(planned(folder), spec=spec, output="logits", force=True)
 
 
+def test_a_training_run_is_not_replaced_by_an_artifact(tmp_path: Path, folder: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoint").mkdir(parents=True)
+    (run / ".edgeseg").touch()
+    for name in ("state.safetensors", "checkpoint/weights.safetensors"):
+        (run / name).write_bytes(b"days of training")
+    spec = spec_of(folder)
+    with pytest.raises(InputError, match="run: holds something else that edgeseg made, such as a training run"):
+        refuse_replacing(planned(run), spec=spec, output="logits", force=False)
+    refuse_replacing(planned(run), spec=spec, output="logits", force=True)
+    (run / "manifest.json").write_text("damaged")
+    refuse_replacing(planned(run), spec=spec, output="logits", force=False)
+
+
 def test_a_damaged_artifact_may_be_replaced(folder: Path) -> None:
     spec = spec_of(folder)
     (folder / "model.onnx").write_bytes(b"")

@@ -99,6 +99,12 @@ INFO: count=50 first=5216 curr=4978 min=4908 max=6861 avg=5374.3 std=607 p5=4962
 INFO: Inference timings in us: Init: 11951, First inference: 8711, Warmup (avg): 5814.4, Inference (avg): 5374.3
 END
 """
+NO_SERVER = r"""#!/bin/sh
+printf '%s\n' '* daemon not running; starting now at tcp:5037' "ADB server didn't ACK" \
+  'Full server startup log: /tmp/adb.0.log' 'Server had pid: 4711' '* failed to start daemon' \
+  'adb: failed to check server version: cannot connect to daemon' >&2
+exit 1
+"""
 PIXEL = "1A2B3C4D device usb:1-1 product:oriole model:Pixel_6 device:oriole transport_id:1\n"
 
 
@@ -279,3 +285,19 @@ def wait_for(condition: object) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_server_of_adb_that_does_not_start_is_no_phone(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "sdk" / "adb").write_text(NO_SERVER, encoding="utf-8")
+    assert run("device", "add", "phone", "adb:") == 1
+    assert error(capsys) == "edgeseg: phone: adb failed: ADB server didn't ACK"
+
+
+def test_more_seconds_than_the_usual_limit_are_run_in_full(desk: Path) -> None:
+    assert run("device", "add", "phone", "adb:") == 0
+    assert run("device", "install", "phone", "--benchmark-model", desk / "sdk" / "benchmark_model") == 0
+    make_artifact(desk / "tiny", file_format="tflite")
+    assert run("bench", desk / "tiny", "--device", "phone", "--min-seconds", "900") == 0
+    (call,) = [line for line in (desk / "sdk" / "calls").read_text(encoding="utf-8").splitlines() if "--graph" in line]
+    flags = dict(word.split("=") for word in call.split() if word.startswith("--"))
+    assert (flags["--min_secs"], int(flags["--max_secs"])) == ("900", 960)

@@ -25,7 +25,7 @@ from edgeseg.cli.main import main  # noqa: E402
 from edgeseg.core.receipt import read_receipts  # noqa: E402
 from edgeseg.devices.facts import DeviceFacts, check_python  # noqa: E402
 from edgeseg.devices.known import DeviceAddress, KnownDevice, find_device, parse_address  # noqa: E402
-from edgeseg.devices.ssh import connect  # noqa: E402
+from edgeseg.devices.ssh import Finished, Remote, connect  # noqa: E402
 from edgeseg.devices.wheels import collect_wheels, platform_tags, write_own_wheel  # noqa: E402
 from edgeseg.errors import DeviceError, InputError, UnknownName  # noqa: E402
 from edgeseg.verbs.device import add_device  # noqa: E402
@@ -216,6 +216,68 @@ def test_ctrl_c_leaves_no_process_on_the_device(desk: Desk) -> None:
     wait_for(lambda: not running(marker))
     child.stderr.close()
     assert run("verify", desk.artifact, "--device", "kitchen") == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_brings_home_what_a_run_wrote_until_then(desk: Desk) -> None:
+    labels = desk.folder / "until-then"
+    command = [sys.executable, "-m", "edgeseg", "run", desk.artifact, "--device", "kitchen", "--save-labels", labels]
+    # Not from the checkout's root: Python would take the half of the package that lies there.
+    child = subprocess.Popen(command, cwd=desk.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    out = desk.device.home / ".edgeseg" / "out"
+    wait_for(lambda: len(list(out.rglob("*.png"))) > 3, seconds=60)
+    child.send_signal(signal.SIGINT)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert f"kitchen: wrote {labels}" in said
+    assert "stays there" not in said
+    assert len(list(labels.glob("*.png"))) > 3
+    assert not list(out.rglob("*.png"))
+    wait_for(lambda: not running(str(desk.device.home)))
+
+
+def test_the_output_of_a_command_there_comes_while_it_runs(desk: Desk) -> None:
+    pieces: list[bytes] = []
+
+    async def watch() -> None:
+        async with connect(known("kitchen")) as remote:
+            words = ["/bin/sh", "-c", "echo caf\u00e9; sleep 600"]
+            command = asyncio.ensure_future(remote.run(words, on_output=pieces.append))
+            while b"".join(pieces) != "caf\u00e9\n".encode():
+                await asyncio.sleep(0.02)
+            command.cancel()
+            await asyncio.gather(command, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(watch(), 30))
+
+
+def test_a_closed_stdout_here_is_not_a_lost_device(desk: Desk) -> None:
+    command = [sys.executable, "-m", "edgeseg", "device", "run", "kitchen", "cameras"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, cwd=desk.folder, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_an_output_that_does_not_arrive_whole_is_not_taken_for_absent(desk: Desk, tmp_path: Path) -> None:
+    class Failing(Remote):
+        async def _execute_binary(self, command: str, *_arguments: str, **_options: object) -> tuple[Finished, bytes]:
+            return Finished(status=1, stdout="", stderr=""), answer
+
+    remote = Failing(known("kitchen"), None)
+    answer = b""
+    assert asyncio.run(remote.pull("out/1/a.mp4", tmp_path / "a.mp4")) is False
+    answer = b'\x00\x01half of it{"error": "/a.mp4: Input/output error"}\n'
+    with pytest.raises(DeviceError, match=r"kitchen: .*a\.mp4 did not arrive whole: /a\.mp4: Input/output error\."):
+        asyncio.run(remote.pull("out/1/a.mp4", tmp_path / "a.mp4"))
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def known(name: str) -> KnownDevice:
+    device = find_device(name)
+    assert isinstance(device, KnownDevice)
+    return device
 
 
 def test_ctrl_c_during_an_installation_leaves_nothing_half_made(desk: Desk) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgeseg.bench.compare import Row
 
 _FONT_PX = 13.0
+_LEAST_MARGIN_MS = 1e-4
+"""A tick of the records: medians of zero still make an axis."""
 _LEAST_SPAN = 0.02
 """The accuracy axis spans at least two points of mIoU, so that noise does not look like a difference."""
 
@@ -82,7 +84,7 @@ def latency_axis(values: Sequence[float], *, start: float, end: float) -> _Axis:
         steps = [digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 5)]
         ticks = [step for step in steps if low <= step <= high]
         return _Axis(low=low, high=high, start=start, end=end, ticks=tuple(ticks), log=True)
-    margin = max(0.18 * (high - low), 0.05 * high)
+    margin = max(0.18 * (high - low), 0.05 * high, _LEAST_MARGIN_MS)
     step = _nice_step((high - low + 2 * margin) / 6)
     bottom, top = max(0.0, step * math.floor((low - margin) / step)), step * math.ceil((high + margin) / step)
     return _Axis(low=bottom, high=top, start=start, end=end, ticks=_ticks(bottom, top, step))

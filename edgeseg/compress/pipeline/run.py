@@ -136,11 +136,15 @@ def _prepare(
 ) -> bool:
     """Check `out` against the recipe and the data, write both down there; return whether its ranges can stay."""
     _check_records(recipe, out=out, start=start, chosen=chosen, identities=identities)
-    same_calibration = _stored_calibration(out / PIPELINE_FILE) == encode_record(recipe.calibration)
+    stored, account = _stored_calibration(out / PIPELINE_FILE), _account(recipe)
+    same_calibration = stored == account["calibration"]
+    if stored is not None and (out / CHECKPOINT_FOLDER).is_dir():
+        # Until this run calibrates anew, which it may not come to: the next one must not take the old ranges for these.
+        account = {**account, "calibration": stored}
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / MARKER).touch()
-        write_json(_account(recipe), out / PIPELINE_FILE)
+        write_json(account, out / PIPELINE_FILE)
         write_json(DataRecord(sets=identities), out / DATA_FILE)
     return same_calibration
 
@@ -166,6 +170,8 @@ def _run_stages(
     if chosen is not None and chosen < len(recipe.stages):
         return CompressionResult(stages=tuple(results), checkpoint=None, ranges="")
     ranges = finish(recipe, last=parent, start=start, out=out / CHECKPOINT_FOLDER, keep=keep, on_event=on_event)
+    with writing(out):
+        write_json(_account(recipe), out / PIPELINE_FILE)
     return CompressionResult(stages=tuple(results), checkpoint=out / CHECKPOINT_FOLDER, ranges=ranges)
 
 

@@ -121,8 +121,8 @@ def _fitted(weight: Tensor, scales: Tensor, patches: Patches, *, steps: int, ran
     scale = scales.view(-1, *[1] * (weight.ndim - 1))
     low = (weight / scale).floor()
     part = weight / scale - low
-    # The largest weight of a channel keeps its end: conversion finds the scale from it.
-    ends = (weight / scale).abs() >= LARGEST_WEIGHT - 0.5
+    # The largest weight of a channel keeps its end, from which conversion finds the scale; and a sparse net its zeros.
+    fixed = ((weight / scale).abs() >= LARGEST_WEIGHT - 0.5) | (weight == 0)
     start = (part.clamp(0.01, 0.99) - _GAMMA) / (_ZETA - _GAMMA)
     unit = patches.error((low + part.round()) * scale).clamp_min(torch.finfo().tiny)
     with torch.enable_grad():
@@ -130,7 +130,7 @@ def _fitted(weight: Tensor, scales: Tensor, patches: Patches, *, steps: int, ran
         optimizer = torch.optim.Adam([choice], lr=_RATE)
         for step in range(steps):
             share = _stretched(choice)
-            rounded = (low + torch.where(ends, part.round(), share)).clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT) * scale
+            rounded = (low + torch.where(fixed, part.round(), share)).clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT) * scale
             chosen = torch.randint(len(patches), (min(_BATCH, len(patches)),), generator=random)
             loss = patches.error(rounded, chosen) / unit
             if step >= _WARM_UP * steps:
@@ -140,7 +140,7 @@ def _fitted(weight: Tensor, scales: Tensor, patches: Patches, *, steps: int, ran
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    up = torch.where(ends, part.round(), (_stretched(choice.detach()) >= 0.5).to(part))
+    up = torch.where(fixed, part.round(), (_stretched(choice.detach()) >= 0.5).to(part))
     return (low + up).clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT) * scale
 
 

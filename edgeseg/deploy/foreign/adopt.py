@@ -27,7 +27,7 @@ from edgeseg.deploy.foreign.reading import describe_file
 from edgeseg.deploy.foreign.starter import starter_spec
 from edgeseg.deploy.golden_samples import repeated_agreement, write_png
 from edgeseg.deploy.manifest import NO_GOLDEN, NO_PARITY, Proven, seal
-from edgeseg.deploy.replacing import distinct_name, manifest_in
+from edgeseg.deploy.replacing import distinct_name, manifest_in, refuse_no_artifact
 from edgeseg.errors import InputError
 from edgeseg.model_files.interpret import FileInput, FileOutput, choose_output, file_input, file_output
 from edgeseg.pixels import decode, fit, prepare
@@ -162,6 +162,7 @@ def _folder_name(found: FileDescription, spec: SpecFile) -> str:
 
 def _refuse_replacing(path: Path, *, sha256: str, force: bool) -> None:
     refuse_foreign(path)
+    refuse_no_artifact(path, force=force)
     there = None if force else manifest_in(path)
     if there is not None and there.spec.weights_sha256 != sha256:
         raise InputError(f"{path}: holds another artifact. Choose another --out, or replace it with --force.")
