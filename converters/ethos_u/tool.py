@@ -17,6 +17,8 @@ from typing import Any
 
 CUSTOM = "CUSTOM"
 ETHOS_U = "ethos-u"
+DATA_INPUT = {"TRANSPOSE_CONV": 2, "SPLIT": 1}
+"""Where the activations stand among the inputs of ops whose first input is a shape or an axis."""
 _REASON = re.compile(
     r"^Warning \((?P<kind>[^)]*)\) operator: (?P<op>\w+), ofm: '(?P<node>[^']*)'\s*\nReason: (?P<reason>[^\n]*)", re.M
 )
@@ -66,13 +68,13 @@ def operators(path: Path) -> list[tuple[str, str, str]]:
         name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         if name == CUSTOM and code.CustomCode() is not None:
             name = code.CustomCode().decode()
-        output, first = graph.Tensors(operator.Outputs(0)), graph.Tensors(operator.Inputs(0))
-        found.append((name, (output.Name() or b"").decode(), types.get(first.Type(), "")))
+        output, data = graph.Tensors(operator.Outputs(0)), graph.Tensors(operator.Inputs(DATA_INPUT.get(name, 0)))
+        found.append((name, (output.Name() or b"").decode(), types.get(data.Type(), "")))
     return found
 
 
 _Operator = tuple[str, str, str]
-"""An operator's name, its output's name and its first input's type."""
+"""An operator's name, its output's name and the type of its activations."""
 
 
 def _placed(

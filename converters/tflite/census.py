@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edgeseg.converters.tflite.flatbuffer import TFLiteModel
 
 _PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
+_DATA_INPUT = {"TRANSPOSE_CONV": 2, "SPLIT": 1}
+"""Where the activations stand among the inputs of ops whose first input is a shape or an axis."""
 _NOT_PLANNED = "float by plan: it normalises the image or works on a few numbers, or has no int8 kernel"
 
 
@@ -24,7 +26,8 @@ def census(model: TFLiteModel, *, int8: bool) -> tuple[OpPlacement, ...]:
 
 
 def _placement(model: TFLiteModel, operator: Any, *, int8: bool) -> OpPlacement:
-    name, kind = model.op_name(operator), model.tensor(operator.inputs[0]).type
+    name = model.op_name(operator)
+    kind = model.tensor(operator.inputs[_DATA_INPUT.get(name, 0)]).type
     in_float = kind != schema.TensorType.INT8
     return OpPlacement(
         op=name,

@@ -27,7 +27,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     add_model(parser)
     parser.add_argument(
-        "--target", metavar="T", required=True, help="a device with an accelerator, a chip, or ./board.toml"
+        "--target",
+        metavar="T",
+        required=True,
+        help="a device with an accelerator, a chip, or the file of either, such as ./board.toml",
     )
     parser.add_argument(
         "--size",

@@ -21,8 +21,10 @@ class OpLimits:
 
     `factors` are the scale factors of a resize that the chip has, `max_factor` the largest, `whole_factors` allows
     powers of two, and `equal_factors` requires the same in both directions. `max_kernel` counts cells of one side,
-    `max_area` of both together; `max_reduced` counts the cells that a mean or a pool takes together. `why` and
-    `instead` are shown.
+    `max_area` of both together; `max_reduced` counts the cells that a mean or a pool takes together, `max_plane` height
+    times width of a tensor (4 dimensions). `max_depthwise_stride` is for depthwise convolutions and
+    `max_padded_stride` for ops with padding, each beside `max_stride`. `spatial_only` excludes means over the channels
+    of a map. `why` and `instead` are shown.
     """
 
     max_rank: int = field(default=0, metadata=bounds(low=0))
@@ -31,13 +33,17 @@ class OpLimits:
     max_kernel: int = field(default=0, metadata=bounds(low=0))
     max_area: int = field(default=0, metadata=bounds(low=0))
     max_reduced: int = field(default=0, metadata=bounds(low=0))
+    max_plane: int = field(default=0, metadata=bounds(low=0))
     max_stride: int = field(default=0, metadata=bounds(low=0))
+    max_depthwise_stride: int = field(default=0, metadata=bounds(low=0))
+    max_padded_stride: int = field(default=0, metadata=bounds(low=0))
     max_dilation: int = field(default=0, metadata=bounds(low=0))
     strides: tuple[int, ...] = ()
     factors: tuple[float, ...] = ()
     max_factor: float = field(default=0, metadata=bounds(low=0))
     whole_factors: bool = False
     equal_factors: bool = False
+    spatial_only: bool = False
     align_corners: Literal["any", "never", "always"] = "any"
     groups: Literal["any", "one", "depthwise"] = "any"
     why: str = ""
@@ -55,9 +61,10 @@ class Chip:
     `limits` within those given, `every` limits all of them; ops are named as in PyTorch's ATen. `instead` says what to
     do about an op that the chip lacks. `elsewhere` is what happens to such an op: it runs on the CPU, or the compiler
     refuses the whole net. With `prefix_only` the compiler maps ops up to the first that it lacks. `float16` says that
-    values beyond 65504 overflow. With `numbers_in_float` the int8 files that edgeseg makes for the chip leave sums and
-    products with a number in float. `memory_kib` is the fast memory for activations, 0 where it does not matter; with
-    `holds_weights` the weights lie there too. `overflow` says what happens when it is too small.
+    values beyond 65504 overflow. The int8 files that edgeseg makes for the chip leave the ops `in_float` in float, and
+    with `numbers_in_float` sums and products with a number: the chip has their int8 forms, and never gets them.
+    `memory_kib` is the fast memory for activations, 0 where it does not matter; with `holds_weights` the weights lie
+    there too. `overflow` says what happens when it is too small.
     """
 
     schema: int
@@ -77,6 +84,7 @@ class Chip:
     prefix_only: bool = False
     float16: bool = False
     numbers_in_float: bool = False
+    in_float: tuple[str, ...] = ()
     memory_kib: int = field(default=0, metadata=bounds(low=0))
     holds_weights: bool = False
     overflow: Literal["slower", "refused"] = "slower"
@@ -94,8 +102,9 @@ class OpFacts:
     """One computing op of an exported graph, as far as chips care.
 
     `op` is its ATen name, `layer` the path of the module that calls it, `shapes` those of its tensors read, `output`
-    the shape that it makes. `kernel`, `stride`, `dilation` are of convolutions and pools, `factors` of resizes,
-    `reduced` counts the cells that one value is made of. `peak` is the largest absolute value seen, None if not run.
+    the shape that it makes. `kernel`, `stride`, `padding`, `dilation` are of convolutions and pools, `factors` of
+    resizes, `reduced` counts the cells that one value is made of, and `over_channels` says that these are channels of a
+    map. `peak` is the largest absolute value seen, None if not run.
     """
 
     op: str
@@ -105,9 +114,11 @@ class OpFacts:
     output: tuple[int, ...]
     kernel: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
     groups: int = 1
     factors: tuple[float, ...] = ()
     align_corners: bool = False
     reduced: int = 1
+    over_channels: bool = False
     peak: float | None = None

@@ -149,6 +149,8 @@ def _fault(chip: Chip, op: OpFacts) -> tuple[str, str]:
         if broken:
             assert given is not None
             return f"{broken}{f' ({given.why})' if given.why else ''}", given.instead or chip.instead.get(op.op, "")
+    if op.op in chip.in_float:
+        return "the int8 file leaves it in float, which the chip does not compute", chip.instead.get(op.op, "")
     if chip.numbers_in_float and op.op in WITH_NUMBERS and len(op.shapes) == 1:
         return "a sum or product with a number, which the int8 file leaves in float", ""
     if chip.float16 and op.peak is not None and op.peak > FLOAT16_MAX:
@@ -167,18 +169,25 @@ def _broken(limits: OpLimits, op: OpFacts) -> str:
     if limits.max_rank and rank > limits.max_rank:
         return f"a tensor has {rank} dimensions, of {limits.max_rank} at most"
     largest = max((size for shape in data for size in shape), default=1)
+    stride = max(op.stride, default=0)
+    depthwise_stride = stride if 1 < op.groups == _channels(op.shapes[0]) else 0
     checks = (
         ("a side of {0} is longer than {1}", largest, limits.max_size),
         ("{0} channels are more than {1}", max(_channels(shape) for shape in data), limits.max_channels),
         ("a kernel side of {0} is longer than {1}", max(op.kernel, default=0), limits.max_kernel),
         ("a kernel of {0} cells is larger than {1}", _area(op.kernel), limits.max_area),
         ("{0} cells in one value are more than {1}", op.reduced, limits.max_reduced),
-        ("a stride of {0} is larger than {1}", max(op.stride, default=0), limits.max_stride),
+        ("{0} cells in a plane are more than {1}", max(map(_plane, data)), limits.max_plane),
+        ("a stride of {0} is larger than {1}", stride, limits.max_stride),
+        ("a depthwise stride of {0} is larger than {1}", depthwise_stride, limits.max_depthwise_stride),
+        ("a stride of {0} with padding is larger than {1}", stride if any(op.padding) else 0, limits.max_padded_stride),
         ("a dilation of {0} is larger than {1}", max(op.dilation, default=0), limits.max_dilation),
     )
     for text, value, most in checks:
         if most and value > most:
             return text.format(value, most)
+    if limits.spatial_only and op.over_channels:
+        return "it reduces channels, where it can be height and width"
     if limits.strides and any(stride not in limits.strides for stride in op.stride):
         return f"a stride of {max(op.stride)}, where it can be {_listed(limits.strides)}"
     return _resize(limits, op) or _grouping(limits, op)
@@ -212,6 +221,10 @@ def _grouping(limits: OpLimits, op: OpFacts) -> str:
 
 def _channels(shape: tuple[int, ...]) -> int:
     return shape[1] if len(shape) == 4 else shape[-1] if shape else 1
+
+
+def _plane(shape: tuple[int, ...]) -> int:
+    return shape[2] * shape[3] if len(shape) == 4 else 0
 
 
 def _area(kernel: tuple[int, ...]) -> int:

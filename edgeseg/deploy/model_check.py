@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeseg.core.files import read_toml_table
 from edgeseg.core.suggestions import unknown
 from edgeseg.deploy.chip_check import IN_PLACE, ChipCheck, advice, judge_chip, place_ops
 from edgeseg.errors import InputError, UnknownName
@@ -31,6 +33,7 @@ def check_model(checkpoint: Checkpoint, *, target: str) -> ChipCheck:
 
     Raises:
         UnknownName, InputError: no such target, or one that has no accelerator to check against.
+        RecipeError: a TOML file that follows neither schema.
     """
     chip, available = chip_of(target)
     spec = checkpoint.spec
@@ -61,8 +64,11 @@ def check_model(checkpoint: Checkpoint, *, target: str) -> ChipCheck:
 
 
 def chip_of(target: str) -> tuple[Chip, int]:
-    """Return the chip that a target names, and the KiB of fast memory that it has there (0: no limit is known)."""
-    if target in chip_names():
+    """Return the chip that a target names, and the KiB of fast memory that it has there (0: no limit is known).
+
+    `target` is a chip, a device, or the TOML file of either. Raises as `check_model`.
+    """
+    if target in chip_names() or _is_chip_file(target):
         chip = find_chip(target)
         return chip, chip.memory_kib
     try:
@@ -79,6 +85,10 @@ def chip_of(target: str) -> tuple[Chip, int]:
         f"{target}: runs on its CPU, which takes every op; there is no accelerator to check. Devices with one: {able}; "
         f"chips: {', '.join(chip_names())}."
     )
+
+
+def _is_chip_file(target: str) -> bool:
+    return target.endswith(".toml") and "ops" in read_toml_table(Path(target).expanduser())
 
 
 def _memory_kib(chip: Chip, peak: PeakActivations, program: ExportedProgram) -> float:

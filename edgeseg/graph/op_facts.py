@@ -165,13 +165,22 @@ def _facts(node: Node, peak: float | None) -> OpFacts:
         output=output,
         kernel=kernel,
         stride=_whole(given.get("stride")) or (kernel if "pool" in name else ()),
+        padding=_whole(given.get("padding")),
         dilation=_whole(given.get("dilation")),
         groups=given["groups"] if isinstance(given.get("groups"), int) else 1,
         factors=factors,
         align_corners=given.get("align_corners") is True,
         reduced=reduced,
+        over_channels=_over_channels(given.get("dim"), first),
         peak=peak,
     )
+
+
+def _over_channels(dims: object, shape: tuple[int, ...]) -> bool:
+    """Return whether an op reduces the channels of a map of several rows and columns."""
+    given = dims if isinstance(dims, (list, tuple)) else [dims]
+    reduced = {int(dim) % 4 for dim in given if isinstance(dim, int)}
+    return len(shape) == 4 and min(shape[1:]) > 1 and 1 in reduced
 
 
 def _whole(value: object) -> tuple[int, ...]:

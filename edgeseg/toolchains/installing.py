@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -29,7 +31,7 @@ from edgeseg.toolchains.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edgeseg.toolchains.description import Toolchain
     from edgeseg.toolchains.store import ToolchainStatus
@@ -107,25 +109,39 @@ def _install_tarballs(tool: Toolchain, folder: Path, tarballs: Path | None, prog
 
 
 def remove_toolchain(tool: Toolchain) -> int:
-    """Remove a toolchain with its downloads; return the bytes that were freed.
+    """Remove a toolchain with its downloads, and what a removal that was stopped left; return the bytes freed.
 
     Raises:
         InputError: it is not installed.
     """
     folder, downloads = toolchain_store() / tool.name, _downloads(tool)
-    if not folder.exists() and not downloads.exists():
+    doomed = folder.with_name(f".{folder.name}.removed0{atomic.PARTIAL}")
+    if not any(place.exists() for place in (folder, downloads, doomed)):
         raise InputError(f"{tool.title} ({tool.name}) is not installed; there is nothing to remove.")
     refuse_foreign(folder)
     with atomic.lock(folder):
+        freed = sum(_size(place) for place in (folder, downloads, doomed) if place.exists())
         atomic.recover(folder, marker=MARKER)
-        freed = sum(_size(place) for place in (folder, downloads) if place.exists())
+        # One of an earlier removal may have lost its marker, by which `recover` knows it, before the process ended.
+        _delete(doomed)
         if folder.exists():
             # First under a hidden name: half of it is never taken for the whole.
-            doomed = folder.with_name(f".{folder.name}.removed0{atomic.PARTIAL}")
             folder.rename(doomed)
-            shutil.rmtree(doomed)
+            _delete(doomed)
         shutil.rmtree(downloads, ignore_errors=True)
     return freed
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder, if there is one, with its marker last: what a stopped process leaves is still known as ours."""
+    if not folder.exists():
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARKER:
+            path.unlink()
+    shutil.rmtree(folder)
 
 
 def _python(tool: Toolchain) -> Path:
@@ -157,9 +173,7 @@ def _download(tool: Toolchain, *, pip: Sequence[str | Path], python: Path, progr
     progress(f"download {tool.title} ({tool.download_mb} MB)", 0, len(tool.pinned))
     done = 0
     lines: list[str] = []
-    with subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as child:
+    with _started(command, errors=subprocess.STDOUT) as child:
         assert child.stdout is not None
         for line in child.stdout:
             lines.append(line.strip())
@@ -177,15 +191,30 @@ def _downloads(tool: Toolchain) -> Path:
 
 
 def _run(command: Sequence[str | Path], *, what: str) -> str:
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, errors="replace", check=False
-    )
-    _log.info("%s: %s", what, done.stdout.strip())
-    if done.returncode != 0:
-        raise ConversionError(
-            f"{what} failed: {_last((done.stdout + done.stderr).splitlines())} Nothing was installed."
-        )
-    return done.stdout
+    with _started(command, errors=subprocess.PIPE) as child:
+        output, errors = child.communicate()
+    _log.info("%s: %s", what, output.strip())
+    if child.returncode != 0:
+        raise ConversionError(f"{what} failed: {_last((output + errors).splitlines())} Nothing was installed.")
+    return output
+
+
+@contextlib.contextmanager
+def _started(command: Sequence[str | Path], *, errors: int) -> Iterator[subprocess.Popen[str]]:
+    """Yield a running program; if the block is left early, it ends with its children (pip starts a second pip)."""
+    with subprocess.Popen(
+        [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
+        errors="replace", start_new_session=True,
+    ) as child:  # fmt: skip
+        try:
+            yield child
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if hasattr(os, "killpg"):
+                    os.killpg(child.pid, signal.SIGKILL)
+                else:
+                    child.kill()
+            raise
 
 
 def _last(lines: Sequence[str]) -> str:

@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import flatbuffers
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from contracts import tiny_artifact as tiny
 from contracts.compiler_contract import CompilerContract
 
@@ -17,6 +20,9 @@ from edgeseg.cli.main import main
 from edgeseg.cli.placement import placement_lines
 from edgeseg.converters.ethos_u import COMPILER, EthosUCompiler
 from edgeseg.converters.ethos_u.compile import ACCELERATORS, TOOLCHAIN, vela_arguments
+from edgeseg.converters.ethos_u.tool import operators
+from edgeseg.converters.tflite.census import census
+from edgeseg.converters.tflite.flatbuffer import read_model
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.files import write_json
 from edgeseg.core.placement import delegated
@@ -168,3 +174,46 @@ def test_every_family_has_its_memory_system_and_wrong_values_are_refused() -> No
         vela_arguments({"accelerator": "ethos-u55-257"})
     with pytest.raises(InputError, match="arena_cache_kib"):
         vela_arguments({"arena_cache_kib": "-4"})
+
+
+def transposed_and_split(path: Path) -> bytes:
+    """Write an int8 TFLite file of a transposed convolution and a split, whose first inputs are a shape and an axis."""
+    kinds = schema.TensorType
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    graph.tensors, graph.operators, model.operatorCodes = [], [], []
+    inputs = ((kinds.INT32, kinds.INT8, kinds.INT8), (kinds.INT32, kinds.INT8))
+    for index, (name, given) in enumerate(zip(("TRANSPOSE_CONV", "SPLIT"), inputs, strict=True)):
+        code, operator = schema.OperatorCodeT(), schema.OperatorT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        model.operatorCodes.append(code)
+        operator.opcodeIndex, first = index, len(graph.tensors)
+        for number, kind in enumerate((*given, kinds.INT8)):
+            tensor = schema.TensorT()
+            tensor.name, tensor.type, tensor.shape = f"{name}/{number}", kind, [1]
+            graph.tensors.append(tensor)
+        operator.inputs = list(range(first, first + len(given)))
+        operator.outputs = [first + len(given)]
+        graph.operators.append(operator)
+    graph.inputs, graph.outputs = [0], [len(graph.tensors) - 1]
+    model.subgraphs, model.buffers, model.version = [graph], [schema.BufferT()], 3
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(builder.Output())
+    return path.read_bytes()
+
+
+def test_an_op_whose_first_input_is_a_shape_or_an_axis_is_counted_as_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = transposed_and_split(tmp_path / "model.tflite")
+    found = census(read_model(content), int8=True)
+    assert [(item.op, item.dtype, item.reason) for item in found] == [
+        ("TRANSPOSE_CONV", "int8", ""),
+        ("SPLIT", "int8", ""),
+    ]
+    for name in ("BuiltinOperator", "Model", "TensorType"):
+        monkeypatch.setitem(sys.modules, f"ethosu.vela.tflite.{name}", schema)
+    for name in ("ethosu", "ethosu.vela", "ethosu.vela.tflite"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    placed = operators(tmp_path / "model.tflite")
+    assert [(name, dtype) for name, _, dtype in placed] == [("TRANSPOSE_CONV", "int8"), ("SPLIT", "int8")]

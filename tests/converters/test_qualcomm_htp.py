@@ -28,6 +28,7 @@ from edgeseg.errors import ArtifactError, ConversionError, MissingDependency, Un
 from edgeseg.export import export
 from edgeseg.runtime import load
 from edgeseg.runtime.engines.onnxruntime import inference_session
+from edgeseg.runtime.engines.qnn import SimulatorSession
 from edgeseg.toolchains import find_toolchain
 from edgeseg.toolchains.store import Installed, site_packages
 
@@ -168,6 +169,30 @@ def test_what_qnn_leaves_is_on_the_cpu_and_errors_are_one_line(tmp_path: Path, m
         load(made.folder, engine="qnn-simulator")
 
 
+@pytest.mark.parametrize("program", ["exit 1", 'read line; echo \'{"error": ""}\'; exit 1'])
+def test_a_simulator_that_ends_is_one_error_and_closes_quietly(program: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{program}\n")
+    python.chmod(0o755)
+    made = source(tmp_path / "source")
+    image = np.zeros(made.manifest.inputs[0].shape, made.manifest.inputs[0].dtype)
+    for _ in range(5):  # the pipe breaks before or after the request was written
+        with pytest.raises(ArtifactError, match="it ended"):
+            run_once(made, python=python, image=image)
+
+
+def run_once(made: Artifact, *, python: Path, image: np.ndarray) -> None:
+    session = SimulatorSession(made, python=python)
+    assert session._child is not None
+    session._child.wait()
+    try:
+        session.run(image)
+    finally:
+        session.close()
+        assert session._log.closed
+
+
+@pytest.mark.usefixtures("_installed")
 def test_wrong_options_and_a_missing_toolchain_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownName, match="htp_arch"):
         qnn_arguments({"htp_arch": "7"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import os
 import sys
@@ -16,18 +17,25 @@ from contracts.compiler_contract import CompilerContract
 
 from edgeseg.converters.tensorrt import COMPILER, TensorRTCompiler
 from edgeseg.converters.tensorrt.compile import layers_in, stamp_of, trtexec_arguments
+from edgeseg.core.artifact import Artifact
 from edgeseg.core.engine_stamp import EngineStamp, stamp_differences
 from edgeseg.core.files import read_json
 from edgeseg.core.placement import delegated
 from edgeseg.deploy.compile import compile_artifact
-from edgeseg.errors import ConversionError, InputError, MissingDependency, UnknownName, UnsupportedError
+from edgeseg.errors import (
+    ArtifactError,
+    ConversionError,
+    InputError,
+    MissingDependency,
+    UnknownName,
+    UnsupportedError,
+)
 from edgeseg.runtime import load
 from edgeseg.runtime.engines import cuda as cuda_module
+from edgeseg.runtime.engines.tensorrt import ENGINE
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from edgeseg.core.artifact import Artifact
 
 TRTEXEC = """#!{python}
 import json, os, shutil, sys
@@ -180,6 +188,26 @@ def test_built_on_the_device_it_is_stamped_proven_and_run(tmp_path: Path, device
         np.testing.assert_allclose(session.infer(tensor).transpose(0, 2, 3, 1), tiny.logits_of(tensor), atol=2e-4)
     assert not device.kept
     assert not (tmp_path / "logs").exists()
+
+
+def test_an_engine_that_does_not_fit_frees_what_it_took(
+    tmp_path: Path, device: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = compile_artifact(source(tmp_path / "source").folder, compiler="tensorrt", out=tmp_path / "out")
+    streams = []
+    monkeypatch.setattr(device, "cudaStreamDestroy", lambda stream: streams.append(stream.value) or 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeCuda, "cudaMalloc", lambda *_: 2)  # cudaErrorMemoryAllocation
+        with pytest.raises(ArtifactError, match="status 2"):
+            load(made.folder)
+    assert not device.kept
+    manifest = made.manifest
+    wider = dataclasses.replace(manifest.outputs[0], shape=(*manifest.outputs[0].shape[:-1], 99))
+    other = Artifact(folder=made.folder, manifest=dataclasses.replace(manifest, outputs=(wider,)))
+    with pytest.raises(ArtifactError, match="in the engine and"):
+        ENGINE.open(other, backend=manifest.backend)
+    assert not device.kept
+    assert streams == [7, 7]
 
 
 def test_another_gpu_or_version_is_refused_with_what_differs(

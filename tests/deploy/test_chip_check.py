@@ -29,6 +29,21 @@ if TYPE_CHECKING:
     from edgeseg.models.checkpoint import Checkpoint
 
 
+MINE = """
+schema = 1
+name = "mine"
+title = "My chip"
+unit = "npu"
+source = "none"
+dated = "2026-11-30"
+evidence = "unchecked"
+bits = 8
+elsewhere = "cpu"
+memory_kib = 64
+ops = ["conv2d", "relu"]
+"""
+
+
 class Resize(nn.Module):
     def __init__(self, factor: float, *, size: tuple[int, int] | None = None) -> None:
         super().__init__()
@@ -156,7 +171,8 @@ def test_what_a_chip_lacks_decides_the_verdict() -> None:
 def facts(op: str, *, factor: float = 1, channels: int = 4, **more: object) -> OpFacts:
     shape, output = (1, channels, 4, 4), (1, channels, int(4 * factor), int(4 * factor))
     factors = (factor, factor) if op.startswith("upsample") else ()
-    return OpFacts(op=op, node=op, layer="", shapes=(shape,), output=output, factors=factors, **more)  # type: ignore[arg-type]
+    given = {"shapes": (shape,), "output": output, "factors": factors, **more}
+    return OpFacts(op=op, node=op, layer="", **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +190,18 @@ def facts(op: str, *, factor: float = 1, channels: int = 4, **more: object) -> O
         ("litert-gpu", facts("gelu"), True),
         ("ethos-u55", facts("add"), False),  # with a number
         ("edge-tpu", facts("add"), True),
+        ("edge-tpu", facts("softmax"), False),  # of a map of logits
+        ("edge-tpu", facts("softmax", shapes=((1, 10),), output=(1, 10)), True),
+        # What edgeseg's int8 files hold for Vela 5.2.0, and where it placed that
+        ("ethos-u55", facts("elu"), False),
+        ("ethos-u85", facts("matmul", shapes=((1, 8, 8), (1, 8, 8)), output=(1, 8, 8)), False),
+        ("ethos-u55", facts("conv2d", kernel=(4, 4), stride=(4, 4), groups=4), False),
+        ("ethos-u55", facts("conv2d", kernel=(4, 4), stride=(4, 4), groups=1), True),
+        ("ethos-u55", facts("conv2d", kernel=(7, 7), stride=(4, 4), padding=(3, 3)), False),
+        ("ethos-u65", facts("conv2d", kernel=(7, 7), stride=(3, 3), padding=(3, 3)), True),
+        ("ethos-u55", facts("conv2d", kernel=(3, 3), stride=(3, 3), groups=4), True),
+        ("ethos-u65", facts("softmax", shapes=((1, 4, 256, 256),), output=(1, 4, 256, 256)), False),
+        ("ethos-u65", facts("softmax", shapes=((1, 4, 255, 256),), output=(1, 4, 255, 256)), True),
     ],
 )
 def test_the_tables_say_what_was_found_in_documents(chip: str, fact: OpFacts, *, runs: bool) -> None:
@@ -235,6 +263,47 @@ def test_a_target_without_a_chip_and_an_unknown_one_are_answered() -> None:
         chip_of("raspberry-pi-5")
     with pytest.raises(UnknownName, match='Did you mean "hailo-8"'):
         chip_of("hailo-88")
+
+
+def test_a_chip_file_is_a_target_and_another_file_is_answered(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE)
+    chip, available = chip_of(str(path))
+    assert (chip.name, available) == ("mine", 64)
+    found = check_model(checkpoint, target=str(path))
+    assert (found.chip, found.available_kib, found.target) == ("My chip", 64, str(path))
+    assert "conv2d" not in on_cpu(list(found.ops))
+    path.write_text('schema = 1\nname = "mine"\n')
+    with pytest.raises(RecipeError, match=r"mine\.toml"):
+        chip_of(str(path))
+    with pytest.raises(InputError, match="no such file"):
+        chip_of(str(tmp_path / "other.toml"))
+
+
+class Mean(nn.Module):
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(self.dims, keepdim=True)
+
+
+@pytest.mark.parametrize("chip", ["ethos-u55", "ethos-u65", "ethos-u85"])
+def test_a_mean_over_channels_stays_on_the_cpu_and_one_over_the_map_does_not(chip: str) -> None:
+    assert on_cpu(checked(Mean((1,)), chip)) == ["mean"]
+    assert on_cpu(checked(Mean((-3,)), chip)) == ["mean"]
+    assert on_cpu(checked(Mean((2, 3)), chip)) == []
+    assert on_cpu(checked(Mean((1,)), chip, shape=(1, 4, 1, 8))) == []
+
+
+def test_a_convolution_names_its_padding_and_a_depthwise_one_its_stride() -> None:
+    strided = nn.Conv2d(4, 4, 7, stride=4, padding=3)
+    assert "with padding" in checked(strided, "ethos-u55", shape=(1, 4, 32, 32))[0].placement.reason
+    depthwise = checked(nn.Conv2d(4, 4, 4, stride=4, groups=4), "ethos-u65")
+    assert "depthwise stride" in depthwise[0].placement.reason
+    assert depthwise[0].instead == "Stride by 2 twice"
+    assert on_cpu(checked(nn.Conv2d(4, 4, 4, stride=4), "ethos-u55")) == []
 
 
 def test_every_table_holds_and_names_its_source(tmp_path: Path) -> None:

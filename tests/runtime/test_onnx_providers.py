@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from contracts import tiny_artifact as tiny
 
+from edgeseg.bench.layer_timing import timing_engine
 from edgeseg.cli.main import main
 from edgeseg.core import registry
 from edgeseg.core.artifact import open_artifact
 from edgeseg.core.backend import ResolvedBackend
 from edgeseg.core.placement import OpPlacement
 from edgeseg.core.protocols import Engine, PlacingEngine
-from edgeseg.errors import ArtifactError, MissingDependency, UnsupportedError
+from edgeseg.errors import ArtifactError, MissingDependency, UnknownName, UnsupportedError
 from edgeseg.runtime import load
 from edgeseg.runtime.engines.onnx_placement import placements_of_nodes, placements_of_run
 from edgeseg.runtime.engines.onnx_profile import node_runs, session_options
@@ -54,6 +55,12 @@ class StandIn:
 
     def get_outputs(self) -> list[Any]:
         return [type("Tensor", (), {"name": "logits"})]
+
+
+@pytest.mark.parametrize("engine", [ONNX_CUDA, ONNX_TENSORRT])
+def test_a_gpu_engine_times_no_layers_on_the_cpu(engine: OnnxRuntimeGpu) -> None:
+    with pytest.raises(UnknownName, match="engine for layer times"):
+        timing_engine(engine.name)
 
 
 def _entry(options: Any, key: str) -> str:

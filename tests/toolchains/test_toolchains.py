@@ -7,10 +7,12 @@ import importlib.metadata
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from edgeseg.toolchains import (
     require_toolchain,
     toolchain_status,
 )
+from edgeseg.toolchains.installing import _started
 from edgeseg.toolchains.store import site_packages
 
 TABLE = """
@@ -209,6 +212,77 @@ def test_removing_leaves_nothing_and_a_missing_one_is_said(
     assert list((tmp_path / "store").iterdir()) == []
     assert main(["toolchain", "remove", text]) == 1
     assert "is not installed" in capsys.readouterr().err
+
+
+def test_a_removal_that_was_stopped_is_finished_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "store"))
+    text = describe(tmp_path, wheel(tmp_path / "wheels"))
+    # The marker was deleted before the process ended; folders come from it in any order.
+    left = tmp_path / "store" / ".tiny-tool.removed0.partial"
+    for installed in (True, False):
+        left.mkdir(parents=True)
+        (left / "data").write_bytes(b"1234")
+        if installed:
+            (tmp_path / "store" / "tiny-tool").mkdir()
+            (tmp_path / "store" / "tiny-tool" / ".edgeseg").touch()
+        assert main(["toolchain", "remove", text, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["freed_bytes"] == 4
+        assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_removal_deletes_the_marker_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGESEG_TOOLCHAINS", str(tmp_path / "store"))
+    tool = find_toolchain(describe(tmp_path, wheel(tmp_path / "wheels")))
+    folder = tmp_path / "store" / "tiny-tool"
+    (folder / "lib").mkdir(parents=True)
+    for name in (".edgeseg", "a", "z"):
+        (folder / name).touch()
+    real, seen = shutil.rmtree, []
+
+    def rmtree(path: Path, **options: object) -> None:
+        if "removed0" in str(path) and Path(path).exists():
+            seen.append((Path(path).name, (path.parent / ".edgeseg").exists() or (path / ".edgeseg").exists()))
+        real(path, **options)
+
+    monkeypatch.setattr("edgeseg.toolchains.installing.shutil.rmtree", rmtree)
+    remove_toolchain(tool)
+    assert seen == [("lib", True), (".tiny-tool.removed0.partial", True)]
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX's")
+def test_an_interrupted_installation_leaves_no_process(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    pip = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"open({str(inner)!r}, 'w').write(str(child.pid))\nprint(child.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    for errors in (subprocess.STDOUT, subprocess.PIPE):
+        with (  # noqa: PT012 - what the block does before the interruption is part of the case
+            pytest.raises(KeyboardInterrupt),
+            _started([sys.executable, "-c", pip], errors=errors) as outer,
+        ):
+            assert outer.stdout is not None
+            assert int(outer.stdout.readline())
+            raise KeyboardInterrupt
+        assert outer.returncode == -signal.SIGKILL
+        assert has_ended(int(inner.read_text()))
+
+
+def has_ended(pid: int) -> bool:
+    """Return whether a process ends soon; one that waits for its parent to notice has ended, too."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_a_machine_or_python_it_does_not_run_on_is_named(tmp_path: Path) -> None:

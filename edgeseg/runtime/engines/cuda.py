@@ -52,7 +52,11 @@ class Cuda:
         """Return a new pair of buffers."""
         host, device = ctypes.c_void_p(), ctypes.c_void_p()
         self._checked(self._runtime.cudaHostAlloc(ctypes.byref(host), ctypes.c_size_t(size_bytes), 0))
-        self._checked(self._runtime.cudaMalloc(ctypes.byref(device), ctypes.c_size_t(size_bytes)))
+        try:
+            self._checked(self._runtime.cudaMalloc(ctypes.byref(device), ctypes.c_size_t(size_bytes)))
+        except ArtifactError:
+            self._runtime.cudaFreeHost(host)
+            raise
         return PinnedBuffer(host=host.value or 0, device=device.value or 0, size_bytes=size_bytes)
 
     def free(self, buffer: PinnedBuffer) -> None:

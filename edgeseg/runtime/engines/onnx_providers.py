@@ -41,6 +41,8 @@ class OnnxRuntimeGpu(OnnxRuntime):
     delegates = ("cuda",)
     provider = CUDA_PROVIDER
     choices: Mapping[str, tuple[str, ...]] = {"tf32": ("off", "on")}
+    # No layer times: the CPU engine's method times the CPU, and the profile of a GPU has the times of launches.
+    layer_ms = None  # type: ignore[assignment]
 
     def status(self) -> EngineStatus:
         """Return the version of ONNX Runtime if it has the provider and there is a GPU, else why not; never raises."""

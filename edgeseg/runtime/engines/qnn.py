@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import platform
@@ -171,7 +172,9 @@ class SimulatorSession:
         child.wait()
         for stream in (child.stdin, child.stdout, self._log):
             if stream is not None:
-                stream.close()
+                # What a child that had ended did not read is still in the buffer, and closing writes it.
+                with contextlib.suppress(OSError):
+                    stream.close()
 
     def _exchange(self, data: bytes, *, read: Any) -> bytes:
         child = self._child

@@ -34,7 +34,16 @@ class TensorRTSession:
         self._engine, self._cuda = engine, cuda
         self._stream = cuda.stream()
         self._buffers: list[PinnedBuffer] = []
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        try:
+            self._bind(artifact, is_input=is_input)
+        except BaseException:
+            self.close()
+            raise
+        output = artifact.manifest.outputs[0]
+        self._shape, self._dtype = output.shape, output.dtype
+
+    def _bind(self, artifact: Artifact, *, is_input: Any) -> None:
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = [name for name in names if is_input(name)]
         outputs = [name for name in names if not is_input(name)]
         manifest = artifact.manifest
@@ -42,7 +51,6 @@ class TensorRTSession:
             raise ArtifactError(f"{artifact.entry}: the engine has {len(inputs)} inputs and {len(outputs)} outputs.")
         self._input = self._bound(inputs[0], manifest.inputs[0], artifact)
         self._output = self._bound(outputs[manifest.output_position], manifest.outputs[0], artifact)
-        self._shape, self._dtype = manifest.outputs[0].shape, manifest.outputs[0].dtype
 
     def _bound(self, name: str, tensor: TensorSpec, artifact: Artifact) -> PinnedBuffer:
         shape = tuple(self._engine.get_tensor_shape(name))
