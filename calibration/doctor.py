@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
 
 from edgeseg.calibration.finding import CalibrationFinding
-from edgeseg.calibration.fingerprint import difference_hash
+from edgeseg.calibration.fingerprint import ImageFingerprint, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from edgeseg.core.spec import Preprocess
@@ -26,6 +26,11 @@ FEWEST = 32
 CONSTANT_DEVIATION = 3.0
 # Of 240 bits. Two consecutive frames of a static camera differ in fewer.
 DUPLICATE_BITS = 4
+# Grey levels in any cell of a 32 x 32 thumbnail. Consecutive frames, noise and compression change a cell by less; a
+# small thing at another place, such as a defect on an even surface, changes it by more and most often no bit at all.
+DUPLICATE_LEVELS = 20
+# Up to here they are the same whatever the bits say: compression turns those of even areas, such as a sky.
+RECOMPRESSED_LEVELS = 5
 # Images that were divided by 255 and stored as bytes hold 0 and 1.
 SCALED_ALREADY = 2
 STRETCH = 1.25
@@ -38,29 +43,29 @@ class Screening:
     def __init__(self) -> None:
         self.constant: list[str] = []
         self.duplicates: list[tuple[str, str]] = []
-        self._hashes: list[tuple[str, NDArray[np.bool_]]] = []
+        self._kept: list[tuple[str, ImageFingerprint]] = []
         self._darkest = 0
 
-    def accepts(self, name: str, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-        """Return the hash of a useful image (H, W, 3) uint8 BGR; None if it is refused, which `findings` tells."""
+    def accepts(self, name: str, image: NDArray[np.uint8]) -> ImageFingerprint | None:
+        """Return the fingerprint of a useful image (H, W, 3) uint8 BGR; None for a refused one: see `findings`."""
         if float(cv2.meanStdDev(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))[1][0, 0]) < CONSTANT_DEVIATION:
             self.constant.append(name)
             self._darkest = max(self._darkest, int(image.max()))
             return None
-        bits = difference_hash(image)
-        for earlier, other in self._hashes:
-            if near(bits, other):
+        found = fingerprint(image)
+        for earlier, other in self._kept:
+            if near(found, other):
                 self.duplicates.append((name, earlier))
                 return None
-        self._hashes.append((name, bits))
-        return bits
+        self._kept.append((name, found))
+        return found
 
     def findings(self) -> tuple[CalibrationFinding, ...]:
         """Return one finding about constant images and one about near-duplicates, if there were any."""
         found = []
         if self.constant:
             text = f"{count_of(self.constant)} of one colour and left out, first {self.constant[0]}. Remove them."
-            if not self._hashes and self._darkest <= SCALED_ALREADY:
+            if not self._kept and self._darkest <= SCALED_ALREADY:
                 text = (
                     f"{count_of(self.constant)} almost black, first {self.constant[0]}, with no value above "
                     f"{self._darkest} of 255: they were scaled before they were stored. Store them as 0 to 255."
@@ -76,16 +81,18 @@ class Screening:
         return tuple(found)
 
 
-def near(bits: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    """Return whether two difference hashes are those of near-duplicates."""
-    return int(np.count_nonzero(bits != other)) <= DUPLICATE_BITS
+def near(image: ImageFingerprint, other: ImageFingerprint) -> bool:
+    """Return whether two fingerprints are those of near-duplicates."""
+    levels = image.levels_apart(other)
+    return levels <= RECOMPRESSED_LEVELS or (levels <= DUPLICATE_LEVELS and image.bits_apart(other) <= DUPLICATE_BITS)
 
 
 def check_count(found: int, *, wanted: int) -> tuple[CalibrationFinding, ...]:
     """Return a finding if there are fewer images than wanted, or too few for reliable ranges."""
     if found >= max(FEWEST, 1) or found >= wanted >= FEWEST:
         return ()
-    text = f"{found} images are few: ranges may miss the values of rare scenes. Give at least {FEWEST}."
+    few = f"{found} image{' is' if found == 1 else 's are'} few"
+    text = f"{few}: ranges may miss the values of rare scenes. Give at least {FEWEST}."
     return (CalibrationFinding(kind="few", text=text),)
 
 

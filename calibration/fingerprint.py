@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -34,7 +35,39 @@ def tensors_sha256(tensors: Iterable[NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return 240 bits, (240,) bool: whether grey rises between neighbours of a 16 x 16 thumbnail (Krawetz's dHash)."""
-    grey = cv2.cvtColor(cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
-    return np.asarray(grey[:, 1:] > grey[:, :-1]).reshape(-1)
+_THUMBNAIL = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFingerprint:
+    """What of an image shows that another is nearly the same.
+
+    `bits` (240,) bool is Krawetz's dHash: whether grey rises between neighbours of a 16 x 16 thumbnail. On even or
+    evenly lit ground it is nearly constant, whatever small thing lies there; `grey` (32, 32) int16, a finer thumbnail
+    in grey levels, shows that.
+    """
+
+    bits: NDArray[np.bool_]
+    grey: NDArray[np.int16]
+
+    def bits_apart(self, other: ImageFingerprint) -> int:
+        """Return in how many bits the two differ, 0 to 240."""
+        return int(np.count_nonzero(self.bits != other.bits))
+
+    def levels_apart(self, other: ImageFingerprint) -> int:
+        """Return by how many grey levels the two differ where they differ most, 0 to 255."""
+        return int(np.abs(self.grey - other.grey).max())
+
+
+def fingerprint(image: NDArray[np.uint8]) -> ImageFingerprint:
+    """Return the fingerprint of an image (H, W, 3) uint8 BGR."""
+    coarse = _grey_thumbnail(image, side=16)
+    return ImageFingerprint(
+        bits=np.asarray(coarse[:, 1:] > coarse[:, :-1]).reshape(-1),
+        grey=_grey_thumbnail(image, side=_THUMBNAIL).astype(np.int16),
+    )
+
+
+def _grey_thumbnail(image: NDArray[np.uint8], *, side: int) -> NDArray[np.uint8]:
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgeseg.calibration.cache import NO_CACHE, ContentCache
 from edgeseg.calibration.doctor import Screening, check_count, check_sizes, unseen_classes
 from edgeseg.calibration.finding import CalibrationFinding
-from edgeseg.calibration.fingerprint import preprocess_sha256, tensors_sha256
+from edgeseg.calibration.fingerprint import ImageFingerprint, preprocess_sha256, tensors_sha256
 from edgeseg.calibration.selections import SeenImage, SelectionKind
 from edgeseg.calibration.stored import StoredTensors
 from edgeseg.core import registry
@@ -40,13 +40,13 @@ DEFAULT_SELECTION = "mixed"
 class CalibrationSelection:
     """The selected input tensors in order, their description, what the model made of them, and findings for the user.
 
-    `hashes` are the difference hashes of the images, (240,) bool each.
+    `fingerprints` are those of the images as they were read.
     """
 
     tensors: Sequence[NDArray[Any]]
     calibration: CalibrationSet
     seen: tuple[SeenImage, ...]
-    hashes: tuple[NDArray[np.bool_], ...]
+    fingerprints: tuple[ImageFingerprint, ...]
     findings: tuple[CalibrationFinding, ...]
 
 
@@ -54,7 +54,7 @@ class CalibrationSelection:
 class _Candidate:
     index: int
     size: tuple[int, int]
-    hash: NDArray[np.bool_]
+    fingerprint: ImageFingerprint
     seen: SeenImage
 
 
@@ -132,7 +132,7 @@ def select(
         tensors=tensors,
         calibration=calibration,
         seen=tuple(item.seen for item in chosen),
-        hashes=tuple(item.hash for item in chosen),
+        fingerprints=tuple(item.fingerprint for item in chosen),
         findings=findings,
     )
 
@@ -162,9 +162,9 @@ class _Draw:
             except DatasetError as error:
                 self.broken.append(str(error))
                 continue
-            if (bits := self.screening.accepts(source.item_id(index), image)) is not None:
+            if (known_by := self.screening.accepts(source.item_id(index), image)) is not None:
                 seen = self._seen(prepare(image, preprocess=self.spec.preprocess, tensor=self.tensor))
-                found.append(_Candidate(index=index, size=image.shape[:2], hash=bits, seen=seen))
+                found.append(_Candidate(index=index, size=image.shape[:2], fingerprint=known_by, seen=seen))
             if on_progress is not None:
                 on_progress("calibrate", done, len(order))
         return found

@@ -6,6 +6,7 @@ A receipt names the artifact by its hash and is valid for no other.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -50,14 +51,23 @@ def write_receipt(receipt: ProofReceipt, folder: Path) -> Path:
     Raises:
         InputError: the folder cannot be written.
     """
-    name = re.sub(r"[^A-Za-z0-9-]+", "-", f"{receipt.device}-{receipt.engine}-{receipt.created}").strip("-")
-    path = folder / RECEIPTS / f"{name[:200]}.json"
+    # Long names are cut, the time is not.
+    stem = _plain(f"{_plain(receipt.device)[:100]}-{_plain(receipt.engine)[:50]}-{receipt.created}")[:200]
+    path = folder / RECEIPTS / f"{stem}.json"
     try:
         path.parent.mkdir(exist_ok=True)
+        for number in itertools.count(2):
+            if not path.exists():
+                break
+            path = path.with_name(f"{stem}-{number}.json")
         write_json(receipt, path)
     except OSError as error:
         raise InputError(f"{path}: the receipt cannot be written: {error.strerror}.") from None
     return path
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", text).strip("-")
 
 
 def read_receipts(folder: Path, *, artifact_sha256: str) -> tuple[ProofReceipt, ...]:

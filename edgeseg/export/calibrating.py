@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.calibration import CalibrationSelection, leave_out, open_source, select
-from edgeseg.calibration.cache import NetCache
+from edgeseg.calibration.cache import NO_CACHE, NetCache
 from edgeseg.calibration.doctor import check_curve
 from edgeseg.calibration.examination import examine
 from edgeseg.calibration.finding import CalibrationFinding, refuse_blocking
@@ -128,12 +128,14 @@ def observe(
     The last point, the logits, keeps its lowest and highest value: clipping there would change labels for nothing.
     Images whose bytes can serve as int8 steps unchanged keep them.
     """
-    from edgeseg.export.observing import AUTO, OBSERVER, Spans, observe_points
+    from edgeseg.export.observing import AUTO, OBSERVER, Spans, observe_points, range_observer
     from edgeseg.graph.quantization_points import IMAGE, plan_quantization
 
     found = plan_quantization(graph)
     ends = spec.preprocess.byte_ends
-    spans, results = Spans(cache.of("spans")), cache.of("ranges")
+    # The key has an observer's name only: one of another package may have changed since.
+    own = observer == AUTO or type(range_observer(observer)).__module__.startswith("edgeseg.")
+    spans, results = Spans(cache.of("spans")), (cache if own else NO_CACHE).of("ranges")
     key = f"{observer} {chosen.calibration.sha256}"
     record = results.get(key)
     if record is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeseg.core import registry
+from edgeseg.core.metric_value import MetricValue
 from edgeseg.errors import EdgesegError
 from edgeseg.metrics.metric import Metric, Need, Prediction
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-
-    from edgeseg.core.metric_value import MetricValue
 
 _GROUP = "metrics"
 
@@ -58,14 +57,30 @@ class MetricSet:
                 self._leave_out(name, f"{type(error).__name__}: {error}")
 
     def compute(self) -> dict[str, MetricValue]:
-        """Return the values of all metrics by name; those without a value are left out."""
+        """Return the values of all metrics by name; those without a value are left out.
+
+        Where two metrics give a value of the same name, edgeseg's own keeps it, else the first by name.
+        """
         values: dict[str, MetricValue] = {}
-        for name, metric in list(self._metrics.items()):
+        for name, metric in sorted(self._metrics.items(), key=lambda item: not _is_own(item[1])):
             try:
-                values |= metric.compute()
+                found = dict(metric.compute())
             except Exception as error:  # noqa: BLE001 - a third party's code may fail in any way
                 self._leave_out(name, f"{type(error).__name__}: {error}")
+                continue
+            wrong = next((key for key, value in found.items() if not isinstance(value, MetricValue)), None)
+            taken = next((key for key in found if key in values), None)
+            if wrong is not None:
+                self._leave_out(name, f"its value {wrong} is a {type(found[wrong]).__name__}, not a MetricValue")
+            elif taken is not None:
+                self._leave_out(name, f"another metric gives a value of the name {taken}, too")
+            else:
+                values |= found
         return {name: value for name, value in values.items() if value.value is not None}
 
     def _leave_out(self, name: str, why: str) -> None:
         self.faults = (*self.faults, f"The metric {name} is left out: {why}.")
+
+
+def _is_own(metric: Metric) -> bool:
+    return type(metric).__module__.startswith(f"{__package__}.")

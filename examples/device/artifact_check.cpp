@@ -7,8 +7,10 @@
 // Exit status: 0 everything holds, 1 something does not, 2 wrong usage. docs/artifact-format.md describes the format.
 
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -28,7 +30,7 @@ using Bytes = std::vector<uint8_t>;
 
 static Bytes read_file(const fs::path& path) {
     std::ifstream stream(path, std::ios::binary);
-    if (!stream) fail(path.string() + ": cannot be read");
+    if (!stream || fs::is_directory(path)) fail(path.string() + ": cannot be read");
     return Bytes(std::istreambuf_iterator<char>(stream), {});
 }
 
@@ -99,9 +101,32 @@ struct Json {
     }
     double number() const {
         if (kind != Number) fail("manifest.json: a number is needed, not " + text);
-        return std::stod(text);
+        return std::strtod(text.c_str(), nullptr);
     }
 };
+
+static bool is_one_of(char c, const char* some) { return c != '\0' && std::strchr(some, c); }
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// Whether a text is a number as JSON writes it: -12.5e+3, but neither 012 nor .5 nor inf.
+static bool is_number(const std::string& text) {
+    size_t at = !text.empty() && text[0] == '-';
+    auto digits = [&] {
+        size_t start = at;
+        while (at < text.size() && is_digit(text[at])) ++at;
+        return at - start;
+    };
+    bool zero = at < text.size() && text[at] == '0';
+    size_t whole = digits();
+    if (whole == 0 || (zero && whole > 1)) return false;
+    if (at < text.size() && text[at] == '.' && (++at, digits() == 0)) return false;
+    if (at < text.size() && is_one_of(text[at], "eE")) {
+        ++at;
+        if (at < text.size() && is_one_of(text[at], "+-")) ++at;
+        if (digits() == 0) return false;
+    }
+    return at == text.size();
+}
 
 class Parser {
   public:
@@ -137,11 +162,11 @@ class Parser {
             value.kind = Json::Text;
             value.text = string();
         } else {
-            while (at_ < data_.size() && (std::isalnum(static_cast<unsigned char>(data_[at_])) || strchr("+-.", data_[at_])))
-                value.text += data_[at_++];
-            if (value.text.empty()) fail("manifest.json: is not JSON");
+            auto goes_on = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || is_one_of(c, "+-."); };
+            while (at_ < data_.size() && goes_on(data_[at_])) value.text += data_[at_++];
             value.kind = value.text == "null" ? Json::Null
                          : value.text == "true" || value.text == "false" ? Json::Literal : Json::Number;
+            if (value.kind == Json::Number && !is_number(value.text)) fail("manifest.json: is not JSON at " + place());
         }
         return value;
     }
@@ -156,6 +181,7 @@ class Parser {
         std::string text;
         while (peek() != '"') {
             char c = data_[at_++];
+            if (static_cast<unsigned char>(c) < 0x20) fail("manifest.json: a control character at " + place());
             if (c != '\\') {
                 text += c;
                 continue;
@@ -164,25 +190,35 @@ class Parser {
             ++at_;
             if (c == 'u') {
                 uint32_t code = hex();
-                if (code >= 0xD800 && code < 0xDC00) {
+                bool high = code >= 0xD800 && code < 0xDC00;
+                if (high) {
                     expect('\\');
                     expect('u');
-                    code = 0x10000 + ((code - 0xD800) << 10) + (hex() - 0xDC00);
-                }
+                    uint32_t low = hex();
+                    if (low < 0xDC00 || low > 0xDFFF) fail("manifest.json: half a surrogate pair at " + place());
+                    code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+                } else if (code >= 0xDC00 && code <= 0xDFFF) fail("manifest.json: half a surrogate pair at " + place());
                 utf8(text, code);
             } else {
-                const char* plain = strchr("\"\"\\\\//b\bf\fn\nr\rt\t", c);
-                if (!plain || !*plain) fail("manifest.json: bad escape");
-                text += plain[1];
+                static const std::map<char, char> plain = {{'"', '"'}, {'\\', '\\'}, {'/', '/'}, {'b', '\b'},
+                                                           {'f', '\f'}, {'n', '\n'}, {'r', '\r'}, {'t', '\t'}};
+                auto found = plain.find(c);
+                if (found == plain.end()) fail("manifest.json: bad escape at " + place());
+                text += found->second;
             }
         }
         ++at_;
         return text;
     }
     uint32_t hex() {
-        if (at_ + 4 > data_.size()) fail("manifest.json: cut off");
-        uint32_t code = static_cast<uint32_t>(std::stoul(data_.substr(at_, 4), nullptr, 16));
-        at_ += 4;
+        uint32_t code = 0;
+        for (int digit = 0; digit < 4; ++digit) {
+            static const std::string digits = "0123456789abcdef";
+            size_t value = digits.find(static_cast<char>(std::tolower(static_cast<unsigned char>(peek()))));
+            if (value == std::string::npos) fail("manifest.json: bad escape at " + place());
+            code = code * 16 + static_cast<uint32_t>(value);
+            ++at_;
+        }
         return code;
     }
     static void utf8(std::string& text, uint32_t code) {
@@ -196,16 +232,17 @@ class Parser {
                      static_cast<char>(0x80 | (code >> 6 & 63)), static_cast<char>(0x80 | (code & 63))};
     }
     void skip() {
-        while (at_ < data_.size() && strchr(" \t\r\n", data_[at_])) ++at_;
+        while (at_ < data_.size() && is_one_of(data_[at_], " \t\r\n")) ++at_;
     }
     char peek() const {
         if (at_ >= data_.size()) fail("manifest.json: cut off");
         return data_[at_];
     }
     void expect(char c) {
-        if (peek() != c) fail(std::string("manifest.json: expected ") + c);
+        if (peek() != c) fail(std::string("manifest.json: expected ") + c + " at " + place());
         ++at_;
     }
+    std::string place() const { return "byte " + std::to_string(at_ + 1); }
     std::string data_;
     size_t at_ = 0;
 };
@@ -255,12 +292,13 @@ static void canonical(const Json& value, std::string& out) {
 
 static void check_digest(Json manifest) {
     std::string said = manifest.at("self_sha256").text;
-    int schema = static_cast<int>(manifest.at("schema").number());
-    if (schema != 2 && schema != 3) fail("manifest.json: schema " + std::to_string(schema) + " is not 2 or 3");
+    const std::string schema = manifest.at("schema").text;
+    if (schema != "2" && schema != "3") fail("manifest.json: schema " + schema + " is not 2 or 3");
     manifest.members["self_sha256"].text = "";
-    if (schema >= 3) {
+    if (schema == "3") {
         manifest.members.erase("created");
         manifest.members.erase("choice");
+        manifest.at("report");
         manifest.members["report"].members.erase("seconds");
         manifest.members["report"].members.erase("peak_memory_mb");
     }
@@ -270,6 +308,21 @@ static void check_digest(Json manifest) {
 }
 
 // --- Files ----------------------------------------------------------------------------------------------------------
+
+// A receipt, or one that is being written.
+static bool is_receipt(const fs::path& relative) {
+    std::string name = relative.filename().string();
+    return relative.parent_path() == "receipts" &&
+           (relative.extension() == ".json" || (name[0] == '.' && relative.extension() == ".partial"));
+}
+
+// What the manifest names has to be covered by its checksums; the entry may be a folder of listed files.
+static void check_listed(const std::string& what, const std::string& name, const std::set<std::string>& listed) {
+    if (name.empty()) fail("manifest.json: " + what + " is empty");
+    auto after = listed.lower_bound(name + "/");
+    bool folder = what == "entry" && after != listed.end() && after->rfind(name + "/", 0) == 0;
+    if (!folder && !listed.count(name)) fail("manifest.json: " + what + " " + name + " is not in its list of files");
+}
 
 static void check_files(const fs::path& folder, const Json& manifest) {
     std::set<std::string> listed;
@@ -285,18 +338,29 @@ static void check_files(const fs::path& folder, const Json& manifest) {
             if (fs::is_symlink(path)) fail(name + ": is a link");
         }
         if (!fs::is_regular_file(path)) fail(name + ": is missing");
-        if (fs::file_size(path) != static_cast<uintmax_t>(file.at("size_bytes").number()))
+        if (std::to_string(fs::file_size(path)) != file.at("size_bytes").text)
             fail(name + ": has another size than the manifest says");
         if (sha256(read_file(path)) != file.at("sha256").text) fail(name + ": was altered (checksum mismatch)");
         if (!listed.insert(name).second) fail(name + ": is listed twice");
     }
     for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-        std::string name = fs::relative(entry.path(), folder).generic_string();
-        bool receipt = name.rfind("receipts/", 0) == 0 && entry.path().extension() == ".json";
-        if (entry.is_directory() && !entry.is_symlink()) continue;
-        if (name == "manifest.json" || name == ".edgeseg" || receipt || listed.count(name)) continue;
+        // By its own name: fs::relative would follow a link to a file that is listed.
+        fs::path relative = entry.path().lexically_relative(folder);
+        std::string name = relative.generic_string();
+        if (entry.is_symlink()) fail(name + ": is a link");
+        if (entry.is_directory()) continue;
+        if (!entry.is_regular_file()) fail(name + ": is a special file");
+        if (name == "manifest.json" || name == ".edgeseg" || listed.count(name) || is_receipt(relative)) continue;
         fail(name + ": is not listed in the manifest");
     }
+    check_listed("entry", manifest.at("entry").text, listed);
+    const Json& golden = manifest.at("golden");
+    std::vector<Json> samples = golden.has("more") ? golden.at("more").items : std::vector<Json>();
+    samples.push_back(golden);
+    for (const Json& sample : samples)
+        for (const char* what : {"image", "expected", "reference", "output"})  // early files lack some of them
+            if (sample.has(what) && !(what == std::string("output") && sample.at(what).text.empty()))
+                check_listed(what, sample.at(what).text, listed);
 }
 
 // --- Outputs --------------------------------------------------------------------------------------------------------
@@ -319,22 +383,25 @@ static Tensor read_npy(const fs::path& path) {
     auto broken = [&path]() { fail(path.string() + ": is not a .npy file of a supported type"); };
     if (data.size() < 10 || std::memcmp(data.data(), "\x93NUMPY", 6) != 0) broken();
     size_t wide = data[6] >= 2 ? 4 : 2, length = 0;
+    if (data.size() < 8 + wide) broken();
     for (size_t i = 0; i < wide; ++i) length |= static_cast<size_t>(data[8 + i]) << (8 * i);
     size_t start = 8 + wide + length;
-    if (start > data.size()) broken();
+    if (length > data.size() || start > data.size()) broken();
     std::string header(data.begin() + 8 + static_cast<long>(wide), data.begin() + static_cast<long>(start));
-    if (header.find("'fortran_order': True") != std::string::npos) broken();
-    size_t open = header.find('('), close = header.find(')');
+    if (header.find("'fortran_order': True") != std::string::npos) fail(path.string() + ": is in Fortran order, not C");
+    size_t open = header.find('('), close = header.find(')', open);
     if (open == std::string::npos || close == std::string::npos) broken();
     Tensor tensor;
     std::stringstream sides(header.substr(open + 1, close - open - 1));
     size_t count = 1;
     for (std::string side; std::getline(sides, side, ',');) {
         if (side.find_first_of("0123456789") == std::string::npos) continue;
-        tensor.shape.push_back(std::stoul(side));
+        tensor.shape.push_back(std::strtoull(side.c_str(), nullptr, 10));
+        if (tensor.shape.back() == 0 || tensor.shape.back() > data.size() / count) broken();
         count *= tensor.shape.back();
     }
     auto is = [&header](const char* type) { return header.find(type) != std::string::npos; };
+    if (is("'>")) fail(path.string() + ": is big-endian, not little-endian");
     size_t size = is("f4'") || is("i4'") ? 4 : is("i8'") || is("f8'") ? 8 : is("u1'") || is("i1'") ? 1 : 0;
     if (size == 0 || data.size() - start != count * size) broken();
     const uint8_t* body = data.data() + start;
@@ -373,6 +440,11 @@ static void check_output(const fs::path& folder, const Json& manifest, size_t in
     const Json& sample = index == 1 ? golden : more[index - 2];
     if (sample.at("output").text.empty()) fail("this sample has no output: nothing ran the artifact when it was made");
     Tensor wanted = read_npy(folder / sample.at("output").text), given = read_npy(path);
+    const std::vector<Json>& shape = spec.at("shape").items;
+    bool same = wanted.shape.size() == shape.size() && shape.size() == spec.at("layout").text.size();
+    for (size_t i = 0; same && i < shape.size(); ++i) same = std::to_string(wanted.shape[i]) == shape[i].text;
+    if (!same)
+        fail(sample.at("output").text + ": has another shape than the manifest says");
     if (given.shape != wanted.shape) fail(path.string() + ": has another shape than the golden output");
     double mean = 0, power = 0, error = 0;
     for (double value : wanted.values) mean += value / static_cast<double>(wanted.values.size());
@@ -391,11 +463,14 @@ static void check_output(const fs::path& folder, const Json& manifest, size_t in
         std::cout << ", " << db << " dB\n";
         if (!(db >= golden.at("min_sqnr_db").number())) fail("the logits differ by more than the tolerance");
     } else std::cout << "\n";
-    if (share < golden.at("min_agreement").number()) fail("too few labels agree with the golden ones");
+    if (!(share >= golden.at("min_agreement").number())) fail("too few labels agree with the golden ones");
 }
 
 int main(int count, char** words) {
-    if (count != 2 && (count < 4 || count % 2 != 0)) {
+    bool numbered = true;
+    for (int i = 2; i < count; i += 2)
+        numbered = numbered && *words[i] && std::strspn(words[i], "0123456789") == std::strlen(words[i]);
+    if ((count != 2 && (count < 4 || count % 2 != 0)) || !numbered) {
         std::cerr << "usage: artifact_check ARTIFACT [SAMPLE OUTPUT.npy]...\n";
         return 2;
     }
@@ -405,7 +480,7 @@ int main(int count, char** words) {
         check_digest(manifest);
         check_files(folder, manifest);
         for (int i = 2; i + 1 < count; i += 2)
-            check_output(folder, manifest, std::stoul(words[i]), words[i + 1]);
+            check_output(folder, manifest, std::strtoul(words[i], nullptr, 10), words[i + 1]);
         std::cout << manifest.at("name").text << ": intact, " << manifest.at("self_sha256").text << "\n";
         return 0;
     } catch (const std::exception& error) {

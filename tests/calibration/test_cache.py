@@ -14,11 +14,13 @@ from edgeseg.calibration import cache as cache_file
 from edgeseg.calibration.cache import ContentCache, NetCache
 from edgeseg.calibration.stored import StoredTensors
 from edgeseg.core.trust import STATE_VARIABLE
-from edgeseg.export import calibrate_ranges
+from edgeseg.export import calibrate_ranges, calibrating, observing
 from edgeseg.graph.node_values import NodeObserver
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeseg.calibration.observers import Ends, ValueHistogram
 
 
 @pytest.fixture
@@ -49,6 +51,28 @@ def test_an_interrupted_calibration_goes_on_and_a_repeated_one_runs_no_image(
     again = calibrate_ranges(checkpoint, "streets:3", observer="minmax")
     assert again == first
     assert lines(state, "seen") == 3
+
+
+class HalfRange:
+    """An observer of another package, which its author changes between two calibrations."""
+
+    summary = "a share of the range"
+    share = 0.5
+
+    def range_of(self, seen: ValueHistogram) -> Ends:
+        return self.share * seen.low, self.share * seen.high
+
+
+def test_a_changed_observer_of_another_package_gives_new_ranges(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, theirs = deployable(), HalfRange()
+    monkeypatch.setattr(observing, "range_observer", lambda _name: theirs)
+    monkeypatch.setattr(calibrating, "check_kinds", lambda **_names: None)
+    before = calibrate_ranges(checkpoint, "streets:2", observer="theirs").ranges.ranges
+    theirs.share = 1.0
+    after = calibrate_ranges(checkpoint, "streets:2", observer="theirs").ranges.ranges
+    doubled = [new.high == pytest.approx(2 * old.high) for old, new in zip(before, after, strict=True) if old.high > 0]
+    assert sum(doubled) >= len(doubled) - 2  # the image and the logits keep theirs
+    assert lines(state, "spans") == 2  # what the images hold is kept all the same
 
 
 def test_other_weights_are_another_net(state: Path) -> None:

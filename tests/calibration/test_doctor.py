@@ -11,13 +11,14 @@ import pytest
 from contracts.deployable import deployable
 
 from edgeseg.calibration import CalibrationSelection, open_source, select
-from edgeseg.calibration.doctor import check_curve
+from edgeseg.calibration.doctor import Screening, check_curve
 from edgeseg.calibration.examination import examine, information
 from edgeseg.calibration.selections import SeenImage
 from edgeseg.calibration.sources import held_out_images
 from edgeseg.cli.main import main
 from edgeseg.core.input_statistics import InputStatistics
 from edgeseg.core.spec import ModelSpec, Preprocess, TensorSpec
+from edgeseg.data import render_street
 from edgeseg.errors import InputError
 from edgeseg.export.observing import Spans
 from edgeseg.models.checkpoint import save_checkpoint
@@ -97,6 +98,40 @@ def test_an_image_of_two_splits_is_blocking_and_a_neighbouring_frame_is_not(tmp_
     assert "train03.png (as test00.png)" in str(found[1])
     assert held_out_images(str(tmp_path))[0].split == "val"
     assert held_out_images("streets:4") == ()
+
+
+def scratched(seed: int) -> np.ndarray:
+    """A surface lit from the left, always the same, with a scratch of 24 x 10 pixels at a place of its own."""
+    rng = np.random.default_rng(seed)
+    lit = np.repeat(np.linspace(160, 90, 160)[None, :, None], 120, axis=0).repeat(3, axis=2)
+    top, left = rng.integers(0, (110, 136))
+    lit[top : top + 10, left : left + 24] = 30
+    return np.clip(lit + rng.normal(0, 2, lit.shape), 0, 255).astype(np.uint8)
+
+
+def test_small_defects_on_one_surface_are_neither_duplicates_nor_leakage(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "train", [scratched(seed) for seed in range(12)])
+    save(tmp_path / "images" / "val", [*(scratched(seed) for seed in range(12, 18)), scratched(3)])
+    folder = tmp_path / "images" / "train"
+    chosen = chosen_from(folder)
+    assert len(chosen.seen) == 12
+    found = examine(chosen, spec=SPEC, see=unsure, held_out=held_out_images(str(folder)))
+    assert kinds(found) == [("leakage", "blocking")]
+    assert "1 image is also val image, first train03.png (as val06.png)" in str(found[0])
+
+
+def test_a_frame_that_was_compressed_again_is_the_same_image(tmp_path: Path) -> None:
+    street = render_street(1)[0]
+    again = cv2.imdecode(cv2.imencode(".jpg", street, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_COLOR)
+    assert again is not None
+    screening = Screening()
+    assert screening.accepts("a", street) is not None
+    assert screening.accepts("b", np.asarray(again, np.uint8)) is None
+    save(tmp_path / "images" / "train", [street, *noise(3, seed=0)])
+    save(tmp_path / "images" / "val", [np.asarray(again, np.uint8)])
+    folder = tmp_path / "images" / "train"
+    found = examine(chosen_from(folder), spec=SPEC, see=unsure, held_out=held_out_images(str(folder)))
+    assert kinds(found) == [("leakage", "blocking")]
 
 
 def test_red_and_blue_swapped_is_found_by_what_the_model_sees(tmp_path: Path) -> None:

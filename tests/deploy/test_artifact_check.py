@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -87,6 +89,44 @@ def _edit(folder: Path, change: Callable[[dict[str, object]], object], *, reseal
     path.write_text(json.dumps(table))
 
 
+def _reseal(folder: Path, change: Callable[[dict[str, Any]], object], **files: bytes) -> None:
+    """Replace files of the folder, and write a manifest that matches them, with a change."""
+
+    def matching(table: dict[str, Any]) -> None:
+        for entry in table["files"]:
+            content = (folder / entry["path"]).read_bytes()
+            entry.update(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        change(table)
+
+    for name, content in files.items():
+        (folder / "golden" / f"{name}.npy").write_bytes(content)
+    _edit(folder, matching, reseal=True)
+
+
+def _beside(folder: Path, name: str, *, to: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).symlink_to(to)
+
+
+def _text(folder: Path, old: str, new: str) -> None:
+    path = folder / "manifest.json"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def _empty(folder: Path) -> None:
+    _edit(folder, lambda table: table.update(files=[]), reseal=True)
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name not in ("manifest.json", ".edgeseg"):
+            path.unlink()
+
+
+def _receipt(folder: Path, make: Callable[[Path], object], name: str = "receipts/a.json") -> None:
+    (folder / name).parent.mkdir(parents=True)
+    make(folder / name)
+
+
 def _link(folder: Path) -> None:
     moved = (folder / "model.tflite").rename(folder.parent / "m")
     (folder / "model.tflite").symlink_to(moved)
@@ -109,6 +149,24 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: _edit(folder, lambda table: table["files"][0].update(path="../m"), reseal=True),
         "not a path inside",
     ),
+    "a link to a listed file": (lambda folder: _beside(folder, "extra.so", to="model.tflite"), "extra.so: is a link"),
+    "a link to a folder": (lambda folder: _beside(folder, "more", to="golden"), "more: is a link"),
+    "a link among receipts": (lambda folder: _beside(folder, "receipts/b.json", to="../manifest.json"), "is a link"),
+    "a pipe among receipts": (lambda folder: _receipt(folder, os.mkfifo), "is a special file"),
+    "below receipts": (lambda folder: _receipt(folder, Path.touch, "receipts/more/a.json"), "is not listed"),
+    "nothing in it": (_empty, "entry model.tflite is not in its list of files"),
+    "another entry": (
+        lambda folder: _edit(folder, lambda table: table.update(entry="other.tflite"), reseal=True),
+        "entry other.tflite is not in its list of files",
+    ),
+    "a golden output outside": (
+        lambda folder: _edit(folder, lambda table: table["golden"].update(output="../m.npy"), reseal=True),
+        "output ../m.npy is not in its list of files",
+    ),
+    "a zero byte": (lambda folder: _text(folder, "{", "{\0"), "expected \" at byte 2"),
+    "a bad escape": (lambda folder: _text(folder, '"name": "', '"name": "\\u12g4'), "bad escape at byte"),
+    "half a surrogate pair": (lambda folder: _text(folder, '"name": "', '"name": "\\ud800\\u0041'), "surrogate"),
+    "a number that is none": (lambda folder: _text(folder, '"schema": 3', '"schema": 0x3'), "not JSON at byte"),
     "no JSON": (lambda folder: (folder / "manifest.json").write_text("{"), "cut off"),
 }  # fmt: skip
 
@@ -120,6 +178,35 @@ def test_a_changed_folder_is_found(name: str, checker: Path, folder: Path) -> No
     status, said = check(checker, folder)
     assert status == 1
     assert message in said
+
+
+def test_a_receipt_that_is_being_written_does_no_harm(checker: Path, folder: Path) -> None:
+    _receipt(folder, Path.touch, "receipts/.a.json.17-ab.partial")
+    open_artifact(folder)
+    assert check(checker, folder)[0] == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 12, 4), (8, 12), (1, 8, 12, 0), (1, 8, 12, 5)])
+def test_a_golden_output_of_another_shape_ends_without_a_crash(
+    shape: tuple[int, ...], checker: Path, folder: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "mine.npy", np.zeros(shape, np.float32))
+    _reseal(folder, lambda _: None, output=(tmp_path / "mine.npy").read_bytes())
+    open_artifact(folder)
+    status, said = check(checker, folder, "1", str(tmp_path / "mine.npy"))
+    assert status == 1, said
+    assert "another shape than the manifest says" in said or "not a .npy file" in said
+
+
+def test_a_file_that_is_read_otherwise_says_so(checker: Path, folder: Path, tmp_path: Path) -> None:
+    mine, values = tmp_path / "mine.npy", golden(folder)
+    np.save(mine, values.astype(">f4"))
+    assert "is big-endian" in check(checker, folder, "1", str(mine))[1]
+    np.save(mine, np.asfortranarray(values))
+    assert "is in Fortran order" in check(checker, folder, "1", str(mine))[1]
+    mine.write_bytes(b"\x93NUMPY\x02\x00\x00\x00")
+    assert "is not a .npy file" in check(checker, folder, "1", str(mine))[1]
+    assert check(checker, folder, "first", str(mine))[0] == 2
 
 
 def test_the_digest_leaves_out_times_alone(checker: Path, folder: Path) -> None:

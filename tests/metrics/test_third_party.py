@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import cv2
@@ -12,6 +13,7 @@ from contracts import tiny_artifact as tiny
 
 from edgeseg.cli.main import main
 from edgeseg.core import registry
+from edgeseg.metrics import MetricSet, Prediction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +88,31 @@ def test_it_shows_up_everywhere(
     registry._points.cache_clear()
     assert "wrong_pixels" not in registry.names("metrics")
     assert main(["compare", results, "--gate", "wrong_pixels<=1e9".replace("1e9", "1000000")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ('{"wrong_pixels": 0.5}', "its value wrong_pixels is a float, not a MetricValue"),
+        ('{"miou": MetricValue(value=1.0)}', "another metric gives a value of the name miou, too"),
+        ("None", "TypeError"),
+    ],
+)
+def test_one_that_returns_something_else_or_takes_our_name_is_left_out(
+    returned: str, said: str, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = PACKAGE[: PACKAGE.index("        return {")] + f"        return {returned}\n"
+    (package / "their_metrics.py").write_text(source, encoding="utf-8")
+    # Before all of ours by name.
+    entry = package / "theirs-1.0.dist-info" / "entry_points.txt"
+    entry.write_text(entry.read_text().replace("wrong_pixels =", "a_wrong_pixels ="))
+    monkeypatch.delitem(sys.modules, "their_metrics", raising=False)
+    metrics = MetricSet(("a", "b"), ignore_index=255)
+    labels = np.zeros((4, 4), np.uint8)
+    metrics.update(Prediction(labels=labels), labels + np.eye(4, dtype=np.uint8))
+    found = metrics.compute()
+    assert found["miou"].value == pytest.approx(0.375)
+    assert "wrong_pixels" not in found
+    assert len(metrics.faults) == 1
+    assert said in metrics.faults[0]
+    monkeypatch.delitem(sys.modules, "their_metrics")
