@@ -61,6 +61,11 @@ class SpecFile:
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
             raise ValueError(f'classes: "{doubled[0]}" is listed twice.')
+        if not 0 <= self.ignore_index <= 255:
+            raise ValueError(
+                f"ignore_index = {self.ignore_index}: give 0 to 255, the value in label maps of the pixels that do not "
+                "count, whatever index the loss of the training ignored."
+            )
         if min(self.size) < 1:
             raise ValueError(f"size = {list(self.size)}: height and width in pixels must be 1 or more.")
         if self.palette and len(self.palette) != len(names):

@@ -70,12 +70,20 @@ def find_image(name: str, *, places: Iterable[Path], where: str) -> Path:
     # Tools write paths of the machine that they ran on; then the file's own name has to do.
     for folder, inside in ((folder, inside) for inside in (plain, Path(plain).name) for folder in tried):
         candidate = folder / inside
-        if candidate.is_file() and candidate.resolve().is_relative_to(folder.resolve()):
+        # A link in the folder is the user's own; a name with ".." or from the root is the file's.
+        leads_out = ".." in Path(inside).parts or Path(inside).is_absolute()
+        if candidate.is_file() and not (leads_out and not candidate.resolve().is_relative_to(folder.resolve())):
             return candidate
     there = " or ".join(str(folder) for folder in tried)
     raise DatasetError(
         f"{where}: names the image {shown(name)}, which is not in {there}. Copy it there, or export again."
     )
+
+
+def sample_name(image: str) -> str:
+    """Return the name of a sample from that of its image: with its folders, without suffix; "" of no file name."""
+    path = Path(image.replace("\\", "/"))
+    return path.with_suffix("").as_posix() if path.name else ""
 
 
 def first_folder(root: Path, split: str, names: Iterable[str], *, holds: Callable[[Path], bool], what: str) -> Path:

@@ -7,19 +7,27 @@ drawn from the largest to the smallest, so that what lies in front of something 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeseg.data.annotation_files import field_of, find_image, folder_of, read_annotations, split_names
+from edgeseg.data.annotation_files import (
+    field_of,
+    find_image,
+    folder_of,
+    read_annotations,
+    sample_name,
+    split_names,
+)
 from edgeseg.data.label_names import map_names
 from edgeseg.data.licence import read_licence
 from edgeseg.data.shape_dataset import Annotated, ShapeDataset
-from edgeseg.data.shapes import ColumnRuns, Polygon, Shape, polygon_points
+from edgeseg.data.shapes import ColumnRuns, Polygon, Shape, polygon_points, ring_area
 from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeseg.data.description import Description
 
 KINDS = ("instances", "stuff")
@@ -44,6 +52,7 @@ class CocoReader:
         images = field_of(table, "images", list, where=str(path))
         if not images:
             raise DatasetError(f"{path}: lists no image.")
+        check_image_ids(images, path=path)
         return ShapeDataset(
             root=root,
             split=split,
@@ -55,6 +64,17 @@ class CocoReader:
             ),
             shared=path,
             decoding=description.data.decoding(),
+        )
+
+
+def check_image_ids(images: list[Any], *, path: Path) -> None:
+    """Raise `DatasetError` if two images have the same id, as annotations would then belong to both."""
+    counts = Counter(field_of(item, "id", int, where=str(path)) for item in images)
+    number, count = counts.most_common(1)[0] if counts else (0, 0)
+    if count > 1:
+        raise DatasetError(
+            f"{path}: {count} images have the id {number}, so their annotations cannot be told apart. Give each image "
+            "an id of its own, as merged files need."
         )
 
 
@@ -84,6 +104,8 @@ def read_categories(table: object, *, path: Path) -> dict[int, str]:
     for item in field_of(table, "categories", list, where=str(path)):
         name = field_of(item, "name", str, where=str(path))
         number = field_of(item, "id", int, where=str(path))
+        if number in found:
+            raise DatasetError(f"{path}: two categories have the id {number}. Give each an id of its own.")
         found[number] = name if name not in found.values() else f"{name} ({number})"
     return dict(sorted(found.items()))
 
@@ -119,7 +141,7 @@ def _sample(
     size = (field_of(item, "height", int, where=str(path)), field_of(item, "width", int, where=str(path)))
     image = find_image(name, places=image_places(root, split, annotations=path), where=str(path))
     return Annotated(
-        id=Path(name.replace("\\", "/")).with_suffix("").as_posix(),
+        id=sample_name(name),
         image=image,
         annotations=path,
         shapes=partial(_shapes, shapes.get(number, []), categories),
@@ -128,17 +150,25 @@ def _sample(
 
 
 def _shapes(items: list[dict[str, Any]], categories: dict[int, str]) -> list[Shape]:
-    ordered = sorted(items, key=lambda item: -float(item.get("area", 0)))
-    return [
-        Shape(
-            label=categories.get(item["category_id"], f"category {item['category_id']}"),
-            area=_area(item["segmentation"]),
-        )
-        for item in ordered
-    ]
+    found = []
+    for item in items:
+        area = _area(item.get("segmentation"))
+        label = categories.get(item["category_id"], f"category {item['category_id']}")
+        # Some tools write no area, or 0.
+        found.append((float(item.get("area") or _pixels(area)), Shape(label=label, area=area)))
+    return [shape for _, shape in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _pixels(area: Polygon | ColumnRuns) -> float:
+    """Return how many pixels an instance has, about."""
+    if isinstance(area, Polygon):
+        return sum(ring_area(ring) for ring in area.rings)
+    return float(sum(area.runs()[1::2]))
 
 
 def _area(segmentation: Any) -> Polygon | ColumnRuns:
+    if not segmentation:
+        raise ValueError("an annotation has no segmentation, as those of detection, which are boxes")
     if isinstance(segmentation, dict):
         height, width = segmentation["size"]
         return ColumnRuns(segmentation["counts"], (int(height), int(width)))

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeseg.core.files import sha256_of
-from edgeseg.data.annotation_files import field_of, find_image, folder_of, read_annotations
-from edgeseg.data.coco import annotation_file, image_places, read_categories
+from edgeseg.data.annotation_files import field_of, find_image, folder_of, read_annotations, sample_name
+from edgeseg.data.coco import annotation_file, check_image_ids, image_places, read_categories
 from edgeseg.data.dataset import Sample
 from edgeseg.data.label_maps import misfit, read_values
 from edgeseg.data.label_names import NameMapping, map_names
@@ -24,6 +23,8 @@ from edgeseg.data.reading import read_with_header
 from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeseg.data.description import Description
 
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 class Segmented:
     """One image, its PNG of segments, and the label of each segment's id."""
 
+    id: str
     image: Path
     segments: Path
     labels: dict[int, str]
@@ -52,8 +54,8 @@ class PanopticDataset(MappedDataset[NameMapping]):
         return len(self.samples)
 
     def item_id(self, index: int) -> str:
-        """Return an image's stem."""
-        return self.samples[index].image.stem
+        """Return a sample's name."""
+        return self.samples[index].id
 
     def item_files(self, index: int) -> tuple[Path, ...]:
         """Return the files of a sample."""
@@ -101,9 +103,11 @@ class CocoPanopticReader:
         path = annotation_file(root, split, kinds=("panoptic",))
         table = read_annotations(path)
         categories = read_categories(table, path=path)
+        images = field_of(table, "images", list, where=str(path))
+        check_image_ids(images, path=path)
         files = {
             field_of(item, "id", int, where=str(path)): field_of(item, "file_name", str, where=str(path))
-            for item in field_of(table, "images", list, where=str(path))
+            for item in images
         }
         samples = tuple(
             _sample(item, files=files, path=path, root=root, split=split, categories=categories)
@@ -135,6 +139,7 @@ def _sample(
         category = field_of(segment, "category_id", int, where=str(path))
         labels[field_of(segment, "id", int, where=str(path))] = categories.get(category, f"category {category}")
     return Segmented(
+        id=sample_name(files[number]),
         image=find_image(files[number], places=image_places(root, split, annotations=path), where=str(path)),
         segments=find_image(name, places=places, where=str(path)),
         labels=labels,

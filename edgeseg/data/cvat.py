@@ -6,19 +6,20 @@ drawn by their `z_order`.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.core.parsing import shown
-from edgeseg.data.annotation_files import find_image, folder_of, read_xml, split_names
+from edgeseg.data.annotation_files import find_image, folder_of, read_xml, sample_name, split_names
 from edgeseg.data.label_names import map_names
 from edgeseg.data.licence import read_licence
 from edgeseg.data.shape_dataset import Annotated, ShapeDataset
-from edgeseg.data.shapes import Area, Bitmap, Polygon, Shape, box, ellipse, runs_to_pixels
+from edgeseg.data.shapes import Area, Bitmap, Polygon, Shape, box, ellipse, rotated, runs_to_pixels
 from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from xml.etree.ElementTree import Element
 
     from edgeseg.data.description import Description
@@ -48,6 +49,7 @@ class CvatReader:
                 f'{path}: no image belongs to the split "{split}". Subsets there: {", ".join(there) or "none"}. Give '
                 "the images subsets in CVAT, or [splits] in dataset.toml."
             )
+        names = Counter(sample_name(image.get("name", "")) for image in images)
         stated = [label.text or "" for label in tree.findall("meta//labels/label/name")]
         drawn = sorted({shape.get("label", "") for image in every for shape in image if shape.tag in DRAWN})
         return ShapeDataset(
@@ -55,21 +57,23 @@ class CvatReader:
             split=split,
             licence=read_licence(root),
             mapping=map_names(description, stated or drawn, name=root.name),
-            samples=tuple(_sample(image, path=path, root=root) for image in images),
+            samples=tuple(_sample(image, path=path, root=root, names=names) for image in images),
             shared=path,
             decoding=description.data.decoding(),
         )
 
 
-def _sample(image: Element, *, path: Path, root: Path) -> Annotated:
+def _sample(image: Element, *, path: Path, root: Path, names: Counter[str]) -> Annotated:
+    """Return an image with its shapes; where several have its name, the sample's begins with the subset."""
     name, subset = image.get("name", ""), image.get("subset", "")
+    alone = names[sample_name(name)] == 1
     places = (root / "images" / subset, root / "images", root)
     try:
         size = (int(image.get("height", "")), int(image.get("width", "")))
     except ValueError:
         raise DatasetError(f"{path}: image {shown(name)} has no width and height. Export it again.") from None
     return Annotated(
-        id=Path(name.replace("\\", "/")).with_suffix("").as_posix(),
+        id=sample_name(name) if alone or not subset else f"{subset}/{sample_name(name)}",
         image=find_image(name, places=[place for place in places if place.is_dir()], where=str(path)),
         annotations=path,
         shapes=partial(_shapes, image),
@@ -87,10 +91,14 @@ def _area(shape: Element) -> Area:
     if shape.tag == "polygon":
         pairs = (pair.split(",") for pair in shape.attrib["points"].split(";"))
         return Polygon((tuple((float(x), float(y)) for x, y in pairs),))
+    degrees = float(shape.get("rotation", "0"))  # only boxes and ellipses have one, around their centre
     if shape.tag == "box":
-        return box(*(float(shape.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr")))
+        left, top, right, bottom = (float(shape.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
+        upright = box(left, top, right, bottom)
+        return rotated(upright, centre=((left + right) / 2, (top + bottom) / 2), degrees=degrees)
     if shape.tag == "ellipse":
-        return ellipse(*(float(shape.attrib[key]) for key in ("cx", "cy", "rx", "ry")))
+        cx, cy, rx, ry = (float(shape.attrib[key]) for key in ("cx", "cy", "rx", "ry"))
+        return rotated(ellipse(cx, cy, rx, ry), centre=(cx, cy), degrees=degrees)
     if shape.tag == "mask":
         top, left, height, width = (int(shape.attrib[key]) for key in ("top", "left", "height", "width"))
         counts = [int(count) for count in shape.attrib["rle"].split(",")]

@@ -23,12 +23,16 @@ from edgeseg.data.label_maps import mask_of_png
 from edgeseg.data.label_names import map_names
 from edgeseg.data.licence import read_licence
 from edgeseg.data.paths import refuse
+from edgeseg.data.patterns import files_below
 from edgeseg.data.shape_dataset import Annotated, ShapeDataset
 from edgeseg.data.shapes import Area, Bitmap, Polygon, Shape, box, ellipse
 from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
     from edgeseg.data.description import Description
+
+
+_ANNOTATIONS = "**/*.json"
 
 
 class LabelmeReader:
@@ -40,9 +44,9 @@ class LabelmeReader:
         """Return the annotated images of a split; raises `DatasetError` with every image that is not there."""
         root = folder_of(place or description.root)
         folder = first_folder(
-            root, split, split_names(split), holds=lambda path: any(path.rglob("*.json")), what="JSON files"
+            root, split, split_names(split), holds=lambda path: any(files_below(path, _ANNOTATIONS)), what="JSON files"
         )
-        files = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
+        files = sorted(files_below(folder, _ANNOTATIONS))
         if not files:
             raise DatasetError(f"{folder}: no JSON file of LabelMe in it.")
         problems, samples, labels = [], [], set()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from edgeseg.core import registry
 from edgeseg.data.description import FILE, Description, read_description
 from edgeseg.data.splits import part
+from edgeseg.errors import DatasetError
 
 if TYPE_CHECKING:
     from edgeseg.data.dataset import Dataset
@@ -53,9 +54,28 @@ def open_dataset(text: str, *, split: str, decoding: Decoding | None = None) -> 
         description = dataclasses.replace(description, data=table)
     reader = registry.load_as("datasets", name, Reader)  # type: ignore[type-abstract]
     if description.splits.given:
-        whole = reader.open(place, split="", description=description)
+        whole = _with_names(reader.open(place, split="", description=description))
         return part(whole, split=split, rules=description.splits, root=Path(description.root))
-    return reader.open(place, split=split, description=description)
+    return _with_names(reader.open(place, split=split, description=description))
+
+
+def _with_names(data: Dataset) -> Dataset:
+    """Return a data set whose names are all different: results, splits and the identity go by name.
+
+    Raises:
+        DatasetError: two samples have the same name.
+    """
+    taken: dict[str, int] = {}
+    for index in range(len(data)):
+        name = data.item_id(index)
+        if name in taken:
+            files = getattr(data, "item_files", None)
+            both = "" if files is None else f" ({files(taken[name])[0]} and {files(index)[0]})"
+            raise DatasetError(
+                f'{data.name} {data.split}: two samples are called "{name}"{both}. Rename or remove one of the two.'
+            )
+        taken[name] = index
+    return data
 
 
 def is_folder(text: str) -> bool:

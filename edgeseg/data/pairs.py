@@ -1,12 +1,12 @@
 """Pairs of images and label maps by two patterns below one folder: Cityscapes, KITTI, your own exports.
 
-In a pattern `*` matches a part of a file name and `**` folders of any depth. An image and a label map form a pair if
-their wildcards match the same text: `a_leftImg8bit.png` and `a_gtFine_labelIds.png`.
+In a pattern `*` matches a part of a file name, `?` one character, `[abc]` one of these, and `**/` folders of any depth.
+An image and a label map form a pair if their wildcards match the same text: `a_leftImg8bit.png` and
+`a_gtFine_labelIds.png`.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from edgeseg.data.folder import FolderDataset, read_classes
 from edgeseg.data.label_maps import LabelMapping
 from edgeseg.data.licence import read_licence
 from edgeseg.data.paths import IMAGE_SUFFIXES, refuse
+from edgeseg.data.patterns import files_below, is_wild, pattern_rule, plain_pattern
 from edgeseg.errors import DatasetError, InputError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class PairsReader:
         given = description.mapping()
         patterns = [description.data.images or self.images, description.data.labels or self.labels]
         for name, pattern in zip(("images", "labels"), patterns, strict=True):
-            if "*" not in pattern:
+            if not is_wild(pattern):
                 raise InputError(f'[data] {name} = "{pattern}": give a pattern with *, such as "{name}/{SPLIT}/*.png".')
             if split and SPLIT not in pattern:
                 raise InputError(
@@ -91,17 +92,12 @@ class PairsReader:
 
 def _found(root: Path, pattern: str) -> dict[str, Path]:
     """Return the files that a pattern matches, keyed and sorted by the text that its wildcards match."""
-    wild = re.compile(
-        "".join(
-            r"(?:(.*)/)?" if piece == "**/" else r"([^/]*)" if piece == "*" else re.escape(piece)
-            for piece in re.split(r"(\*\*/|\*)", pattern)
-        )
-    )
+    wild = pattern_rule(plain_pattern(pattern))
     found: dict[str, Path] = {}
     problems = []
-    for path in sorted(root.glob(pattern)):
+    for path in sorted(files_below(root, pattern)):
         match = wild.fullmatch(path.relative_to(root).as_posix())
-        if match is None or not path.is_file():
+        if match is None:
             continue
         key = "/".join(part for part in match.groups() if part)
         if key in found:

@@ -50,8 +50,14 @@ class ShapeDataset(MappedDataset[NameMapping]):
     def __post_init__(self) -> None:
         taken: dict[Path, str] = {}
         for sample in self.samples:
-            other = taken.setdefault(sample.image, sample.id)
-            if other != sample.id:
+            other = taken.get(sample.image)
+            if other == sample.id:
+                raise DatasetError(
+                    f"{sample.annotations}: lists the image {sample.image} twice, so each entry has only a part of its "
+                    "shapes. Merge the two."
+                )
+            taken[sample.image] = sample.id
+            if other is not None:
                 raise DatasetError(
                     f"{sample.annotations}: {other} and {sample.id} both lead to {sample.image}. Export the images "
                     "with their folders."

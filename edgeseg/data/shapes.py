@@ -108,8 +108,11 @@ class ColumnRuns:
         """Return the pixels; raises `ValueError` if the runs are of another size than the image."""
         if self.size != size:
             raise ValueError(f"run lengths are for {self.size[0]}x{self.size[1]}, but the image is {size[0]}x{size[1]}")
-        counts = coco_counts(self.counts) if isinstance(self.counts, str) else list(self.counts)
-        return runs_to_pixels(counts, size=(size[1], size[0])).T
+        return runs_to_pixels(self.runs(), size=(size[1], size[0])).T
+
+    def runs(self) -> list[int]:
+        """Return the run lengths as numbers; raises `ValueError` for a text that holds none."""
+        return coco_counts(self.counts) if isinstance(self.counts, str) else list(self.counts)
 
 
 def runs_to_pixels(counts: Sequence[int], *, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -160,6 +163,25 @@ def ellipse(cx: float, cy: float, rx: float, ry: float) -> Polygon:
     """Return an ellipse as a polygon of 128 points."""
     angles = (2 * math.pi * index / ELLIPSE_POINTS for index in range(ELLIPSE_POINTS))
     return Polygon((tuple((cx + rx * math.cos(angle), cy + ry * math.sin(angle)) for angle in angles),))
+
+
+def ring_area(ring: Sequence[tuple[float, float]]) -> float:
+    """Return the area in pixels that a ring of points (x, y) encloses, by the shoelace formula."""
+    ends = (*ring[1:], *ring[:1])
+    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, ends, strict=True))) / 2
+
+
+def rotated(area: Polygon, *, centre: tuple[float, float], degrees: float) -> Polygon:
+    """Return a polygon turned clockwise, as one sees it, around a point (x, y)."""
+    if not degrees:  # sums and differences with the centre would round
+        return area
+    (cx, cy), cos, sin = centre, math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return Polygon(
+        tuple(
+            tuple((cx + (x - cx) * cos - (y - cy) * sin, cy + (x - cx) * sin + (y - cy) * cos) for x, y in ring)
+            for ring in area.rings
+        )
+    )
 
 
 def polygon_points(flat: Iterable[float]) -> tuple[tuple[float, float], ...]:

@@ -26,16 +26,22 @@ def part(whole: Dataset, *, split: str, rules: SplitsTable, root: Path) -> Subse
     """Return the samples of one split; those in neither val nor test are train.
 
     Raises:
-        UnknownName, InputError: an unknown split, or an invalid pattern.
-        DatasetError: a group or listed name does not exist, or the split has no samples.
+        UnknownName, InputError: an unknown split, an invalid pattern, or a sample that val and test both name.
+        DatasetError: a group or listed name does not exist, a list divides a group, or the split has no samples.
     """
     if split not in SPLITS:
         raise unknown(f"split of {whole.name}", split, SPLITS)
     names = [whole.item_id(index) for index in range(len(whole))]
     groups = groups_of(names, pattern=rules.group)
-    test = _chosen(rules.test, names=names, groups=groups, root=root, salt="test")
-    val = _chosen(rules.val, names=names, groups=groups, root=root, salt="val") - test
-    taken = {"val": val, "test": test, "train": set(names) - val - test}[split]
+    given = {"test": rules.test, "val": rules.val}
+    chosen = {name: _named(rule, groups=groups, root=root) for name, rule in given.items()}
+    if both := chosen["val"] & chosen["test"]:
+        raise InputError(f'[splits] val and test of {whole.name} both have "{min(both)}". Remove it from one of them.')
+    for name, rule in given.items():
+        if isinstance(rule, float) and rule:
+            chosen[name] = _share(rule, groups=groups, taken=chosen["val"] | chosen["test"], salt=name)
+    chosen["train"] = set(names) - chosen["val"] - chosen["test"]
+    taken = chosen[split]
     indices = tuple(index for index, name in enumerate(names) if name in taken)
     if not indices:
         raise DatasetError(f"{whole.name}: [splits] leaves no sample for {split}. Give it a larger share, or groups.")
@@ -83,24 +89,41 @@ def groups_of(names: list[str], *, pattern: str) -> dict[str, str]:
     return found
 
 
-def _chosen(
-    rule: str | float | tuple[str, ...], *, names: list[str], groups: dict[str, str], root: Path, salt: str
-) -> set[str]:
-    if not rule:
-        return set()
-    if isinstance(rule, str):
-        return _listed(root / rule, names=names)
+def _named(rule: str | float | tuple[str, ...], *, groups: dict[str, str], root: Path) -> set[str]:
+    """Return the samples that a list file or the names of groups name; none for a share.
+
+    Raises:
+        DatasetError, UnknownName: a list that cannot be used or that divides a group, or a group that does not exist.
+    """
     if isinstance(rule, tuple):
         missing = [group for group in rule if group not in groups.values()]
         if missing:
             raise unknown("group", missing[0], sorted(set(groups.values())))
-        return {name for name in names if groups[name] in rule}
+        return {name for name, group in groups.items() if group in rule}
+    if not isinstance(rule, str) or not rule:
+        return set()
+    found = _listed(root / rule, names=list(groups))
+    inside = {groups[name]: name for name in sorted(found)}
+    left = next((name for name, group in groups.items() if group in inside and name not in found), None)
+    if left is not None:
+        raise DatasetError(
+            f'{root / rule}: lists {inside[groups[left]]}, but not {left} of the same group, "{groups[left]}". List '
+            "both, or remove group from [splits]."
+        )
+    return found
+
+
+def _share(rule: float, *, groups: dict[str, str], taken: set[str], salt: str) -> set[str]:
+    """Return the samples of a share of all groups, chosen among those that are not `taken`."""
     if not 0 < rule < 1:
         raise InputError(f"[splits] {salt} = {rule:g}: give a share above 0 and below 1.")
+    every = set(groups.values())
     # By hash, not at random: a group stays in its split when others are added or removed.
-    order = sorted(set(groups.values()), key=lambda group: sha256_of_bytes(f"{salt}/{group}".encode()))
-    count = max(1, round(rule * len(order)))
-    return {name for name in names if groups[name] in order[:count]}
+    free = sorted(
+        every - {groups[name] for name in taken}, key=lambda group: sha256_of_bytes(f"{salt}/{group}".encode())
+    )
+    count = max(1, round(rule * len(every)))
+    return {name for name, group in groups.items() if group in free[:count]}
 
 
 def _listed(path: Path, *, names: list[str]) -> set[str]:

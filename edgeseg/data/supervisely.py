@@ -24,6 +24,7 @@ from edgeseg.data.label_maps import mask_of_png
 from edgeseg.data.label_names import map_names
 from edgeseg.data.licence import read_licence
 from edgeseg.data.paths import refuse
+from edgeseg.data.patterns import files_below
 from edgeseg.data.shape_dataset import Annotated, ShapeDataset
 from edgeseg.data.shapes import Area, Bitmap, Polygon, Shape, box
 from edgeseg.errors import DatasetError
@@ -56,7 +57,7 @@ class SuperviselyReader:
             root, split, split_names(split), holds=lambda path: (path / "ann").is_dir(), what="ann and img"
         )
         problems, samples = [], []
-        for path in sorted(folder.rglob("ann/*.json")):
+        for path in sorted(files_below(folder, "**/ann/*.json")):
             try:
                 samples.append(_sample(path, root=folder))
             except DatasetError as error:

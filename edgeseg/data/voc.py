@@ -5,6 +5,7 @@ Everingham et al., The Pascal Visual Object Classes Challenge (IJCV 2010): 20 cl
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,11 +36,7 @@ class VocReader:
         if not (lists / f"{split}.txt").is_file():
             there = ", ".join(sorted(path.stem for path in lists.glob("*.txt"))) or "none"
             raise DatasetError(f'{lists}: no list "{split}.txt". Lists there: {there}. Give the folder of VOC2012.')
-        names = [
-            line.split()[0]
-            for line in (lists / f"{split}.txt").read_text(encoding="utf-8").splitlines()
-            if line.strip()
-        ]
+        names = _names(lists / f"{split}.txt")
         images = [root / "JPEGImages" / f"{name}.jpg" for name in names]
         labels = [root / "SegmentationClass" / f"{name}.png" for name in names]
         missing = [
@@ -60,6 +57,19 @@ class VocReader:
             mapping=mapping,
             decoding=description.data.decoding(),
         )
+
+
+def _names(path: Path) -> list[str]:
+    """Return the first word of each line; raises `DatasetError` for a file that is not text, or a name twice."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as a list of names ({error}). Save it as UTF-8.") from None
+    names = [line.split()[0] for line in lines if line.strip()]
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise DatasetError(f'{path}: lists "{twice}" more than once. Each image counts once: remove the other lines.')
+    return names
 
 
 READER = VocReader()

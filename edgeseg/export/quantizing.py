@@ -38,6 +38,8 @@ from edgeseg.graph.quantization_points import (
 from edgeseg.graph.scale_limits import Load, affine, fitting_scales, least_weight_scales, unsaturated_weight_scales
 
 Q_ANNOTATION = "quantization_annotation"
+_NORMS = ("batch_norm", "_native_batch_norm_legit_no_training")
+_ALIAS = torch.ops.aten.alias.default
 
 
 class FromRange(ObserverBase):  # type: ignore[misc]  # torchao is untyped
@@ -367,6 +369,35 @@ def check_int8_paths(found: QuantizationPlan, float_layers: tuple[str, ...]) -> 
 def _converted(program: ExportedProgram, quantizer: PlannedQuantizer, *, fold: bool) -> ExportedProgram:
     arguments, _ = program.example_inputs
     with torch.no_grad():
-        prepared = prepare_pt2e(program.module(), quantizer)
+        graph = program.module()
+        _part_norms(graph)
+        prepared = prepare_pt2e(graph, quantizer)
         prepared(*arguments)  # weights are observed here; activation ranges are given
-        return torch.export.export(convert_pt2e(prepared, fold_quantize=fold), arguments)
+        converted = convert_pt2e(prepared, fold_quantize=fold)
+        _join_norms(converted)
+        return torch.export.export(converted, arguments)
+
+
+def _part_norms(graph: GraphModule) -> None:
+    """Put an alias before every batch norm that is left, in place.
+
+    torchao folds each one that reads a convolution or linear layer, even where the layer's output is read elsewhere or
+    its weights are shared. All that can be folded have been.
+    """
+    for node in list(graph.graph.nodes):
+        if node.op == "call_function" and op_name(node) in _NORMS:
+            source = _input(node)
+            with graph.graph.inserting_before(node):
+                alias = graph.graph.call_function(_ALIAS, (source,))
+            alias.meta = dict(source.meta)
+            node.replace_input_with(source, alias)
+    graph.recompile()
+
+
+def _join_norms(graph: GraphModule) -> None:
+    """Remove the aliases again, in place."""
+    for node in list(graph.graph.nodes):
+        if node.target is _ALIAS:
+            node.replace_all_uses_with(_input(node))
+            graph.graph.erase_node(node)
+    graph.recompile()

@@ -115,6 +115,8 @@ class _Watcher(TorchFunctionMode):
         input_shape = tuple(given[0].shape) if given else ()
         result = func(*args, **kwargs)
         made = list(_tensors((result,)))
+        if func is Tensor.__setitem__:  # y[:, 0] = 0 returns nothing, and changes y
+            made = given[:1]
         if not made:
             return result
         op = str(getattr(func, "__name__", func)).rstrip("_")

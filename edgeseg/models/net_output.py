@@ -24,8 +24,10 @@ LABELS = {torch.argmax, Tensor.argmax, torch.max, Tensor.max}
 SCORES = {
     functional.softmax, torch.softmax, Tensor.softmax, functional.log_softmax, torch.log_softmax, Tensor.log_softmax,
 }  # fmt: skip
-_SIGMOIDS = {functional.sigmoid, torch.sigmoid, Tensor.sigmoid}
-SQUEEZES = {torch.squeeze, Tensor.squeeze}
+_SIGMOIDS = {functional.sigmoid, torch.sigmoid, Tensor.sigmoid, torch.special.expit, torch.sigmoid_, Tensor.sigmoid_}
+_SELECTIONS = {Tensor.__getitem__, torch.select, Tensor.select}
+"""`z[:, 0]` drops a single channel as `squeeze` does."""
+SQUEEZES = {torch.squeeze, Tensor.squeeze} | _SELECTIONS
 RESIZES = {functional.interpolate}
 FOREGROUND_THRESHOLDS = {torch.gt, Tensor.gt, Tensor.__gt__, torch.ge, Tensor.ge, Tensor.__ge__}
 CASTS = {Tensor.to, Tensor.type, Tensor.long, Tensor.int, Tensor.byte, Tensor.float}
@@ -143,7 +145,7 @@ class NetLogits:
 def _two_channels(found: Tensor, *, probability: bool, threshold: float) -> Tensor:
     """Return (N, 2, h, w) from the logit or probability of the second class, equal where it is at the threshold."""
     if not probability:
-        second = found if threshold == 0.5 else found - _logit(threshold)
+        second = found if threshold == 0.5 else found - logit(threshold)
         return torch.cat((torch.zeros_like(found), second), dim=1)
     if threshold != 0.5:
         ours = found * (1 - threshold)
@@ -151,7 +153,8 @@ def _two_channels(found: Tensor, *, probability: bool, threshold: float) -> Tens
     return torch.cat((1 - found, found), dim=1)
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """Return the logit whose sigmoid is `probability`, above 0 and below 1."""
     return math.log(probability / (1 - probability))
 
 
@@ -188,8 +191,11 @@ class _Tail(TorchFunctionMode):
         given = args[0] if args else options.get("input")
         if func in ENDS and isinstance(given, Tensor):
             made = result[1] if func in LABELS and isinstance(result, tuple) else result
-            if isinstance(made, Tensor) and made is not given:
-                may_go = self._may_go(func, given, args, options)
+            if func in _SELECTIONS and isinstance(made, Tensor) and made.numel() != given.numel():
+                return result
+            if isinstance(made, Tensor) and (made is not given or func in _SIGMOIDS):
+                # What an in-place sigmoid has read is gone.
+                may_go = made is not given and self._may_go(func, given, args, options)
                 self.steps.append(_Step(function=func, given=given, result=made, may_go=may_go))
         return result
 
@@ -227,7 +233,7 @@ class _Tail(TorchFunctionMode):
         if function in FOREGROUND_THRESHOLDS:
             # The second class wins if its probability is above the threshold, i.e. its logit above the threshold's.
             limit = options.get("other", args[1] if len(args) > 1 else None)
-            wanted = self.threshold if self.holds_sigmoid(given) else _logit(self.threshold)
+            wanted = self.threshold if self.holds_sigmoid(given) else logit(self.threshold)
             return isinstance(limit, (int, float)) and math.isclose(limit, wanted, abs_tol=1e-6)
         if function in LABELS | SCORES:
             return _axis(args, options) in (1, -3) and given.dim() == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import copy
 import dataclasses
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,7 +23,7 @@ from edgeseg.models.checkpoint import Checkpoint, at_size, load_checkpoint, save
 from edgeseg.models.dry_run import check_logits
 from edgeseg.models.factory import PATTERN, is_factory, module_folder, trust
 from edgeseg.models.from_onnx.opening import FACTORY, is_onnx, open_onnx
-from edgeseg.models.net_output import adapt, labels_of
+from edgeseg.models.net_output import adapt, labels_of, logit
 from edgeseg.models.resolve import bundled, resolve_model
 from edgeseg.models.state_dict import check_values, fitted, load_weights, read_state_dict
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Model = str | Path | nn.Module | Checkpoint | None
 """Everything that names a model; None is the bundled default."""
+_log = logging.getLogger(__name__)
 LEAST_EQUAL = 0.999
 """Required label agreement of a net cut at its end, and resized by edgeseg, with the whole net."""
 
@@ -177,6 +179,7 @@ def _described(net: nn.Module, said: SpecFile, *, name: str) -> ModelSpec:
     stride = stride_of(net, name=name, classes=len(said.class_names), size=said.size)
     spec = said.model_spec(architecture=name, output_stride=stride)
     _prove_cut(net.eval(), spec)
+    _look_at_one_channel(net, spec)
     return spec
 
 
@@ -202,6 +205,25 @@ def _prove_cut(net: nn.Module, spec: ModelSpec) -> None:
         raise InputError(
             f"{spec.name}: without its last upsampling and activation, only {100 * equal:.2f} % of the labels stay "
             "the same. Keep them in the graph: cut = false in the spec's [output]."
+        )
+
+
+@torch.no_grad()
+def _look_at_one_channel(net: nn.Module, spec: ModelSpec) -> None:
+    """Log a warning where one channel is read as a logit, but looks like a probability on a rendered street."""
+    if spec.output is None or spec.output.one_channel != "logit" or len(spec.classes) != 2:
+        return
+    first, second = net(_street(spec))[0]
+    second = second + logit(spec.output.threshold)
+    low, high = float(second.min()), float(second.max())
+    if not first.any() and low >= 0 and high <= 1:
+        _log.warning(
+            "%s: its one channel holds %.3g to %.3g on a rendered street. They look like probabilities, but no sigmoid "
+            "was found at its end, so they are read as logits. If they are probabilities, set one_channel = "
+            '"probability" in the spec\'s [output].',
+            spec.name,
+            low,
+            high,
         )
 
 

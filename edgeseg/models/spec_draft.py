@@ -222,7 +222,8 @@ def _classes(net: nn.Module, *, channels: int, data: DataFacts | None) -> _Line:
         )
     names = getattr(getattr(net, "config", None), "id2label", None)
     if isinstance(names, dict) and len(names) == channels:
-        listed = [str(names[key]) for key in sorted(names)]
+        # JSON's keys are texts, and "10" sorts before "2".
+        listed = [str(names[key]) for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]
         if len(set(listed)) == channels and not all(name.startswith("LABEL_") for name in listed):
             return _Line(key="classes", value=json.dumps(listed), note="of the net's configuration")
     return _Line(key="classes", value=str(channels), note="or their names, in the net's order")

@@ -14,7 +14,7 @@ from edgeseg.models.build import classifier_keys
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgeseg.core.spec import ModelSpec
+    from edgeseg.core.spec import ModelSpec, Preprocess
     from edgeseg.train.recipe import Recipe
 
 _log = logging.getLogger(__name__)
@@ -38,17 +38,17 @@ def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str
         path = Path(recipe.model.encoder)
         loaded = load_encoder(net, path)
         _log.info("encoder weights%s: %d tensors", f" of {loaded.layout}" * bool(loaded.layout), len(loaded.matched))
-        trained = loaded.preprocess
-        if trained is not None and (trained.mean, trained.std) != (recipe.preprocess.mean, recipe.preprocess.std):
-            _log.warning(
-                "%s: trained on images normalized with mean = %s, std = %s: set both in the recipe's [preprocess]",
-                path,
-                [round(value, 6) for value in trained.mean],
-                [round(value, 6) for value in trained.std],
-            )
+        if loaded.preprocess is not None:
+            _compare(path, trained=loaded.preprocess, now=recipe.preprocess, keys=("mean", "std"))
         return net, {"encoder": path.name, "sha256": sha256_of(path)}
     if checkpoint is None:
         return net, {}
+    _compare(
+        recipe.model.init,
+        trained=checkpoint.spec.preprocess,
+        now=recipe.preprocess,
+        keys=("color_order", "scale", "mean", "std"),
+    )
     given = checkpoint.net.state_dict()
     if checkpoint.spec.classes != spec.classes:
         classifier = classifier_keys(spec)
@@ -56,3 +56,17 @@ def start_net(recipe: Recipe, spec: ModelSpec) -> tuple[nn.Module, dict[str, str
         _log.info("other classes: the classifier starts fresh (%d tensors)", len(classifier))
     net.load_state_dict(given, strict=False)
     return net, {"checkpoint": checkpoint.spec.name, "sha256": checkpoint.spec.weights_sha256}
+
+
+def _compare(source: Path | str, *, trained: Preprocess, now: Preprocess, keys: tuple[str, ...]) -> None:
+    """Log a warning where start weights were trained on images that were prepared otherwise than the recipe's."""
+    other = [key for key in keys if getattr(trained, key) != getattr(now, key)]
+    if other:
+        values = ", ".join(f"{key} = {_shown(getattr(trained, key))}" for key in other)
+        _log.warning("%s: trained on images with %s: set this in the recipe's [preprocess]", source, values)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return str([round(item, 6) for item in value])
+    return f'"{value}"' if isinstance(value, str) else str(value)

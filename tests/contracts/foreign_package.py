@@ -105,6 +105,14 @@ class Tail(nn.Module):
             z = torch.softmax(z, dim=1)
         if "sigmoid" in self.end:
             z = torch.sigmoid(z)
+        if "inplace" in self.end:
+            z = z.sigmoid_()
+        if "expit" in self.end:
+            z = torch.special.expit(z)
+        if "clamped" in self.end:
+            z = z.clamp(0, 1)
+        if "plane" in self.end:
+            z = z[:, 0]
         if "latesize" in self.end:
             z = F.interpolate(z, scale_factor=8, mode="bilinear")
         if "argmax" in self.end:

@@ -328,6 +328,105 @@ def test_names_of_another_machine_never_lead_out_of_the_folder(
     assert load_all(text) == 3
 
 
+@pytest.mark.parametrize(
+    ("writer", "folder"),
+    [(TestCoco, "train2017"), (TestCocoPanoptic, "train2017"), (TestLabelme, "train"), (TestCvat, "images/Train"),
+     (TestSupervisely, "train/img")],
+)  # fmt: skip
+def test_images_may_be_links(writer: type[DatasetContract], folder: str, tmp_path: Path) -> None:
+    text = f"{writer.reader}:{writer().write(tmp_path / 'data')}"
+    (tmp_path / "disk").mkdir()
+    for path in list((tmp_path / "data" / folder).glob("*.jpg")):
+        path.rename(tmp_path / "disk" / path.name)
+        path.symlink_to(tmp_path / "disk" / path.name)
+    assert load_all(text) == 3
+
+
+@pytest.mark.parametrize("writer", [TestLabelme, TestSupervisely])
+def test_a_linked_folder_is_read_like_any_other(writer: type[DatasetContract], tmp_path: Path) -> None:
+    text = f"{writer.reader}:{writer().write(tmp_path / 'data')}"
+    writer().write(tmp_path / "disk")
+    (tmp_path / "data" / "train" / "more").symlink_to(tmp_path / "disk" / "train")
+    assert load_all(text) == 6
+
+
+def test_boxes_and_ellipses_of_cvat_are_turned(tmp_path: Path) -> None:
+    """A box of 8x2 at 90 degrees stands upright; at 45 degrees, clockwise, its right end lies below its left one."""
+    photo(tmp_path / "images" / "0.jpg", size=(20, 20))
+    shape = '<image id="0" name="0.jpg" width="20" height="20">{}</image>'
+    box = shape.format('<box label="car" xtl="6" ytl="9" xbr="14" ybr="11" rotation="{}"/>')
+    ellipse = shape.format('<ellipse label="wheel" cx="10" cy="10" rx="4" ry="1" rotation="{}"/>')
+
+    def drawn(image: str) -> np.ndarray:
+        (tmp_path / "annotations.xml").write_text(CVAT.format(images=image), encoding="utf-8")
+        (tmp_path / "dataset.toml").write_text('schema = 1\nreader = "cvat"\n[splits]\nval = 0.5\n', encoding="utf-8")
+        return open_dataset(str(tmp_path), split="val").load(0).labels > 0
+
+    upright = drawn(box.format("90.00"))
+    assert upright[6:14, 9:11].all()
+    assert upright.sum() == 16
+    assert np.array_equal(drawn(ellipse.format("90")), drawn(ellipse.format("0")).T)
+    sloping = drawn(box.format("45"))
+    assert sloping[12, 12]
+    assert sloping[7, 7]
+    assert not sloping[12, 7]
+
+
+@pytest.mark.parametrize("area", [None, 0])
+def test_instances_without_an_area_are_drawn_by_that_of_their_outlines(area: int | None, tmp_path: Path) -> None:
+    text = f"coco:{TestCoco().write(tmp_path)}"
+    path = tmp_path / "annotations" / "instances_train2017.json"
+    table = json.loads(path.read_text(encoding="utf-8"))
+    for item in table["annotations"]:
+        item["area"] = area
+    write_json(path, table)
+    assert open_dataset(text, split="train").load(0).labels[:4, 1].tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("writer", "key", "change", "says"),
+    [
+        (TestCoco, "annotations", {"segmentation": []}, "a shape cannot be drawn: an annotation has no segmentation"),
+        (TestCoco, "images", {"file_name": "000000000000.jpg"}, r"lists the image .*000000000000\.jpg twice"),
+        (TestCoco, "images", {"id": 7}, "2 images have the id 7"),
+        (TestCoco, "categories", {"id": 1}, "two categories have the id 1"),
+        (TestCocoPanoptic, "images", {"id": 0}, "2 images have the id 0"),
+        (TestCocoPanoptic, "annotations", {"image_id": 0}, 'two samples are called "000000000000"'),
+    ],
+)
+def test_what_would_lose_shapes_is_refused(
+    writer: type[DatasetContract], key: str, change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    text = f"{writer.reader}:{writer().write(tmp_path)}"
+    (path,) = (tmp_path / "annotations").glob("*.json")
+    table = json.loads(path.read_text(encoding="utf-8"))
+    table[key][1].update(change)
+    write_json(path, table)
+    with pytest.raises(DatasetError, match=says):
+        load_all(text)
+
+
+def test_samples_of_one_name_are_refused_as_their_results_would_replace_each_other(tmp_path: Path) -> None:
+    text = f"coco:{TestCoco().write(tmp_path)}"
+    photo(tmp_path / "train2017" / "000000000000.png")
+    spoil(tmp_path / "annotations" / "instances_train2017.json", "000000000001.jpg", "000000000000.png")
+    with pytest.raises(DatasetError, match=r'"000000000000" \(.*000000000000\.jpg and .*000000000000\.png\)\. Rename'):
+        open_dataset(text, split="train")
+
+
+def test_one_name_in_two_subsets_of_cvat_is_two_samples(tmp_path: Path) -> None:
+    TestCvat().write(tmp_path)
+    photo(tmp_path / "images" / "Validation" / "0.jpg")
+    path = tmp_path / "annotations.xml"
+    more = CVAT_IMAGE.format(n=0).replace('subset="Train"', 'subset="Validation"')
+    path.write_text(path.read_text(encoding="utf-8").replace("</annotations>", f"{more}</annotations>"), "utf-8")
+    (tmp_path / "dataset.toml").write_text(
+        'schema = 1\nreader = "cvat"\n[splits]\nval = ["Validation/0"]\n', encoding="utf-8"
+    )
+    data = open_dataset(str(tmp_path), split="train")
+    assert [data.item_id(index) for index in range(len(data))] == ["Train/0", "1", "2"]
+
+
 def test_two_annotations_of_one_image_are_refused(tmp_path: Path) -> None:
     text = f"cvat:{TestCvat().write(tmp_path)}"
     spoil(tmp_path / "annotations.xml", 'name="1.jpg"', 'name="other/0.jpg"')

@@ -113,6 +113,36 @@ def test_ids_map_to_classes_and_groups_never_split(tmp_path: Path) -> None:
     assert (len(open_dataset(shared, split="val")), len(open_dataset(shared, split="train"))) == (2, 4)
 
 
+def members(text: str, split: str) -> list[str]:
+    data = open_dataset(text, split=split)
+    return [data.item_id(index) for index in range(len(data))]
+
+
+def test_a_share_takes_nothing_that_a_list_holds(tmp_path: Path) -> None:
+    named = f'[classes]\nback = 0\nvessel = [1, 2]\n{SPLITS}val = ["p1", "p2"]\ntest = 0.3\n'
+    text = described(tmp_path, named)
+    assert {name[:2] for name in members(text, "val")} == {"p1", "p2"}
+    assert {name[:2] for name in members(text, "test")} == {"p3"}
+    for first, second in (("p1", "p2"), ("p2", "p3"), ("p1", "p3")):  # one of them is the share's first choice
+        text = described(tmp_path, named.replace('["p1", "p2"]', f'["{first}", "{second}"]'))
+        assert {name[:2] for name in members(text, "val")} == {first, second}
+    text = described(tmp_path, named.replace('["p1", "p2"]', "0.3"))
+    assert [len(members(text, split)) for split in ("train", "val", "test")] == [2, 2, 2]
+
+
+def test_a_list_divides_no_group_and_no_sample_is_in_two_splits(tmp_path: Path) -> None:
+    classes = "[classes]\nback = 0\nvessel = [1, 2]\n"
+    text = described(tmp_path, f'{classes}{SPLITS}val = "val.txt"\n')
+    (tmp_path / "val.txt").write_text("p1_0\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r'val\.txt: lists p1_0, but not p1_1 of the same group, "p1"'):
+        open_dataset(text, split="train")
+    (tmp_path / "val.txt").write_text("p1_0\np1_1\n", encoding="utf-8")
+    assert members(text, "val") == ["p1_0", "p1_1"]
+    text = described(tmp_path, f'{classes}{SPLITS}val = "val.txt"\ntest = ["p1"]\n')
+    with pytest.raises(InputError, match=r'val and test of .* both have "p1_0"'):
+        open_dataset(text, split="train")
+
+
 def test_colours_map_to_classes(tmp_path: Path) -> None:
     text = described(tmp_path, '[classes]\nroad = "#804080"\nsky = "#0000ff"\n[splits]\nval = 0.5\n')
     for path in (tmp_path / "masks").iterdir():
@@ -155,6 +185,35 @@ READERS = {
     TestAde20k: ("images/training/*.jpg", "annotations/training/*.png"),
     TestVoc: ("JPEGImages/*.jpg", "SegmentationClass/*.png"),
 }
+
+
+def test_single_characters_and_links_are_part_of_a_pattern(tmp_path: Path) -> None:
+    for name in ("a1", "a2", "b1"):
+        pair(tmp_path / f"disk/{name}.jpg", tmp_path / f"disk/{name}_mask.png", (0, 1))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/clinic").symlink_to(tmp_path / "disk")
+    (tmp_path / "dataset.toml").write_text(
+        'schema = 1\nreader = "pairs"\n[data]\nimages = "in/**/[ab]?.jpg"\nlabels = "./in/**/[ab]?_mask.png"\n'
+        '[classes]\nx = 0\ny = 1\n[splits]\nval = ["clinic/b1"]\n',
+        encoding="utf-8",
+    )
+    data = open_dataset(str(tmp_path), split="train")
+    assert [data.item_id(index) for index in range(len(data))] == ["clinic/a1", "clinic/a2"]
+
+
+def test_a_list_of_voc_counts_each_name_once_whatever_its_ends_of_lines(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pair(tmp_path / f"JPEGImages/{name}.jpg", tmp_path / f"SegmentationClass/{name}.png", (0, 1, 255))
+    path = tmp_path / "ImageSets/Segmentation/train.txt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\xef\xbb\xbfa\r\n\r\nb 1\r\n")
+    assert len(open_dataset(f"voc:{tmp_path}", split="train")) == 2
+    path.write_bytes(b"a\nb\na\n")
+    with pytest.raises(DatasetError, match=r'train\.txt: lists "a" more than once'):
+        open_dataset(f"voc:{tmp_path}", split="train")
+    path.write_bytes(b"a\n\xe9\n")
+    with pytest.raises(DatasetError, match=r"train\.txt: cannot be read as a list of names"):
+        open_dataset(f"voc:{tmp_path}", split="train")
 
 
 def test_a_pattern_with_the_split_takes_no_splits(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ def test_a_whole_data_set_is_described(data: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr()
     assert "train: 4 images, 48x64 (4)" in printed.out
     assert "train: no pixel is tree." in printed.out
-    assert "test: " in printed.err
+    assert "no test split" in printed.err
+    assert main(["data", "check", str(data), "--split", "train", "--split", "test"]) != 1
+    assert 'has no split "test"' in capsys.readouterr().err, "asked for, it is said whole"
     found = survey(str(data))
     assert [(item.name, round(item.share, 2), item.images) for item in found.splits[0].classes] == [
         ("road", 0.75, 4), ("<b>car</b>", 0.25, 4), ("tree", 0.0, 0),

@@ -104,6 +104,13 @@ def functional(net: Net, x: Tensor) -> Tensor:
     return y
 
 
+def written_into(net: Net, x: Tensor) -> Tensor:
+    y = net.layer(x)
+    y[:, :1] = 0
+    z: Tensor = net.norm(y)
+    return z
+
+
 def unused(net: Net, x: Tensor) -> Tensor:
     y: Tensor = net.layer(x)
     return y
@@ -112,6 +119,7 @@ def unused(net: Net, x: Tensor) -> Tensor:
 KEPT = {
     "the output of layer is also read by something else": (twice, nn.BatchNorm2d(3)),
     "it follows mul, not a convolution or linear layer": (first, nn.BatchNorm2d(3)),
+    "it follows __setitem, not a convolution or linear layer": (written_into, nn.BatchNorm2d(3)),
     "layer is called, or its parameters are read, more than once": (shared, nn.BatchNorm2d(3)),
     "it is called, or its parameters are read, more than once": (shared_norm, nn.BatchNorm2d(3)),
     "it follows a conv2d whose weights are not stored parameters of a Conv2d": (functional, nn.BatchNorm2d(3)),

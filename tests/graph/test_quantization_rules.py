@@ -185,3 +185,36 @@ def test_functional_variants_are_simplified() -> None:
     assert ops == ["relu", "mean", "add", "avg_pool2d", "hardtanh", "permute"]
     with torch.no_grad():
         torch.testing.assert_close(made.module()(x), Variants().eval()(x))
+
+
+class KeptNorm(nn.Module):
+    """A batch norm that cannot be folded: its convolution's output is read elsewhere, or its weights serve twice."""
+
+    def __init__(self, *, twice: bool) -> None:
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1)
+        self.twice = twice
+        with torch.no_grad():
+            assert self.norm.running_mean is not None
+            assert self.norm.running_var is not None
+            self.norm.running_mean.copy_(torch.tensor([2.0, -1.0, 0.5]))
+            self.norm.running_var.copy_(torch.tensor([0.1, 4.0, 0.5]))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.conv(image.permute(0, 1, 2, 3))
+        y = F.relu(self.norm(x))
+        z: Tensor = self.last(y + (self.conv(y) if self.twice else x))
+        return z.permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_norm_that_was_not_folded_is_not_folded_by_torchao(twice: bool) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 8, 8)
+    with torch.no_grad():
+        program = simplify(torch.export.export(KeptNorm(twice=twice).eval(), (images[:1],)))
+        graph = program.module()
+        ranges = observe_points(graph, lambda: iter(images[:, None].numpy()), plan=plan_quantization(graph))
+        made = quantize_program(program, ranges=ranges)
+        wanted, found = graph(images[:1]), made.program.module()(images[:1])
+    assert float((found - wanted).abs().mean() / wanted.std()) < 0.03

@@ -54,7 +54,8 @@ def test_every_end_comes_down_to_the_same_logits(package: str, tmp_path: Path, e
 @pytest.mark.parametrize(
     ("end", "factors"),
     [("logits", None), ("up sigmoid", None), ("sigmoid", None), ("sigmoid latesize", "probability"),
-     ("up sigmoid half", None), ("up positive", None), ("sigmoid latesize half", "probability")],
+     ("up sigmoid half", None), ("up positive", None), ("sigmoid latesize half", "probability"),
+     ("inplace", "probability"), ("expit", None), ("sigmoid plane", None)],
 )  # fmt: skip
 def test_one_channel_becomes_two_classes(package: str, tmp_path: Path, end: str, factors: str | None) -> None:
     opened = open_tail(package, tmp_path, end, classes='["background", "crack"]', more="num_classes = 1")
@@ -64,6 +65,21 @@ def test_one_channel_becomes_two_classes(package: str, tmp_path: Path, end: str,
     wanted = torch.cat((1 - p, p) if factors else (torch.zeros_like(z), z), 1)
     torch.testing.assert_close(logits, wanted)
     assert torch.equal(logits.argmax(1) == 1, p[:, 0] > 0.5)
+
+
+def test_probabilities_that_no_sigmoid_made_are_not_read_as_logits_unsaid(
+    package: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = open_tail(package, tmp_path, "sigmoid clamped", classes='["background", "crack"]', more="num_classes = 1")
+    assert "look like probabilities" in caplog.text
+    assert 'one_channel = "probability"' in caplog.text
+    caplog.clear()
+    more = 'num_classes = 1\n[output]\none_channel = "probability"'
+    opened = open_tail(package, tmp_path, "sigmoid clamped", classes='["background", "crack"]', more=more)
+    open_tail(package, tmp_path, "logits", classes='["background", "crack"]', more="num_classes = 1")
+    assert not caplog.text
+    with torch.no_grad():
+        assert torch.equal(opened.net(image()).argmax(1) == 1, opened.net.body(image())[:, 0] > 0)
 
 
 @pytest.mark.parametrize(

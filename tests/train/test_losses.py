@@ -45,6 +45,17 @@ def test_cross_entropy_agrees_with_pytorch() -> None:
     torch.testing.assert_close(cross_entropy(logits, truth, ignore_index=255, weights=weights), expected)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_classes_that_weigh_nothing_is_nothing(smoothing: float) -> None:
+    logits = torch.randn(1, 2, 2, 2, requires_grad=True)
+    truth, weights = torch.zeros(1, 2, 2, dtype=torch.int64), torch.tensor([0.0, 1.0])
+    loss = cross_entropy(logits, truth, ignore_index=255, weights=weights, smoothing=smoothing)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
 def test_ohem_keeps_the_hardest_share() -> None:
     logits, truth = pixels((0.9, 0.1), (0.2, 0.8), (0.6, 0.4), (0.1, 0.9)), labels(0, 0, 0, 255)
     kept = cross_entropy(logits, truth, ignore_index=255, ohem_share=1 / 3)

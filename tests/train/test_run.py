@@ -23,6 +23,7 @@ from edgeseg.train import EpochDone, Event, Loading, Recipe, StepDone, TrainingR
 from edgeseg.train import loop as loop_module
 from edgeseg.train.evaluate import Score, evaluate
 from edgeseg.train.setup import memory_format
+from edgeseg.train.start import start_net
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,6 +220,17 @@ def test_short_memory_says_what_to_try(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(loop_module.Loop, "_loss", fail)
     with pytest.raises(TrainingError, match=r"Step 1: out of memory with run.batch = 4 at 64x96. Halve run.batch"):
         train(recipe(), out=tmp_path / "run")
+
+
+def test_start_weights_of_images_prepared_otherwise_are_not_used_unsaid(
+    whole: tuple[Path, TrainingResult], caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = load_checkpoint(whole[1].checkpoint).spec
+    model = {"init": str(whole[1].checkpoint)}
+    start_net(recipe(model=model), spec)
+    assert not caplog.text
+    start_net(recipe(model=model, preprocess={"color_order": "bgr", "std": [0.5, 0.5, 0.5]}), spec)
+    assert 'trained on images with color_order = "rgb", std = [0.229, 0.224, 0.225]' in caplog.text
 
 
 def test_a_run_starts_from_a_checkpoint(whole: tuple[Path, TrainingResult], tmp_path: Path) -> None:

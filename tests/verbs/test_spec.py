@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 import warnings
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from edgeseg.cli.main import main
 from edgeseg.core.spec_file import read_spec_file
 from edgeseg.errors import InputError
 from edgeseg.models import open_model
+from edgeseg.models.spec_draft import _classes
 from edgeseg.verbs.spec import check_spec
 
 if TYPE_CHECKING:
@@ -89,6 +91,14 @@ def test_a_stated_preprocessing_is_not_a_guess(
     spec = read_spec_file(path)
     assert (spec.size, spec.preprocess.mean, spec.preprocess.std[0]) == ((96, 128), (0.5, 0.5, 0.5), 0.25)
     assert not {"size", "preprocess.mean", "preprocess.std"} & set(found["guessed"])  # type: ignore[call-overload]
+
+
+def test_names_by_number_keep_their_order_past_ten_classes() -> None:
+    net = nn.Conv2d(3, 12, 1)
+    names = {str(number): f"name {number}" for number in range(12)}
+    net.config = types.SimpleNamespace(id2label=names)  # type: ignore[assignment]
+    line = _classes(net, channels=12, data=None)
+    assert json.loads(line.value) == [f"name {number}" for number in range(12)]
 
 
 def test_a_spec_is_not_overwritten_and_weights_alone_are_told_apart(
