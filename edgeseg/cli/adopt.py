@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     from edgeseg.verbs.adopt import adopt, starter_spec
 
     if options.spec is None:
-        starter = starter_spec(options.file)
+        starter = starter_spec(options.file, size=size_of(options.size))
         if not options.json:
             render.result(starter.rstrip())
         raise InputError(
@@ -95,7 +95,7 @@ def _sentence(made: Artifact) -> str:
     pixels = "pixels as they are" if preprocess.in_graph else "normalised pixels"
     holds = f"{file.values} of {'one channel' if file.one_channel else 'each class'}"
     return "\n".join((
-        f"{manifest.format} {manifest.scheme.name}, {made.size_bytes / 2**20:.2f} MiB",
+        f"{manifest.format} {manifest.scheme.name}, {made.size_bytes / 1e6:.2f} MB",
         f"  input:  {file.input.name}, {shapes[0]} {file.input.dtype}: {pixels}, {preprocess.color_order.upper()}, "
         f"{preprocess.resize}",
         f"  output: {file.output.name}, {shapes[1]} {file.output.dtype}: "

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         render.result_json({"artifacts": [summary(made)]})
         return 0
     manifest = made.manifest
-    render.result(f"{made.folder}  {manifest.format} {manifest.scheme.name}, {made.size_bytes / 2**20:.2f} MiB")
+    render.result(f"{made.folder}  {manifest.format} {manifest.scheme.name}, {made.size_bytes / 1e6:.2f} MB")
     render.result(f"  proof level: {manifest.proof.level}. {manifest.proof.reason}".rstrip())
     for line in placement_lines(made):
         render.result(line)

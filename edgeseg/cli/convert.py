@@ -197,8 +197,9 @@ def _sentence(artifact: Artifact) -> str:
     if parity.images:
         proven = f"{100 * parity.label_agreement:.2f} % of labels as float PyTorch on {parity.images} images"
         proven += f" ({parity.engine})"
-    size_mib = artifact.size_bytes / 2**20
-    lines = [f"{artifact.folder}  {manifest.format} {manifest.scheme.name}, {size_mib:.2f} MiB, {proven}"]
+    lines = [
+        f"{artifact.folder}  {manifest.format} {manifest.scheme.name}, {artifact.size_bytes / 1e6:.2f} MB, {proven}"
+    ]
     if manifest.proof.level != "engine":
         lines.append(f"  proof level: {manifest.proof.level}. {manifest.proof.reason}".rstrip())
     if manifest.origin == "compiled":

@@ -42,18 +42,19 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         render.result_json({**render.fields(found), "sound": found.sound})
         return 0 if found.sound else 3
-    _show(found)
+    _show(found, asked=tuple(options.split or ()))
     if options.html is not None:
         render.result(f"Written to {options.html}")
     return 0 if found.sound else 3
 
 
-def _show(found: Survey) -> None:
+def _show(found: Survey, *, asked: tuple[str, ...]) -> None:
     from edgeseg.cli import render
 
     render.result(f"{found.name}: {len(found.classes)} classes, licence {found.licence}")
     for absent, why in found.absent.items():
-        render.say(f"{absent}: {why.splitlines()[0]}")
+        missing = "has no split" in why and absent not in asked
+        render.say(f"no {absent} split" if missing else f"{absent}: {why.splitlines()[0]}")
     for split in found.splits:
         _show_split(split)
     for item in found.shared[:SHOWN]:

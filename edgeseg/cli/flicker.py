@@ -78,7 +78,7 @@ def _show(report: FlickerReport) -> None:
         for row in report.rows
     ]
     columns = ("artifact", "smooth", "flicker %", "labels as first %", "lag frames")
-    along = "along optical flow" if report.motion else "in place"
+    along = "along optical flow" if report.motion else "each pixel at its place"
     render.table(f"{report.frames} frames of {report.source}, {along}", columns, rows, numbers=columns[2:])
     still = 100 * report.rows[0].flicker.still_share
     render.result(f"Flicker is the share of unchanged pixels ({still:.0f} % of all) whose label changed.")

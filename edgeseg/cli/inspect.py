@@ -64,7 +64,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     facts = [(found.kind, f"{spec.name} ({found.path})"), ("net", f"{spec.architecture}, {len(spec.classes)} classes, "
              f"input {high}x{width}, output stride {spec.output_stride}")]  # fmt: skip
     if found.format:
-        facts.append(("format", f"{found.format} {found.precision}, {(found.size_bytes or 0) / 2**20:.2f} MiB"))
+        facts.append(("format", f"{found.format} {found.precision}, {(found.size_bytes or 0) / 1e6:.2f} MB"))
     if found.proof:
         facts.append(("proof", found.proof))
     if found.macs is not None and found.parameters is not None:

@@ -56,10 +56,10 @@ VERBS = (
 
 EPILOG = """\
 examples:
-  edgeseg demo                                       the full pipeline, once, on this machine
-  edgeseg convert --target tflite --precision int8   the bundled model as an int8 TFLite artifact
-  edgeseg run ARTIFACT --source synthetic --save out.mp4
-  edgeseg VERB --help                                what a verb takes
+  edgeseg demo                           the full pipeline, once
+  edgeseg convert --target tflite        the bundled model in int8
+  edgeseg run ARTIFACT --source 0        the camera, with an overlay
+  edgeseg VERB --help                    what a verb takes
 """
 
 
@@ -68,8 +68,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message with a suggestion and leave with status 2."""
+        hint = self._hint(message)
+        if hint and "invalid choice" in message:
+            message = message.partition(" (choose from")[0] + "."
         self.print_usage(sys.stderr)
-        self.exit(2, f"edgeseg: {printable(message)}{self._hint(message)}\n")
+        self.exit(2, f"edgeseg: {printable(message)}{hint}\n")
 
     def _hint(self, message: str) -> str:
         options = [option for action in self._actions for option in action.option_strings]

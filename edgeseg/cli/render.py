@@ -54,7 +54,8 @@ def say(text: str) -> None:
 
 def result(text: str) -> None:
     """Print a result on stdout."""
-    console().print(_text(text))
+    with _stdout_named():
+        console().print(_text(text))
 
 
 def result_json(value: object) -> None:
@@ -62,7 +63,8 @@ def result_json(value: object) -> None:
     table = encode_record(value)
     if isinstance(table, dict):
         table = {"schema": table.pop("schema", 1), **table}
-    sys.stdout.write(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    with _stdout_named():
+        sys.stdout.write(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def fields(value: object) -> dict[str, object]:
@@ -80,11 +82,24 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
     for row in rows:
         drawn.add_row(*map(_text, row))
     screen = console()
-    if title:
-        # Not the table's own title: that is wrapped to the table's width.
-        screen.print(_text(title), style="bold")
-    screen.soft_wrap = False
-    screen.print(drawn)
+    with _stdout_named():
+        if title:
+            # Not the table's own title: that is wrapped to the table's width.
+            screen.print(_text(title), style="bold")
+        screen.soft_wrap = False
+        screen.print(drawn)
+
+
+@contextlib.contextmanager
+def _stdout_named() -> Iterator[None]:
+    """Give an error of stdout, a full disk, the name that an error of a file has."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "stdout") from None
 
 
 @contextlib.contextmanager

@@ -194,7 +194,7 @@ def _show(outcome: RunOutcome, options: argparse.Namespace) -> None:
     if outcome.observation is not None:
         render.result(_observed(outcome.observation))
     for what, path in (("Video", options.save), ("Labels", options.save_labels), ("Areas", options.save_areas)):
-        if path:
+        if path and outcome.loop.frames:
             render.result(f"{what}: {path}")
 
 

@@ -26,7 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR|SET", help="data set instead of the recipe's, for train and val")
     parser.add_argument("--init", metavar="MODEL", help="checkpoint to start from instead of the recipe's")
     parser.add_argument("--encoder", metavar="FILE", help="public encoder weights instead of the recipe's")
-    parser.add_argument("--epochs", metavar="N", type=positive, help="instead of the recipe's")
+    parser.add_argument(
+        "--epochs", metavar="N", type=positive, help="instead of the recipe's; a warm-up as long keeps its share"
+    )
     parser.add_argument("--seed", metavar="N", type=whole, help="of all random numbers, instead of the recipe's")
     parser.add_argument("--skip-broken", action="store_true", help="list and leave out samples that cannot be used")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")

@@ -245,9 +245,12 @@ def open_artifact(folder: Path | str) -> Artifact:
     if not exists:
         raise ArtifactError(f"{folder}: no such folder. Make an artifact with: edgeseg convert --target tflite")
     if not is_folder:
-        raise ArtifactError(
-            f"{folder}: is a file; an artifact is a folder with a {MANIFEST}. Make one of it with: edgeseg adopt FILE"
+        do = (
+            f"Give its folder: {folder.parent}"
+            if folder.name == MANIFEST
+            else "Make one of a model file: edgeseg adopt"
         )
+        raise ArtifactError(f"{folder}: is a file; an artifact is a folder with a {MANIFEST}. {do}")
     if not has_manifest:
         raise ArtifactError(
             f"{folder}: not an edgeseg artifact: it holds no {MANIFEST}. Give a folder from edgeseg convert."

@@ -144,7 +144,9 @@ def _import(module_name: str, text: str) -> object:
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(f"{missing}."):
-            raise InputError(f"{text}: there is no module {missing}. {_where_to_look(missing, text)}") from error
+            raise InputError(
+                f"{text}: there is no module {missing}.{_bundled_like(text)} {_where_to_look(missing, text)}"
+            ) from error
         raise InputError(f"{text}: the module {module_name} needs {missing}, which is not installed.") from error
     except Exception as error:  # foreign code may fail in any way
         raise InputError(f"{text}: importing {module_name} failed with {_one_line(error)}") from error
@@ -158,6 +160,13 @@ def path_prefix(text: str) -> str:
     on_path = any(Path(place).resolve() == here for place in sys.path if place)
     inside = folder is not None and folder.resolve().is_relative_to(here)
     return "PYTHONPATH=. " if inside and not on_path else ""
+
+
+def _bundled_like(text: str) -> str:
+    """Return the bundled checkpoint whose name may be meant: fast_scn:camvid looks like a factory too."""
+    from edgeseg.models.resolve import bundled
+
+    return suggestion(text, bundled())
 
 
 def _where_to_look(missing: str, text: str) -> str:

@@ -22,6 +22,7 @@ SHOWN_PREDICTIONS = 4
 """Validation images of which predictions are drawn."""
 _ROW = 160
 """Height in pixels of an image among the predictions."""
+_HEAD = 20
 _OPACITY = 0.6
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH, _HEIGHT, _MARGIN = 640, 360, 48
@@ -70,7 +71,7 @@ def spread_indices(count: int, *, wanted: int = SHOWN_PREDICTIONS) -> tuple[int,
 
 
 def draw_predictions(samples: Sequence[Sample], predicted: Sequence[NDArray[np.uint8]], *, spec: ModelSpec) -> bytes:
-    """Return a PNG with a row for each sample: the image, its labels, and the prediction (H, W) uint8."""
+    """Return a PNG with a row for each sample: the image, its labels, and the prediction (H, W) uint8, under names."""
     colours = np.full((256, 3), 128, np.uint8)
     colours[: len(spec.palette)] = np.array(spec.palette, np.uint8)[:, ::-1]
     rows = []
@@ -81,7 +82,11 @@ def draw_predictions(samples: Sequence[Sample], predicted: Sequence[NDArray[np.u
         drawn = [cv2.addWeighted(image, 1 - _OPACITY, colours[item], _OPACITY, 0) for item in maps]
         rows.append(cv2.hconcat([image, *drawn]))
     widest = max(row.shape[1] for row in rows)
-    return _png(cv2.vconcat([np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]))
+    head = np.full((_HEAD, widest, 3), 255, np.uint8)
+    for column, name in enumerate(("image", "labels", "prediction")):
+        _write(head, name, (column * rows[0].shape[1] // 3 + 4, _HEAD - 6), _INK)
+    padded = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]
+    return _png(cv2.vconcat([head, *padded]))
 
 
 def draw_curves(points: Sequence[CurvePoint]) -> bytes:
@@ -97,7 +102,8 @@ def draw_curves(points: Sequence[CurvePoint]) -> bytes:
         _curve(canvas, scored, last=last, colour=_MIOU, left=False, percent=True)
     _write(canvas, "train loss", (_MARGIN, 20), _LOSS)
     _write(canvas, "val mIoU %", (_WIDTH - _MARGIN - 78, 20), _MIOU)
-    _write(canvas, f"epoch {last}", (_WIDTH - _MARGIN - 60, _HEIGHT - 12), _INK)
+    _write(canvas, "epoch 1", (_MARGIN, _HEIGHT - 12), _INK)
+    _write(canvas, f"epoch {last}" if last > 1 else "", (_WIDTH - _MARGIN - 60, _HEIGHT - 12), _INK)
     return _png(canvas)
 
 
@@ -112,7 +118,10 @@ def _curve(
 ) -> None:
     numbers = [value for _, value in values]
     low, high = min(numbers), max(numbers)
-    span = (high - low) or 1.0
+    if low == high:  # one value lies in the middle of a scale around it
+        margin = abs(low) / 10 or 1.0
+        low, high = low - margin, high + margin
+    span = high - low
     across = (_WIDTH - 2 * _MARGIN) / max(1, last - 1)
     places = [(round(_MARGIN + (epoch - 1) * across), _place((value - low) / span)) for epoch, value in values]
     cv2.polylines(canvas, [np.array(places, np.int32)], isClosed=False, color=colour, thickness=2, lineType=cv2.LINE_AA)

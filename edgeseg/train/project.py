@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.data.label_check import LabelCounts
-from edgeseg.errors import InputError
+from edgeseg.data.paths import refuse
+from edgeseg.errors import DatasetError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,12 +71,19 @@ def look_at_data(
     indices = range(0, len(training), step)
     counts = LabelCounts(classes=training.classes, ignore_index=training.ignore_index)
     shapes: list[tuple[int, int]] = []
+    broken: list[str] = []
     for done, index in enumerate(indices, start=1):
-        sample = training.load(index)
-        counts.add(sample.labels)
-        shapes.append((sample.labels.shape[0], sample.labels.shape[1]))
+        try:
+            sample = training.load(index)
+        except DatasetError as error:
+            broken.append(str(error))
+        else:
+            counts.add(sample.labels)
+            shapes.append((sample.labels.shape[0], sample.labels.shape[1]))
         if on_progress is not None:
             on_progress(f"look at {training.name}", done, len(indices))
+    if broken:
+        refuse([*broken, f"{len(broken)} of {len(indices)} samples of {training.name} train cannot be used."])
     if not shapes:
         raise InputError(f"{text}: no training images.")
     findings = counts.check(f"{training.name} {training.split}")

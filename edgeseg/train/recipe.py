@@ -164,9 +164,14 @@ class ScheduleRecipe:
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 0 <= self.warmup_epochs < self.epochs or self.power < 0:
             raise ValueError(
-                f"epochs = {self.epochs}, warmup_epochs = {self.warmup_epochs:g}, power = {self.power:g}: epochs is 1 "
-                "or more, warmup_epochs from 0 to below epochs, power 0 or more."
+                f"epochs = {self.epochs}, warmup_epochs = {self.warmup_epochs:g}, power = {self.power:g}: epochs must "
+                "be 1 or more, warmup_epochs from 0 to below epochs, power 0 or more."
             )
+
+    def lasting(self, epochs: int) -> ScheduleRecipe:
+        """Return the schedule with another number of epochs; a warm-up that would fill it keeps its share of them."""
+        warmup = self.warmup_epochs if self.warmup_epochs < epochs else self.warmup_epochs / self.epochs * epochs
+        return dataclasses.replace(self, epochs=epochs, warmup_epochs=warmup)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +278,7 @@ def override(
     if encoder is not None:
         model = dataclasses.replace(model, encoder=encoder, init="")
     try:
-        schedule = schedule if epochs is None else dataclasses.replace(schedule, epochs=epochs)
+        schedule = schedule if epochs is None else schedule.lasting(epochs)
         run = run if seed is None else dataclasses.replace(run, seed=seed)
     except ValueError as error:
         given = [f"{name} {value}" for name, value in (("epochs", epochs), ("seed", seed)) if value is not None]

@@ -38,7 +38,7 @@ def write_spec_draft(
     `data` is a data set with the net's classes; `size` (height, width) is its input size where you know it.
 
     Raises:
-        InputError: `out` exists, or nothing that a net can be built from.
+        InputError: `out` exists, nothing that a net can be built from, or an argument that a model file does not take.
         Others as `edgeseg.models.spec_draft.draft_spec` and `edgeseg.data.open_dataset`.
     """
     from edgeseg.core.files import write_whole
@@ -54,7 +54,12 @@ def write_spec_draft(
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder.")
     if Path(model).suffix.lower() in READERS:
-        found = file_draft(Path(model).expanduser())
+        for given, name in ((weights, "weights"), (data, "data")):
+            if given is not None:
+                raise InputError(
+                    f"--{name}: is for package.module:factory; a model file is described from itself alone."
+                )
+        found = file_draft(Path(model).expanduser(), size=size)
         write_whole(found.text.encode(), path)
         return found
     if model in bundled() or not is_factory(model):
@@ -94,7 +99,7 @@ def check_spec(
     return check_preprocess(checkpoint, dataset, limit=limit, on_progress=on_progress)
 
 
-def file_draft(file: Path) -> SpecDraft:
+def file_draft(file: Path, *, size: tuple[int, int] | None = None) -> SpecDraft:
     """Return the spec.toml to start with for a model file; raises as `edgeseg.deploy.foreign.starter.starter_spec`."""
     from edgeseg.core.parsing import parse_toml
     from edgeseg.core.records import decode_record
@@ -102,7 +107,7 @@ def file_draft(file: Path) -> SpecDraft:
     from edgeseg.deploy.foreign.starter import starter_spec
     from edgeseg.models.spec_draft import SpecDraft
 
-    text = starter_spec(file)
+    text = starter_spec(file, size=size)
     guessed = tuple(line.partition("=")[0].strip() for line in text.splitlines() if GUESSED in line)
     spec = decode_record(SpecFile, parse_toml(text, where="spec.toml"), where="spec.toml")
     return SpecDraft(text=text, spec=spec, guessed=guessed)

@@ -20,6 +20,7 @@ from contracts.tiny_artifact import make_artifact
 
 from edgeseg.bench import ReportImage, compare, read_measurements, render_report, write_report
 from edgeseg.bench.report.charts import accuracy_axis, latency_axis, pareto_plot
+from edgeseg.bench.report.colours import colours_of
 from edgeseg.bench.report.placing import Box, place_labels
 from edgeseg.bench.report.repeat import repeat_commands
 from edgeseg.bench.report.sections import class_table, stage_bars
@@ -123,15 +124,28 @@ def test_the_report_is_written_where_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [360, 900])
 def test_the_plot_is_valid_and_names_every_point(width: int) -> None:
     rows = compare(several()).rows
-    drawn = ET.fromstring(pareto_plot(rows, width=width, height=400, colours={"tflite": 0, "onnx": 1}))
+    drawn = ET.fromstring(pareto_plot(rows, width=width, height=400, colours=colours_of(rows)))
     names = [element.text for element in drawn.iter("text")]
     assert {"tflite fp32", "tflite int8", "onnx fp32", "onnx int8"} <= set(names)
     assert "coreml fp32" not in names  # it was not timed
 
 
+def test_each_device_has_its_own_colour_and_front() -> None:
+    other = dataclasses.replace(DEVICE, name="Jetson Orin")
+    quick = [measurement(infer_ms=4, miou=0.6, device=other), measurement(infer_ms=2, miou=0.5, device=other)]
+    rows = compare([*quick, measurement(infer_ms=40, miou=0.6), measurement(infer_ms=20, miou=0.5)]).rows
+    colours = colours_of(rows)
+    assert colours.names == ("Jetson Orin", DEVICE.name)
+    svg = pareto_plot(rows, width=900, height=400, colours=colours)
+    assert re.findall(r'class="(front c\d)"', svg) == ["front c0", "front c1"], "one line each, none joins the two"
+    assert sorted(re.findall(r'class="point best (c\d)"', svg)) == ["c0", "c0", "c1", "c1"]
+    assert not colours_of(rows[:2]).by_device
+
+
 def test_names_that_do_not_fit_become_numbers_with_a_list() -> None:
     many = [measurement(model=f"lraspp_mobilenet_v3_small_{i}", infer_ms=6 + i / 9, miou=0.6) for i in range(16)]
-    svg, _, names = pareto_plot(compare(many).rows, width=360, height=400, colours={"tflite": 0}).partition("<ol")
+    rows = compare(many).rows
+    svg, _, names = pareto_plot(rows, width=360, height=400, colours=colours_of(rows)).partition("<ol")
     assert {"1", "16"} <= {element.text for element in ET.fromstring(svg).iter("text")}
     assert names.count("<li>") == 16
     assert "lraspp_mobilenet_v3_small_15" in names

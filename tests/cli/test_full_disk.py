@@ -91,7 +91,7 @@ def test_results_that_cannot_be_printed(more: list[str], tmp_path: Path) -> None
             timeout=120,
             check=False,
         )
-    assert_one_line(done, "No space left on device")  # type: ignore[arg-type]
+    assert_one_line(done, "stdout: No space left on device")  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

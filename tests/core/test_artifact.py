@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,11 @@ def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     with pytest.raises(ArtifactError, match="special file"):
         open_artifact(folder)
+
+
+def test_a_manifest_names_its_folder(folder: Path) -> None:
+    with pytest.raises(ArtifactError, match=f"Give its folder: {re.escape(str(folder))}"):
+        open_artifact(folder / MANIFEST)
 
 
 def test_names_that_no_system_takes_are_one_line(tmp_path: Path) -> None:

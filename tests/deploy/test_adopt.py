@@ -113,6 +113,17 @@ def test_a_starter_says_what_the_file_says(tmp_path: Path) -> None:
     assert "size = [64, 96]  # height, width: fixed in the file" in text
     assert "classes = 4" in text
     assert "pixels are passed as they are" in text
+    with pytest.raises(InputError, match="fixed to 64x96, so 32x96 is not possible"):
+        starter_spec(tmp_path / "theirs.tflite", size=(32, 96))
+
+
+def test_a_starter_takes_the_size_that_the_file_leaves_open(dynamic: Path, tmp_path: Path) -> None:
+    out = tmp_path / "spec.toml"
+    assert main(["spec", str(dynamic), "--size", "64x96", "--out", str(out)]) == 0
+    text = out.read_text("utf-8")
+    assert "size = [64, 96]  # height, width\n" in text, "not marked as guessed"
+    assert main(["spec", str(dynamic), "--data", "streets", "--out", str(tmp_path / "other.toml")]) == 1
+    assert not (tmp_path / "other.toml").exists()
 
 
 @pytest.mark.parametrize(

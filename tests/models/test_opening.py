@@ -119,6 +119,8 @@ def test_a_factory_that_gives_no_net_is_answered_in_one_line(package: str, spec:
 def test_a_missing_module_is_named(spec: Path) -> None:
     with pytest.raises(InputError, match=r"there is no module nowhere_nets.*PYTHONPATH"):
         open_model("nowhere_nets.models:build", spec=spec)
+    with pytest.raises(InputError, match='Did you mean "fast_scnn:camvid"'):
+        open_model("fast_scn:camvid")
 
 
 def test_a_checkpoint_whose_module_is_gone_is_answered_in_one_line(tmp_path: Path, spec: Path) -> None:
@@ -197,6 +199,7 @@ def test_a_checkpoint_takes_no_second_spec(spec: Path) -> None:
         (3, "sise = 1", 'unknown key "sise"'),
         ('["a", "a"]', "", "listed twice"),
         (2, "palette = [[0, 0, 0]]", "1 colours for 2 classes"),
+        (2, "ignore_index = -100", "ignore_index = -100: give 0 to 255"),
         (0, "", "at least two classes"),
         ('["crack"]', "", r'only "crack": name what is not crack'),
         (256, "", "256: at most 255 fit into label maps of one byte"),

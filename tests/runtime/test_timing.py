@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
-from edgeseg.runtime.loop.stage_timing import KEPT, RecentTimes, limiting_stage
+from edgeseg.runtime.loop.stage_timing import KEPT, LoopTimer, RecentTimes, limiting_stage
 from edgeseg.runtime.sinks.hud import StageTimes
 
 
@@ -30,6 +32,19 @@ def test_the_longest_stage_of_the_busiest_thread_sets_the_rate(
     stages: dict[str, StageTimes], waits: bool | None, limit: str
 ) -> None:
     assert limiting_stage(stages, waits=waits) == limit
+
+
+def test_frames_that_waited_behind_the_first_do_not_make_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    timer = LoopTimer()
+    for _ in range(3):
+        with timer.stage("infer"):
+            now[0] += 0.1
+    for _ in range(3):  # the first one's window took long to open
+        timer.done(captured_s=0.0)
+        now[0] += 0.001
+    assert timer.fps() == pytest.approx(10.0)
 
 
 def test_percentiles_are_those_of_the_newest_times_and_the_oldest_make_room() -> None:

@@ -56,7 +56,13 @@ def test_curves_hold_a_line_for_each_scale() -> None:
     image = decoded(draw_curves(points))
     assert (image[..., 2].astype(int) - image[..., 0] > 100).any(), "the mIoU's red"
     assert (image[..., 0].astype(int) - image[..., 2] > 100).any(), "the loss's blue"
-    decoded(draw_curves(points[:1]))
+
+
+def test_a_single_value_lies_in_the_middle_of_a_scale() -> None:
+    image = decoded(draw_curves([CurvePoint(epoch=1, loss=1.4, miou=0.445)])).astype(int)
+    rows = np.nonzero((image[..., 2] - image[..., 0] > 100)[:, 40:56])[0]
+    assert rows.size
+    assert abs(rows.mean() - 180) < 3, "neither at the top nor at the bottom"
 
 
 def test_predictions_stand_beside_their_images_and_labels() -> None:
@@ -64,9 +70,12 @@ def test_predictions_stand_beside_their_images_and_labels() -> None:
     samples = [data.load(index) for index in range(2)]
     image = decoded(draw_predictions(samples, [s.labels for s in samples], spec=read_spec(resolve_model(None))))
     third = image.shape[1] // 3
-    assert image.shape[0] == 2 * 160
-    assert np.array_equal(image[:, third : 2 * third], image[:, 2 * third : 3 * third])
-    assert not np.array_equal(image[:, :third], image[:, third : 2 * third])
+    head = image.shape[0] - 2 * 160
+    assert 0 < head < 40
+    assert all((image[:head, part * third : (part + 1) * third] < 128).any() for part in range(3)), "a name above each"
+    rows = image[head:]
+    assert np.array_equal(rows[:, third : 2 * third], rows[:, 2 * third : 3 * third])
+    assert not np.array_equal(rows[:, :third], rows[:, third : 2 * third])
 
 
 def test_the_same_images_are_shown_each_time() -> None:

@@ -39,7 +39,7 @@ def test_a_short_recipe_has_defaults(tmp_path: Path) -> None:
         ("[optimiser]\nrate = 1.0", 'unknown key "optimiser". Did you mean "optimizer"?'),
         ("[loss]\nlovas = 1.0", 'mine.toml:9: loss: unknown key "lovas". Did you mean "lovasz"?'),
         ("[schedule]\nepochs = 2.5", "mine.toml:9: schedule.epochs: expected an integer; got 2.5"),
-        ("[schedule]\nepochs = 0", "epochs is 1 or more"),
+        ("[schedule]\nepochs = 0", "epochs must be 1 or more"),
         ("[loss]\nohem_share = 0.0", "ohem_share must be above 0"),
         ('[run]\nprecision = "fp8"', "expected one of fp32, bf16, fp16; got 'fp8'"),
         ("[run]\nema = 1.0", "ema must be from 0 to below 1"),
@@ -98,7 +98,8 @@ def test_override_puts_the_users_own_in_place() -> None:
     assert (recipe.data.train, recipe.data.val) == ("here", "")
     assert (recipe.model.init, recipe.model.encoder) == ("", "e.pth")
     assert (recipe.schedule.epochs, recipe.run.seed) == (3, 9)
-    with pytest.raises(InputError, match=r"^epochs 0: .*epochs is 1 or more"):
+    assert override(read_recipe("fast_scnn-camvid"), epochs=1).schedule.warmup_epochs < 1
+    with pytest.raises(InputError, match=r"^epochs 0: .*epochs must be 1 or more"):
         override(recipe, epochs=0)
     with pytest.raises(InputError, match=r"^seed -1: .*seed 0 or more"):
         override(recipe, seed=-1)

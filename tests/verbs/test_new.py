@@ -10,7 +10,7 @@ from contracts.shapes import write_shapes
 
 from edgeseg.cli.main import main
 from edgeseg.compress.pipeline.recipe import read_pipeline
-from edgeseg.errors import EdgesegError
+from edgeseg.errors import DatasetError, EdgesegError
 from edgeseg.train import read_recipe
 from edgeseg.verbs.new import new
 
@@ -73,6 +73,18 @@ def test_what_cannot_be_used_is_said_and_nothing_written(
     with pytest.raises(EdgesegError, match=words):
         new(tmp_path / folder, **{"data": str(data), "target": "raspberry-pi-5", **options})  # type: ignore[arg-type]
     assert not (tmp_path / folder).exists()
+
+
+def test_every_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    root = write_shapes(tmp_path / "shapes", training=4, validation=1)
+    broken = sorted((root / "images" / "train").iterdir())[:2]
+    for image in broken:
+        image.write_bytes(b"no image")
+    with pytest.raises(DatasetError) as raised:
+        new(tmp_path / "mine", data=str(root), target="iphone")
+    assert all(image.name in str(raised.value) for image in broken)
+    assert "2 of 4 samples" in str(raised.value)
+    assert not (tmp_path / "mine").exists()
 
 
 def test_recipes_are_not_overwritten(data: Path, tmp_path: Path) -> None:

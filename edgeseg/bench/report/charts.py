@@ -8,12 +8,13 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from edgeseg.bench.report.placing import Box, is_clear, place_labels
-from edgeseg.bench.report.words import family, milliseconds, percent
+from edgeseg.bench.report.words import milliseconds, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgeseg.bench.compare import Row
+    from edgeseg.bench.report.colours import Colours
 
 _FONT_PX = 13.0
 _LEAST_MARGIN_MS = 1e-4
@@ -40,24 +41,29 @@ class _Axis:
         return self.start + share * (self.end - self.start)
 
 
-def pareto_plot(rows: Sequence[Row], *, width: int, height: int, colours: dict[str, int]) -> str:
-    """Return accuracy over latency of the rows that have both, the front joined, as an SVG of width x height units.
+def pareto_plot(rows: Sequence[Row], *, width: int, height: int, colours: Colours) -> str:
+    """Return accuracy over latency of the rows that have both, the front of each device joined, as an SVG.
 
-    Colour stands for the format (`colours` numbers them), shape for the precision. Every point is labelled with its
-    name, or if the names do not fit, with a number and a list of names below.
+    The SVG has width x height units. Colour stands for what `colours` tells apart, shape for the precision. Every
+    point is labelled with its name, or if the names do not fit, with a number and a list of names below.
     """
     shown = [(row.p50_ms, row.miou, row) for row in rows if row.p50_ms is not None and row.miou is not None]
     frame = Box(46, 14, width - 8, height - 44)
     x = latency_axis([ms for ms, _, _ in shown], start=frame.left, end=frame.right)
     y = accuracy_axis([miou for _, miou, _ in shown], start=frame.bottom, end=frame.top)
     points = [(x(ms), y(miou)) for ms, miou, _ in shown]
-    front = sorted(point for point, (_, _, row) in zip(points, shown, strict=True) if row.on_front)
+    fronts: dict[str, list[tuple[float, float]]] = {}
+    for point, (_, _, row) in zip(points, shown, strict=True):
+        if row.on_front:
+            fronts.setdefault(row.measurement.device.name, []).append(point)
+    numbers = {row.measurement.device.name: colours.number(row) for row in rows} if colours.by_device else {}
     corner = Box(frame.left, frame.top, frame.left + 80, frame.top + 18)
-    obstacles = [corner, *_front_boxes(front, frame)]
+    obstacles = [corner, *(box for front in fronts.values() for box in _front_boxes(sorted(front), frame))]
     labels, boxes = _labels([row.label for _, _, row in shown], points, frame=frame, obstacles=obstacles)
-    parts = [_grid(x, y, frame), _front_line(front, frame)]
+    parts = [_grid(x, y, frame)]
+    parts += [_front_line(sorted(front), frame, colour=numbers.get(device)) for device, front in fronts.items()]
     for point, (_, _, row), label, box in zip(points, shown, labels, boxes, strict=True):
-        parts.append(_point(point, row, label, box, colour=colours[family(row)]))
+        parts.append(_point(point, row, label, box, colour=colours.number(row)))
     alt = f"Scatter plot of mIoU in percent over median latency in milliseconds of {len(shown)} artifacts"
     svg = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{alt}">{"".join(parts)}</svg>'
     if labels[0] == shown[0][2].label:
@@ -124,19 +130,18 @@ def _grid(x: _Axis, y: _Axis, frame: Box) -> str:
     return f'<g class="grid">{"".join(lines)}</g><g class="axis">{"".join(texts)}</g>'
 
 
-def _front_line(front: Sequence[tuple[float, float]], frame: Box) -> str:
-    """Return the staircase along the front: the best mIoU within a given latency."""
-    if not front:
-        return ""
+def _front_line(front: Sequence[tuple[float, float]], frame: Box, *, colour: int | None) -> str:
+    """Return the staircase along a device's front: the best mIoU within a given latency."""
     path = [f"M{front[0][0]:.1f} {frame.bottom:.1f}V{front[0][1]:.1f}"]
     path += [f"H{px:.1f}V{py:.1f}" for px, py in front[1:]]
-    return f'<path class="front" d="{"".join(path)}H{frame.right:.1f}"/>'
+    kind = "front" if colour is None else f"front c{colour}"
+    return f'<path class="{kind}" d="{"".join(path)}H{frame.right:.1f}"/>'
 
 
 def _front_boxes(front: Sequence[tuple[float, float]], frame: Box) -> list[Box]:
     """Return the strokes of the front's line, so that no label covers it."""
     boxes = []
-    turns = [*front[1:], (frame.right, front[-1][1])] if front else []
+    turns = [*front[1:], (frame.right, front[-1][1])]
     level = frame.bottom
     for (x, y), (next_x, _) in zip(front, turns, strict=True):
         boxes += [Box(x, min(y, level), x + 1, max(y, level)), Box(x, y, next_x, y + 1)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeseg.bench.report import facts, sections, words
+from edgeseg.bench.report.colours import colours_of
 from edgeseg.bench.report.repeat import repeat
 from edgeseg.bench.report.sections import section
 from edgeseg.core.files import write_whole
@@ -61,7 +62,7 @@ def render_report(
 ) -> str:
     """Return the report as HTML; `title` defaults to what was compared."""
     rows = comparison.rows
-    colours = {name: index for index, name in enumerate(dict.fromkeys(words.family(row) for row in rows))}
+    colours = colours_of(rows)
     heading = title or _title(comparison)
     body = "".join(
         (
@@ -100,7 +101,7 @@ def _title(comparison: Comparison) -> str:
 def _lead(comparison: Comparison) -> str:
     items = [row.measurement for row in comparison.rows]
     count = f"{len(items)} artifact{'s' if len(items) != 1 else ''}"
-    formats = words.listed(words.family(row) for row in comparison.rows)
+    formats = words.listed(item.format for item in items)
     precisions = words.listed(item.precision for item in items)
     day = max(item.created for item in items)[:10]
     sizes = words.listed(words.size_text(item.input_size) for item in items)

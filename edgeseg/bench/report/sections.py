@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeseg.bench.compare import Comparison, Row
+    from edgeseg.bench.report.colours import Colours
     from edgeseg.core.measurement import Measurement
     from edgeseg.core.metric_value import MetricValue
 
@@ -91,7 +92,7 @@ _STATED_ONCE = frozenset({"device", "net", "input", "threads"})
 """Columns left out if all rows are equal: the line above the table, or "How it was measured", states the value."""
 
 
-def result_table(comparison: Comparison, colours: dict[str, int]) -> str:
+def result_table(comparison: Comparison, colours: Colours) -> str:
     """Return one row per artifact, those on the Pareto front marked."""
     columns = list(zip(*map(_cells, comparison.rows), strict=True))
     kept = [
@@ -103,7 +104,7 @@ def result_table(comparison: Comparison, colours: dict[str, int]) -> str:
     lines = []
     for row in comparison.rows:
         cells = _cells(row)
-        dot = f'<span class="dot c{colours[words.family(row)]}"></span>'
+        dot = f'<span class="dot c{colours.number(row)}"></span>'
         star = ' <span class="star" title="on the Pareto front of its device">★</span>' if row.on_front else ""
         name = f'<th scope="row" class="left">{dot}{escape(row.label)}{star}</th>'
         rest = "".join(f"<td{_left(index)}>{escape(cells[index])}</td>" for index in kept[1:])
@@ -123,17 +124,18 @@ def _stated_once(columns: Sequence[Sequence[str]]) -> str:
     return "; ".join(stated)
 
 
-def front_plot(rows: Sequence[Row], colours: dict[str, int]) -> str:
+def front_plot(rows: Sequence[Row], colours: Colours) -> str:
     """Return the Pareto plot with its legend, for wide and narrow screens; nothing for fewer than two points."""
     shown = [row for row in rows if row.p50_ms is not None and row.miou is not None]
     if len(shown) < 2:
         return ""
-    families = dict.fromkeys(words.family(row) for row in shown)
-    keys = [f'<span><i class="dot c{colours[name]}"></i>{escape(name)}</span>' for name in families]
+    told_apart = {colours.name(row): colours.number(row) for row in shown}
+    keys = [f'<span><i class="dot c{number}"></i>{escape(name)}</span>' for name, number in told_apart.items()]
     shapes = {"fp32": "●", "fp16": "◆", "int8": "▲"}
     precisions = dict.fromkeys(row.measurement.precision for row in shown)
     keys += [f"<span><i>{shapes.get(name, '▲')}</i>{escape(name)}</span>" for name in precisions]
-    keys.append('<span><i class="line"></i>Pareto front</span>')
+    fronts = "Pareto front of each device" if colours.by_device else "Pareto front"
+    keys.append(f'<span><i class="line"></i>{fronts}</span>')
     plots = "".join(
         f'<div class="{kind}">{pareto_plot(shown, width=width, height=height, colours=colours)}</div>'
         for kind, width, height in PLOT_SIZES

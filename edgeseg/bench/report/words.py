@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edgeseg.bench.compare import Row
 
 NONE = "\N{EN DASH}"
 SCROLLING = '<div class="scroll" tabindex="0" role="group" aria-label="Table">'
@@ -53,8 +52,3 @@ def listed(values: Iterable[str]) -> str:
     """Return the distinct values in order, as "a, b and c"."""
     kinds = list(dict.fromkeys(values))
     return kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} and {kinds[-1]}" if kinds else ""
-
-
-def family(row: Row) -> str:
-    """Return what a chart colours by: the format, plus the device if there are several."""
-    return row.measurement.format

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeseg.core.spec_file import GUESSED
 from edgeseg.deploy.foreign.reading import describe_file
+from edgeseg.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 _MEAN, _STD = "[0.485, 0.456, 0.406]", "[0.229, 0.224, 0.225]"
 
 
-def starter_spec(file: str | Path) -> str:
+def starter_spec(file: str | Path, *, size: tuple[int, int] | None = None) -> str:
     """Return the text of a spec.toml for a model file; what could not be read from the file is marked as guessed.
 
-    Raises as `edgeseg.deploy.foreign.reading.describe_file`.
+    `size` (height, width) is the input size of a file that leaves it open.
+
+    Raises:
+        InputError: the file has a fixed size, and `size` is another one.
+        Others as `edgeseg.deploy.foreign.reading.describe_file`.
     """
     found = describe_file(file)
     source = found.inputs[0] if found.inputs else None
@@ -28,7 +33,7 @@ def starter_spec(file: str | Path) -> str:
         "schema = 1",
         f"name = {json.dumps(found.path.stem)}",
         *_classes(target),
-        *_size(source),
+        *_size(source, wanted=size, path=found.path),
         f'licence = "not stated"  {GUESSED}',
         "",
         "[preprocess]",
@@ -52,11 +57,18 @@ def _classes(info: TensorInfo | None) -> list[str]:
     return [f"classes = {count}  # or their names, in the file's order"]
 
 
-def _size(info: TensorInfo | None) -> list[str]:
+def _size(info: TensorInfo | None, *, wanted: tuple[int, int] | None, path: Path) -> list[str]:
     shape = info.shape if info is not None else ()
     sides = shape[-2:] if len(shape) >= 3 and shape[-1] != 3 else shape[-3:-1]
     if len(sides) == 2 and None not in sides:
+        if wanted is not None and wanted != tuple(sides):
+            raise InputError(
+                f"{path}: its input is fixed to {sides[0]}x{sides[1]}, so {wanted[0]}x{wanted[1]} is not possible. "
+                "Leave the size out, or export the file at that size."
+            )
         return [f"size = [{sides[0]}, {sides[1]}]  # height, width: fixed in the file"]
+    if wanted is not None:
+        return [f"size = [{wanted[0]}, {wanted[1]}]  # height, width"]
     return [f"size = [512, 512]  {GUESSED}: height, width; the file leaves them open"]
 
 

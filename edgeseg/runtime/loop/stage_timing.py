@@ -64,13 +64,15 @@ class LoopStage:
     One object serves the whole loop: nothing is allocated per frame.
     """
 
-    __slots__ = ("frame", "name", "note", "since_s", "times_ms")
+    __slots__ = ("ended_s", "first_ended_s", "frame", "name", "note", "since_s", "times_ms")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.note = ""
         self.frame = 0
         self.since_s = 0.0
+        self.first_ended_s = 0.0
+        self.ended_s = 0.0
         self.times_ms = RecentTimes()
 
     def __enter__(self) -> LoopStage:
@@ -81,7 +83,9 @@ class LoopStage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self.times_ms.append(1000 * (time.perf_counter() - self.since_s))
+            self.ended_s = time.perf_counter()
+            self.first_ended_s = self.first_ended_s or self.ended_s
+            self.times_ms.append(1000 * (self.ended_s - self.since_s))
             self.frame += 1
         self.since_s = 0.0
 
@@ -125,12 +129,18 @@ class LoopTimer:
         return (len(self._recent_s) - 1) / span_s if span_s > 0 else 0.0
 
     def fps(self) -> float:
-        """Return the frames per second from the first finished frame to the last; for one frame, 1 / its time."""
+        """Return the frames per second from the first finished frame to the last; for one frame, 1 / its time.
+
+        Where the first frame is held up, by a window or an encoder that opens, the next ones wait behind it and finish
+        all at once; the engine's results did not, so their span counts if it is longer.
+        """
         if self.frames == 0:
             return 0.0
         if self.frames == 1:
             return 1 / max(self._first_s - self._started_s, 1e-9)
-        return (self.frames - 1) / max(self._recent_s[-1] - self._first_s, 1e-9)
+        infer = self.stages["infer"]
+        span_s = max(self._recent_s[-1] - self._first_s, infer.ended_s - infer.first_ended_s)
+        return (self.frames - 1) / max(span_s, 1e-9)
 
     def percentiles(self) -> dict[str, StageTimes]:
         """Return the percentiles of each stage that ran."""
