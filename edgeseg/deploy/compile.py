@@ -31,6 +31,7 @@ from edgeseg.deploy.manifest import Proven, seal
 from edgeseg.deploy.prove import engine_here, open_for_proof
 from edgeseg.deploy.replacing import manifest_in
 from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
+from edgeseg.metrics.agreement import LabelAgreement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from edgeseg.core.target import Backend
 
 _DEFAULT_OUT = Path("artifacts")
+_KEPT = 0.25
+"""Share of a class's golden pixels that has to stay. Rounding moves borders; a lost or swapped class keeps none."""
+_LEAST_SHARE = 0.001
+"""Share of all golden pixels from which on a class is judged."""
 
 
 def compile_artifact(
@@ -302,11 +307,12 @@ def _golden(samples: tuple[GoldenSample, ...], *, engine: str, least: float) -> 
 def _run(compiled: Artifact, golden: Golden, *, engine: Engine, reason: str) -> Proven:
     manifest = compiled.manifest
     equal, exact = [], []
+    every = LabelAgreement(len(manifest.spec.classes))
     with open_for_proof(compiled, engine=engine.name) as session:
         version = f"{session.engine} {session.engine_version}"
         for sample in golden.samples:
             labels = session.segment(_read(compiled.folder / sample.image, color=True))
-            equal.append(float(np.mean(labels == _read(compiled.folder / sample.expected, color=False))))
+            equal.append(every.update(labels, _read(compiled.folder / sample.expected, color=False)))
             exact.append(float(np.mean(labels == _read(compiled.folder / sample.reference, color=False))))
             write_png(compiled.folder / sample.expected, labels)
     agreement, required = min(equal), golden.min_agreement
@@ -316,6 +322,14 @@ def _run(compiled: Artifact, golden: Golden, *, engine: Engine, reason: str) -> 
             f"from ({engine.name}, image {equal.index(agreement) + 1}); required: {100 * required:.1f} %. Nothing was "
             "written."
         )
+    least_pixels = _LEAST_SHARE * every.pixels.sum()
+    for name, share, pixels in zip(manifest.spec.classes, every.per_class(), every.pixels, strict=True):
+        if share is not None and pixels >= least_pixels and share < _KEPT:
+            raise GateError(
+                f"{manifest.name}: loses the class {name}: {100 * share:.2f} % of its golden pixels are the same in "
+                f"the artifact it was compiled from ({engine.name}); required: {100 * _KEPT:.0f} %. Nothing is "
+                "written."
+            )
     golden = dataclasses.replace(golden, engine=version, min_agreement=repeated_agreement(manifest.scheme))
     parity = Parity(
         engine=version,

@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from contracts.compiler_contract import CompilerContract
 from contracts.fake_compiler import FakeCompiler
@@ -18,7 +20,7 @@ from edgeseg.core.vendor_process import run_tool
 from edgeseg.deploy.compile import compile_artifact
 from edgeseg.deploy.conversion_plan import plan_for_targets
 from edgeseg.deploy.conversion_request import ConversionRequest
-from edgeseg.errors import ConversionError, EdgesegError, InputError, MissingDependency
+from edgeseg.errors import ConversionError, EdgesegError, GateError, InputError, MissingDependency
 from edgeseg.runtime import verify
 
 
@@ -41,6 +43,26 @@ def test_what_can_run_here_is_proven_on_its_engine(tmp_path: Path, monkeypatch: 
     made = compiled(tmp_path, monkeypatch, provable_by=("onnxruntime",))
     assert (made.manifest.proof.level, made.manifest.proof.engine) == ("engine", "onnxruntime")
     assert verify(made.folder).agreement == 1.0
+
+
+def test_a_class_that_the_compiled_artifact_loses_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_artifact(tmp_path / "source", file_format="onnx", precision="int8")
+    path = source.folder / source.manifest.golden.expected
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    counts = np.bincount(labels.reshape(-1))
+    common, rare = int(counts.argmax()), int(counts.argmin())
+    assert counts[rare] < 0.05 * labels.size, "all labels together stay above what int8 has to keep"
+    rows, columns = np.nonzero(labels == common)
+    labels[labels == rare] = common
+    labels[rows[:40], columns[:40]] = rare
+    cv2.imwrite(str(path), labels)
+    reseal(source.folder)
+    compiler = FakeCompiler(provable_by=("onnxruntime",), precisions=("int8",))
+    monkeypatch.setattr("edgeseg.deploy.compile.compiler_named", lambda _name: compiler)
+    monkeypatch.setattr("edgeseg.deploy.compile._try_unknown", lambda _source: None)
+    with pytest.raises(GateError, match=f"loses the class {source.manifest.spec.classes[rare]}: 0.00 %"):
+        compile_artifact(source.folder, compiler="copier", options={"fault": ""}, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_run_here_is_proven_by_its_source_and_says_why(

@@ -16,10 +16,13 @@ from edgeseg.core.receipt import read_receipts
 from edgeseg.errors import ArtifactError, GateError, InputError
 from edgeseg.runtime import Limits, load, verify
 from edgeseg.runtime.session import isolated
+from edgeseg.runtime.session.verify import check_verification, compare_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and memory limits are POSIX")
 
@@ -61,6 +64,26 @@ def shout(folder: Path, **_: object) -> int:
 def isolate(function: Callable[..., int], folder: Path, *, seconds: float = 30) -> int:
     limits = Limits(seconds=seconds, memory_mb=512)
     return isolated.run_isolated(function, int, folder=folder, engine=None, threads=1, limits=limits)
+
+
+@pytest.mark.parametrize(("change", "words"), [(lambda x: 2 * x, "differ"), (lambda x: x * np.nan, "repeats")])
+def test_logits_are_judged_and_not_their_labels_alone(
+    change: Callable[[NDArray[np.float32]], NDArray[np.float32]], words: str, folder: Path
+) -> None:
+    artifact = open_artifact(folder)
+    golden = np.load(folder / artifact.manifest.golden.output)
+    known = {
+        "inputs_sha256": [artifact.manifest.golden.input_sha256], "engine_version": "1", "delegate": "", "threads": 1
+    }  # fmt: skip
+    same = compare_outputs(artifact, outputs=[golden], engine="onnxruntime", **known)  # type: ignore[arg-type]
+    check_verification(same, folder)
+    other = compare_outputs(artifact, outputs=[change(golden)], engine="onnxruntime", **known)  # type: ignore[arg-type]
+    with pytest.raises(GateError, match=words):
+        check_verification(other, folder)
+    assert other.sqnr_db is not None
+    assert other.sqnr_db < 10
+    browser = compare_outputs(artifact, outputs=[2 * golden], engine="onnxruntime-web", **known)  # type: ignore[arg-type]
+    check_verification(browser, folder)
 
 
 @POSIX

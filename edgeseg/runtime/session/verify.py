@@ -14,6 +14,7 @@ from edgeseg.core.artifact import Artifact, open_artifact
 from edgeseg.core.receipt import RECEIPT_SCHEMA, ProofReceipt
 from edgeseg.core.trust import remember
 from edgeseg.core.version import VERSION
+from edgeseg.core.web_engines import WEB_ENGINES
 from edgeseg.errors import ArtifactError, GateError
 from edgeseg.runtime.session.engine_choice import choose_engine
 from edgeseg.runtime.session.isolated import Limits, run_isolated
@@ -32,7 +33,8 @@ MOST_PIXELS = 1 << 26
 class Verification:
     """A passed verification: shares of pixels that agree with the expected labels and with those of float PyTorch.
 
-    The shares are those of the worst of `samples` golden samples.
+    The shares are those of the worst of `samples` golden samples, and so is `sqnr_db`, the ratio in dB between the
+    golden logits and their error; None where no golden output is stored, or for a browser, whose labels alone count.
     An adopted file (`foreign`) has no float checkpoint: both are shares of its own labels.
     """
 
@@ -49,6 +51,8 @@ class Verification:
     reference_agreement: float
     foreign: bool = False
     samples: int = 1
+    sqnr_db: float | None = None
+    min_sqnr_db: float | None = None
 
 
 def verify(
@@ -60,7 +64,7 @@ def verify(
     is known from then on (`edgeseg.core.trust`), so that `load` opens it directly.
 
     Raises:
-        GateError: the input tensor differs from the one at conversion, or too few labels agree.
+        GateError: the input tensor differs from the one at conversion, too few labels agree, or the logits differ.
         ArtifactError: as `load` does; also where the engine crashes, hangs or takes too much memory on the model.
         MissingDependency, UnknownName, UnsupportedError: as `load` does.
     """
@@ -124,9 +128,12 @@ def compare_outputs(
     from edgeseg.pixels import decode
 
     manifest, golden = artifact.manifest, artifact.manifest.golden
-    matches, expected, reference = [], [], []
+    matches, expected, reference, ratios = [], [], [], []
+    judges_logits = golden.min_sqnr_db is not None and engine not in {item.name for item in WEB_ENGINES}
     for sample, output, sha256 in zip(golden.samples, outputs, inputs_sha256, strict=True):
         matches.append(sha256 == sample.input_sha256)
+        if judges_logits and sample.output:
+            ratios.append(_sqnr_db(output, artifact.folder / sample.output))
         wanted = _read(artifact, sample.expected, color=False)
         labels = decode(
             output,
@@ -151,6 +158,8 @@ def compare_outputs(
         reference_agreement=min(reference),
         samples=len(golden.samples),
         foreign=manifest.origin == "foreign",
+        sqnr_db=min(ratios, default=None),
+        min_sqnr_db=golden.min_sqnr_db if ratios else None,
     )
 
 
@@ -179,7 +188,7 @@ def check_verification(
     """Check a comparison with the golden samples of the artifact in `folder`; `advice` ends the message of a failure.
 
     Raises:
-        GateError: the input tensor differs from the one at conversion, or too few labels agree.
+        GateError: the input tensor differs from the one at conversion, too few labels agree, or the logits differ.
     """
     if not found.input_matches:
         raise GateError(
@@ -192,6 +201,30 @@ def check_verification(
             f"labels; required: {100 * found.min_agreement:.2f} %. {advice}",
             agreement=found.agreement,
         )
+    if found.sqnr_db is not None and found.min_sqnr_db is not None and found.sqnr_db < found.min_sqnr_db:
+        raise GateError(
+            f"{folder}: {found.engine} {found.engine_version} repeats the golden labels, but its logits differ from "
+            f"the golden ones: {found.sqnr_db:.1f} dB; required: {found.min_sqnr_db:.1f} dB. {advice}"
+        )
+
+
+def _sqnr_db(output: NDArray[Any], path: Path) -> float:
+    """Return the ratio in dB between the golden output at `path` and an output's error; the least there is for NaN."""
+    from edgeseg.metrics.agreement import LARGEST_SQNR_DB, decibel
+
+    try:
+        wanted = np.load(path, mmap_mode="r", allow_pickle=False)  # a header may claim more than the file holds
+    except (ValueError, OSError, EOFError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}. Copy or convert the artifact again.") from None
+    if wanted.shape != output.shape:
+        raise ArtifactError(
+            f"{path}: has the shape {wanted.shape}; the engine's output has {output.shape}. Convert again."
+        )
+    if not np.isfinite(output).all():
+        return -LARGEST_SQNR_DB
+    golden = wanted.astype(np.float64)
+    error = float(np.square(output.astype(np.float64) - golden).sum())
+    return decibel(float(np.square(golden - golden.mean()).sum()), error)
 
 
 def _share_equal(labels: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
