@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import shutil
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeseg.core.files import new_folder, refuse_foreign
+from edgeseg.core.files import MARKER, new_folder, refuse_foreign
 from edgeseg.core.lineage import LineageStep, flatten
 from edgeseg.core.progress import Progress, no_progress
 from edgeseg.deploy.manifest import lineage_of
@@ -17,7 +18,7 @@ from edgeseg.deploy.model_check import check_model, chip_of
 from edgeseg.deploy.proof_images import proof_images
 from edgeseg.deploy.reference import make_reference
 from edgeseg.deploy.rewriting_search import TriedRewrite, find_rewrites, judged_labels, why_refused
-from edgeseg.errors import GateError, InputError
+from edgeseg.errors import EdgesegError, GateError, InputError
 from edgeseg.export.export import deploy
 from edgeseg.models.build import stride_of
 from edgeseg.models.checkpoint import PROOF_FOLDER, Checkpoint, at_size, save_checkpoint
@@ -61,10 +62,11 @@ def rewrite_checkpoint(
     gate (`edgeseg.deploy.gate`). Its activation ranges are not carried over.
 
     Raises:
-        InputError: no such target, one without a chip, no images to compare on, or a net that runs whole already.
+        InputError: no such target, one without a chip, no images to compare on, a net that runs whole already, or an
+            `out` that holds anything but an earlier result.
         GateError: nothing could be rewritten without changing the labels; with each figure and how to retrain.
     """
-    refuse_foreign(out)
+    _refuse_replacing(out, source=checkpoint.folder)
     chip, _ = chip_of(target)
     before = check_model(checkpoint, target=target)
     if all(item.placement.reason == "" for item in before.ops):
@@ -90,6 +92,20 @@ def rewrite_checkpoint(
         gate=judged.report,
         retraining=retraining(tried),
     )
+
+
+def _refuse_replacing(out: Path, *, source: Path) -> None:
+    """Raise `InputError` unless `out` is new, empty, or a checkpoint that was rewritten before, and no source."""
+    refuse_foreign(out)
+    if not out.is_dir() or all(item.name == MARKER for item in out.iterdir()):
+        return
+    steps: tuple[LineageStep, ...] = ()
+    with contextlib.suppress(EdgesegError):
+        steps = read_lineage(out)
+    if not steps or steps[-1].stage != STAGE or out.resolve() == source.resolve():
+        raise InputError(
+            f"{out}: holds something else than an earlier result of this rewriting. Choose another folder."
+        )
 
 
 def retraining(tried: tuple[TriedRewrite, ...]) -> str:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from edgeseg.cli.check import _show_rewrites
 from edgeseg.cli.main import main
-from edgeseg.core.files import read_json
+from edgeseg.core.files import MARKER, read_json
 from edgeseg.core.spec import NetOutput, OpRewrite
 from edgeseg.core.spec_file import SpecFile
 from edgeseg.data import render_street
@@ -151,10 +151,17 @@ def test_a_rewritten_checkpoint_opens_again_and_tells_its_lineage(images: Path, 
     from edgeseg.graph.op_facts import op_facts
 
     start = load_checkpoint(trained_folder())
+    (tmp_path / "run").mkdir()
+    for name in (MARKER, "state.pt"):
+        (tmp_path / "run" / name).write_text("a training run")
+    with pytest.raises(InputError, match="Choose another folder"):
+        rewrite_checkpoint(start, target="ethos-u55", out=tmp_path / "run", data=str(images))
     done = rewrite_checkpoint(start, target="ethos-u55", out=tmp_path / "out", data=str(images))
     assert {item.op for item in done.tried} == {"upsample_bilinear2d"}
     assert done.after.on_chip > done.before.on_chip
     loaded = load_checkpoint(tmp_path / "out")
+    with pytest.raises(InputError, match="Choose another folder"):
+        rewrite_checkpoint(loaded, target="ethos-u55", out=tmp_path / "out", data=str(images))
     assert loaded.spec.name.endswith("-ethos-u55")
     assert read_lineage(tmp_path / "out")[-1].stage == "rewrite"
     assert read_lineage(tmp_path / "out")[:-1] == read_lineage(trained_folder())
