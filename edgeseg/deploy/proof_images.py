@@ -26,7 +26,7 @@ class ProofImages:
     """Images (H, W, 3) uint8 BGR, their source and its licence.
 
     `truths` are the label maps (H, W) of the images, or empty. Without `in_domain` the images may differ from those
-    that the net was trained on, and `warning` says so.
+    that the net was trained on. `warning` says that, or why labels that `data` has do not count.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -58,10 +58,9 @@ def proof_images(
     """
     from edgeseg.calibration import open_source
 
-    if data is not None:
-        labelled = _labelled(data, classes=classes)
-        if labelled is not None:
-            return labelled
+    labelled = _labelled(data, classes=classes) if data is not None and classes else ""
+    if isinstance(labelled, ProofImages):
+        return labelled
     used = frozenset(calibrated_on.item_ids) if calibrated_on is not None else frozenset()
     for text, allowed in ((data, True), (calibration, allow_held_out)):
         if text is None or (text.split(":", maxsplit=1)[0] == STREETS):
@@ -70,7 +69,8 @@ def proof_images(
         same = calibrated_on is not None and calibrated_on.source == source.name
         found = _spread(source, without=used if same else frozenset())
         if found:
-            return ProofImages(images=found, source=source.name, licence=source.licence)
+            warning = labelled if text is data else ""
+            return ProofImages(images=found, source=source.name, licence=source.licence, warning=warning)
     own = None if checkpoint is None else checkpoint / PROOF_FOLDER
     if own is not None and own.is_dir() and all(_is_real(text) for text in (data, calibration)):
         found = _spread(open_source(str(own), allow_held_out=True), without=frozenset())
@@ -89,18 +89,25 @@ def _is_real(text: str | None) -> bool:
     return text is None or text.split(":", maxsplit=1)[0] != STREETS
 
 
-def _labelled(data: str, *, classes: tuple[str, ...]) -> ProofImages | None:
-    """Return val or test images with their labels, None unless `data` is a data set of exactly these classes."""
+def _labelled(data: str, *, classes: tuple[str, ...]) -> ProofImages | str:
+    """Return val or test images with their labels, or why a data set's do not count; "" for images without labels."""
     from edgeseg.data import open_dataset
     from edgeseg.errors import EdgesegError
 
+    problem = ""
     for split in ("val", "test"):
         try:
             dataset = open_dataset(data, split=split)
-        except EdgesegError:
+        except EdgesegError as error:
+            problem = problem or str(error).splitlines()[0]
             continue  # a folder of images without labels, or without this split
-        if dataset.classes != classes or len(dataset) == 0:
-            return None
+        if dataset.classes != classes:
+            return (
+                f"The labels of {data} do not count: its {len(dataset.classes)} classes are not the net's "
+                f"{len(classes)}, or in another order. Only its images are used."
+            )
+        if len(dataset) == 0:
+            return ""
         count = min(LABELLED_IMAGES, len(dataset))
         samples = [dataset.load(int(index)) for index in np.linspace(0, len(dataset) - 1, count, dtype=int)]
         return ProofImages(
@@ -109,7 +116,10 @@ def _labelled(data: str, *, classes: tuple[str, ...]) -> ProofImages | None:
             source=f"{dataset.name} {split}",
             licence=dataset.licence,
         )
-    return None
+    said = Path(data).suffix == ".toml" or any(
+        (Path(data) / name).is_file() for name in ("dataset.toml", "classes.txt")
+    )
+    return f"The labels of {data} do not count: {problem}" if said else ""
 
 
 def _held_out(data: str) -> str:

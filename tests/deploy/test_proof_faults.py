@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from typing import TYPE_CHECKING
 
 import cv2
@@ -11,6 +12,7 @@ import onnx
 import pytest
 import torch
 from contracts.deployable import deployable, ranges
+from contracts.shapes import CLASSES, write_shapes
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeseg.calibration import CalibrationFinding, open_source
@@ -20,7 +22,7 @@ from edgeseg.core.quantization import RANGES_FILE, CalibrationSet, Ranges
 from edgeseg.deploy.conversion_plan import plan_for_targets
 from edgeseg.deploy.conversion_request import ConversionRequest
 from edgeseg.deploy.convert import _float_layers, _ranges
-from edgeseg.deploy.proof_images import proof_images
+from edgeseg.deploy.proof_images import ProofImages, proof_images
 from edgeseg.deploy.prove import emulate
 from edgeseg.deploy.reference import make_reference
 from edgeseg.errors import GateError
@@ -189,6 +191,20 @@ def test_a_net_without_images_of_its_own_kind_is_judged_by_what_it_is_sure_of() 
     assert "--data DIR" in found.warning
     own = proof_images(data=None, calibration=None, calibrated_on=None, trained_on="streets train, 4000 images")
     assert own.in_domain
+
+
+def test_labels_that_cannot_count_are_said(tmp_path: Path) -> None:
+    data = str(write_shapes(tmp_path / "shapes", training=1, validation=2))
+
+    def found(classes: tuple[str, ...]) -> ProofImages:
+        return proof_images(data=data, calibration=None, calibrated_on=None, trained_on="", classes=classes)
+
+    assert (len(found(CLASSES).truths), found(CLASSES).warning) == (2, "")
+    other = found(("background", "box", "disc"))
+    assert (len(other.images), other.truths) == (2, ())
+    assert "do not count: its 3 classes are not the net's 3, or in another order" in other.warning
+    shutil.rmtree(tmp_path / "shapes" / "labels")
+    assert found(CLASSES).warning.startswith(f"The labels of {data} do not count: ")
 
 
 def test_the_checkpoints_own_images_come_before_rendered_streets(tmp_path: Path) -> None:
