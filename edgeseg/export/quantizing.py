@@ -370,15 +370,15 @@ def _converted(program: ExportedProgram, quantizer: PlannedQuantizer, *, fold: b
     arguments, _ = program.example_inputs
     with torch.no_grad():
         graph = program.module()
-        _part_norms(graph)
+        part_norms(graph)
         prepared = prepare_pt2e(graph, quantizer)
         prepared(*arguments)  # weights are observed here; activation ranges are given
         converted = convert_pt2e(prepared, fold_quantize=fold)
-        _join_norms(converted)
+        join_norms(converted)
         return torch.export.export(converted, arguments)
 
 
-def _part_norms(graph: GraphModule) -> None:
+def part_norms(graph: GraphModule) -> None:
     """Put an alias before every batch norm that is left, in place.
 
     torchao folds each one that reads a convolution or linear layer, even where the layer's output is read elsewhere or
@@ -394,8 +394,8 @@ def _part_norms(graph: GraphModule) -> None:
     graph.recompile()
 
 
-def _join_norms(graph: GraphModule) -> None:
-    """Remove the aliases again, in place."""
+def join_norms(graph: GraphModule) -> None:
+    """Remove the aliases of `part_norms` again, in place."""
     for node in list(graph.graph.nodes):
         if node.target is _ALIAS:
             node.replace_all_uses_with(_input(node))

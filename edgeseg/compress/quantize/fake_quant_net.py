@@ -32,6 +32,8 @@ with quiet_loggers("torchao", "torch.utils._pytree"):  # it logs kernels of othe
         activation_spec,
         bias_of,
         check_int8_paths,
+        join_norms,
+        part_norms,
         points_of,
         ranges_of,
         weight_spec,
@@ -79,7 +81,7 @@ class QuantNet(nn.Module):
     @property
     def layers(self) -> int:
         """The number of layers with int8 weights."""
-        return len(self._wires)
+        return len({wire.fake for wire in self._wires})
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, C, h, w) from normalised images x (N, 3, H, W) of the size the net was built for."""
@@ -141,11 +143,14 @@ class QuantNet(nn.Module):
         fitting = fitting_scales(scales, self._loads())
         for name, point in points.items():
             point.scale, point.zero_point = affine(*ranges[name], least_scale=fitting[name])
+        leasts: dict[str, Tensor] = {}
         for wire in self._wires:
             weight, bias = self._stored(wire.weight), self._stored(wire.bias) if wire.bias else None
             source, target = fitting[wire.source], fitting[wire.target]
-            least = least_weight_scales(weight.shape[0], bias, source=source, target=target)
-            self._fake(wire).least_scales = least.to(weight)
+            least = least_weight_scales(weight.shape[0], bias, source=source, target=target).to(weight)
+            other = leasts.get(wire.fake)  # of the same weights, where a layer serves twice
+            leasts[wire.fake] = least if other is None else torch.maximum(least, other)
+            self._fake(wire).least_scales = leasts[wire.fake]
 
     def _loads(self) -> list[Load]:
         largest = [self._stored(wire.weight).abs().max() for wire in self._wires]
@@ -230,7 +235,10 @@ def quant_net(
     quantizer = PlannedQuantizer(lambda _graph, _plan: specs, float_layers=recipe.float_layers)
     points = {node.name: point.name for point in found.points for node in point.nodes}
     around = {node.name: names for node, names in points_of(found).items()}
-    return _tidied(prepare_qat_pt2e(graph, quantizer), points=points, around=around)
+    part_norms(graph)
+    prepared = prepare_qat_pt2e(graph, quantizer)
+    join_norms(prepared)
+    return _tidied(prepared, points=points, around=around)
 
 
 def _tidied(graph: GraphModule, *, points: dict[str, str], around: dict[str, tuple[str, str]]) -> QuantNet:
@@ -254,10 +262,9 @@ def _tidied(graph: GraphModule, *, points: dict[str, str], around: dict[str, tup
                 ranges.append(found)
             node.target = keys[name]
         elif isinstance(found, FakeWeight):
-            (user,) = node.users
             node.target = f"fakes.{len(fakes)}"
             fakes.append(found)
-            wires.append(_wire(user, fake=node, around=around[user.name]))
+            wires += [_wire(user, fake=node, around=around[user.name]) for user in node.users]
     graph.ranges, graph.fakes = ranges, fakes
     # The exported module's own code generator nests arguments and refuses train() and eval().
     graph.graph.set_codegen(CodeGen())
