@@ -223,8 +223,8 @@ def _sqnr_db(output: NDArray[Any], path: Path) -> float:
     if not np.isfinite(output).all():
         return -LARGEST_SQNR_DB
     golden = wanted.astype(np.float64)
-    error = float(np.square(output.astype(np.float64) - golden).sum())
-    return decibel(float(np.square(golden - golden.mean()).sum()), error)
+    lost = float(np.square(output.astype(np.float64) - golden).sum())
+    return decibel(float(np.square(golden - golden.mean()).sum()), lost)
 
 
 def _share_equal(labels: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
