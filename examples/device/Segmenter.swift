@@ -9,7 +9,8 @@ struct Manifest: Decodable {
     struct File: Decodable { let path: String, sha256: String }
     struct Tensor: Decodable { let name: String, shape: [Int], role: String, layout: String }
     struct Spec: Decodable { let classes: [String], palette: [[UInt8]] }
-    let name: String, format: String, entry: String
+    struct Preprocess: Decodable { let resize: String }
+    let name: String, format: String, entry: String, preprocess: Preprocess
     let files: [File], inputs: [Tensor], outputs: [Tensor], spec: Spec
 }
 
@@ -23,6 +24,7 @@ final class Segmenter {
         let decoder = JSONDecoder()
         manifest = try decoder.decode(Manifest.self, from: Data(contentsOf: folder.appendingPathComponent("manifest.json")))
         guard manifest.format == "coreml" else { throw SegmenterError.unsupported(manifest.format) }
+        guard manifest.preprocess.resize == "stretch" else { throw SegmenterError.unsupported(manifest.preprocess.resize) }
         for file in manifest.files {
             let path = folder.appendingPathComponent(file.path).standardizedFileURL
             guard path.path.hasPrefix(folder.standardizedFileURL.path + "/") else { throw SegmenterError.altered(file.path) }
