@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeseg.core import registry
-from edgeseg.core.artifact import MANIFEST, Artifact, Golden, GoldenSample, Manifest, Parity, open_artifact
+from edgeseg.core.artifact import Artifact, Golden, GoldenSample, Manifest, Parity, open_artifact
 from edgeseg.core.backend import ResolvedBackend
-from edgeseg.core.files import MARKER, new_folder, refuse_foreign, sha256_of_bytes
+from edgeseg.core.files import new_folder, refuse_foreign, sha256_of_bytes
 from edgeseg.core.manifest_schema import MANIFEST_SCHEMA
 from edgeseg.core.placement import require_delegated
 from edgeseg.core.progress import Progress, no_progress
@@ -29,7 +29,7 @@ from edgeseg.deploy.gate import thresholds_for
 from edgeseg.deploy.golden_samples import repeated_agreement, write_png
 from edgeseg.deploy.manifest import Proven, seal
 from edgeseg.deploy.prove import engine_here, open_for_proof
-from edgeseg.deploy.replacing import manifest_in
+from edgeseg.deploy.replacing import manifest_in, refuse_no_artifact
 from edgeseg.errors import ArtifactError, GateError, InputError, MissingDependency, UnsupportedError
 from edgeseg.metrics.agreement import LabelAgreement
 
@@ -189,15 +189,8 @@ def _refuse_replacing(path: Path, *, source: Artifact, made: str, force: bool) -
     """
     refuse_foreign(path)
     _refuse_source(path, source=source)
-    if force or not path.exists():
-        return
-    if not (path / MANIFEST).is_file():
-        if any(item.name != MARKER for item in path.iterdir()):
-            raise InputError(
-                f"{path}: holds something else that edgeseg made. Choose another --out, or replace it with --force."
-            )
-        return
-    there = manifest_in(path)
+    refuse_no_artifact(path, force=force)
+    there = None if force else manifest_in(path)
     if there is None:
         return
     if there.format != made:
