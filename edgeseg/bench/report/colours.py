@@ -23,7 +23,7 @@ class Colours:
 
     def name(self, row: Row) -> str:
         """Return what the row's colour stands for."""
-        return row.measurement.device.name if self.by_device else row.measurement.format
+        return _name(row, by_device=self.by_device)
 
     def number(self, row: Row) -> int:
         """Return the number of the row's colour in the style sheet."""
@@ -33,5 +33,8 @@ class Colours:
 def colours_of(rows: Sequence[Row]) -> Colours:
     """Return the colours of a page that shows these rows."""
     by_device = len({row.measurement.device.name for row in rows}) > 1
-    named = Colours(by_device=by_device, names=())
-    return Colours(by_device=by_device, names=tuple(dict.fromkeys(named.name(row) for row in rows)))
+    return Colours(by_device=by_device, names=tuple(dict.fromkeys(_name(row, by_device=by_device) for row in rows)))
+
+
+def _name(row: Row, *, by_device: bool) -> str:
+    return row.measurement.device.name if by_device else row.measurement.format
